@@ -1,0 +1,36 @@
+# Each target starts from a bare Python >= 3.11: it makes $(VENV), installs the pinned versions, and runs.
+PYTHON ?= python3
+VENV ?= .venv
+RUN ?= runs/quickstart
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test lint bench clean
+
+demo: $(INSTALLED)  ## render hands, fit limits, train, evaluate, and write one page that shows it all
+	$(BIN)/bmc train --config=configs/quickstart.py --workdir=$(RUN)
+	$(BIN)/bmc evaluate $(RUN)
+	$(BIN)/bmc report $(RUN)
+
+test: $(INSTALLED)  ## every test, on four fake devices, warnings as errors
+	$(BIN)/python -m pytest -n 2
+
+lint: $(INSTALLED)  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+
+bench: $(INSTALLED)  ## the losses against PyTorch, and the renderer's speed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m benchmarks.losses
+	$(BIN)/python -m benchmarks.render
+
+clean:
+	rm -rf $(VENV) runs
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "bmc-jax needs Python >= 3.11 and $(PYTHON) is $$($(PYTHON) --version). Name another: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
