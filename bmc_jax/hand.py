@@ -1,4 +1,4 @@
-"""The hand: 21 joints, 5 fingers of 4 levels, and the order every array of this package is in.
+r"""The hand: 21 joints, 5 fingers of 4 levels, and the order every array of this package is in.
 
                12
             8  |   16

@@ -4,8 +4,8 @@ Every term has one value per example, `[...]`, and no dimension: lengths and dep
 scale bone's length), angles in radians, image distances in halves of the crop's width, the network's own coordinate.
 Masks over labels and means over examples are made in one place, `total`.
 
-Every kink has a stated gradient: where a value is exactly at the end of its interval, exactly on its label or exactly on
-the edge of its hull it is zero, as inside.
+Every kink has a stated gradient: where a value is exactly at the end of its interval, exactly on its label or exactly
+on the edge of its hull it is zero, as inside.
 """
 
 from dataclasses import dataclass
