@@ -96,7 +96,7 @@ def _walk_the_chain(
 ) -> tuple[Float[Array, "*batch 5 3 3 3"], Float[Array, "*batch 5 3 3"]]:
     """Frames, and the unit bones in their frames, level by level for all fingers at once."""
     chain = bones(joints)
-    frame = _palm_frames(chain[..., 0, :], edge_normals(joints))
+    frame = _palm_frames(joints)
     frames, local_bones = [], []
     for level in range(1, len(hand.LEVELS)):
         if detach:
@@ -109,16 +109,16 @@ def _walk_the_chain(
     return jnp.stack(frames, axis=-3), jnp.stack(local_bones, axis=-2)
 
 
-def _palm_frames(
-    root_bones: Float[Array, "*batch 5 3"], normals: Float[Array, "*batch 5 3"]
-) -> Float[Array, "*batch 5 3 3"]:
-    """Frames of the PIP bones (Eq. 4): z along the root bone, x = -e into the palm, y = z x x towards the thumb.
+def _palm_frames(joints: Float[Array, "*batch 21 3"]) -> Float[Array, "*batch 5 3 3"]:
+    """Frames of the PIP bones (Eq. 4): z along the root bone, x = -n into the palm, y = z x x towards the thumb.
 
-    The paper's x for the middle three fingers is the mean of two normals that both contain the root bone's own plane,
-    so it is orthogonal to z but for rounding, which the last cross product removes.
+    The normals are those of the edges, but for the index: its frame stands on the plane to the middle finger alone, so
+    that a moving thumb does not turn it. All contain their root bone's own plane, so x is orthogonal to z but for
+    rounding, which the last cross product removes.
     """
-    z = numerics.unit(root_bones)
-    y = numerics.unit(jnp.cross(z, -normals))
+    normals = jnp.concatenate([plane_normals(joints)[..., :2, :], edge_normals(joints)[..., 2:, :]], axis=-2)
+    z = numerics.unit(bones(joints)[..., :, 0, :])
+    y = numerics.unit(jnp.cross(normals, z))
     return jnp.stack([jnp.cross(y, z), y, z], axis=-2)
 
 
