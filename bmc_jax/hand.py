@@ -29,10 +29,12 @@ NUM_JOINTS = len(JOINTS)
 JOINT_ORDER = "freihand"
 WRIST, MIDDLE_MCP, MIDDLE_PIP = 0, 9, 10
 
+# int32, since JAX 0.10 remembers an int64 index array as the type that it had within `jax.enable_x64`, and fails on its
+# next use without.
 #: Joint index of each finger x level, `[5, 4]`.
-FINGER_JOINTS = np.arange(1, NUM_JOINTS).reshape(len(FINGERS), len(LEVELS))
+FINGER_JOINTS = np.arange(1, NUM_JOINTS, dtype=np.int32).reshape(len(FINGERS), len(LEVELS))
 #: Parent of each joint, `[21]`; the wrist is its own.
-PARENTS = np.array([WRIST] + [parent for finger in FINGER_JOINTS for parent in (WRIST, *finger[:-1])])
+PARENTS = np.array([WRIST] + [parent for finger in FINGER_JOINTS for parent in (WRIST, *finger[:-1])], np.int32)
 #: The bone whose length is the unit of the network's depth and of the limits, as FreiHAND's `scale`.
 SCALE_BONE = (MIDDLE_MCP, MIDDLE_PIP)
 
