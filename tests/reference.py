@@ -142,8 +142,8 @@ def sample_hand(generator, flexion=(-0.6, 1.9), abduction=(-0.6, 0.6)):
     """
     across = np.cumsum([-0.9, 0.7, 0.2, 0.2, 0.25]) + generator.uniform(-0.06, 0.06, 5)
     cup = np.array([0.5, 0.0, 0.05, 0.15, 0.3]) * generator.uniform(0, 1) + generator.uniform(-0.05, 0.05, 5)
-    # Palm to the camera (z forward), fingers up (y down): the thumb of a right hand is on the camera's left.
-    fan = np.stack([np.sin(across) * np.cos(cup), -np.cos(across) * np.cos(cup), -np.sin(cup)], axis=-1)
+    # Palm to the camera (z forward), fingers up (y down): the thumb of a right hand is on the camera's right.
+    fan = np.stack([-np.sin(across) * np.cos(cup), -np.cos(across) * np.cos(cup), -np.sin(cup)], axis=-1)
     root_bones = fan * generator.uniform([[1.0]] + [[2.0]] * 4, [[1.5]] + [[2.8]] * 4)
     lengths = generator.uniform([1.0, 0.6, 0.5], [1.3, 0.9, 0.7], (5, 3))
     lengths[2, 0] = 1.0
