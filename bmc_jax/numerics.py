@@ -19,6 +19,14 @@ ROOT_DEPTH_RANGE = (2.0, 100.0)
 #: Points nearer to the image plane than this many units of length are not projected: the quotient is clamped there.
 NEAREST_DEPTH = 1e-6
 
+#: By how much fitted limits are wider than the samples: radians, or scale units for lengths, or their reciprocal. It is
+#: 0.006 degrees, or 3 micrometres of a bone, and covers what float32 makes of a pose along different ways (joints from
+#: the camera or from the wrist, alone or fused into a larger program): limits are exactly zero on their own poses.
+FIT_SLACK = 1e-4
+
+#: Radians. Samples whose hull is thinner span no area but that of rounding.
+MINIMUM_HULL_WIDTH = 1e-3
+
 
 def square(vector: Float[Array, "*batch axis"]) -> Float[Array, "*batch"]:
     """Squared length over the last axis."""
