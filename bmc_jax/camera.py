@@ -128,8 +128,7 @@ def warp_pixels(
 def crop_affine(
     centre: Float[Array, "*batch 2"], side: Float[Array, "*batch"], size: int
 ) -> Float[Array, "*batch 3 3"]:
-    """Map from image pixels to a crop of `size` x `size` pixels that shows the square of `side` image pixels at
-    `centre`.
+    """Map to a crop of `size` x `size` pixels that shows the square of `side` image pixels at `centre`.
 
     With pixel centres at integers, a crop's middle is at (size - 1) / 2.
     """
