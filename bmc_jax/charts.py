@@ -1,0 +1,101 @@
+"""Pictures of numbers: training curves, PCK curves, bars. Each returns a `Figure`, for `draw.save` or `draw.png`."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from bmc_jax import draw
+
+
+def training_curves(rows: Sequence[Mapping[str, float]], *, title: str | None = None) -> Figure:
+    """Every quantity of `metrics.jsonl` over the steps, one panel each: as logged, pale, and its running mean."""
+    steps = np.array([row["step"] for row in rows])
+    names = [name for name in rows[0] if name not in ("step", "biomechanical_ramp", "parameter_norm", "update_norm")]
+    columns = min(5, len(names))
+    lines = -(-len(names) // columns)
+    with matplotlib.rc_context(draw.STYLE):
+        figure = Figure(figsize=(2.1 * columns, 1.95 * lines + 0.35), layout="constrained")
+        for i, name in enumerate(names):
+            axes = figure.add_subplot(lines, columns, i + 1)
+            values = np.array([row[name] for row in rows], float)
+            axes.plot(steps, values, color=draw.INSIDE, alpha=0.3, linewidth=0.8)
+            smooth = _running_mean(values, max(len(values) // 25, 1))
+            axes.plot(steps, smooth, color=draw.INSIDE, linewidth=1.6)
+            axes.set_title(name.replace("_", " "))
+            # What stays above zero and spans decades is clearer in logarithms.
+            if values.min() > 0 and smooth.max() > 20 * smooth.min():
+                axes.set_yscale("log")
+            axes.locator_params(axis="x", nbins=4)
+            if i >= len(names) - columns:
+                axes.set_xlabel("step")
+        if title:
+            figure.suptitle(title, x=0.012, ha="left", fontsize=10.5, fontweight="bold", color=draw.INK)
+    return figure
+
+
+def _running_mean(values: np.ndarray, width: int) -> np.ndarray:
+    """Mean of up to `width` values on either side of each."""
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    low = np.maximum(np.arange(len(values)) - width, 0)
+    high = np.minimum(np.arange(len(values)) + width + 1, len(values))
+    return (total[high] - total[low]) / (high - low)
+
+
+def pck(curves: Mapping[str, np.ndarray], thresholds_mm: np.ndarray, *, title: str | None = None) -> Figure:
+    """Share of joints within each distance, one line a name; a name that ends in "mean pose" is dashed in the colour of
+    the line before it."""
+    with matplotlib.rc_context(draw.STYLE):
+        figure = Figure(figsize=(5.2, 3.4), layout="constrained")
+        axes = figure.add_subplot()
+        colours = iter((draw.INSIDE, "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00") * 4)
+        colour = draw.INK
+        for name, shares in curves.items():
+            dashed = name.endswith("mean pose")
+            colour = colour if dashed else next(colours)
+            area = np.trapezoid(shares, thresholds_mm) / np.ptp(thresholds_mm)
+            axes.plot(
+                thresholds_mm,
+                100 * shares,
+                color=colour,
+                linestyle=(0, (4, 2)) if dashed else "-",
+                linewidth=1.2 if dashed else 2.0,
+                label=f"{name} · AUC {area:.2f}",
+            )
+        axes.set(xlim=(thresholds_mm[0], thresholds_mm[-1]), ylim=(0, 100))
+        axes.set(xlabel="distance to the true joint, wrists aligned, mm", ylabel="joints within it, %")
+        axes.legend(loc="lower right" if max(c[-1] for c in curves.values()) > 0.5 else "upper left")
+        if title:
+            axes.set_title(title, loc="left", fontsize=10.5, fontweight="bold")
+    return figure
+
+
+def bars(panels: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Figure:
+    """Panel -> group -> bar -> value, as horizontal bars with their values: `{"Z, mm": {"test": {"ours": 9}}}`."""
+    colours = (draw.INSIDE, "#b8c4d0", "#009E73", "#E69F00")
+    with matplotlib.rc_context(draw.STYLE):
+        groups = next(iter(panels.values()))
+        series = len(next(iter(groups.values())))
+        figure = Figure(figsize=(10.5, 0.24 * len(groups) * (series + 1) + 0.85), layout="constrained")
+        first = None
+        for i, (panel, groups) in enumerate(panels.items()):
+            axes = figure.add_subplot(1, len(panels), i + 1, sharey=first)
+            first = first or axes
+            middles = []
+            for g, values in enumerate(groups.values()):
+                places = g * (series + 1) + np.arange(len(values))
+                drawn = axes.barh(places, list(values.values()), height=0.86, color=colours[: len(values)])
+                axes.bar_label(drawn, fmt="%.1f", padding=3, fontsize=8, color=draw.INK)
+                middles.append(places.mean())
+            axes.set_yticks(middles, [name.replace("_", " ") for name in groups])
+            axes.tick_params(axis="y", length=0, labelleft=i == 0, labelsize=9)
+            axes.grid(visible=False, axis="y")
+            axes.margins(x=0.16)
+            axes.set_title(panel, loc="left")
+        first.invert_yaxis()
+        names = list(next(iter(next(iter(panels.values())).values())))
+        handles = [Line2D([], [], color=colour, linewidth=6) for colour in colours[: len(names)]]
+        figure.legend(handles, names, loc="outside upper right", ncols=len(names), handlelength=0.9)
+    return figure
