@@ -1,0 +1,107 @@
+"""The ResNet family (He et al. 2016): normalised image in, one feature vector out.
+
+Weights and conventions are torchvision's, so that its pretrained weights fit exactly: modules bear its names, the stride
+of a bottleneck sits on its 3x3 convolution ("v1.5"), padding is symmetric as in PyTorch rather than "SAME", BatchNorm has
+epsilon 1e-5 and keeps nine tenths of its running statistics. Parameters and statistics are float32 whatever the dtype of
+the computation.
+"""
+
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+#: Blocks in each of the four stages, and whether they are bottlenecks.
+FAMILY = {
+    18: ((2, 2, 2, 2), False),
+    34: ((3, 4, 6, 3), False),
+    50: ((3, 4, 6, 3), True),
+}
+BOTTLENECK_EXPANSION = 4
+
+
+def convolution(filters: int, kernel: int, stride: int = 1, padding: str | None = None, **options: Any) -> nn.Conv:
+    """A convolution without bias, padded as PyTorch pads unless told; initialised as torchvision's (He normal, fan out)."""
+    edge = (kernel - 1) // 2
+    return nn.Conv(
+        filters,
+        (kernel, kernel),
+        strides=stride,
+        padding=padding or [(edge, edge)] * 2,
+        use_bias=False,
+        kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+        **options,
+    )
+
+
+class Block(nn.Module):
+    """A residual block: two 3x3 convolutions, or a bottleneck of 1x1, 3x3, 1x1."""
+
+    filters: int
+    stride: int
+    bottleneck: bool
+    convolution: Any
+    norm: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch height width channel"]) -> Float[Array, "batch rows columns filter"]:
+        kernels = (1, 3, 1) if self.bottleneck else (3, 3)
+        filters = self.filters * (BOTTLENECK_EXPANSION if self.bottleneck else 1)
+        strided = 1 if self.bottleneck else 0
+        y = x
+        for i, kernel in enumerate(kernels):
+            last = i == len(kernels) - 1
+            stride = self.stride if i == strided else 1
+            y = self.convolution(filters if last else self.filters, kernel, stride, name=f"conv{i + 1}")(y)
+            # A block that starts as the identity trains stably at once (Goyal et al. 2017).
+            scale = nn.initializers.zeros if last else nn.initializers.ones
+            y = self.norm(scale_init=scale, name=f"bn{i + 1}")(y)
+            y = y if last else nn.relu(y)
+        if self.stride != 1 or x.shape[-1] != filters:
+            x = self.convolution(filters, 1, self.stride, name="downsample_0")(x)
+            x = self.norm(name="downsample_1")(x)
+        return nn.relu(x + y)
+
+
+class ResNet(nn.Module):
+    """ResNet-18, 34 or 50 up to and including the global average pool."""
+
+    depth: int = 50
+    """18, 34 or 50."""
+    width: int = 64
+    """Channels of the first stage; each later stage has twice as many."""
+    patch: int | None = None
+    """None: the published stem, 7x7 at stride 2 and then a 3x3 maximum at stride 2. A number: one convolution of that
+    kernel and stride in its place, for machines that cannot afford the stem: 4 keeps the later resolutions, 8 halves
+    them."""
+    dtype: Any = jnp.float32
+    """Of the computation."""
+    axis_name: str | None = None
+    """Devices over which BatchNorm takes its statistics."""
+
+    @nn.compact
+    def __call__(self, image: Float[Array, "batch height width 3"], *, train: bool) -> Float[Array, "batch feature"]:
+        """Features, float32. With `train`, BatchNorm normalises by the batch and updates its running statistics."""
+        conv = partial(convolution, dtype=self.dtype)
+        norm = partial(
+            nn.BatchNorm,
+            use_running_average=not train,
+            momentum=0.9,
+            epsilon=1e-5,
+            dtype=self.dtype,
+            axis_name=self.axis_name,
+        )
+        x = image.astype(self.dtype)
+        if self.patch is None:
+            x = nn.relu(norm(name="bn1")(conv(self.width, 7, 2, name="conv1")(x)))
+            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=[(1, 1), (1, 1)])
+        else:
+            x = nn.relu(norm(name="bn1")(conv(self.width, self.patch, self.patch, padding="VALID", name="conv1")(x)))
+        stages, bottleneck = FAMILY[self.depth]
+        for i, blocks in enumerate(stages):
+            for j in range(blocks):
+                stride = 2 if i > 0 and j == 0 else 1
+                x = Block(self.width * 2**i, stride, bottleneck, conv, norm, name=f"layer{i + 1}_{j}")(x)
+        return jnp.mean(x.astype(jnp.float32), axis=(1, 2))

@@ -1,0 +1,67 @@
+"""Small runs without rendering: the tiniest configuration, and random images with labels of plausible hands."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from bmc_jax import camera, config, hand
+from bmc_jax.types import Batch, Limits, LimitsMetadata
+
+SIZE = 32
+INTRINSICS = np.array([[80.0, 0.0, 15.5], [0.0, 80.0, 15.5], [0.0, 0.0, 1.0]], np.float32)
+
+
+def tiny_config(**training):
+    """A network of a few thousand weights, 16 images a source, batches of 8."""
+    return config.Config(
+        name="tiny",
+        data=config.Data(
+            train=(config.Source("mannequin", "3d", 16, 0.5), config.Source("real_like", "2d", 16, 0.5)),
+            test_count=8,
+            image_size=SIZE,
+            batch_size=8,
+        ),
+        network=config.Network(depth=18, width=4, patch=8),
+        limits=config.Limits(source="clinical"),
+        optimizer=config.Optimizer(rate=1e-3),
+        training=config.Training(**{"epochs": 2.0, "log_every": 1, "save_every": 100} | training),
+    )
+
+
+def narrow_limits():
+    """Limits that every hand here exceeds somewhere, so each biomechanical term and its gradient is at work."""
+    square = np.array([[-0.1, -0.1], [0.1, -0.1], [0.1, 0.1], [-0.1, 0.1]], np.float32)
+    hull = np.broadcast_to(square, (5, 3, 4, 2)).copy()
+    return Limits(
+        bone_length=np.broadcast_to(np.array([0.9, 1.1], np.float32), (5, 4, 2)).copy(),
+        curvature=np.broadcast_to(np.array([-0.01, 0.01], np.float32), (4, 2)).copy(),
+        spread=np.broadcast_to(np.array([0.3, 0.4], np.float32), (4, 2)).copy(),
+        hull=hull,
+        support=hull,
+        meta=LimitsMetadata(source="test", count=0),
+    )
+
+
+def examples(count, source=0, seed=0):
+    """`count` open hands in random places of noise images, all labels set, as host numpy."""
+    generator = np.random.default_rng([seed, source])
+    spread = np.linspace(-0.5, 0.5, len(hand.FINGERS))
+    reach = 0.06 + 0.02 * np.arange(len(hand.LEVELS))
+    fingers = np.stack(np.broadcast_arrays(np.sin(spread)[:, None] * reach, -np.cos(spread)[:, None] * reach, 0.0), -1)
+    joints = np.concatenate([np.zeros((1, 3)), fingers.reshape(-1, 3)])
+    joints = joints + generator.normal(0, 0.004, (count, hand.NUM_JOINTS, 3))
+    joints = joints + generator.uniform([-0.05, 0.0, 0.4], [0.05, 0.08, 0.7], (count, 1, 3))
+    joints = joints.astype(np.float32)
+    intrinsics = np.broadcast_to(INTRINSICS, (count, 3, 3)).copy()
+    start, end = hand.SCALE_BONE
+    return Batch(
+        image=generator.integers(0, 256, (count, SIZE, SIZE, 3), np.uint8),
+        intrinsics=intrinsics,
+        joints_2d=np.asarray(camera.project(jnp.asarray(joints), jnp.asarray(intrinsics))),
+        joints_2d_valid=np.ones((count, hand.NUM_JOINTS), bool),
+        joints_3d=joints,
+        joints_3d_valid=np.ones((count, hand.NUM_JOINTS), bool),
+        scale=np.linalg.norm(joints[:, end] - joints[:, start], axis=-1),
+        source=np.full(count, source, np.int32),
+        index=np.arange(count, dtype=np.int32),
+        present=np.ones(count, bool),
+    )
