@@ -1,0 +1,340 @@
+"""What a run can be told, with every default and its reason. No training logic; `load` and `read` are its two doors.
+
+The defaults are the paper's where it states them (ResNet-50, 128x128, SGD at 5e-3, 70 epochs, a tenth every 30 epochs).
+A file in `configs/` has a function `get_config()` that returns a `Config` and names only what differs. On the command
+line, `--config.optimizer.rate=0.01` reaches any field, `--config.data.train[1].count=500` one of a tuple.
+"""
+
+import dataclasses
+import difflib
+import json
+import os
+import re
+import types
+import typing
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import flags
+from ml_collections import config_flags
+
+FILE = "config.json"
+"""Name of a run's configuration in its folder."""
+
+
+@dataclass(slots=True)
+class Source:
+    """One set of training images."""
+
+    domain: str = "synthetic"
+    """A domain of `bmc_jax.synthesis`."""
+    labels: str = "3d"
+    """What the training may see: "3d" (2D and 3D joints) or "2d" alone."""
+    count: int = 12_288
+    """Images, rendered before training and kept in host memory: 49 KB each at 128x128. With fewer than about 12,000 a
+    small network learns the images by heart."""
+    share: float = 0.5
+    """Of every batch. Both kinds of supervision are in each step, so their losses are balanced by weights alone."""
+
+
+@dataclass(slots=True)
+class Data:
+    train: tuple[Source, ...] = field(default_factory=lambda: (Source("mannequin", "3d"), Source("real_like", "2d")))
+    """The paper's setting: 3D labels from a renderer, 2D labels from the domain that counts. `mannequin` is the domain
+    furthest from `real_like`, where training on it alone fails as the paper's synthetic data does."""
+    test_domains: tuple[str, ...] = ("mannequin", "real_like")
+    """Evaluated, with all labels, on images of the test split."""
+    test_count: int = 1_024
+    """Images of each test domain: the standard error of a mean pose error is then about 2 % of it."""
+    image_size: int = 128
+    """Side of the crop, pixels; the paper's."""
+    batch_size: int = 128
+    """Images a step over all devices. The paper does not say."""
+
+
+@dataclass(slots=True)
+class Network:
+    depth: int = 50
+    """Layers of the ResNet, 18, 34 or 50; the paper's is 50."""
+    width: int = 64
+    """Channels of its first stage; the published network's."""
+    patch: int | None = None
+    """None for the published stem; 4 or 8 for one patch convolution instead, several times cheaper on a CPU."""
+    dtype: str = "float32"
+    """Of the ResNet's computation. "bfloat16" halves time and memory on accelerators; parameters, statistics, geometry
+    and losses stay float32."""
+    detach_root_depth: bool = True
+    """Keeps the gradient from running through the root depth. It is huge where the scale bone points along its ray: in a
+    lifting trial the depth error on the 2D-labelled domain was 12.9 mm without it and 16.1 mm with it."""
+
+
+@dataclass(slots=True)
+class Weights:
+    """Of the terms of Eq. 10 and Eq. 9. The paper does not print its own; these are ours."""
+
+    joints_2d: float = 15.0
+    """L1 of pixels, in halves of the crop's width. Half a crop is about three scale units at the hand's distance, so 15
+    against 5 makes an error count the same across the image as along the ray."""
+    relative_depth: float = 5.0
+    """L1 of z^r, scale units."""
+    root_depth: float = 1.0
+    """L1 of the refined root depth, scale units: it trains the refiner."""
+    bone_length: float = 0.1
+    palm: float = 0.1
+    joint_angle: float = 0.01
+
+
+@dataclass(slots=True)
+class Biomechanics:
+    """How the biomechanical terms are taken."""
+
+    angle_mode: str = "euclidean"
+    """Distance to the angle hull: "euclidean" in the plane of the two angles, or "circle_l1", "circle_l1_squared"."""
+    independent: bool = False
+    """Whether flexion and abduction are limited each by itself (Table 5), not together by their hull."""
+    detach_frames: bool = False
+    """Whether a bone's angle loss is kept from moving its parents through their frames."""
+    start: float = 0.0
+    """Share of training before which the terms are off. On wrong pixels they act on wrong rays and hinder the 2D term."""
+    ramp: float = 0.05
+    """Share of training over which they then grow linearly to their weights."""
+
+
+@dataclass(slots=True)
+class Limits:
+    source: str = "fit"
+    """"fit" to the 3D-labelled training poses, and only those; or a preset's name, or a limits file."""
+    percentiles: tuple[float, float] = (0.0, 100.0)
+    """Of the training poses. Rendered hands have no outliers to cut off; real annotations have."""
+    vertices: int = 16
+    """Of each angle hull, outer approximation: more than that changes no area noticeably."""
+    margin_degrees: float = 0.0
+    """Added around angle hulls and spreads after the fit. A hinge's abduction hardly varies: without a margin its hull
+    is a needle."""
+    margin_fraction: float = 0.0
+    """Of their own value, by which bone length and curvature intervals are widened after the fit."""
+
+
+@dataclass(slots=True)
+class Optimizer:
+    name: str = "sgd"
+    """"sgd" (the paper's) or "adamw", which converges in far fewer steps on small budgets."""
+    rate: float = 5e-3
+    """Peak learning rate; the paper's."""
+    momentum: float = 0.9
+    """Of SGD; the paper does not say. The usual value."""
+    nesterov: bool = True
+    weight_decay: float = 1e-4
+    """On kernels only, not on biases and norms: added to the gradient by SGD, decoupled in AdamW. The usual value."""
+    clip: float = 10.0
+    """Norm that the whole gradient is scaled down to. Rays that graze the hand make rare, huge gradients."""
+    warmup: float = 0.0
+    """Share of training over which the rate first grows linearly from zero."""
+    schedule: str = "step"
+    """"step": times `decay` every `decay_epochs` (the paper's). "cosine": down to zero at the end."""
+    decay: float = 0.1
+    decay_epochs: float = 30.0
+
+
+@dataclass(slots=True)
+class Training:
+    epochs: float = 70.0
+    """The paper's. One epoch has as many examples as all training sources together."""
+    log_every: int = 20
+    """Steps between lines of `metrics.jsonl`."""
+    save_every: int = 500
+    """Steps between checkpoints; also saved at the end and on SIGTERM or SIGINT."""
+    keep: int = 2
+    """Checkpoints kept: one to go on from if the other is damaged."""
+
+
+@dataclass(slots=True)
+class Config:
+    name: str = "default"
+    """Of the experiment, for logs and reports."""
+    seed: int = 0
+    """Of images, weights and batch order."""
+    data: Data = field(default_factory=Data)
+    network: Network = field(default_factory=Network)
+    weights: Weights = field(default_factory=Weights)
+    biomechanics: Biomechanics = field(default_factory=Biomechanics)
+    limits: Limits = field(default_factory=Limits)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    training: Training = field(default_factory=Training)
+
+
+#: Fields that take one of a few words or numbers.
+CHOICES = {
+    "network.depth": (18, 34, 50),
+    "network.dtype": ("float32", "bfloat16"),
+    "biomechanics.angle_mode": ("euclidean", "circle_l1", "circle_l1_squared"),
+    "optimizer.name": ("sgd", "adamw"),
+    "optimizer.schedule": ("step", "cosine"),
+}
+
+
+def load(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Config:
+    """The configuration of a file in `configs/`, `path` or `path:argument`, with `field.of.it=value` overrides.
+
+    Raises:
+      ValueError: on a file without `get_config`, or an override of an unknown field or of a value of the wrong type or
+        out of range, naming it.
+      FileNotFoundError: if there is no such file.
+    """
+    name = str(path).partition(":")[0]
+    if not Path(name).is_file():
+        raise FileNotFoundError(f"no configuration file {name!r}; those of the project are in configs/")
+    for override in overrides:
+        _check_override(override)
+    arguments = ["bmc", f"--config={path}", *(f"--config.{override}" for override in overrides)]
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", None, "", flag_values=values, sys_argv=arguments)
+    try:
+        values(arguments)
+        config = values.config
+    except flags.Error as error:
+        raise ValueError(str(error).replace("--config.", "")) from error
+    if not isinstance(config, Config):
+        raise ValueError(f"get_config() of {name} returned a {type(config).__name__}, not a bmc_jax.config.Config")
+    return validate(config)
+
+
+def steps(config: Config, epochs: float | None = None) -> int:
+    """Training steps in that many epochs, by default all of the run's; at least one."""
+    examples = sum(source.count for source in config.data.train)
+    return max(1, round((config.training.epochs if epochs is None else epochs) * examples / config.data.batch_size))
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Plain dicts, lists, numbers and words, for JSON."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(content: dict[str, Any]) -> Config:
+    """The inverse of `to_dict`. Fields that are not there keep their defaults; unknown ones raise ValueError."""
+    return validate(_build(Config, content, ""))
+
+
+def flat(config: Config) -> dict[str, Any]:
+    """Every value by its whole path, "data.train.0.count"."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(to_dict(config), is_leaf=lambda value: value is None)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): value for path, value in leaves}
+
+
+def write(config: Config, workdir: Path) -> None:
+    """Write `config.json` into a run's folder, whole or not at all."""
+    temporary = workdir / f"{FILE}.partial"
+    temporary.write_text(json.dumps(to_dict(config), indent=2) + "\n")
+    os.replace(temporary, workdir / FILE)
+
+
+def read(workdir: str | os.PathLike) -> Config:
+    """The configuration that a run's folder was trained with.
+
+    Raises:
+      FileNotFoundError: if the folder holds none, so is not a run's.
+      ValueError: if it cannot be read, naming the file.
+    """
+    file = Path(workdir) / FILE
+    if not file.is_file():
+        raise FileNotFoundError(f"{workdir} holds no {FILE}: it is not the folder of a run")
+    try:
+        return from_dict(json.loads(file.read_text()))
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+
+
+def validate(config: Config) -> Config:
+    """The same configuration, if every value is one that training can use. Raises ValueError naming the field if not."""
+    for path, choices in CHOICES.items():
+        section, name = path.split(".")
+        value = getattr(getattr(config, section), name)
+        _require(value in choices, path, value, f"one of {', '.join(map(str, choices))}")
+    data, training, rates = config.data, config.training, config.optimizer
+    _require(len(data.train) > 0, "data.train", data.train, "at least one source")
+    for i, source in enumerate(data.train):
+        _require(source.labels in ("2d", "3d"), f"data.train[{i}].labels", source.labels, "2d or 3d")
+        _require(source.count > 0, f"data.train[{i}].count", source.count, "a positive number of images")
+        _require(source.share > 0, f"data.train[{i}].share", source.share, "positive")
+    share = sum(source.share for source in data.train)
+    _require(abs(share - 1) < 1e-6, "data.train[:].share", share, "shares that sum to 1")
+    if config.limits.source == "fit":
+        labels = [source.labels for source in data.train]
+        _require(
+            "3d" in labels, "limits.source", "fit", "a preset or a file, as no training source has 3D labels to fit"
+        )
+    positive = {
+        "data.test_count": data.test_count,
+        "data.image_size": data.image_size,
+        "data.batch_size": data.batch_size,
+        "network.width": config.network.width,
+        "optimizer.rate": rates.rate,
+        "optimizer.clip": rates.clip,
+        "optimizer.decay_epochs": rates.decay_epochs,
+        "training.epochs": training.epochs,
+        "training.log_every": training.log_every,
+        "training.save_every": training.save_every,
+        "training.keep": training.keep,
+    }
+    for path, value in positive.items():
+        _require(value > 0, path, value, "positive")
+    shares = {"biomechanics.start": config.biomechanics.start, "biomechanics.ramp": config.biomechanics.ramp}
+    for path, value in {**shares, "optimizer.warmup": rates.warmup, "optimizer.momentum": rates.momentum}.items():
+        _require(0 <= value < 1, path, value, "in [0, 1)")
+    for name, value in dataclasses.asdict(config.weights).items():
+        _require(value >= 0, f"weights.{name}", value, "zero or more")
+    patch = config.network.patch
+    fits = patch is None or (patch > 0 and data.image_size % patch == 0)
+    _require(fits, "network.patch", patch, f"None or a divisor of data.image_size, {data.image_size}")
+    return config
+
+
+def _require(holds: bool, path: str, value: Any, wanted: str) -> None:
+    if not holds:
+        raise ValueError(f"{path} is {value!r}; it must be {wanted}")
+
+
+def _unknown(path: str, name: str, known: Iterable[str]) -> ValueError:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    remedy = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+    return ValueError(f"unknown configuration field {path!r}: {remedy}")
+
+
+def _check_override(override: str) -> None:
+    """Raise unless it reads `known.field=value`, with the nearest known field's name."""
+    path, equals, _ = override.partition("=")
+    if not equals:
+        raise ValueError(f"override {override!r} is not of the form field=value")
+    kind: Any = Config
+    for name in path.split("."):
+        name, index = re.fullmatch(r"(\w*)((?:\[\d+\])?)", name.strip()).groups() if name else ("", "")
+        hints = typing.get_type_hints(kind) if dataclasses.is_dataclass(kind) else {}
+        if name not in hints:
+            raise _unknown(path, name, hints)
+        kind = hints[name]
+        if index:
+            kind = typing.get_args(kind)[0]
+
+
+def _build(kind: Any, content: Any, path: str) -> Any:
+    """A value of a field's declared type from what JSON made of it."""
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(content, dict):
+            raise ValueError(f"{path or 'the configuration'} is {content!r}; it must be a mapping of field to value")
+        hints = typing.get_type_hints(kind)
+        for name in content:
+            if name not in hints:
+                raise _unknown(f"{path}{name}", name, hints)
+        return kind(**{name: _build(hints[name], value, f"{path}{name}.") for name, value in content.items()})
+    if typing.get_origin(kind) is tuple:
+        return tuple(_build(typing.get_args(kind)[0], item, f"{path[:-1]}[{i}].") for i, item in enumerate(content))
+    if typing.get_origin(kind) is types.UnionType:
+        return content
+    if not isinstance(content, (int, float) if kind is float else kind) or (
+        isinstance(content, bool) and kind is not bool
+    ):
+        raise ValueError(f"{path[:-1]} is {content!r}; it must be of type {kind.__name__}")
+    return kind(content)

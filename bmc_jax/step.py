@@ -1,0 +1,187 @@
+"""One step of training and of evaluation, pure, and their only way onto several devices.
+
+`train_step` and `eval_step` know one device's share of the batch and, by name, the axis that it is a share of.
+`parallelize` is the one pmap of the repository: the state has no device axis, its inputs and outputs are replicated.
+"""
+
+import dataclasses
+import functools
+import typing
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, Int
+
+from bmc_jax import losses
+from bmc_jax.config import Config, steps
+from bmc_jax.models import PoseNetwork
+from bmc_jax.types import Batch, Limits, Prediction
+
+AXIS = "batch"
+"""Name of the device axis."""
+
+
+@flax.struct.dataclass
+@typing.no_type_check  # JAX rebuilds it with numpy, tracers and placeholders in its fields
+class TrainState:
+    """All that a step changes, and all that a checkpoint holds."""
+
+    step: Int[Array, ""]
+    """Steps taken."""
+    params: Any
+    batch_stats: Any
+    """BatchNorm's running statistics."""
+    opt_state: Any
+
+
+def network(config: Config, *, axis_name: str | None = None) -> PoseNetwork:
+    """The network of a configuration, not yet initialised."""
+    return PoseNetwork(
+        depth=config.network.depth,
+        width=config.network.width,
+        patch=config.network.patch,
+        dtype=jnp.dtype(config.network.dtype),
+        detach_root_depth=config.network.detach_root_depth,
+        axis_name=axis_name,
+    )
+
+
+def rate(config: Config) -> optax.Schedule:
+    """Learning rate by step."""
+    optimizer, total = config.optimizer, steps(config)
+    warmup = round(optimizer.warmup * total)
+    if optimizer.schedule == "cosine":
+        decay = optax.cosine_decay_schedule(optimizer.rate, max(total - warmup, 1))
+    else:
+        decay = optax.exponential_decay(
+            optimizer.rate, steps(config, optimizer.decay_epochs), optimizer.decay, staircase=True
+        )
+    return optax.join_schedules([optax.linear_schedule(0.0, optimizer.rate, max(warmup, 1)), decay], [warmup])
+
+
+def optimizer(config: Config) -> optax.GradientTransformation:
+    """Gradient clipping, then the configured optimizer; weights decay, biases and norms do not."""
+    options = config.optimizer
+    kernels = functools.partial(jax.tree.map, lambda leaf: leaf.ndim > 1)
+    if options.name == "adamw":
+        update = optax.adamw(rate(config), weight_decay=options.weight_decay, mask=kernels)
+    else:
+        update = optax.chain(
+            optax.add_decayed_weights(options.weight_decay, mask=kernels),
+            optax.sgd(rate(config), momentum=options.momentum, nesterov=options.nesterov),
+        )
+    return optax.chain(optax.clip_by_global_norm(options.clip), update)
+
+
+def create(config: Config) -> TrainState:
+    """The state before the first step, a function of `config.seed`."""
+    size = config.data.image_size
+    image, intrinsics = jnp.zeros((1, size, size, 3), jnp.uint8), jnp.eye(3)[None]
+    # The default generator would do as well, but takes XLA's CPU compiler four times as long.
+    key = jax.random.key(config.seed, impl="rbg")
+    variables = jax.jit(functools.partial(network(config).init, train=False))(key, image, intrinsics)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=variables["params"],
+        batch_stats=variables["batch_stats"],
+        opt_state=optimizer(config).init(variables["params"]),
+    )
+
+
+def biomechanical_ramp(config: Config, step: Int[Array, ""]) -> Float[Array, ""]:
+    """What the biomechanical weights are multiplied by at a step: 0 before their start, 1 once they have grown."""
+    start, ramp = (share * steps(config) for share in (config.biomechanics.start, config.biomechanics.ramp))
+    return jnp.clip((step + 1 - start) / max(ramp, 1.0), 0.0, 1.0)
+
+
+def train_step(
+    state: TrainState, batch: Batch, limits: Limits, *, config: Config, axis_name: str | None = None
+) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
+    """The state after one step on a batch `[b, ...]`, and the metrics of the state before it.
+
+    Under `axis_name` the batch is one device's, and both results are those of the whole batch: every loss term divides
+    by the labels of all devices, so the mean of the devices' gradients is the gradient of the whole.
+    """
+    ramp = biomechanical_ramp(config, state.step)
+    weights = losses.LossWeights(**dataclasses.asdict(config.weights))
+    weights = dataclasses.replace(
+        weights,
+        bone_length=weights.bone_length * ramp,
+        palm=weights.palm * ramp,
+        joint_angle=weights.joint_angle * ramp,
+    )
+    angles = config.biomechanics
+
+    def loss(params: Any) -> tuple[Float[Array, ""], tuple[dict[str, Float[Array, ""]], Any]]:
+        prediction, updates = network(config, axis_name=axis_name).apply(
+            {"params": params, "batch_stats": state.batch_stats},
+            batch.image,
+            batch.intrinsics,
+            train=True,
+            mutable=["batch_stats"],
+        )
+        total, terms = losses.total(
+            prediction,
+            batch,
+            limits,
+            weights,
+            axis_name=axis_name,
+            mode=angles.angle_mode,
+            independent=angles.independent,
+            detach_frames=angles.detach_frames,
+        )
+        return total, (terms, updates["batch_stats"])
+
+    (total, (terms, batch_stats)), gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
+    metrics = {"loss": total, **terms}
+    if axis_name is not None:
+        # Once, after the gradient: differentiating through a mean over devices would keep the local gradient.
+        gradients, metrics = jax.lax.pmean((gradients, metrics), axis_name)
+    updates, opt_state = optimizer(config).update(gradients, state.opt_state, state.params)
+    metrics |= {
+        "gradient_norm": optax.global_norm(gradients),
+        "update_norm": optax.global_norm(updates),
+        "parameter_norm": optax.global_norm(state.params),
+        "rate": jnp.asarray(rate(config)(state.step), jnp.float32),
+        "biomechanical_ramp": ramp,
+    }
+    state = TrainState(state.step + 1, optax.apply_updates(state.params, updates), batch_stats, opt_state)
+    return state, metrics
+
+
+def eval_step(state: TrainState, batch: Batch, *, config: Config) -> Prediction:
+    """The predictions for a batch `[b, ...]`, by BatchNorm's running statistics."""
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    return network(config).apply(variables, batch.image, batch.intrinsics, train=False)
+
+
+def replicate(tree: Any) -> Any:
+    """The tree on every local device. Replicated before the first call, a step compiles once and may donate its state."""
+    mesh = Mesh(np.array(jax.local_devices()), (AXIS,))
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def parallel_train_step(config: Config) -> Any:
+    """`train_step` over the local devices: (state, batch `[device, b, ...]`, limits) -> (state, metrics). The state is
+    donated: use the one returned."""
+    return parallelize(functools.partial(train_step, config=config, axis_name=AXIS), (None, 0, None), None, donate=True)
+
+
+def parallel_eval_step(config: Config) -> Any:
+    """`eval_step` over the local devices: (state, batch `[device, b, ...]`) -> predictions `[device, b, ...]`."""
+    return parallelize(functools.partial(eval_step, config=config), (None, 0), 0)
+
+
+def parallelize(function: Any, in_axes: tuple[int | None, ...], out_axes: int | None, *, donate: bool = False) -> Any:
+    """Run a function on every local device at once: arguments and results of axis 0 are split over the devices, those of
+    axis None are the same on all.
+
+    JAX does not check that a result of axis None is: a value that was not averaged under `AXIS` diverges silently.
+    Leaving pmap for another mechanism is a change of this function alone.
+    """
+    return jax.pmap(function, AXIS, in_axes=in_axes, out_axes=out_axes, donate_argnums=(0,) if donate else ())
