@@ -48,7 +48,7 @@ def pck(curves: Mapping[str, np.ndarray], thresholds_mm: np.ndarray, *, title: s
     """Share of joints within each distance, one line a name; a name that ends in "mean pose" is dashed in the colour of
     the line before it."""
     with matplotlib.rc_context(draw.STYLE):
-        figure = Figure(figsize=(5.2, 3.4), layout="constrained")
+        figure = Figure(figsize=(7.6, 3.4), layout="constrained")
         axes = figure.add_subplot()
         colours = iter((draw.INSIDE, "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00") * 4)
         colour = draw.INK
@@ -66,7 +66,7 @@ def pck(curves: Mapping[str, np.ndarray], thresholds_mm: np.ndarray, *, title: s
             )
         axes.set(xlim=(thresholds_mm[0], thresholds_mm[-1]), ylim=(0, 100))
         axes.set(xlabel="distance to the true joint, wrists aligned, mm", ylabel="joints within it, %")
-        axes.legend(loc="lower right" if max(c[-1] for c in curves.values()) > 0.5 else "upper left")
+        figure.legend(loc="outside right center")
         if title:
             axes.set_title(title, loc="left", fontsize=10.5, fontweight="bold")
     return figure

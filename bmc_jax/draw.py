@@ -164,10 +164,17 @@ def poses(
     relative = [joints - joints[:, hand.WRIST, None] for joints in (joints_3d, labels_3d) if joints is not None]
     with matplotlib.rc_context(STYLE):
         rows = len(images)
-        figure = Figure(figsize=(9.6, 2.25 * rows + 0.75))
+        figure = Figure(figsize=(9.6, 2.25 * rows + 0.55 + 0.25 * bool(title)))
         height = figure.get_figheight()
         grid = figure.add_gridspec(
-            rows, 4, left=0.012, right=0.985, bottom=0.42 / height, top=1 - 0.8 / height, wspace=0.4, hspace=0.16
+            rows,
+            4,
+            left=0.012,
+            right=0.985,
+            bottom=0.42 / height,
+            top=1 - (0.8 if title else 0.55) / height,
+            wspace=0.4,
+            hspace=0.16,
         )
         for i in range(rows):
             axes = figure.add_subplot(grid[i, 0])

@@ -112,9 +112,10 @@ def read(
     return Photographs(batch, files, left, str(content.get("info", {}).get("description", "")))
 
 
-def count(path: str | os.PathLike) -> int:
-    """Number of annotations in the file. Raises as `read` does."""
-    return len(_load(Path(path))["annotations"])
+def spread(path: str | os.PathLike, count: int | None = None) -> list[int]:
+    """Numbers of `count` annotations spread evenly over the file, all by default or if it has fewer."""
+    available = len(_load(Path(path))["annotations"])
+    return np.unique(np.linspace(0, available - 1, min(count or available, available)).astype(int)).tolist()
 
 
 def _load(path: Path) -> dict[str, Any]:

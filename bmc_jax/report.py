@@ -1,0 +1,287 @@
+"""Run folders -> one HTML page that holds everything: no script, no font, no picture comes from elsewhere."""
+
+import base64
+import html
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+
+from bmc_jax import anatomy, charts, config, draw, evaluate, limits, log, metrics, train
+
+#: Hands a picture: over their images, and in 3D.
+SHEET, POSES = 12, 3
+
+#: Mean error on FreiHAND's validation images with training on RHD: 2D px, Z mm, 3D mm (the paper's Table 2).
+TABLE_2 = {
+    "3D labels on both": (3.72, 5.69, 8.78),
+    "the same, with the biomechanical losses": (3.70, 5.44, 8.60),
+    "3D labels on RHD only": (12.35, 20.02, 30.82),
+    "and 2D labels on FreiHAND": (3.80, 17.02, 20.92),
+    "the same, with the biomechanical losses (the paper's result)": (3.79, 9.97, 13.78),
+}
+
+PAGE = Template("""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title><style>
+:root { --ink: #1f2933; --quiet: #66717d; --line: #e1e5ea; --blue: #0072b2; --wash: #f6f8fa; }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 2.5rem 1.5rem 5rem; max-width: 70rem; color: var(--ink); background: #fff;
+  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }
+h1 { font-size: 1.9rem; margin: 0 0 .2rem; letter-spacing: -.01em; }
+h2 { font-size: 1.35rem; margin: 3rem 0 .8rem; padding-top: 1.2rem; border-top: 3px solid var(--blue); }
+h3 { font-size: 1.05rem; margin: 2rem 0 .5rem; }
+p { margin: .4rem 0; max-width: 48rem; } .quiet { color: var(--quiet); font-size: .92rem; }
+table { border-collapse: collapse; margin: .8rem 0; font-size: .92rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .32rem .9rem .32rem 0; text-align: right; border-bottom: 1px solid var(--line); }
+th { color: var(--quiet); font-weight: 600; vertical-align: bottom; }
+th:first-child, td:first-child { text-align: left; }
+tr.ours td { font-weight: 600; color: var(--blue); }
+.facts td { text-align: left; vertical-align: top; } .facts td:first-child { color: var(--quiet); white-space: nowrap; }
+img { display: block; max-width: 100%; height: auto; margin: .8rem 0; }
+details { margin: .8rem 0; } summary { cursor: pointer; color: var(--blue); }
+pre { background: var(--wash); padding: 1rem; overflow-x: auto; font-size: .82rem; line-height: 1.4; }
+.scroll { overflow-x: auto; } .beside { display: flex; flex-wrap: wrap; column-gap: 3rem; }
+</style></head><body>
+<h1>$title</h1>
+<p class="quiet">$subtitle</p>
+$body
+</body></html>
+""")
+
+
+def report(workdirs: Sequence[str | os.PathLike], out: str | os.PathLike) -> Path:
+    """Write what the runs in `workdirs` were, learned and predict as one page at `out`, and return its path.
+
+    A run that was not evaluated has its configuration, limits and curves; the page says how to add the rest.
+
+    Raises:
+      FileNotFoundError: if a folder is not a run's.
+      ValueError: if no folder is given, or a file of a run cannot be read.
+    """
+    if not workdirs:
+        raise ValueError("no run folder to report on")
+    folders = [Path(workdir) for workdir in workdirs]
+    names = [config.read(folder).name for folder in folders]
+    body = [_summary(folders)]
+    for folder, name in zip(folders, names, strict=True):
+        body.append(f"<h2>{html.escape(name)} <span class='quiet'>{html.escape(str(folder))}</span></h2>")
+        body += _run(folder)
+    page = PAGE.substitute(
+        title=html.escape(", ".join(dict.fromkeys(names))),
+        subtitle="3D hand pose from single images, weakly supervised through biomechanical constraints · bmc-jax",
+        body="\n".join(body),
+    )
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(out.name + ".partial")
+    partial.write_text(page)
+    os.replace(partial, out)
+    return out
+
+
+def _summary(folders: list[Path]) -> str:
+    """All runs beside each other and beside the paper."""
+    rows = []
+    for folder in folders:
+        measured = _json(folder / evaluate.FILE)
+        for domain, values in measured.get("domains", {}).items():
+            network = [values["network"][key] for key in ("joints_2d_px", "depth_mm", "joints_3d_mm")]
+            rows.append((f"{measured['experiment']} on {domain}", *(f"{value:.2f}" for value in network)))
+    paper = [(f"Paper: {name}", *(f"{value:.2f}" for value in values)) for name, values in TABLE_2.items()]
+    return (
+        "<h3>Mean errors, beside the paper's Table 2</h3>"
+        + _table(["", "2D, px", "Z, mm", "3D, mm"], rows + paper, ours=len(rows))
+        + "<p class='quiet'>The same quantities on other images: the paper's are photographs of FreiHAND after "
+        "training on RHD, those above it are this package's rendered test hands. The order of the settings compares, "
+        "the figures do not. Z and 3D are relative to the wrist.</p>"
+    )
+
+
+def _run(folder: Path) -> Iterable[str]:
+    """The parts of one run, as far as it has come."""
+    options, measured = config.read(folder), _json(folder / evaluate.FILE)
+    yield _facts(options, measured)
+    if "domains" in measured:
+        yield _measures(measured)
+        yield _picture(_bars(measured), "Errors of the network and of the mean pose")
+        yield _picture(_pck(folder, measured), "Share of joints within each distance")
+    else:
+        yield f"<p>Not evaluated yet: run <code>bmc evaluate {html.escape(str(folder))}</code>.</p>"
+    rows = log.read(folder)
+    if rows:
+        yield "<h3>Training</h3><p class='quiet'>Loss terms as trained on, before their weights.</p>"
+        yield _picture(charts.training_curves(rows), "Training curves")
+    for domain in measured.get("domains", {}):
+        yield _domain(folder, domain, measured["split"])
+    photographs = _json(folder / evaluate.PHOTOGRAPHS_FILE)
+    if photographs:
+        yield _photographs(folder, photographs)
+    yield "<details><summary>Whole configuration</summary><pre>"
+    yield html.escape(json.dumps(config.to_dict(options), indent=2)) + "</pre></details>"
+
+
+def _facts(options: config.Config, measured: dict[str, Any]) -> str:
+    """What was run, in a few lines."""
+    sources = "; ".join(
+        f"{source.count:,} {source.domain} images with {source.labels.upper()} labels" for source in options.data.train
+    )
+    weights, network, rates = options.weights, options.network, options.optimizer
+    stem = f", patch stem of {network.patch}" if network.patch else ""
+    biomechanical = f"bone length {weights.bone_length:g}, palm {weights.palm:g}, joint angle {weights.joint_angle:g}"
+    facts = {
+        "training data": sources,
+        "network": f"ResNet-{network.depth}, width {network.width}{stem}, {network.dtype}, "
+        f"images of {options.data.image_size} px",
+        "optimizer": f"{rates.name}, rate {rates.rate:g}, {rates.schedule} schedule, batch {options.data.batch_size}, "
+        f"{options.training.epochs:g} epochs = {config.steps(options):,} steps",
+        "biomechanical weights": biomechanical,
+        "limits": measured.get("limits", options.limits.source),
+        "seed": options.seed,
+        **measured.get("environment", {}),
+    }
+    rows = "".join(f"<tr><td>{name}</td><td>{html.escape(str(value))}</td></tr>" for name, value in facts.items())
+    return f"<table class='facts'>{rows}</table>"
+
+
+def _measures(measured: dict[str, Any]) -> str:
+    """Every measure of every domain."""
+    parts = []
+    for domain, values in measured["domains"].items():
+        rows = []
+        for key, (words, unit, digits, _) in evaluate.MEASURES.items():
+            numbers = [values[who].get(key) for who in ("network", "mean_pose", "labels")]
+            reduction = values["reduction_percent"].get(key)
+            rows.append(
+                (
+                    f"{words}, {unit}" if unit else words,
+                    *("" if number is None else f"{number:.{digits}f}" for number in numbers[:2]),
+                    "" if reduction is None else f"{reduction:.0f} %",
+                    "" if numbers[2] is None else f"{numbers[2]:.{digits}f}",
+                )
+            )
+        title = f"{domain}: {values['count']:,} {measured['split']} images at step {measured['step']:,}"
+        head = ["", "network", "mean pose", "reduction", "labels"]
+        parts.append(f"<div><h3>{html.escape(title)}</h3>{_table(head, rows)}</div>")
+    return f"<div class='beside'>{''.join(parts)}</div>"
+
+
+def _bars(measured: dict[str, Any]) -> Figure:
+    panels = {"2D error, px": "joints_2d_px", "Z error, mm": "depth_mm", "3D error, mm": "joints_3d_mm"}
+    return charts.bars(
+        {
+            title: {
+                domain: {"network": values["network"][key], "mean pose": values["mean_pose"][key]}
+                for domain, values in measured["domains"].items()
+            }
+            for title, key in panels.items()
+        }
+    )
+
+
+def _pck(folder: Path, measured: dict[str, Any]) -> Figure:
+    thresholds = np.linspace(0, 0.05, 100)
+    curves = {}
+    for domain in measured["domains"]:
+        kept = _predictions(folder, domain)
+        scale = kept["scale"][:, None, None]
+        labels = metrics.root_relative(kept["labels_3d"])
+        for name, poses in ((domain, kept["joints_3d"]), (f"{domain}, mean pose", kept["mean_3d"][None])):
+            errors = metrics.joint_errors(metrics.root_relative(poses * scale), labels)
+            curves[name] = metrics.pck(errors, thresholds).mean(axis=1)
+    return charts.pck(curves, thresholds * metrics.MILLIMETRES)
+
+
+def _domain(folder: Path, domain: str, split: str) -> str:
+    """Hands over their images, in 3D, and their angles in the hulls."""
+    kept = _predictions(folder, domain)
+    millimetres = kept["scale"][:, None, None] * metrics.MILLIMETRES
+    sheet = draw.contact_sheet(kept["image"][:SHEET], kept["labels_2d"][:SHEET], predicted=kept["joints_2d"][:SHEET])
+    poses = draw.poses(
+        kept["image"][:POSES],
+        kept["joints_2d"][:POSES],
+        (kept["joints_3d"] * millimetres)[:POSES],
+        kept["labels_2d"][:POSES],
+        kept["labels_3d"][:POSES] * metrics.MILLIMETRES,
+    )
+    return (
+        f"<h3>{html.escape(domain)}: the first images of the {split} split, not a choice</h3>"
+        + _picture(sheet, "Predicted hands over their images")
+        + _picture(poses, "Predicted hands in 3D")
+        + _hulls(folder, kept["joints_3d"], f"{domain}: predicted joint angles")
+    )
+
+
+def _photographs(folder: Path, measured: dict[str, Any]) -> str:
+    kept = _predictions(folder, f"photographs_{measured['name']}")
+    sheet = draw.contact_sheet(
+        kept["image"][:SHEET],
+        kept["labels_2d"][:SHEET],
+        kept["labels_2d_valid"][:SHEET],
+        predicted=kept["joints_2d"][:SHEET],
+    )
+    poses = draw.poses(
+        kept["image"][:POSES],
+        kept["joints_2d"][:POSES],
+        kept["joints_3d"][:POSES],
+        kept["labels_2d"][:POSES],
+        valid=kept["labels_2d_valid"][:POSES],
+        unit="scale",
+    )
+    network = measured["network"]
+    whose = "labels, which another model predicted" if measured["labels_predicted"] else "labels"
+    return (
+        f"<h3>Photographs: {measured['count']:,} of {html.escape(measured['name'])}</h3>"
+        f"<p>{network['joints_2d_px']:.1f} px from the {whose}; their mean pose is "
+        f"{measured['mean_pose']['joints_2d_px']:.1f} px away. {network['within_limits']:.1f} % of the poses "
+        f"and {network['angles_within']:.1f} % of the joint angles are within the limits.</p>"
+        f"<p class='quiet'>{html.escape(measured['description'])}</p>"
+        + _picture(sheet, "Predicted hands over photographs")
+        + _picture(poses, "Predicted hands in 3D")
+        + _hulls(folder, kept["joints_3d"], "photographs: predicted joint angles")
+    )
+
+
+def _hulls(folder: Path, joints_3d: np.ndarray, title: str) -> str:
+    angles = np.asarray(anatomy.joint_angles(jnp.asarray(joints_3d, jnp.float32)))
+    figure = draw.angle_hulls(limits.load(folder / train.LIMITS_FILE), angles, title=title)
+    return _picture(figure, title)
+
+
+def _predictions(folder: Path, name: str) -> dict[str, np.ndarray]:
+    file = folder / evaluate.FOLDER / f"{name}.npz"
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is not there any more; run `bmc evaluate {folder}` again")
+    with np.load(file) as content:
+        return dict(content)
+
+
+def _json(file: Path) -> dict[str, Any]:
+    """The file's content; nothing if it is not there."""
+    if not file.is_file():
+        return {}
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"{file} is damaged: {error}; evaluate the run again") from error
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], ours: int = 0) -> str:
+    """Of plain text; the first `ours` rows stand out."""
+    cells = "".join(f"<th>{html.escape(word)}</th>" for word in head)
+    lines = [
+        f"<tr{' class=ours' if i < ours else ''}>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+        for i, row in enumerate(rows)
+    ]
+    return f"<div class='scroll'><table><tr>{cells}</tr>{''.join(lines)}</table></div>"
+
+
+def _picture(figure: Figure, words: str) -> str:
+    content = base64.b64encode(draw.png(figure)).decode()
+    return f'<img alt="{html.escape(words)}" src="data:image/png;base64,{content}">'
