@@ -1,0 +1,264 @@
+"""From a key to a picture with its labels: the stages in order, run one by one on a CPU or fused into one program.
+
+In one program XLA for CPU computes shared values once for each consumer, some fifty times slower than stage by stage;
+an accelerator is meant to fuse them and to save the traffic between. Both run the same functions.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from zlib import crc32
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from bmc_jax import anatomy, camera
+from bmc_jax.synthesis import background, domains, gestures, material, rays, sensor, shading, surface, viewpoint
+from bmc_jax.synthesis.domains import Domain
+from bmc_jax.synthesis.randomness import Draws
+from bmc_jax.synthesis.thing import Thing, sample_thing
+from bmc_jax.types import Batch
+
+SPLITS = ("train", "validation", "test")
+#: Pictures in one call: few enough for a CPU's cache, many enough to fill an accelerator.
+CPU_CHUNK, ACCELERATOR_CHUNK = 16, 256
+#: A joint is visible if it lies at most so many metres behind the surface that its pixel shows, within its own finger.
+VISIBLE_DEPTH = 0.020
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Scene:
+    """All that a picture is drawn from but its background; camera frame, metres."""
+
+    joints: Float[Array, "*batch 21 3"]
+    intrinsics: Float[Array, "*batch 3 3"]
+    turn: Float[Array, "*batch 3 3"]
+    """Rotation from the hand's frame to the camera's."""
+    capsules: surface.Capsules
+    thing: Thing | None
+    look: shading.Look
+    blotches: material.Waves
+    grain: material.Waves
+    penetration: Float[Array, "*batch"]
+    """How far the hand cuts through itself; see `gestures.penetration`."""
+
+
+def sample_scene(key: PRNGKeyArray, person: PRNGKeyArray, domain: Domain, size: int) -> Scene:
+    """What is to be seen: `person` holds the hand and its skin, `key` everything else."""
+    pose_key, view_key, look_key, thing_key, blotch_key, grain_key = jax.random.split(key, 6)
+    shape_key, skin_key = jax.random.split(person)
+    shape = gestures.sample_shape(shape_key, domain)
+    pose, posed, capsules, penetration = gestures.sample_hand(pose_key, shape)
+
+    draws = Draws(view_key, 32)
+    turn = viewpoint.draw_turn(draws, domain.views)
+    turn, forearm = viewpoint.turn_forearm(turn, pose.wrist_flexion, pose.wrist_deviation)
+    joints = jnp.matmul(posed.joints, turn.T, precision=jax.lax.Precision.HIGHEST)
+    shift, intrinsics = viewpoint.draw_camera(draws, joints, domain, size)
+    joints = joints + shift[None]
+    capsules = surface.place(surface.join(capsules, surface.forearm_capsules(forearm, shape)), turn, shift)
+    held = sample_thing(thing_key, joints, -turn[:, 2], turn[:, 0], capsules, domain) if domain.thing > 0 else None
+    return Scene(
+        joints=joints,
+        intrinsics=intrinsics,
+        turn=turn,
+        capsules=capsules,
+        thing=held,
+        look=shading.sample_look(look_key, shading.sample_skin(skin_key, domain), domain),
+        blotches=material.sample_waves(blotch_key, 6, 20.0, 90.0),
+        grain=material.sample_waves(grain_key, 8, 150.0, 420.0),
+        penetration=penetration,
+    )
+
+
+def _inline(stage: Callable, *arrays, **settings):
+    """Runs a stage for one picture as part of whatever is being traced."""
+    return stage(*arrays, **settings)
+
+
+def _staged(stage: Callable, *arrays, **settings):
+    """Runs a stage for a batch of pictures as a program of its own."""
+    return _compiled(stage, **settings)(*arrays)
+
+
+@functools.cache
+def _compiled(stage: Callable, **settings) -> Callable:
+    return jax.jit(jax.vmap(functools.partial(stage, **settings)))
+
+
+def _trace(run: Callable, scene: Scene, domain: Domain, size: int):
+    """(rays, distance along each, coverage)."""
+    ray = run(rays.pixel_rays, scene.intrinsics, size=size)
+    start, solid = run(rays.bracket, ray, scene.capsules, scene.thing)
+    if not domain.smooth and scene.thing is None:
+        return ray, *run(rays.settle_hard, solid)
+    marched = run(rays.march, ray, start, solid, scene.capsules, scene.thing, scene.intrinsics, smooth=domain.smooth)
+    return ray, *run(rays.settle, start, solid, *marched)
+
+
+def _picture(run: Callable, scene: Scene, key: PRNGKeyArray, domain: Domain, size: int):
+    """The picture of a scene, uint8 RGB.
+
+    Values with several consumers end a stage: distances at the normal's taps, the cloud under the background.
+    """
+    capsules, held, look = scene.capsules, scene.thing, scene.look
+    ray, t, coverage = _trace(run, scene, domain, size)
+    point = run(rays.points, ray, t)
+    normal = run(rays.normal, run(rays.normal_taps, point, capsules, held, smooth=domain.smooth))
+    located = run(material.locate, point, normal, capsules, held)
+    openness = run(rays.openness, point, normal, capsules, held, smooth=domain.smooth)
+    lit = run(rays.lit, point, normal, look.key_direction, look.penumbra, capsules, held)
+    textured = run(
+        material.texture, point, *located, scene.turn, scene.joints, capsules, look.sleeve, scene.blotches, scene.grain
+    )
+    shown = run(shading.shade, ray, normal, textured, openness, lit, look, held, detail=domain.detail)
+
+    cloud_key, room_key, furnish_key, focus_key, sensor_key = run(_split, key)
+    cloud = run(background.clouds, cloud_key, domain=domain, size=size)
+    behind = run(background.room, room_key, cloud, domain=domain)
+    behind = run(background.furnish, furnish_key, behind, domain=domain)
+    behind = run(background.focus, focus_key, behind, domain=domain)
+    return run(sensor.expose, sensor_key, run(sensor.composite, shown, coverage, behind), domain=domain)
+
+
+def _split(key: PRNGKeyArray):
+    return tuple(jax.random.split(key, 5))
+
+
+def _labels(scene: Scene, size: int) -> dict:
+    """Every field of a `Batch` but the picture and the example's place in its set."""
+    joints_2d = camera.project(scene.joints, scene.intrinsics)
+    return dict(
+        intrinsics=scene.intrinsics,
+        joints_2d=joints_2d,
+        joints_2d_valid=jnp.all((joints_2d > -0.5) & (joints_2d < size - 0.5), axis=-1),
+        joints_3d=scene.joints,
+        joints_3d_valid=jnp.ones(21, bool),
+        scale=anatomy.scale(scene.joints),
+        source=jnp.zeros((), jnp.int32),
+        present=jnp.ones((), bool),
+    )
+
+
+def _draw(run: Callable, key: PRNGKeyArray, person: PRNGKeyArray, domain: Domain, size: int) -> dict:
+    """Fields of a `Batch` but the index."""
+    scene_key, picture_key = run(_two, key)
+    scene = run(sample_scene, scene_key, person, domain=domain, size=size)
+    return dict(image=_picture(run, scene, picture_key, domain, size), **run(_labels, scene, size=size))
+
+
+def _two(key: PRNGKeyArray):
+    return tuple(jax.random.split(key))
+
+
+def sample(key: PRNGKeyArray, domain: Domain, size: int = 128, person: PRNGKeyArray | None = None) -> Batch:
+    """One hand: a picture of `size` x `size` pixels with all its labels, index 0. For jit and vmap, on accelerators.
+
+    `person` is the key of the person whose hand it is, by default a new one for every key. On a CPU this runs some
+    fifty times slower than `render`.
+    """
+    person = jax.random.fold_in(key, 0) if person is None else person
+    return Batch(index=jnp.zeros((), jnp.int32), **_draw(_inline, key, person, domain, size))
+
+
+_fused = jax.jit(jax.vmap(sample, in_axes=(0, None, None, 0)), static_argnums=(1, 2))
+
+
+def _split_key(seed: int, domain: Domain, split: str) -> PRNGKeyArray:
+    if split not in SPLITS:
+        raise ValueError(f"no split {split!r}; there are {', '.join(map(repr, SPLITS))}")
+    # The generator is named, so that no setting of JAX's changes the pictures.
+    key = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), crc32(domain.name.encode()))
+    return jax.random.fold_in(key, SPLITS.index(split))
+
+
+def example_key(seed: int, domain: Domain, split: str, index) -> PRNGKeyArray:
+    """Key of one example of a domain's split; no two share one."""
+    return jax.random.fold_in(jax.random.fold_in(_split_key(seed, domain, split), 0), index)
+
+
+def subject(seed: int, domain: Domain, split: str, index) -> Array:
+    """Which of the split's `domain.subjects` people an example shows. Each split has people of its own."""
+    key = jax.random.fold_in(example_key(seed, domain, split, index), 0)
+    return jax.random.randint(key, (), 0, domain.subjects)
+
+
+def person_key(seed: int, domain: Domain, split: str, number) -> PRNGKeyArray:
+    """Key of a split's person by number: the hand and its skin."""
+    return jax.random.fold_in(jax.random.fold_in(_split_key(seed, domain, split), 1), number)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _keys(seed, domain: Domain, split: str, indices):
+    def both(index):
+        return example_key(seed, domain, split, index), person_key(seed, domain, split, subject(seed, domain, split, index))
+
+    return jax.vmap(both)(indices)
+
+
+def _in_chunks(draw: Callable, seed: int, domain: Domain, split: str, indices: Sequence[int] | np.ndarray, chunk: int):
+    """`draw(keys, persons)` over all indices, as host arrays.
+
+    Every call has a full chunk, the last one repeating an index: a shape of its own would be compiled anew, and could
+    round differently.
+    """
+    indices = np.asarray(indices)
+    if indices.ndim != 1 or len(indices) == 0 or indices.min() < 0:
+        raise ValueError(f"indices must be a non-empty list of numbers from 0, not {indices!r}")
+    padded = np.concatenate([indices, np.full(-len(indices) % chunk, indices[-1])]).astype(np.int32)
+    drawn = [draw(*_keys(seed, domain, split, part)) for part in padded.reshape(-1, chunk)]
+    return jax.tree.map(lambda *parts: np.concatenate([np.asarray(part) for part in parts])[: len(indices)], *drawn)
+
+
+def render(
+    seed: int, domain: str | Domain, split: str, indices: Sequence[int] | np.ndarray, size: int = 128
+) -> Batch:
+    """Those examples of a domain's split, on the host, with all labels; a pure function of the arguments.
+
+    An example is the same, to the byte, whatever others are asked for with it; between CPU and accelerator, or two
+    versions of JAX, it may differ by rounding. 2D joints are valid inside the picture, hidden or not (see `visible`).
+
+    Raises:
+      ValueError: for an unknown domain or split, or a negative index.
+    """
+    domain = domains.get(domain) if isinstance(domain, str) else domain
+    if jax.default_backend() == "cpu":
+        drawn = _in_chunks(
+            lambda keys, persons: _draw(_staged, keys, persons, domain, size), seed, domain, split, indices, CPU_CHUNK
+        )
+        return Batch(index=np.asarray(indices, np.int32), **drawn)
+    drawn = _in_chunks(
+        lambda keys, persons: _fused(keys, domain, size, persons), seed, domain, split, indices, ACCELERATOR_CHUNK
+    )
+    return dataclasses.replace(drawn, index=np.asarray(indices, np.int32))
+
+
+def depth(
+    seed: int, domain: str | Domain, split: str, indices: Sequence[int] | np.ndarray, size: int = 128
+) -> np.ndarray:
+    """Depth (z, metres) of the surface in each pixel of those examples, `[n, size, size]`; infinite beside it."""
+    domain = domains.get(domain) if isinstance(domain, str) else domain
+
+    def draw(keys, persons):
+        scene_key, _ = _staged(_two, keys)
+        scene = _staged(sample_scene, scene_key, persons, domain=domain, size=size)
+        return _staged(_depth, *_trace(_staged, scene, domain, size), size=size)
+
+    return _in_chunks(draw, seed, domain, split, indices, CPU_CHUNK)
+
+
+def _depth(ray, t, coverage, size: int):
+    return jnp.where(coverage > 0.5, ray[2] * t, jnp.inf).reshape(size, size)
+
+
+def visible(depth: np.ndarray, joints_2d: np.ndarray, joints_3d: np.ndarray) -> np.ndarray:
+    """Which joints nothing hides, `[n, 21]` bool, from `depth` and the joints of the same examples."""
+    size = depth.shape[-1]
+    column, row = (np.rint(joints_2d[..., axis]).astype(int) for axis in range(2))
+    inside = (column >= 0) & (column < size) & (row >= 0) & (row < size)
+    shown = depth[np.arange(len(depth))[:, None], row.clip(0, size - 1), column.clip(0, size - 1)]
+    return inside & (joints_3d[..., 2] - shown < VISIBLE_DEPTH)

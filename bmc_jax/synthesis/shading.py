@@ -1,0 +1,145 @@
+"""Light on the hand: what colour the skin is, what lights there are, and what of them reaches the camera. Linear RGB."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from bmc_jax.synthesis.domains import Domain
+from bmc_jax.synthesis.material import CLOTH, SKIN, THING, Texture
+from bmc_jax.synthesis.randomness import Draws
+from bmc_jax.synthesis.surface import Planar
+from bmc_jax.synthesis.thing import Thing
+
+#: Linear RGB of skin from light to dark.
+SKIN_RAMP = np.array(
+    [[0.82, 0.56, 0.44], [0.74, 0.47, 0.34], [0.60, 0.35, 0.23], [0.42, 0.225, 0.135], [0.25, 0.125, 0.075], [0.13, 0.07, 0.045]],
+    np.float32,
+)
+PALM_COLOUR, NAIL_COLOUR = (0.80, 0.50, 0.42), (0.90, 0.66, 0.60)
+NAIL_EDGE_COLOUR, FLUSH_COLOUR = (0.95, 0.92, 0.85), (0.70, 0.26, 0.20)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Look:
+    """Everything about colour and light that one picture has one of."""
+
+    skin: Float[Array, "*batch 3"]
+    cloth: Float[Array, "*batch 3"]
+    polish: Float[Array, "*batch 3"]
+    polished: Bool[Array, "*batch"]
+    sleeve: Float[Array, "*batch"]
+    """Where on the forearm cloth begins, 0 wrist to 1 end; beyond 1 for a bare arm."""
+    key_direction: Float[Array, "*batch 3"]
+    """To the light, camera frame."""
+    fill_direction: Float[Array, "*batch 3"]
+    key: Float[Array, "*batch"]
+    ambient: Float[Array, "*batch"]
+    fill: Float[Array, "*batch"]
+    key_tint: Float[Array, "*batch 3"]
+    ambient_tint: Float[Array, "*batch 3"]
+    penumbra: Float[Array, "*batch"]
+    highlight: Float[Array, "*batch"]
+    gloss: Float[Array, "*batch"]
+
+
+def sample_skin(key: PRNGKeyArray, domain: Domain) -> Float[Array, "3"]:
+    """A person's skin, from the person's key."""
+    draws = Draws(key, 8)
+    place = draws.uniform(*domain.skin) * (len(SKIN_RAMP) - 1)
+    lighter = jnp.minimum(place.astype(jnp.int32), len(SKIN_RAMP) - 2)
+    ramp = jnp.asarray(SKIN_RAMP)
+    skin = ramp[lighter] + (ramp[lighter + 1] - ramp[lighter]) * (place - lighter)
+    return jnp.clip(skin * (1 + draws.normal(0.05, (3,))), 0.02, 0.95)
+
+
+def sample_look(key: PRNGKeyArray, skin: Float[Array, "3"], domain: Domain) -> Look:
+    """A person's light and clothes in one picture. The key light mostly comes from above and from the camera's side."""
+    draws = Draws(key)
+    x, y, z = draws.normal(shape=(3,), cut=4.0)
+    key_direction = jnp.stack([x, y - 0.8, -jnp.abs(z) - 0.3])
+    warm, green = draws.normal(domain.light_tint), draws.normal(0.15 * domain.light_tint)
+    tint = 1 + jnp.stack([warm, green, -warm])
+    cloth = draws.uniform(0.03, 0.7) * (1 + draws.normal(0.3) * np.float32([1, 0, -1]) + draws.normal(0.1) * np.float32([-1, 1, -1]))
+    return Look(
+        skin=skin,
+        cloth=jnp.clip(cloth, 0.02, 0.9),
+        polish=draws.uniform(0.05, 0.9, (3,)),
+        polished=draws.happens(domain.polish),
+        sleeve=jnp.where(draws.happens(domain.sleeve), draws.uniform(0.06, 0.38), 2.0),
+        key_direction=key_direction * jax.lax.rsqrt(jnp.sum(key_direction * key_direction)),
+        fill_direction=draws.direction(),
+        key=draws.uniform(*domain.key_light),
+        ambient=draws.uniform(*domain.ambient_light),
+        fill=draws.uniform(*domain.fill_light),
+        key_tint=tint,
+        ambient_tint=1 - 0.6 * (tint - 1),
+        penumbra=draws.uniform(*domain.penumbra),
+        highlight=draws.uniform(*domain.highlight),
+        gloss=draws.uniform(29.0, 116.0),
+    )
+
+
+def _albedo(surface: Texture, look: Look, thing: Thing | None, detail: float, channel: int) -> Float[Array, "*pixel"]:
+    """Share of one colour channel that the surface reflects."""
+    skin = look.skin[channel]
+    palm = 0.7 * skin + 0.3 * PALM_COLOUR[channel]
+    flush = skin * (0.75 + 0.35 * FLUSH_COLOUR[channel])
+
+    colour = skin + (palm - skin) * surface.palmar
+    colour = colour * (1 + detail * (0.10 * (1.0, 0.8, 0.7)[channel] * surface.blotches + 0.06 * surface.grain))
+    colour = colour + 0.5 * detail * surface.knuckle * (flush - colour)
+    colour = colour + 0.08 * detail * surface.nail_edge * (FLUSH_COLOUR[channel] - colour)
+    colour = colour * (1 - (0.16 + 0.22 * detail) * (1.0, 1.12, 1.15)[channel] * surface.crease)
+
+    nail = 0.5 * skin + 0.5 * NAIL_COLOUR[channel]
+    nail = nail + 0.25 * surface.nail_edge * (NAIL_EDGE_COLOUR[channel] - nail)
+    nail = jnp.where(look.polished, look.polish[channel], nail)
+    colour = colour + 0.85 * surface.nail * (nail - colour)
+
+    colour = jnp.where(surface.kind == CLOTH, look.cloth[channel] * (1 + 0.2 * surface.grain), colour)
+    if thing is not None:
+        colour = jnp.where(surface.kind == THING, thing.colour[channel] * (1 + 0.12 * surface.blotches), colour)
+    return colour
+
+
+def shade(
+    ray: Planar,
+    normal: Planar,
+    surface: Texture,
+    openness: Float[Array, "*pixel"],
+    lit: Float[Array, "*pixel"],
+    look: Look,
+    thing: Thing | None,
+    detail: float,
+) -> Planar:
+    """Red, green and blue of every pixel's surface: key light with its shadow, ambient and fill light, highlight."""
+
+    def facing(direction):
+        return sum(normal[i] * direction[i] for i in range(3))
+
+    # Skin scatters light past the terminator, red farthest.
+    wrapped = jnp.clip((facing(look.key_direction) + 0.2) / 1.2, 0.0, 1.0)
+    wrapped = wrapped * (0.3 + 0.7 * wrapped)
+    skin = jnp.where(surface.kind == SKIN, 1.0, 0.0)
+    bleed = 0.25 * skin * (1 - wrapped)
+    ambient = look.ambient * (0.65 - 0.35 * normal[1]) + look.fill * jnp.clip(facing(look.fill_direction), 0.0, 1.0)
+
+    half = [look.key_direction[i] - ray[i] for i in range(3)]
+    shrink = jax.lax.rsqrt(sum(axis * axis for axis in half))
+    mirrored = jnp.clip(facing(half) * shrink, 0.0, 1.0)
+    grazing = 1 - jnp.clip(-facing(ray), 0.0, 1.0)
+    highlight = look.highlight * (1 + 2.5 * surface.nail) * jnp.exp2(look.gloss * (mirrored - 1)) * lit
+    highlight = highlight * jnp.where(surface.kind == CLOTH, 0.2, 1.0) * (1 + 1.5 * grazing * grazing * grazing)
+
+    channels = []
+    for channel in range(3):
+        colour = _albedo(surface, look, thing, detail, channel)
+        direct = look.key * look.key_tint[channel] * wrapped * (1 + bleed * (1.0, -0.15, -0.3)[channel]) * lit
+        # Skin lights the skin beside it: crevices are red rather than black.
+        indirect = look.ambient_tint[channel] * ambient * (openness + (1 - openness) * 0.35 * colour * skin)
+        channels.append(colour * (direct + indirect) + highlight * look.key_tint[channel])
+    return channels[0], channels[1], channels[2]
