@@ -22,7 +22,10 @@ from bmc_jax import hand, numerics
 
 def bones(joints: Float[Array, "*batch 21 3"]) -> Float[Array, "*batch 5 4 3"]:
     """Bone vectors from parent to child, finger x (MCP, PIP, DIP, TIP), each named by its child joint."""
-    return joints[..., hand.FINGER_JOINTS, :] - joints[..., hand.PARENTS[hand.FINGER_JOINTS], :]
+    # Slices, as FreiHAND's order allows: the gradient of a gather is a scatter, many times slower on a CPU.
+    fingers = joints[..., 1:, :].reshape(*joints.shape[:-2], *hand.FINGER_JOINTS.shape, 3)
+    wrist = jnp.broadcast_to(joints[..., None, :1, :], fingers[..., :1, :].shape)
+    return fingers - jnp.concatenate([wrist, fingers[..., :-1, :]], axis=-2)
 
 
 def bone_lengths(joints: Float[Array, "*batch 21 3"]) -> Float[Array, "*batch 5 4"]:
@@ -58,8 +61,9 @@ def palm_curvature(joints: Float[Array, "*batch 21 3"], *, squared: bool = True)
     root_bones = bones(joints)[..., :, 0, :]
     across = root_bones[..., 1:, :] - root_bones[..., :-1, :]
     normals = edge_normals(joints)
-    turn = jnp.sum((normals[..., 1:, :] - normals[..., :-1, :]) * across, axis=-1)
-    return numerics.divide(turn, numerics.square(across) if squared else numerics.norm(across))
+    # Divided by the length twice: its fourth power, which the square's derivative holds, underflows in float32.
+    turn = jnp.sum((normals[..., 1:, :] - normals[..., :-1, :]) * numerics.unit(across), axis=-1)
+    return numerics.divide(turn, numerics.norm(across)) if squared else turn
 
 
 def palm_spread(joints: Float[Array, "*batch 21 3"]) -> Float[Array, "*batch 4"]:
