@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 COCO = "coco:"
+SPLITS = ("train", "validation", "test")
 
 DESCRIPTION = """\
 3D hand pose from single images, weakly supervised through biomechanical constraints.
@@ -80,9 +81,7 @@ examples:
 Writes metrics.json (photographs.json for photographs) and predictions/ into the run's folder.
 """)  # fmt: skip
     verb.add_argument("workdir", metavar="WORKDIR", help="folder of a trained run")
-    verb.add_argument(
-        "--split", default="test", choices=("train", "test"), help="of the rendered images (default: test)"
-    )
+    verb.add_argument("--split", default="test", choices=SPLITS, help="of the rendered images (default: test)")
     verb.add_argument("--data", metavar="coco:FILE", help="photographs with 2D labels, a COCO keypoint file, instead")
     verb.add_argument("--count", type=_positive, metavar="N", help="images of each set (default: all of it)")
 
@@ -104,7 +103,7 @@ examples:
 """)  # fmt: skip
     verb.add_argument("source", metavar="SOURCE", help="a rendered domain, or coco:FILE for a COCO keypoint file")
     verb.add_argument("--count", type=_positive, default=36, metavar="N", help="images (default: 36)")
-    verb.add_argument("--split", default="train", choices=("train", "test"), help="of the rendered domain")
+    verb.add_argument("--split", default="train", choices=SPLITS, help="of the rendered domain")
     verb.add_argument("--seed", type=int, default=0, help="of the rendered domain (default: 0)")
     verb.add_argument("--size", type=_positive, default=128, metavar="PX", help="side of the images (default: 128)")
     verb.add_argument("--out", default="preview.png", metavar="PNG", help="(default: preview.png)")
@@ -116,7 +115,7 @@ def _limits_verbs(limits: Any) -> None:
     verb = _verb(limits, "fit", _limits_fit, "fit limits to poses", """\
 examples:
   bmc limits fit poses.npy --out limits.json
-  bmc limits fit me.npy --merge clinical --source "my own hand" --out mine.json
+  bmc limits fit me.npy --personalize clinical --source "my own hand" --out mine.json
   bmc limits fit annotations.npy --percentiles 0.5 99.5 --left mirror
 """)  # fmt: skip
     verb.add_argument("poses", metavar="POSES.npy", help=poses)
@@ -125,14 +124,21 @@ examples:
     verb.add_argument(
         "--percentiles", nargs=2, type=float, default=(0.0, 100.0), metavar=("LOW", "HIGH"), help="(default: 0 100)"
     )
-    verb.add_argument("--angle-margin", type=float, default=0.0, metavar="DEG", help="widen angles by so much after")
+    verb.add_argument("--angle-margin", type=float, metavar="DEG", help="widen angle limits by so many degrees")
     verb.add_argument(
         "--left",
         default="error",
         choices=("error", "drop", "mirror", "keep"),
         help="what to do with poses that look like left hands (default: error, which counts them)",
     )
-    verb.add_argument("--merge", metavar="LIMITS", help="a preset or a limits file to allow as well")
+    other = verb.add_mutually_exclusive_group()
+    other.add_argument("--merge", metavar="LIMITS", help="a preset or a limits file to allow as well")
+    other.add_argument(
+        "--personalize",
+        metavar="LIMITS",
+        help="take the bones and the palm from these few poses of one person, and the angles from a preset or a limits "
+        "file as well (default margins: 5 degrees, 5 %% of lengths)",
+    )
 
     verb = _verb(limits, "show", _limits_show, "print limits, and draw their 15 angle hulls", """\
 examples:
@@ -149,9 +155,7 @@ example:
 """)  # fmt: skip
     verb.add_argument("poses", metavar="POSES.npy", help=f"{poses}; one pose may be [21, 3]")
     verb.add_argument("limits", metavar="LIMITS", help="a preset (clinical) or a limits file")
-    verb.add_argument(
-        "--count", type=_positive, default=10, metavar="N", help="poses to list, worst first (default: 10)"
-    )
+    verb.add_argument("--count", type=_positive, default=30, metavar="N", help="violations to list (default: 30)")
 
 
 _TEXT = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
@@ -210,36 +214,38 @@ def _report(options: argparse.Namespace) -> None:
 def _limits_fit(options: argparse.Namespace) -> None:
     from bmc_jax import limits
 
-    fitted = limits.fit(
-        _poses(options.poses),
-        source=options.source or Path(options.poses).name,
-        percentiles=tuple(options.percentiles),
-        left=options.left,
-    )
-    if options.angle_margin:
-        fitted = limits.widen(fitted, degrees=options.angle_margin)
+    poses, source = _poses(options.poses), options.source or Path(options.poses).name
+    arguments = {"source": source, "left": options.left}
+    if options.angle_margin is not None:
+        arguments["angle_margin"] = options.angle_margin
+    if options.personalize:
+        fitted = limits.personalize(limits.load(options.personalize), poses, **arguments)
+    else:
+        fitted = limits.fit(poses, percentiles=tuple(options.percentiles), **arguments)
     if options.merge:
         fitted = limits.merge(fitted, limits.load(options.merge))
     limits.save(fitted, options.out)
-    print(f"limits of {fitted.meta.count} poses written to {options.out}")
+    print(limits.describe(fitted))
+    print(f"written to {options.out}")
 
 
 def _limits_show(options: argparse.Namespace) -> None:
-    import jax.numpy as jnp
+    from bmc_jax import draw, limits, screening
 
-    from bmc_jax import anatomy, draw, limits
-
-    shown = limits.load(options.limits)
-    angles = None if options.samples is None else anatomy.joint_angles(jnp.asarray(_poses(options.samples)))
+    shown, angles = limits.load(options.limits), None
+    if options.samples is not None:
+        angles = limits.measure(screening.validate(_poses(options.samples)))["angles"]
     print(limits.describe(shown))
-    draw.save(draw.angle_hulls(shown, angles, title=f"limits of {shown.meta.source}"), options.out)
+    draw.save(draw.angle_hulls(shown, angles, title=f"limits: {options.limits}"), options.out)
     print(f"hulls drawn in {options.out}")
 
 
 def _limits_check(options: argparse.Namespace) -> None:
     from bmc_jax import limits
 
-    print(limits.check(_poses(options.poses), limits.load(options.limits)))
+    poses = _poses(options.poses)
+    violations = limits.check(poses, limits.load(options.limits))
+    print(limits.report(violations, len(poses), lines=options.count))
 
 
 def _preview(options: argparse.Namespace) -> None:
@@ -269,7 +275,7 @@ def _coco_file(text: str) -> Path:
 
 
 def _poses(path: str) -> "np.ndarray":
-    """Poses of a .npy file as float32 `[N, 21, 3]`; what they hold is for `limits` to judge."""
+    """The array of a .npy file, one pose as an array of one; what it holds is for `limits` to judge."""
     import numpy as np
 
     if not Path(path).is_file():
@@ -278,11 +284,9 @@ def _poses(path: str) -> "np.ndarray":
         poses = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise ValueError(f"{path} is not an array saved by numpy.save: {error}") from error
-    if not isinstance(poses, np.ndarray) or poses.shape[-2:] != (21, 3) or poses.ndim not in (2, 3):
-        raise ValueError(f"{path} holds {getattr(poses, 'shape', 'several arrays')}; poses are [N, 21, 3]")
-    if not np.issubdtype(poses.dtype, np.floating):
-        raise ValueError(f"{path} holds {poses.dtype} numbers; poses are in metres, so floating-point")
-    return poses.reshape(-1, 21, 3).astype(np.float32)
+    if not isinstance(poses, np.ndarray):
+        raise ValueError(f"{path} holds several arrays; save one with numpy.save")
+    return poses[None] if poses.ndim == 2 else poses
 
 
 if __name__ == "__main__":

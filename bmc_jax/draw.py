@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
 import matplotlib
 import matplotlib.patheffects
 import numpy as np
@@ -239,9 +240,8 @@ def angle_hulls(limits: Limits, angles: np.ndarray | None = None, *, title: str 
     polygons = np.degrees(np.asarray(limits.hull))
     points = None
     if angles is not None:
-        angles = hull.unroll(np.asarray(angles))
-        outside = np.asarray(hull.distance(angles, limits.hull)) > 0
-        points = np.degrees(angles)
+        outside = np.asarray(jax.jit(hull.distance)(angles, limits.hull)) > 0
+        points = np.degrees(hull.unroll(np.asarray(angles)))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(10.5, 6.6))
         top = 0.875 if title else 0.925

@@ -9,11 +9,10 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from bmc_jax import anatomy, charts, config, draw, evaluate, limits, log, metrics, train
+from bmc_jax import charts, config, draw, evaluate, limits, log, metrics, train
 
 #: Hands a picture: over their images, and in 3D.
 SHEET, POSES = 12, 3
@@ -249,7 +248,7 @@ def _photographs(folder: Path, measured: dict[str, Any]) -> str:
 
 
 def _hulls(folder: Path, joints_3d: np.ndarray, title: str) -> str:
-    angles = np.asarray(anatomy.joint_angles(jnp.asarray(joints_3d, jnp.float32)))
+    angles = limits.measure(joints_3d)["angles"]
     figure = draw.angle_hulls(limits.load(folder / train.LIMITS_FILE), angles, title=title)
     return _picture(figure, title)
 

@@ -1,0 +1,187 @@
+"""Evaluation without training: every image counts once, perfect predictions have no error, files are whole."""
+
+import dataclasses
+import json
+
+import examples
+import jax
+import numpy as np
+import pytest
+import test_coco_hand
+
+from bmc_jax import checkpoint, config, data, evaluate, hand, limits, step, train
+from bmc_jax.types import Prediction
+
+COUNT = 11
+LIMITS = limits.fit(examples.examples(300).joints_3d, source="hands of this test", left="keep")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run that was saved untrained."""
+    workdir = tmp_path_factory.mktemp("runs") / "tiny"
+    workdir.mkdir()
+    options = examples.tiny_config()
+    config.write(options, workdir)
+    limits.save(LIMITS, workdir / train.LIMITS_FILE)
+    checkpoint.save(workdir, step.create(options), keep=1)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def measured_run(run):
+    """What evaluation returns with random images in place of rendered ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "rendered", lambda options, domain, split, count: examples.examples(count, seed=len(split)))
+        return evaluate.evaluate(run, count=COUNT)
+
+
+@pytest.fixture(scope="module")
+def measured_photograph(run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("street")
+    file = test_coco_hand.tree(folder, info={"description": "predicted by a detector"})
+    return evaluate.evaluate_photographs(run, file)
+
+
+def perfect(labelled):
+    """The prediction that agrees with every label."""
+    joints = labelled.joints_3d / labelled.scale[:, None, None]
+    root = joints[:, hand.WRIST, 2]
+    return Prediction(labelled.joints_2d, joints[..., 2] - root[:, None], root, root, joints)
+
+
+def test_perfect_prediction_has_no_error():
+    labelled = examples.examples(COUNT)
+    prediction = perfect(labelled)
+    measured = evaluate.measure(prediction.joints_2d, prediction.joints_3d, labelled, LIMITS)
+    assert set(measured) == set(evaluate.MEASURES)
+    for name, value in measured.items():
+        if name.endswith(("_mm", "_px")):
+            assert value == pytest.approx(0, abs=1e-4)
+    assert measured["joints_3d_auc"] == pytest.approx(1, abs=0.01)
+
+
+def test_known_errors_are_measured_in_their_units():
+    labelled = examples.examples(COUNT)
+    prediction = perfect(labelled)
+    # 10 mm further away, all joints but the wrist: half a scale unit is not the same for every hand.
+    depth = np.zeros((COUNT, 21, 3))
+    depth[:, 1:, 2] = 0.010 / labelled.scale[:, None]
+    measured = evaluate.measure(
+        prediction.joints_2d + np.array([3.0, 4.0]), prediction.joints_3d + depth, labelled, LIMITS
+    )
+    assert measured["joints_2d_px"] == pytest.approx(5, abs=1e-4)
+    assert measured["depth_mm"] == pytest.approx(10 * 20 / 21, rel=1e-4)
+    assert measured["joints_3d_median_mm"] == pytest.approx(10 * 20 / 21, rel=1e-4)
+    assert measured["root_depth_mm"] == pytest.approx(0, abs=1e-3)
+
+
+def test_plausible_and_impossible_hands_are_told_apart():
+    labelled = examples.examples(COUNT)
+    joints = labelled.joints_3d / labelled.scale[:, None, None]
+    wide, narrow = LIMITS, examples.narrow_limits()
+    broken = joints.copy()
+    broken[:, 8] += 5 * (broken[:, 8] - broken[:, 7])
+    assert evaluate.plausibility(broken, wide)["within_limits"] == 0
+    assert evaluate.plausibility(broken, wide)["bone_length"] > evaluate.plausibility(joints, wide)["bone_length"]
+    assert evaluate.plausibility(joints, narrow)["angles_within"] < 100
+    flexed = evaluate.plausibility(joints, narrow)["joint_angle"]
+    assert 0 < flexed < 180
+
+
+def test_mean_pose_is_the_mean_in_scale_units():
+    labelled = examples.examples(COUNT)
+    mean_2d, mean_3d = evaluate.mean_pose(labelled)
+    np.testing.assert_allclose(mean_2d, np.mean(list(labelled.joints_2d), axis=0), rtol=1e-5)
+    units = [joints / scale for joints, scale in zip(labelled.joints_3d, labelled.scale, strict=True)]
+    np.testing.assert_allclose(mean_3d, np.mean(units, axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 8, 11])
+def test_padded_examples_count_once_and_in_order(monkeypatch, count):
+    """The stand-in network says the example's number, and more of the padding than of any example."""
+
+    def number(_, batch):
+        value = np.where(batch.present, batch.index, 10**6).astype(np.float32)
+        joints = np.broadcast_to(value[..., None, None], (*value.shape, 21, 3))
+        return Prediction(joints[..., :2], joints[..., 0], value, value, joints)
+
+    monkeypatch.setattr(step, "parallel_eval_step", lambda options: number)
+    saved = {"step": 3, "params": {}, "batch_stats": {}}
+    prediction = evaluate.predict(examples.tiny_config(), saved, examples.examples(count))
+    np.testing.assert_array_equal(prediction.root_depth, np.arange(count))
+    assert prediction.joints_3d.shape == (count, 21, 3)
+
+
+def test_batch_size_that_devices_cannot_share_is_rounded_up(run):
+    options = examples.tiny_config()
+    options.data.batch_size = 6
+    assert jax.local_device_count() == 4
+    prediction = evaluate.predict(options, checkpoint.load(run), examples.examples(5))
+    assert prediction.joints_2d.shape == (5, 21, 2)
+
+
+def test_evaluation_writes_every_domain(run, measured_run):
+    assert json.loads((run / evaluate.FILE).read_text()) == json.loads(json.dumps(measured_run))
+    assert set(measured_run["domains"]) == {"mannequin", "real_like"}
+    for measured in measured_run["domains"].values():
+        assert measured["count"] == COUNT
+        assert set(measured["network"]) == set(measured["mean_pose"]) == set(evaluate.MEASURES)
+        network, constant = measured["network"]["joints_2d_px"], measured["mean_pose"]["joints_2d_px"]
+        assert measured["reduction_percent"]["joints_2d_px"] == pytest.approx(100 * (1 - network / constant))
+    assert measured_run["step"] == 0
+    assert "jax " in measured_run["environment"]["versions"]
+    kept = np.load(run / evaluate.FOLDER / "mannequin.npz")
+    assert kept["joints_3d"].shape == (COUNT, 21, 3)
+    assert kept["image"].shape == (COUNT, examples.SIZE, examples.SIZE, 3)
+    assert not list(run.glob("**/*partial*"))
+
+
+def test_network_is_evaluated_as_it_was_saved(run):
+    labelled = examples.examples(3)
+    options, saved = examples.tiny_config(), checkpoint.load(run)
+    state = step.TrainState(saved["step"], saved["params"], saved["batch_stats"], None)
+    direct = jax.jit(lambda batch: step.eval_step(state, batch, config=options))(labelled)
+    prediction = evaluate.predict(options, saved, labelled)
+    np.testing.assert_allclose(prediction.joints_2d, direct.joints_2d, atol=1e-3)
+    np.testing.assert_allclose(prediction.joints_3d, direct.joints_3d, rtol=1e-3, atol=1e-3)
+
+
+def test_photographs_are_measured_against_their_2d_labels(run, measured_photograph):
+    assert measured_photograph["count"] == 1
+    assert measured_photograph["labels_predicted"]
+    assert measured_photograph["network"]["joints_2d_px"] > 0
+    # Of a single photograph the mean pose is the label itself.
+    assert measured_photograph["mean_pose"]["joints_2d_px"] == pytest.approx(0, abs=1e-5)
+    name = measured_photograph["name"]
+    assert json.loads((run / evaluate.PHOTOGRAPHS_FILE).read_text())["name"] == name
+    assert (run / evaluate.FOLDER / f"photographs_{name}.png").stat().st_size > 1000
+
+
+def test_table_states_units_and_whose_labels_they_are(measured_run, measured_photograph):
+    words = evaluate.table(measured_run)
+    assert "mannequin · test · 11 images · step 0" in words
+    assert "2D, px" in words
+    assert "joint angle violation, °" in words
+    words = evaluate.table(measured_photograph)
+    assert "The labels are another model's predictions: 'predicted by a detector'" in words
+
+
+def test_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"holds no config.json: it is not the folder of a run"):
+        evaluate.evaluate(tmp_path)
+
+
+def test_run_without_a_checkpoint_is_refused(tmp_path):
+    config.write(examples.tiny_config(), tmp_path)
+    with pytest.raises(FileNotFoundError, match="holds no checkpoint; train it first"):
+        evaluate.evaluate(tmp_path)
+
+
+def test_prediction_that_is_not_finite_is_refused():
+    labelled = examples.examples(2)
+    prediction = perfect(labelled)
+    bad = dataclasses.replace(prediction, joints_2d=prediction.joints_2d.copy())
+    bad.joints_2d[1, 4, 0] = np.nan
+    with pytest.raises(ValueError, match=r"predicted joint \[1, 4\] is .*; must be finite"):
+        evaluate.measure(bad.joints_2d, bad.joints_3d, labelled, LIMITS)
