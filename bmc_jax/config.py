@@ -10,7 +10,7 @@ import difflib
 import json
 import os
 import re
-import types
+import runpy
 import typing
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +20,8 @@ from typing import Any
 import jax
 from absl import flags
 from ml_collections import config_flags
+
+from bmc_jax.synthesis import DOMAINS
 
 FILE = "config.json"
 """Name of a run's configuration in its folder."""
@@ -58,11 +60,11 @@ class Data:
 @dataclass(slots=True)
 class Network:
     depth: int = 50
-    """Layers of the ResNet, 18, 34 or 50; the paper's is 50."""
+    """Layers of the ResNet, 10, 18, 34 or 50; the paper's is 50."""
     width: int = 64
     """Channels of its first stage; the published network's."""
-    patch: int | None = None
-    """None for the published stem; 4 or 8 for one patch convolution instead, several times cheaper on a CPU."""
+    patch: int = 0
+    """0 for the published stem; 4 or 8 for one convolution of that kernel and stride instead, which a CPU can afford."""
     dtype: str = "float32"
     """Of the ResNet's computation. "bfloat16" halves time and memory on accelerators; parameters, statistics, geometry
     and losses stay float32."""
@@ -111,11 +113,11 @@ class Limits:
     """Of the training poses. Rendered hands have no outliers to cut off; real annotations have."""
     vertices: int = 16
     """Of each angle hull, outer approximation: more than that changes no area noticeably."""
-    margin_degrees: float = 0.0
-    """Added around angle hulls and spreads after the fit. A hinge's abduction hardly varies: without a margin its hull
-    is a needle."""
-    margin_fraction: float = 0.0
-    """Of their own value, by which bone length and curvature intervals are widened after the fit."""
+    angle_margin: float = 0.0
+    """Degrees by which hulls, spread and curvature are widened. A hinge's abduction hardly varies: without a margin its
+    hull is a needle."""
+    length_margin: float = 0.0
+    """Share by which bones may be longer or shorter than any seen."""
 
 
 @dataclass(slots=True)
@@ -168,7 +170,7 @@ class Config:
 
 #: Fields that take one of a few words or numbers.
 CHOICES = {
-    "network.depth": (18, 34, 50),
+    "network.depth": (10, 18, 34, 50),
     "network.dtype": ("float32", "bfloat16"),
     "biomechanics.angle_mode": ("euclidean", "circle_l1", "circle_l1_squared"),
     "optimizer.name": ("sgd", "adamw"),
@@ -180,26 +182,28 @@ def load(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Config:
     """The configuration of a file in `configs/`, `path` or `path:argument`, with `field.of.it=value` overrides.
 
     Raises:
-      ValueError: on a file without `get_config`, or an override of an unknown field or of a value of the wrong type or
-        out of range, naming it.
       FileNotFoundError: if there is no such file.
+      ValueError: on a file whose `get_config` does not return a `Config`, an override of an unknown field, or a value
+        of the wrong type or out of range, naming it.
     """
-    name = str(path).partition(":")[0]
+    name, _, argument = str(path).partition(":")
     if not Path(name).is_file():
         raise FileNotFoundError(f"no configuration file {name!r}; those of the project are in configs/")
+    get_config = runpy.run_path(name).get("get_config")
+    config = get_config(*([argument] if argument else [])) if get_config else None
+    if not isinstance(config, Config):
+        raise ValueError(f"{name} has no function get_config() that returns a bmc_jax.config.Config")
+
     for override in overrides:
         _check_override(override)
-    arguments = ["bmc", f"--config={path}", *(f"--config.{override}" for override in overrides)]
+    arguments = ["bmc", *(f"--config.{override}" for override in overrides)]
     values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", None, "", flag_values=values, sys_argv=arguments)
     try:
+        config_flags.DEFINE_config_dataclass("config", config, "", flag_values=values, sys_argv=arguments)
         values(arguments)
-        config = values.config
-    except flags.Error as error:
-        raise ValueError(str(error).replace("--config.", "")) from error
-    if not isinstance(config, Config):
-        raise ValueError(f"get_config() of {name} returned a {type(config).__name__}, not a bmc_jax.config.Config")
-    return validate(config)
+    except (flags.Error, IndexError, TypeError) as error:
+        raise ValueError(f"{error} (in {', '.join(overrides)})".replace("--config.", "")) from error
+    return from_dict(to_dict(values.config))
 
 
 def steps(config: Config, epochs: float | None = None) -> int:
@@ -256,9 +260,13 @@ def validate(config: Config) -> Config:
     data, training, rates = config.data, config.training, config.optimizer
     _require(len(data.train) > 0, "data.train", data.train, "at least one source")
     for i, source in enumerate(data.train):
+        domains = tuple(DOMAINS)
+        _require(source.domain in domains, f"data.train[{i}].domain", source.domain, f"one of {', '.join(domains)}")
         _require(source.labels in ("2d", "3d"), f"data.train[{i}].labels", source.labels, "2d or 3d")
         _require(source.count > 0, f"data.train[{i}].count", source.count, "a positive number of images")
         _require(source.share > 0, f"data.train[{i}].share", source.share, "positive")
+    for i, domain in enumerate(data.test_domains):
+        _require(domain in DOMAINS, f"data.test_domains[{i}]", domain, f"one of {', '.join(DOMAINS)}")
     share = sum(source.share for source in data.train)
     _require(abs(share - 1) < 1e-6, "data.train[:].share", share, "shares that sum to 1")
     if config.limits.source == "fit":
@@ -287,8 +295,8 @@ def validate(config: Config) -> Config:
     for name, value in dataclasses.asdict(config.weights).items():
         _require(value >= 0, f"weights.{name}", value, "zero or more")
     patch = config.network.patch
-    fits = patch is None or (patch > 0 and data.image_size % patch == 0)
-    _require(fits, "network.patch", patch, f"None or a divisor of data.image_size, {data.image_size}")
+    fits = patch == 0 or (patch > 0 and data.image_size % patch == 0)
+    _require(fits, "network.patch", patch, f"0 or a divisor of data.image_size, {data.image_size}")
     return config
 
 
@@ -330,9 +338,12 @@ def _build(kind: Any, content: Any, path: str) -> Any:
                 raise _unknown(f"{path}{name}", name, hints)
         return kind(**{name: _build(hints[name], value, f"{path}{name}.") for name, value in content.items()})
     if typing.get_origin(kind) is tuple:
-        return tuple(_build(typing.get_args(kind)[0], item, f"{path[:-1]}[{i}].") for i, item in enumerate(content))
-    if typing.get_origin(kind) is types.UnionType:
-        return content
+        if not isinstance(content, (list, tuple)):
+            raise ValueError(f"{path[:-1]} is {content!r}; it must be a list")
+        kinds = typing.get_args(kind)
+        if ... not in kinds and len(content) != len(kinds):
+            raise ValueError(f"{path[:-1]} is {content!r}; it must be a list of {len(kinds)}")
+        return tuple(_build(kinds[0], item, f"{path[:-1]}[{i}].") for i, item in enumerate(content))
     if not isinstance(content, (int, float) if kind is float else kind) or (
         isinstance(content, bool) and kind is not bool
     ):

@@ -22,18 +22,17 @@ CHUNK = 256
 
 
 def rendered(config: Config, domain: str, split: str, count: int, source: int = 0) -> Batch:
-    """The first `count` images of a domain's split with all their labels, as host numpy `[count, ...]`.
-
-    Takes 3 bytes a pixel, 49 KB an image of 128x128. `source` is what the examples are marked with.
-    """
+    """The first `count` images of a domain's split, "train", "validation" or "test", with all their labels, as host numpy
+    `[count, ...]`; marked as of that `source`. Takes 3 bytes a pixel, 49 KB an image of 128x128."""
     size = config.data.image_size
     chunks = []
     with tqdm(total=count, desc=f"render {domain} {split}", unit=" images", dynamic_ncols=True) as bar:
         for first in range(0, count, CHUNK):
             index = np.arange(first, min(first + CHUNK, count))
-            chunks.append(synthesis.render(config.seed, domain, split, index, size=size))
+            chunks.append(synthesis.render(config.seed, domain, split, index, size))
             bar.update(len(index))
-    return jax.tree.map(lambda *parts: np.concatenate(parts), *chunks)
+    examples = jax.tree.map(lambda *parts: np.concatenate(parts), *chunks)
+    return dataclasses.replace(examples, source=np.full(count, source, np.int32))
 
 
 def training_sources(config: Config) -> list[Batch]:

@@ -144,9 +144,9 @@ def train_step(
         gradients, metrics = jax.lax.pmean((gradients, metrics), axis_name)
     updates, opt_state = optimizer(config).update(gradients, state.opt_state, state.params)
     metrics |= {
-        "gradient_norm": optax.global_norm(gradients),
-        "update_norm": optax.global_norm(updates),
-        "parameter_norm": optax.global_norm(state.params),
+        "gradient_norm": optax.tree.norm(gradients),
+        "update_norm": optax.tree.norm(updates),
+        "parameter_norm": optax.tree.norm(state.params),
         "rate": jnp.asarray(rate(config)(state.step), jnp.float32),
         "biomechanical_ramp": ramp,
     }

@@ -100,10 +100,16 @@ def _limits(config: Config, workdir: Path, sources: list[Batch]) -> Limits:
     if file.exists():
         return limits.load(file)
     if options.source == "fit":
-        found = limits.fit(data.labelled_joints(sources), source=f"training poses of {config.name}")
+        found = limits.fit(
+            data.labelled_joints(sources),
+            source=f"3D-labelled training poses of {config.name}",
+            percentiles=options.percentiles,
+            angle_margin=options.angle_margin,
+            length_margin=options.length_margin,
+            vertices=options.vertices,
+        )
     else:
         found = limits.load(options.source)
-    found = limits.widen(found, degrees=options.margin_degrees, fraction=options.margin_fraction)
     limits.save(found, file)
     return found
 

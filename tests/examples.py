@@ -20,7 +20,7 @@ def tiny_config(**training):
             image_size=SIZE,
             batch_size=8,
         ),
-        network=config.Network(depth=18, width=4, patch=8),
+        network=config.Network(depth=10, width=4, patch=8),
         limits=config.Limits(source="clinical"),
         optimizer=config.Optimizer(rate=1e-3),
         training=config.Training(**{"epochs": 2.0, "log_every": 1, "save_every": 100} | training),
@@ -56,7 +56,7 @@ def examples(count, source=0, seed=0):
     return Batch(
         image=generator.integers(0, 256, (count, SIZE, SIZE, 3), np.uint8),
         intrinsics=intrinsics,
-        joints_2d=np.asarray(camera.project(jnp.asarray(joints), jnp.asarray(intrinsics))),
+        joints_2d=np.array(camera.project(jnp.asarray(joints), jnp.asarray(intrinsics))),
         joints_2d_valid=np.ones((count, hand.NUM_JOINTS), bool),
         joints_3d=joints,
         joints_3d_valid=np.ones((count, hand.NUM_JOINTS), bool),

@@ -13,8 +13,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-#: Blocks in each of the four stages, and whether they are bottlenecks.
+#: Blocks in each of the four stages, and whether they are bottlenecks. Ten layers are ours, for small machines.
 FAMILY = {
+    10: ((1, 1, 1, 1), False),
     18: ((2, 2, 2, 2), False),
     34: ((3, 4, 6, 3), False),
     50: ((3, 4, 6, 3), True),
@@ -66,16 +67,15 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """ResNet-18, 34 or 50 up to and including the global average pool."""
+    """ResNet-10, 18, 34 or 50 up to and including the global average pool."""
 
     depth: int = 50
-    """18, 34 or 50."""
+    """10, 18, 34 or 50."""
     width: int = 64
     """Channels of the first stage; each later stage has twice as many."""
-    patch: int | None = None
-    """None: the published stem, 7x7 at stride 2 and then a 3x3 maximum at stride 2. A number: one convolution of that
-    kernel and stride in its place, for machines that cannot afford the stem: 4 keeps the later resolutions, 8 halves
-    them."""
+    patch: int = 0
+    """0: the published stem, 7x7 at stride 2 and then a 3x3 maximum at stride 2. Else one convolution of that kernel and
+    stride in its place, for machines that cannot afford the stem: 4 keeps the later resolutions, 8 halves them."""
     dtype: Any = jnp.float32
     """Of the computation."""
     axis_name: str | None = None
@@ -94,11 +94,11 @@ class ResNet(nn.Module):
             axis_name=self.axis_name,
         )
         x = image.astype(self.dtype)
-        if self.patch is None:
+        if self.patch:
+            x = nn.relu(norm(name="bn1")(conv(self.width, self.patch, self.patch, padding="VALID", name="conv1")(x)))
+        else:
             x = nn.relu(norm(name="bn1")(conv(self.width, 7, 2, name="conv1")(x)))
             x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=[(1, 1), (1, 1)])
-        else:
-            x = nn.relu(norm(name="bn1")(conv(self.width, self.patch, self.patch, padding="VALID", name="conv1")(x)))
         stages, bottleneck = FAMILY[self.depth]
         for i, blocks in enumerate(stages):
             for j in range(blocks):

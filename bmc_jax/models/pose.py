@@ -34,10 +34,10 @@ class PoseNetwork(nn.Module):
     """Image and intrinsics to a `Prediction`."""
 
     depth: int = 50
-    """Of the ResNet: 18, 34 or 50."""
+    """Of the ResNet: 10, 18, 34 or 50."""
     width: int = 64
     """Channels of the ResNet's first stage."""
-    patch: int | None = None
+    patch: int = 0
     """See `ResNet.patch`."""
     dtype: Any = jnp.float32
     """Of the ResNet's computation."""

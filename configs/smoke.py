@@ -1,0 +1,23 @@
+"""Every room once, in about a minute on a laptop: a check that it all runs, of no use as a result.
+
+bmc train --config=configs/smoke.py --workdir=runs/smoke
+"""
+
+from bmc_jax.config import Config, Data, Limits, Network, Optimizer, Source, Training
+
+
+def get_config() -> Config:
+    return Config(
+        name="smoke",
+        data=Data(
+            train=(Source("mannequin", "3d", count=64), Source("real_like", "2d", count=64)),
+            test_count=16,
+            image_size=64,
+            batch_size=16,
+        ),
+        network=Network(depth=10, width=8, patch=8),
+        # 64 poses do not span what a hand can do: without a wide margin many a right pose would be punished.
+        limits=Limits(angle_margin=20.0, length_margin=0.2),
+        optimizer=Optimizer(name="adamw", rate=1e-3, schedule="cosine", warmup=0.1),
+        training=Training(epochs=3, log_every=5, save_every=10),
+    )

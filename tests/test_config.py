@@ -1,0 +1,138 @@
+"""Configurations: from files, from the command line, from JSON, and what is said when they are wrong."""
+
+import json
+import pathlib
+
+import pytest
+
+from bmc_jax import config
+
+CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
+FILE = """
+from bmc_jax.config import Config, Network
+
+def get_config(argument=""):
+    return Config(name=argument or "plain", network=Network(depth=18))
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "experiment.py"
+    path.write_text(FILE)
+    return path
+
+
+def test_the_defaults_are_the_papers():
+    options = config.validate(config.Config())
+    assert (options.network.depth, options.data.image_size) == (50, 128)
+    assert (options.optimizer.name, options.optimizer.rate, options.optimizer.decay) == ("sgd", 5e-3, 0.1)
+    assert (options.training.epochs, options.optimizer.decay_epochs) == (70, 30)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_experiment_of_the_project_loads(path):
+    assert config.load(path).name == path.stem
+
+
+def test_a_file_says_only_what_differs(file):
+    options = config.load(file)
+    assert options == config.Config(name="plain", network=config.Network(depth=18))
+
+
+def test_a_file_can_take_an_argument(file):
+    assert config.load(f"{file}:other").name == "other"
+
+
+def test_overrides_reach_every_depth(file):
+    overrides = ["seed=3", "optimizer.rate=1", "data.train[1].count=7", "limits.percentiles=(1,99)", "network.patch=4"]
+    options = config.load(file, overrides)
+    assert options.seed == 3
+    assert options.optimizer.rate == 1.0
+    assert [source.count for source in options.data.train] == [config.Source().count, 7]
+    assert options.limits.percentiles == (1.0, 99.0)
+    assert options.network.patch == 4
+
+
+def test_two_loads_share_nothing(file):
+    config.load(file, ["data.train[0].count=7"])
+    assert config.load(file).data.train[0].count == config.Source().count
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optimiser.rate=1", "unknown configuration field 'optimiser.rate': did you mean 'optimizer'"),
+        ("optimizer.rat=1", "unknown configuration field 'optimizer.rat': did you mean 'rate'"),
+        ("data.train[0].cuont=1", "did you mean 'count'"),
+        ("optimizer.rate.x=1", "unknown configuration field"),
+        ("data.train.0.count=1", "unknown configuration field"),
+        ("zzz=1", "known are name, seed"),
+        ("optimizer.rate", "not of the form field=value"),
+        ("optimizer.rate=fast", "optimizer.rate=fast"),
+        ("seed=1.5", "seed=1.5"),
+        ("data.train[7].count=1", r"out of range \(in data.train\[7\]"),
+        ("limits.percentiles=3", "limits.percentiles is .*3.*; it must be a list"),
+        ("network.depth=19", "network.depth is 19; it must be one of 10, 18, 34, 50"),
+        ("optimizer.name=adam", "optimizer.name is 'adam'; it must be one of sgd, adamw"),
+        ("data.train[0].labels=4d", r"data.train\[0\].labels is '4d'"),
+        ("data.train[0].share=0.9", "shares that sum to 1"),
+        ("data.batch_size=0", "data.batch_size is 0; it must be positive"),
+        ("optimizer.rate=nan", "optimizer.rate is nan"),
+        ("weights.palm=-1.", "weights.palm is -1.0"),
+        ("network.patch=5", "divisor of data.image_size"),
+        ("data.train[0].labels=2d", "no training source has 3D labels"),
+    ],
+)
+def test_a_wrong_override_is_named(file, override, message):
+    with pytest.raises(ValueError, match=message):
+        config.load(file, [override])
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere.py"):
+        config.load(tmp_path / "nowhere.py")
+
+
+def test_a_file_that_returns_something_else_is_named(tmp_path):
+    path = tmp_path / "other.py"
+    path.write_text("def get_config():\n    return {}\n")
+    with pytest.raises(ValueError, match="returns a bmc_jax.config.Config"):
+        config.load(path)
+
+
+def test_a_misspelt_field_in_a_file_is_an_error(tmp_path):
+    path = tmp_path / "misspelt.py"
+    path.write_text(
+        "from bmc_jax.config import Config\ndef get_config():\n    c = Config()\n    c.sede = 1\n    return c\n"
+    )
+    with pytest.raises(AttributeError, match="sede"):
+        config.load(path)
+
+
+def test_a_runs_folder_gives_its_configuration_back(tmp_path, file):
+    options = config.load(file, ["limits.percentiles=(1,99)", "network.patch=8"])
+    config.write(options, tmp_path)
+    assert config.read(tmp_path) == options
+    assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sede": 1}, "config.json: unknown configuration field 'sede': did you mean 'seed'"),
+        ({"seed": "one"}, "config.json: seed is 'one'; it must be of type int"),
+        ({"data": {"train": [{"share": 1.0, "domian": "x"}]}}, "did you mean 'domain'"),
+        ({"data": 5}, "data. is 5; it must be a mapping"),
+        ({"optimizer": {"nesterov": 1}}, "optimizer.nesterov is 1; it must be of type bool"),
+    ],
+)
+def test_a_damaged_configuration_of_a_run_is_named(tmp_path, change, message):
+    (tmp_path / config.FILE).write_text(json.dumps(config.to_dict(config.Config()) | change))
+    with pytest.raises(ValueError, match=message):
+        config.read(tmp_path)
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="not the folder of a run"):
+        config.read(tmp_path)

@@ -1,0 +1,110 @@
+"""A whole run on injected images: trained, finished, interrupted, gone on with, and stopped by what is not finite."""
+
+import dataclasses
+import json
+import os
+import signal
+
+import examples
+import jax
+import numpy as np
+import pytest
+
+from bmc_jax import checkpoint, config, data, limits, step, train
+from bmc_jax.log import Log
+
+
+@pytest.fixture(autouse=True)
+def injected_images(monkeypatch):
+    """Noise with hands' labels in place of rendering, which other tests see to."""
+
+    def rendered(options, domain, split, count, source=0):
+        return examples.examples(count, source=source, seed=options.seed)
+
+    monkeypatch.setattr(data, "rendered", rendered)
+
+
+def lines(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def interrupt_after(number, monkeypatch):
+    write = Log.write
+
+    def interrupting(self, done, metrics):
+        write(self, done, metrics)
+        if done == number:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Log, "write", interrupting)
+
+
+def test_an_interrupted_run_ends_bit_for_bit_as_one_that_was_not(tmp_path, monkeypatch, capsys):
+    options, whole, parts = examples.tiny_config(epochs=1.5), tmp_path / "whole", tmp_path / "parts"
+    total = config.steps(options)
+    # Compiled once for the three parts of this test.
+    run, start = step.parallel_train_step(options), jax.device_get(step.create(options))
+    monkeypatch.setattr(step, "parallel_train_step", lambda _: run)
+    monkeypatch.setattr(step, "create", lambda _: start)
+    train.train(options, whole)
+    assert checkpoint.latest(whole) == total
+
+    with monkeypatch.context() as patch:
+        interrupt_after(2, patch)
+        with pytest.raises(SystemExit) as stop:
+            train.train(options, parts)
+    assert stop.value.code == train.INTERRUPTED != 0
+    assert checkpoint.latest(parts) == 2
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    # What a run wrote after its last checkpoint is written again: it must not be there twice.
+    with (parts / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 3, "loss": 0.0}) + '\n{"step": 4, "lo')
+    train.train(options, parts)
+
+    jax.tree.map(np.testing.assert_array_equal, checkpoint.load(parts), checkpoint.load(whole))
+    assert lines(parts) == lines(whole)
+    assert [line["step"] for line in lines(whole)] == list(range(1, total + 1))
+    assert limits.load(parts / train.LIMITS_FILE).meta == limits.load("clinical").meta
+    assert config.read(parts) == options
+
+    capsys.readouterr()
+    before = (whole / "metrics.jsonl").stat().st_mtime_ns
+    monkeypatch.setattr(data, "rendered", None)
+    train.train(options, whole)
+    assert f"all {total} steps are done; nothing to train" in capsys.readouterr().out
+    assert (whole / "metrics.jsonl").stat().st_mtime_ns == before
+
+    other = dataclasses.replace(options, seed=1)
+    with pytest.raises(ValueError, match="seed: 0 there, 1 here"):
+        train.train(other, whole)
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_step_its_terms_and_its_examples(tmp_path, monkeypatch):
+    def poisoned(options, domain, split, count, source=0):
+        batch = examples.examples(count, source=source)
+        if source == 1:
+            batch.joints_2d[7, 3] = np.nan
+        return batch
+
+    monkeypatch.setattr(data, "rendered", poisoned)
+    with pytest.raises(FloatingPointError, match=r"step \d+: .*joints_2d.* not finite.*\(1, 7\)"):
+        train.train(examples.tiny_config(epochs=1), tmp_path)
+    assert checkpoint.latest(tmp_path) is None
+
+
+def test_limits_are_fitted_to_the_3d_labelled_training_poses_alone(tmp_path, monkeypatch):
+    seen = []
+
+    def fit(poses, **options):
+        seen.append((poses, options))
+        return limits.load("clinical")
+
+    monkeypatch.setattr(limits, "fit", fit)
+    options = dataclasses.replace(
+        examples.tiny_config(), limits=config.Limits(angle_margin=3.0, percentiles=(1.0, 99.0))
+    )
+    sources = data.training_sources(options)
+    train._limits(options, tmp_path, sources)
+    ((poses, given),) = seen
+    np.testing.assert_array_equal(poses, examples.examples(16, source=0).joints_3d)
+    assert (given["angle_margin"], given["percentiles"]) == (3.0, (1.0, 99.0))

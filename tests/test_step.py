@@ -1,0 +1,121 @@
+"""One step: what it learns from, what it must not see, its schedules, and the types it keeps."""
+
+import dataclasses
+import functools
+
+import examples
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bmc_jax import config as configuration
+from bmc_jax import data, step
+
+CONFIG = examples.tiny_config(epochs=25)
+LIMITS = examples.narrow_limits()
+
+
+def mixed_batch():
+    """Four examples with all labels and four with 2D labels only."""
+    parts = examples.examples(4, source=0), data.without_3d(examples.examples(4, source=1))
+    return jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
+
+
+@functools.cache
+def start():
+    return step.create(CONFIG)
+
+
+@functools.cache
+def train_step(dtype="float32"):
+    options = dataclasses.replace(CONFIG, network=dataclasses.replace(CONFIG.network, dtype=dtype))
+    return jax.jit(functools.partial(step.train_step, config=options))
+
+
+def test_loss_falls_on_a_batch_seen_again_and_again():
+    state, losses = start(), []
+    for _ in range(20):
+        state, metrics = train_step()(state, mixed_batch(), LIMITS)
+        losses.append(float(metrics["loss"]))
+    assert losses[-1] < 0.7 * losses[0]
+    assert int(state.step) == 20
+
+
+def test_every_term_and_norm_is_reported_finite_and_in_float32():
+    for dtype in ("float32", "bfloat16"):
+        state, metrics = train_step(dtype)(start(), mixed_batch(), LIMITS)
+        terms = {"joints_2d", "relative_depth", "root_depth", "bone_length", "palm", "joint_angle"}
+        norms = {"gradient_norm", "update_norm", "parameter_norm"}
+        assert set(metrics) == {"loss", "rate", "biomechanical_ramp"} | terms | norms
+        assert all(metric.dtype == jnp.float32 and np.isfinite(metric) for metric in metrics.values())
+        floats = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+        assert {leaf.dtype for leaf in floats} == {jnp.dtype("float32")}
+
+
+def test_labels_that_are_masked_change_nothing_whatever_they_hold():
+    batch = mixed_batch()
+    hidden = ~batch.joints_3d_valid
+    poisoned = dataclasses.replace(batch, joints_3d=np.where(hidden[..., None], np.nan, batch.joints_3d))
+    states = [train_step()(start(), labels, LIMITS)[0] for labels in (batch, poisoned)]
+    jax.tree.map(np.testing.assert_array_equal, *states)
+
+
+def test_the_same_seed_makes_the_same_network_and_another_another():
+    again = step.create(CONFIG)
+    jax.tree.map(np.testing.assert_array_equal, start(), again)
+    other = step.create(dataclasses.replace(CONFIG, seed=1))
+    assert np.any(other.params["head"]["kernel"] != again.params["head"]["kernel"])
+
+
+def test_step_schedule_is_the_papers():
+    options = configuration.Config()
+    rate, epoch = step.rate(options), configuration.steps(options, 1)
+    found = [float(rate(round(epochs * epoch))) for epochs in (0, 29.9, 30.1, 59.9, 60.1)]
+    np.testing.assert_allclose(found, [5e-3, 5e-3, 5e-4, 5e-4, 5e-5], rtol=1e-6)
+
+
+def test_cosine_schedule_warms_up_and_ends_at_zero():
+    optimizer = configuration.Optimizer(schedule="cosine", warmup=0.1, rate=1.0)
+    options = dataclasses.replace(CONFIG, optimizer=optimizer)
+    rate, total = step.rate(options), configuration.steps(options)
+    values = [float(rate(number)) for number in range(total + 1)]
+    assert values[0] == 0
+    assert values.index(max(values)) == round(0.1 * total)
+    assert max(values) == pytest.approx(1.0)
+    assert values[-1] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_biomechanical_weights_start_late_and_grow():
+    biomechanics = configuration.Biomechanics(start=0.2, ramp=0.4)
+    options = dataclasses.replace(CONFIG, biomechanics=biomechanics)
+    total = configuration.steps(options)
+    ramp = [float(step.biomechanical_ramp(options, jnp.array(number))) for number in range(total)]
+    assert ramp[round(0.2 * total) - 1] == 0
+    assert 0 < ramp[round(0.2 * total)] < 0.1
+    assert ramp[round(0.6 * total) - 1] == pytest.approx(1)
+    assert max(ramp) == 1
+
+
+def test_without_a_ramp_the_biomechanical_terms_are_on_from_the_first_step():
+    options = dataclasses.replace(CONFIG, biomechanics=configuration.Biomechanics(start=0.0, ramp=0.0))
+    assert float(step.biomechanical_ramp(options, jnp.array(0))) == 1
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_weights_decay_and_biases_do_not(name):
+    optimizer = configuration.Optimizer(name=name, rate=0.1, weight_decay=0.1)
+    transformation = step.optimizer(dataclasses.replace(CONFIG, optimizer=optimizer))
+    params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+    nothing = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = transformation.update(nothing, transformation.init(params), params)
+    assert np.all(updates["kernel"] < 0)
+    assert np.all(updates["bias"] == 0)
+
+
+def test_a_huge_gradient_is_scaled_down_to_the_clip():
+    optimizer = configuration.Optimizer(rate=1.0, clip=2.0, momentum=0.0, weight_decay=0.0, nesterov=False)
+    transformation = step.optimizer(dataclasses.replace(CONFIG, optimizer=optimizer))
+    params = {"kernel": jnp.ones((3, 4))}
+    updates, _ = transformation.update({"kernel": jnp.full((3, 4), 1e6)}, transformation.init(params), params)
+    assert float(jnp.linalg.norm(updates["kernel"])) == pytest.approx(2.0, rel=1e-5)
