@@ -14,7 +14,8 @@ from bmc_jax.synthesis.randomness import Draws
 
 #: Cells a side of each octave of noise.
 OCTAVES = (3, 6, 12, 24, 48)
-THINGS = 5
+#: Pieces of furniture, each there in half of the pictures.
+FURNITURE = 5
 PLAIN, BOARDS, TILES, WEAVE, PRINT = range(5)
 Plane = Float[Array, "height width"]
 
@@ -95,60 +96,86 @@ def _grid(size: int) -> tuple[Plane, Plane]:
     return jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32)
 
 
-def room(key: PRNGKeyArray, cloud: Float[Array, "2 height width"], domain: Domain) -> Float[Array, "3 height width"]:
-    """A wall and, in three pictures of four, a table before it."""
+def wall_and_table(
+    key: PRNGKeyArray, cloud: Float[Array, "2 height width"], domain: Domain
+) -> tuple[Plane, Plane, Plane, Plane, Plane, Float[Array, "2 3"]]:
+    """Brightness and warmth of a wall, those of a table, how much of each pixel is table, and both colours.
+
+    In three pictures of four the table begins somewhere in the picture or above, else there is none.
+    """
     draws = Draws(key)
     x, y = _grid(cloud.shape[-1])
-    # A table fills the picture from its edge down, whose lines meet at a point above; seen from above it is all table.
     edge = jnp.where(draws.happens(0.75), draws.uniform(-0.6, 0.8), 2.0) + draws.normal(0.12) * (x - 0.5)
     nearness = jnp.maximum(y - edge, 0.0) + draws.uniform(0.3, 1.0)
     turn = draws.uniform(0.0, 2 * np.pi)
     cosine, sine = jnp.cos(turn), jnp.sin(turn)
-    table_u, table_v = (x - 0.5) / nearness, 1 / nearness
-    table_u, table_v = table_u * cosine - table_v * sine, table_u * sine + table_v * cosine
-
-    def surface(u, v):
-        # 0.06 and 0.11 of brightness are a lively wall and a marbled one.
-        mottled = 1 + draws.uniform(0.05, 0.22) * cloud[0]
-        tint = 1 + draws.uniform(0.0, 0.4) * domain.background_chroma[0] * cloud[1]
-        brightness = mottled * _pattern(draws, u, v, cloud[0], domain.background_pattern)
-        red, green, blue = _colour(draws, domain)
-        return jnp.stack([red * brightness * tint, green * brightness, blue * brightness / tint])
-
+    # Lines on the table meet at a point above its edge.
+    u, v = (x - 0.5) / nearness, 1 / nearness
     on_table = jnp.clip((y - edge) * (0.7 * cloud.shape[-1]) + 0.5, 0.0, 1.0)
-    wall, table = surface(x, y), surface(table_u, table_v)
-    return wall + (table - wall) * on_table[None]
+
+    def material(u, v):
+        mottled = 1 + draws.uniform(0.05, 0.22) * cloud[0]
+        warmth = 1 + draws.uniform(0.0, 0.4) * domain.background_chroma[0] * cloud[1]
+        return mottled * _pattern(draws, u, v, cloud[0], domain.background_pattern), warmth
+
+    wall, table = material(x, y), material(u * cosine - v * sine, u * sine + v * cosine)
+    return *wall, *table, on_table, jnp.stack([_colour(draws, domain), _colour(draws, domain)])
 
 
-def furnish(key: PRNGKeyArray, picture: Float[Array, "3 height width"], domain: Domain) -> Float[Array, "3 height width"]:
-    """The picture with up to `THINGS` discs and boxes in it, each before its soft shadow."""
-    size = picture.shape[-1]
+def room(
+    wall: Plane, wall_warmth: Plane, table: Plane, table_warmth: Plane, on_table: Plane, colours: Float[Array, "2 3"]
+) -> Float[Array, "3 height width"]:
+    """The picture of them. A stage of its own, or each channel would draw wall and table anew."""
+
+    def channel(i):
+        tints = ((wall_warmth, table_warmth), (1.0, 1.0), (2 - wall_warmth, 2 - table_warmth))[i]
+        behind, before = colours[0, i] * wall * tints[0], colours[1, i] * table * tints[1]
+        return behind + (before - behind) * on_table
+
+    return jnp.stack([channel(i) for i in range(3)])
+
+
+def furniture(key: PRNGKeyArray, domain: Domain, size: int) -> tuple[Plane, Plane, Plane, Float[Array, "3"]]:
+    """One disc or box, in half of the cases: its shadow, its cover, its brightness, and its colour."""
+    draws = Draws(key, 32)
     x, y = _grid(size)
-    keys = jax.random.split(key, THINGS)
+    turn = draws.uniform(0.0, 2 * np.pi)
+    cosine, sine = jnp.cos(turn), jnp.sin(turn)
+    centre, half = draws.uniform(-0.1, 1.1, (2,)), draws.uniform(0.03, 0.33, (2,))
+    round_, there = draws.happens(0.35), draws.happens(0.5)
 
-    def add(i, picture):
-        draws = Draws(keys[i], 32)
-        turn = draws.uniform(0.0, 2 * np.pi)
-        centre, half = draws.uniform(-0.1, 1.1, (2,)), draws.uniform(0.03, 0.33, (2,))
-        round_, there = draws.happens(0.35), draws.happens(0.5)
-        cosine, sine = jnp.cos(turn), jnp.sin(turn)
+    def depth(x, y):
+        """How far inside the outline, picture widths, and where in its own frame."""
+        u, v = x * cosine + y * sine, y * cosine - x * sine
+        disc = half[0] - jnp.sqrt(u * u + v * v)
+        return jnp.where(round_, disc, jnp.minimum(half[0] - jnp.abs(u), half[1] - jnp.abs(v))), u, v
 
-        def depth(x, y):
-            """How far inside the outline, picture widths."""
-            u, v = x * cosine + y * sine, y * cosine - x * sine
-            disc = half[0] - jnp.sqrt(u * u + v * v)
-            return jnp.where(round_, disc, jnp.minimum(half[0] - jnp.abs(u), half[1] - jnp.abs(v))), u, v
+    inside, u, v = depth(x - centre[0], y - centre[1])
+    beneath, _, _ = depth(x - centre[0] - 0.02, y - centre[1] - 0.035)
+    cover = jnp.where(there, jnp.clip(inside * (0.7 * size) + 0.5, 0.0, 1.0), 0.0)
+    shadow = jnp.where(there, 0.4 * jnp.clip(beneath * 20 + 0.6, 0.0, 1.0), 0.0)
+    shine = 1 + draws.normal(0.5) * u + draws.normal(0.5) * v
+    brightness = shine * _pattern(draws, u, v, jnp.zeros_like(u), domain.background_pattern)
+    return shadow, cover, brightness, _colour(draws, domain)
 
-        inside, u, v = depth(x - centre[0], y - centre[1])
-        cover = jnp.where(there, jnp.clip(inside * (0.7 * size) + 0.5, 0.0, 1.0), 0.0)
-        shadow, _, _ = depth(x - centre[0] - 0.02, y - centre[1] - 0.035)
-        shadow = jnp.where(there, 0.4 * jnp.clip(shadow * 20 + 0.6, 0.0, 1.0), 0.0)
-        shine = 1 + draws.normal(0.5) * u + draws.normal(0.5) * v
-        tone = shine * _pattern(draws, u, v, jnp.zeros_like(u), domain.background_pattern)
-        colour = _colour(draws, domain)[:, None, None] * tone[None]
-        return picture * (1 - shadow[None]) * (1 - cover[None]) + cover[None] * colour
 
-    return jax.lax.fori_loop(0, THINGS, add, picture)
+def all_furniture(key: PRNGKeyArray, domain: Domain, size: int):
+    """`furniture`, `FURNITURE` times."""
+    return jax.vmap(lambda key: furniture(key, domain, size))(jax.random.split(key, FURNITURE))
+
+
+def furnish(
+    picture: Float[Array, "3 height width"],
+    shadow: Float[Array, "thing height width"],
+    cover: Float[Array, "thing height width"],
+    brightness: Float[Array, "thing height width"],
+    colour: Float[Array, "thing 3"],
+) -> Float[Array, "3 height width"]:
+    """The picture with the furniture in it, one before the other."""
+    for i in range(colour.shape[0]):
+        behind = picture * ((1 - shadow[i]) * (1 - cover[i]))[None]
+        picture = behind + colour[i][:, None, None] * (cover[i] * brightness[i])[None]
+    return picture
 
 
 def blur_matrix(size: int, deviation: Float[Array, ""]) -> Float[Array, "size size"]:

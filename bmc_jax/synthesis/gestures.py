@@ -42,7 +42,10 @@ GESTURES = {
 }
 #: The same as one row of 16 angles each: MCP, PIP, abduction of the four fingers, then the thumb's four.
 _GESTURE_ROWS = np.array(
-    [[*np.broadcast_to(g.mcp, 4), *np.broadcast_to(g.pip, 4), *np.broadcast_to(g.abduction, 4), *g.thumb] for g in GESTURES.values()],
+    [
+        [*np.broadcast_to(g.mcp, 4), *np.broadcast_to(g.pip, 4), *np.broadcast_to(g.abduction, 4), *g.thumb]
+        for g in GESTURES.values()
+    ],
     np.float32,
 )
 #: Deviation of each of the 16 angles about its gesture, degrees.
@@ -53,7 +56,6 @@ _SCATTER = np.repeat(np.float32([7, 8, 3.5, 5, 7, 9]), [4, 4, 4, 2, 1, 1])
 TRIES = 8
 #: How much overlap, summed over pairs of capsules, passes for the flesh's give; metres.
 ALLOWED_OVERLAP = 1.5e-3
-
 
 
 def _pairs() -> list[tuple[int, int, float]]:
@@ -79,24 +81,23 @@ def _pairs() -> list[tuple[int, int, float]]:
 _FIRST, _SECOND, _GIVE = (np.array(column) for column in zip(*_pairs(), strict=True))
 
 
-def sample_shape(key: PRNGKeyArray, domain: Domain) -> Shape:
-    """A person's hand, from the person's key."""
-    draws = Draws(key)
+def draw_shape(draws: Draws, domain: Domain) -> Shape:
+    """A person's hand."""
     bone = domain.bone_deviation
-    fingers_to_palm = 1 + draws.normal(0.6 * bone, cut=2.2)
-    bones = 1 + draws.normal(bone, (5, 4), cut=2.2)
+    fingers_to_palm = 1 + draws.normal(0.6 * bone)
+    bones = 1 + draws.normal(bone, (5, 4))
     bones = bones * jnp.stack([jnp.ones(()), fingers_to_palm, fingers_to_palm, fingers_to_palm])[None]
     # The thumb's second bone is its metacarpal, a part of the palm.
     bones = bones.at[0, 1].divide(fingers_to_palm)
     fan = np.deg2rad(domain.fan_deviation)
     return Shape(
-        size=domain.size[0] + draws.normal(domain.size[1], cut=2.2),
+        size=domain.size[0] + draws.normal(domain.size[1]),
         bones=bones,
-        palm_width=1 + draws.normal(domain.width_deviation, cut=2.0),
-        thickness=domain.thickness[0] + draws.normal(domain.thickness[1], cut=2.0),
-        fan=draws.normal(fan, (4,), cut=2.0),
-        drop=draws.normal(0.8 * fan, (4,), cut=2.0),
-        thumb_base=draws.normal(domain.thumb_base_deviation, (3,), cut=2.0),
+        palm_width=1 + draws.normal(domain.width_deviation),
+        thickness=domain.thickness[0] + draws.normal(domain.thickness[1]),
+        fan=draws.normal(fan, (4,)),
+        drop=draws.normal(0.8 * fan, (4,)),
+        thumb_base=draws.normal(domain.thumb_base_deviation, (3,)),
     )
 
 
@@ -144,7 +145,10 @@ def draw_pose(draws: Draws) -> Pose:
 
 
 def axis_distance(
-    start: Float[Array, "pair 3"], end: Float[Array, "pair 3"], other: Float[Array, "pair 3"], other_end: Float[Array, "pair 3"]
+    start: Float[Array, "pair 3"],
+    end: Float[Array, "pair 3"],
+    other: Float[Array, "pair 3"],
+    other_end: Float[Array, "pair 3"],
 ) -> tuple[Float[Array, " pair"], Float[Array, " pair"], Float[Array, " pair"]]:
     """Distance of pairs of segments, and where on each (0 start, 1 end) they come nearest."""
     along, other_along, gap = end - start, other_end - other, start - other

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int
 
 from bmc_jax import hand
+from bmc_jax.synthesis.randomness import Draws
 from bmc_jax.synthesis.surface import DISTAL_PHALANGES, FOREARM, NUM_CAPSULES, THUMB_METACARPAL, Capsules, Planar
 from bmc_jax.synthesis.thing import Thing, thing_distance
 
@@ -56,13 +57,10 @@ def wave(x: Float[Array, "*pixel"]) -> Float[Array, "*pixel"]:
     return x * (8 - 16 * jnp.abs(x))
 
 
-def sample_waves(key: PRNGKeyArray, count: int, lowest: float, highest: float) -> Waves:
+def draw_waves(draws: Draws, count: int, lowest: float, highest: float) -> Waves:
     """Waves of random directions and of frequencies between two bounds, 1/metre."""
-    direction_key, phase_key = jax.random.split(key)
-    directions = jax.random.normal(direction_key, (count, 3))
-    directions = directions * jax.lax.rsqrt(jnp.sum(directions * directions, axis=-1, keepdims=True))
     frequencies = np.geomspace(lowest, highest, count, dtype=np.float32)
-    return Waves(directions * frequencies[:, None], jax.random.uniform(phase_key, (count,)))
+    return Waves(draws.directions(count) * frequencies[:, None], draws.uniform(shape=(count,)))
 
 
 def noise(point: Planar, waves: Waves) -> Float[Array, "*pixel"]:
@@ -120,7 +118,9 @@ def _palm_lines(x: Float[Array, "*pixel"], y: Float[Array, "*pixel"]) -> Float[A
     thenar = jnp.sqrt((x + 0.032) ** 2 + (y - 0.030) ** 2) - 0.041
     proximal = y - (0.062 - 0.22 * (x + 0.01) - 6 * x * x)
     distal = y - (0.076 + 0.12 * x - 5 * (x - 0.02) ** 2)
-    return jnp.where(y > 0.012, _ridge(jnp.minimum(jnp.abs(thenar), jnp.minimum(jnp.abs(proximal), jnp.abs(distal))), 700), 0.0)
+    return jnp.where(
+        y > 0.012, _ridge(jnp.minimum(jnp.abs(thenar), jnp.minimum(jnp.abs(proximal), jnp.abs(distal))), 700), 0.0
+    )
 
 
 def texture(
@@ -150,7 +150,9 @@ def texture(
     tip = jnp.full_like(coordinate, 0.35)  # the tip's radius per length of the segment
     for i in DISTAL_PHALANGES:
         distal |= nearest == i
-        tip = jnp.where(nearest == i, (capsules.radius[i] + capsules.slope[i] * capsules.length[i]) / capsules.length[i], tip)
+        tip = jnp.where(
+            nearest == i, (capsules.radius[i] + capsules.slope[i] * capsules.length[i]) / capsules.length[i], tip
+        )
     palmar = jnp.clip(0.5 - 1.1 * dorsal, 0.0, 1.0)
 
     # Along the nail: 0 at its root, 1 at the free edge.

@@ -11,25 +11,32 @@ from jax.scipy.special import ndtri
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 
+#: Deviations at which every normal is cut off: no person is one in a million.
+CUT = 2.5
+
+
 class Draws:
     """Up to `capacity` draws from a key. The order of the calls decides which number each gets."""
 
     def __init__(self, key: PRNGKeyArray, capacity: int = 64):
-        # The ends are left out: there the normal quantile is infinite.
-        self._values = jax.random.uniform(key, (capacity,), minval=1e-6, maxval=1 - 1e-6)
+        self._uniform = jax.random.uniform(key, (capacity,))
+        tail = 0.5 * math.erfc(CUT / math.sqrt(2))
+        self._normal = ndtri(tail + (1 - 2 * tail) * self._uniform)
         self._used = 0
 
-    def uniform(self, low=0.0, high=1.0, shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
-        """Uniform in (low, high)."""
+    def _take(self, values: Float[Array, " capacity"], shape: tuple[int, ...]) -> Float[Array, "..."]:
         first, self._used = self._used, self._used + math.prod(shape)
-        if self._used > len(self._values):
-            raise ValueError(f"{self._used} draws of a capacity of {len(self._values)}: give Draws a larger capacity")
-        return low + (high - low) * self._values[first : self._used].reshape(shape)
+        if self._used > len(values):
+            raise ValueError(f"{self._used} draws of a capacity of {len(values)}: give Draws a larger capacity")
+        return values[first : self._used].reshape(shape)
 
-    def normal(self, deviation=1.0, shape: tuple[int, ...] = (), cut: float = 2.5) -> Float[Array, "..."]:
-        """Normal of mean 0, truncated at `cut` deviations."""
-        tail = 0.5 * math.erfc(cut / math.sqrt(2))
-        return deviation * ndtri(self.uniform(tail, 1 - tail, shape))
+    def uniform(self, low=0.0, high=1.0, shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
+        """Uniform in [low, high)."""
+        return low + (high - low) * self._take(self._uniform, shape)
+
+    def normal(self, deviation=1.0, shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
+        """Normal of mean 0, cut off at `CUT` deviations."""
+        return deviation * self._take(self._normal, shape)
 
     def happens(self, probability) -> Bool[Array, ""]:
         """True with the given probability."""
@@ -39,15 +46,18 @@ class Draws:
         """One of 0 .. count - 1."""
         return jnp.minimum((self.uniform() * count).astype(jnp.int32), count - 1)
 
-    def direction(self) -> Float[Array, "3"]:
-        """Unit vector, uniform on the sphere."""
-        vector = self.normal(shape=(3,), cut=4.0)
-        return vector * jax.lax.rsqrt(jnp.sum(vector * vector))
+    def directions(self, count: int) -> Float[Array, "{count} 3"]:
+        """Unit vectors, uniform on the sphere."""
+        z, azimuth = self.uniform(-1.0, 1.0, (count,)), self.uniform(0.0, 2 * math.pi, (count,))
+        radius = jnp.sqrt(1 - z * z)
+        return jnp.stack([radius * jnp.cos(azimuth), radius * jnp.sin(azimuth), z], axis=-1)
 
     def rotation(self) -> Float[Array, "3 3"]:
-        """Rotation matrix, uniform over SO(3) (from a normal quaternion)."""
-        quaternion = self.normal(shape=(4,), cut=4.0)
-        w, x, y, z = quaternion * jax.lax.rsqrt(jnp.sum(quaternion * quaternion))
+        """Rotation matrix, uniform over SO(3): Shoemake's quaternion of three uniform numbers."""
+        share = self.uniform()
+        first, second = self.uniform(0.0, 2 * math.pi), self.uniform(0.0, 2 * math.pi)
+        x, y = jnp.sqrt(1 - share) * jnp.sin(first), jnp.sqrt(1 - share) * jnp.cos(first)
+        z, w = jnp.sqrt(share) * jnp.sin(second), jnp.sqrt(share) * jnp.cos(second)
         return jnp.array(
             [
                 [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],

@@ -38,41 +38,53 @@ def pixel_rays(intrinsics: Float[Array, "3 3"], size: int) -> Planar:
     return x * shrink, y * shrink, shrink
 
 
-def _entry(ray: Planar, capsules: Capsules, inflation: float) -> Float[Array, "*pixel"]:
-    """Where rays from the origin first enter the inflated capsules, metres; `NOWHERE` where they miss all."""
-    first = jnp.full_like(ray[0], NOWHERE)
-    square = jnp.sum(capsules.start * capsules.start, axis=-1)
-    foot = -jnp.sum(capsules.start * capsules.axis, axis=-1)  # the origin's coordinate along each axis
+def feet(capsules: Capsules) -> tuple[Float[Array, " capsule"], Float[Array, " capsule"]]:
+    """The origin's coordinate along each capsule's axis, and the squared distance of each capsule's start from it.
+
+    A stage of its own: computed beside the rays, they would be computed for each pixel.
+    """
+    along = -jnp.sum(capsules.start * capsules.axis, axis=-1)
+    return along, jnp.sum(capsules.start * capsules.start, axis=-1)
+
+
+def entry(
+    ray: Planar,
+    capsules: Capsules,
+    feet: Float[Array, " capsule"],
+    squares: Float[Array, " capsule"],
+    thing: Thing | None,
+    inflation: float,
+) -> Float[Array, "*pixel"]:
+    """Where rays from the origin first enter the inflated capsules or the ball around the object, metres.
+
+    `NOWHERE` where they miss all.
+    """
+    first = jnp.full_like(ray[0], NOWHERE) if thing is None else thing_entry(ray, thing)
     for i in range(NUM_CAPSULES):
+        start, axis = capsules.start[i], capsules.axis[i]
         slope, radius = capsules.slope[i], capsules.radius[i] + inflation
-        to_start = sum(ray[j] * capsules.start[i, j] for j in range(3))
-        climb = sum(ray[j] * capsules.axis[i, j] for j in range(3))
+        foot, square = feet[i], squares[i]
+        to_start = ray[0] * start[0] + ray[1] * start[1] + ray[2] * start[2]
+        climb = ray[0] * axis[0] + ray[1] * axis[1] + ray[2] * axis[2]
         # The infinite cone: a t^2 + 2 b t + c = 0.
-        at_foot = radius + slope * foot[i]
+        at_foot = radius + slope * foot
         a = 1 - climb * climb * (1 + slope * slope)
-        b = -to_start - foot[i] * climb - slope * climb * at_foot
-        c = square[i] - foot[i] * foot[i] - at_foot * at_foot
+        b = -to_start - foot * climb - slope * climb * at_foot
+        c = square - foot * foot - at_foot * at_foot
         on_cone = b * b - a * c
-        t_cone = (-b - jnp.sqrt(jnp.maximum(on_cone, 0.0))) / jnp.maximum(a, 1e-6)
-        along = foot[i] + t_cone * climb
+        # Times the reciprocal: with a quotient here XLA for CPU makes a loop fifty times slower.
+        t_cone = (-b - jnp.sqrt(jnp.maximum(on_cone, 0.0))) * (1 / jnp.maximum(a, 1e-6))
+        along = foot + t_cone * climb
         held = jnp.clip(along, 0.0, capsules.length[i])
         # Beyond an end, the ball that closes it.
         to_centre = to_start + held * climb
         end_radius = radius + slope * held
-        on_ball = to_centre * to_centre - (square[i] + held * (held - 2 * foot[i])) + end_radius * end_radius
+        on_ball = to_centre * to_centre - (square + held * (held - 2 * foot)) + end_radius * end_radius
         t_ball = to_centre - jnp.sqrt(jnp.maximum(on_ball, 0.0))
         between = along == held
         hit = jnp.where(between, on_cone, on_ball) > 0
         first = jnp.minimum(first, jnp.where(hit, jnp.where(between, t_cone, t_ball), NOWHERE))
     return first
-
-
-def bracket(ray: Planar, capsules: Capsules, thing: Thing | None) -> tuple[Float[Array, "*pixel"], Float[Array, "*pixel"]]:
-    """Along each ray, metres: where the surface can begin, at most `FAR`, and where it surely has."""
-    start = _entry(ray, capsules, BLEND_MARGIN)
-    if thing is not None:
-        start = jnp.minimum(start, thing_entry(ray, thing))
-    return jnp.minimum(start, FAR), _entry(ray, capsules, 0.0)
 
 
 def march(
@@ -98,6 +110,7 @@ def march(
         t = jnp.minimum(t + 0.98 * gap, jnp.maximum(solid, t))
         return t, distance(tuple(axis * t for axis in ray), capsules, thing, smooth), least, t_least
 
+    start = jnp.minimum(start, FAR)
     begin = (start, jnp.zeros_like(start), jnp.full_like(start, NOWHERE), start)
     t, gap, least, t_least = jax.lax.fori_loop(0, STEPS, step, begin)
     return t, gap * 2 * focal / t, least, t_least
@@ -144,7 +157,9 @@ def normal(taps: Float[Array, "4 pixel"]) -> Planar:
     return gradient[0] * shrink, gradient[1] * shrink, gradient[2] * shrink
 
 
-def openness(point: Planar, normal: Planar, capsules: Capsules, thing: Thing | None, smooth: bool) -> Float[Array, "*pixel"]:
+def openness(
+    point: Planar, normal: Planar, capsules: Capsules, thing: Thing | None, smooth: bool
+) -> Float[Array, "*pixel"]:
     """Ambient light that reaches a point: 1 in the open, 0 in a crevice."""
 
     def look(i, total):

@@ -19,7 +19,7 @@ from bmc_jax import anatomy, camera
 from bmc_jax.synthesis import background, domains, gestures, material, rays, sensor, shading, surface, viewpoint
 from bmc_jax.synthesis.domains import Domain
 from bmc_jax.synthesis.randomness import Draws
-from bmc_jax.synthesis.thing import Thing, sample_thing
+from bmc_jax.synthesis.thing import Thing, draw_thing
 from bmc_jax.types import Batch
 
 SPLITS = ("train", "validation", "test")
@@ -49,28 +49,27 @@ class Scene:
 
 def sample_scene(key: PRNGKeyArray, person: PRNGKeyArray, domain: Domain, size: int) -> Scene:
     """What is to be seen: `person` holds the hand and its skin, `key` everything else."""
-    pose_key, view_key, look_key, thing_key, blotch_key, grain_key = jax.random.split(key, 6)
-    shape_key, skin_key = jax.random.split(person)
-    shape = gestures.sample_shape(shape_key, domain)
+    pose_key, draw_key = jax.random.split(key)
+    of_person, draws = Draws(person), Draws(draw_key, 192)
+    shape, skin = gestures.draw_shape(of_person, domain), shading.draw_skin(of_person, domain)
     pose, posed, capsules, penetration = gestures.sample_hand(pose_key, shape)
 
-    draws = Draws(view_key, 32)
     turn = viewpoint.draw_turn(draws, domain.views)
     turn, forearm = viewpoint.turn_forearm(turn, pose.wrist_flexion, pose.wrist_deviation)
     joints = jnp.matmul(posed.joints, turn.T, precision=jax.lax.Precision.HIGHEST)
     shift, intrinsics = viewpoint.draw_camera(draws, joints, domain, size)
     joints = joints + shift[None]
     capsules = surface.place(surface.join(capsules, surface.forearm_capsules(forearm, shape)), turn, shift)
-    held = sample_thing(thing_key, joints, -turn[:, 2], turn[:, 0], capsules, domain) if domain.thing > 0 else None
+    held = draw_thing(draws, joints, -turn[:, 2], turn[:, 0], capsules, domain) if domain.thing > 0 else None
     return Scene(
         joints=joints,
         intrinsics=intrinsics,
         turn=turn,
         capsules=capsules,
         thing=held,
-        look=shading.sample_look(look_key, shading.sample_skin(skin_key, domain), domain),
-        blotches=material.sample_waves(blotch_key, 6, 20.0, 90.0),
-        grain=material.sample_waves(grain_key, 8, 150.0, 420.0),
+        look=shading.draw_look(draws, skin, domain),
+        blotches=material.draw_waves(draws, 6, 20.0, 90.0),
+        grain=material.draw_waves(draws, 8, 150.0, 420.0),
         penetration=penetration,
     )
 
@@ -93,9 +92,11 @@ def _compiled(stage: Callable, **settings) -> Callable:
 def _trace(run: Callable, scene: Scene, domain: Domain, size: int):
     """(rays, distance along each, coverage)."""
     ray = run(rays.pixel_rays, scene.intrinsics, size=size)
-    start, solid = run(rays.bracket, ray, scene.capsules, scene.thing)
+    feet = run(rays.feet, scene.capsules)
+    solid = run(rays.entry, ray, scene.capsules, *feet, None, inflation=0.0)
     if not domain.smooth and scene.thing is None:
         return ray, *run(rays.settle_hard, solid)
+    start = run(rays.entry, ray, scene.capsules, *feet, scene.thing, inflation=rays.BLEND_MARGIN)
     marched = run(rays.march, ray, start, solid, scene.capsules, scene.thing, scene.intrinsics, smooth=domain.smooth)
     return ray, *run(rays.settle, start, solid, *marched)
 
@@ -119,8 +120,8 @@ def _picture(run: Callable, scene: Scene, key: PRNGKeyArray, domain: Domain, siz
 
     cloud_key, room_key, furnish_key, focus_key, sensor_key = run(_split, key)
     cloud = run(background.clouds, cloud_key, domain=domain, size=size)
-    behind = run(background.room, room_key, cloud, domain=domain)
-    behind = run(background.furnish, furnish_key, behind, domain=domain)
+    behind = run(background.room, *run(background.wall_and_table, room_key, cloud, domain=domain))
+    behind = run(background.furnish, behind, *run(background.all_furniture, furnish_key, domain=domain, size=size))
     behind = run(background.focus, focus_key, behind, domain=domain)
     return run(sensor.expose, sensor_key, run(sensor.composite, shown, coverage, behind), domain=domain)
 
@@ -195,7 +196,9 @@ def person_key(seed: int, domain: Domain, split: str, number) -> PRNGKeyArray:
 @functools.partial(jax.jit, static_argnums=(1, 2))
 def _keys(seed, domain: Domain, split: str, indices):
     def both(index):
-        return example_key(seed, domain, split, index), person_key(seed, domain, split, subject(seed, domain, split, index))
+        return example_key(seed, domain, split, index), person_key(
+            seed, domain, split, subject(seed, domain, split, index)
+        )
 
     return jax.vmap(both)(indices)
 
@@ -214,9 +217,7 @@ def _in_chunks(draw: Callable, seed: int, domain: Domain, split: str, indices: S
     return jax.tree.map(lambda *parts: np.concatenate([np.asarray(part) for part in parts])[: len(indices)], *drawn)
 
 
-def render(
-    seed: int, domain: str | Domain, split: str, indices: Sequence[int] | np.ndarray, size: int = 128
-) -> Batch:
+def render(seed: int, domain: str | Domain, split: str, indices: Sequence[int] | np.ndarray, size: int = 128) -> Batch:
     """Those examples of a domain's split, on the host, with all labels; a pure function of the arguments.
 
     An example is the same, to the byte, whatever others are asked for with it; between CPU and accelerator, or two

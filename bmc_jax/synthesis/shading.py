@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float
 
 from bmc_jax.synthesis.domains import Domain
 from bmc_jax.synthesis.material import CLOTH, SKIN, THING, Texture
@@ -15,7 +15,14 @@ from bmc_jax.synthesis.thing import Thing
 
 #: Linear RGB of skin from light to dark.
 SKIN_RAMP = np.array(
-    [[0.82, 0.56, 0.44], [0.74, 0.47, 0.34], [0.60, 0.35, 0.23], [0.42, 0.225, 0.135], [0.25, 0.125, 0.075], [0.13, 0.07, 0.045]],
+    [
+        [0.82, 0.56, 0.44],
+        [0.74, 0.47, 0.34],
+        [0.60, 0.35, 0.23],
+        [0.42, 0.225, 0.135],
+        [0.25, 0.125, 0.075],
+        [0.13, 0.07, 0.045],
+    ],
     np.float32,
 )
 PALM_COLOUR, NAIL_COLOUR = (0.80, 0.50, 0.42), (0.90, 0.66, 0.60)
@@ -46,9 +53,8 @@ class Look:
     gloss: Float[Array, "*batch"]
 
 
-def sample_skin(key: PRNGKeyArray, domain: Domain) -> Float[Array, "3"]:
-    """A person's skin, from the person's key."""
-    draws = Draws(key, 8)
+def draw_skin(draws: Draws, domain: Domain) -> Float[Array, "3"]:
+    """A person's skin."""
     place = draws.uniform(*domain.skin) * (len(SKIN_RAMP) - 1)
     lighter = jnp.minimum(place.astype(jnp.int32), len(SKIN_RAMP) - 2)
     ramp = jnp.asarray(SKIN_RAMP)
@@ -56,14 +62,15 @@ def sample_skin(key: PRNGKeyArray, domain: Domain) -> Float[Array, "3"]:
     return jnp.clip(skin * (1 + draws.normal(0.05, (3,))), 0.02, 0.95)
 
 
-def sample_look(key: PRNGKeyArray, skin: Float[Array, "3"], domain: Domain) -> Look:
+def draw_look(draws: Draws, skin: Float[Array, "3"], domain: Domain) -> Look:
     """A person's light and clothes in one picture. The key light mostly comes from above and from the camera's side."""
-    draws = Draws(key)
-    x, y, z = draws.normal(shape=(3,), cut=4.0)
+    x, y, z = draws.normal(shape=(3,))
     key_direction = jnp.stack([x, y - 0.8, -jnp.abs(z) - 0.3])
     warm, green = draws.normal(domain.light_tint), draws.normal(0.15 * domain.light_tint)
     tint = 1 + jnp.stack([warm, green, -warm])
-    cloth = draws.uniform(0.03, 0.7) * (1 + draws.normal(0.3) * np.float32([1, 0, -1]) + draws.normal(0.1) * np.float32([-1, 1, -1]))
+    cloth = draws.uniform(0.03, 0.7) * (
+        1 + draws.normal(0.3) * np.float32([1, 0, -1]) + draws.normal(0.1) * np.float32([-1, 1, -1])
+    )
     return Look(
         skin=skin,
         cloth=jnp.clip(cloth, 0.02, 0.9),
@@ -71,7 +78,7 @@ def sample_look(key: PRNGKeyArray, skin: Float[Array, "3"], domain: Domain) -> L
         polished=draws.happens(domain.polish),
         sleeve=jnp.where(draws.happens(domain.sleeve), draws.uniform(0.06, 0.38), 2.0),
         key_direction=key_direction * jax.lax.rsqrt(jnp.sum(key_direction * key_direction)),
-        fill_direction=draws.direction(),
+        fill_direction=draws.directions(1)[0],
         key=draws.uniform(*domain.key_light),
         ambient=draws.uniform(*domain.ambient_light),
         fill=draws.uniform(*domain.fill_light),

@@ -61,7 +61,9 @@ class JointRange(NamedTuple):
 
 #: Active range of motion. Sources were read in transcriptions and abstracts.
 JOINT_RANGES = {
-    "mcp_flexion": JointRange(-45, 90, "AAOS: 0-90, extension 30-45; Eaton's e-hand.com: hyperextension 45, flexion 90"),
+    "mcp_flexion": JointRange(
+        -45, 90, "AAOS: 0-90, extension 30-45; Eaton's e-hand.com: hyperextension 45, flexion 90"
+    ),
     "mcp_abduction": JointRange(-20, 20, "AAOS: 20; Lin, Wu and Huang 2000: 15. Of a straight finger, see LOCKED"),
     "pip_flexion": JointRange(-3, 105, "AAOS, Eaton: 0-100; Lin, Wu and Huang 2000: 0-110"),
     "dip_flexion": JointRange(-5, 80, "Eaton: 0-80; AAOS: 0-90"),
@@ -226,7 +228,9 @@ def clinical_poses(count: int, seed: int) -> np.ndarray:
             return low + (high - low) * jnp.where(extreme < 2, extreme.astype(jnp.float32), inside)
 
         angles = {
-            name: spread(np.deg2rad(limits.low), np.deg2rad(limits.high), (4,) if name[:3] in ("mcp", "pip", "dip") else ())
+            name: spread(
+                np.deg2rad(limits.low), np.deg2rad(limits.high), (4,) if name[:3] in ("mcp", "pip", "dip") else ()
+            )
             for name, limits in JOINT_RANGES.items()
             if not name.startswith("wrist")
         }

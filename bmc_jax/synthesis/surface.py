@@ -97,7 +97,13 @@ def hand_capsules(skeleton: Skeleton, shape: Shape) -> Capsules:
     )
 
     bases, knuckles, back = skeleton.bases, fingers[1:, 0], z[1:, 0]
-    metacarpals = (bases - 3 * flesh * back, knuckles - 2 * flesh * back, METACARPAL_RADII * flesh, radii[1:, 0] * 1.02, back)
+    metacarpals = (
+        bases - 3 * flesh * back,
+        knuckles - 2 * flesh * back,
+        METACARPAL_RADII * flesh,
+        radii[1:, 0] * 1.02,
+        back,
+    )
 
     def between(start, end, share):
         return (1 - share) * start + share * end
@@ -135,7 +141,9 @@ def forearm_capsules(frame: Float[Array, "3 3"], shape: Shape) -> Capsules:
     along, back = -frame[None, :, 1] * unit, frame[None, :, 2] * unit
     radii = np.ones(2, np.float32) * shape.thickness * unit
     dorsal = jnp.broadcast_to(frame[:, 2], (2, 3))
-    return _capsules([(11 * side - 9 * along - 2 * back, 19 * side + 430 * along - 2 * back, 17 * radii, 31 * radii, dorsal)])
+    return _capsules(
+        [(11 * side - 9 * along - 2 * back, 19 * side + 430 * along - 2 * back, 17 * radii, 31 * radii, dorsal)]
+    )
 
 
 def join(first: Capsules, second: Capsules) -> Capsules:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int
 
 from bmc_jax import hand
 from bmc_jax.synthesis.domains import Domain
@@ -44,37 +44,42 @@ def _room(points: Float[Array, "point 3"], capsules: Capsules) -> Float[Array, "
     return gaps.min(axis=1)
 
 
-def sample_thing(
-    key: PRNGKeyArray, joints: Float[Array, "21 3"], palmar: Float[Array, "3"], across: Float[Array, "3"], capsules: Capsules, domain: Domain
+def draw_thing(
+    draws: Draws,
+    joints: Float[Array, "21 3"],
+    palmar: Float[Array, "3"],
+    across: Float[Array, "3"],
+    capsules: Capsules,
+    domain: Domain,
 ) -> Thing:
     """In four cases of five held: as thick as fits between palm and fingers, its long axis across the palm and as long
     as no finger is in its way. Else it floats before the hand or, where that would touch the hand, is not there.
 
     `palmar` and `across` are directions of the hand; everything is in the camera frame.
     """
-    draws = Draws(key)
     kind = jnp.where(draws.happens(domain.thing), draws.index(3), NONE)
     knuckles, tips = joints[np.array([5, 9, 13])].mean(axis=0), joints[np.array([4, 8, 12, 16])].mean(axis=0)
-    grip = 0.5 * (knuckles + tips) + 0.012 * palmar + draws.normal(0.006, (3,), cut=2.0)
+    grip = 0.5 * (knuckles + tips) + 0.012 * palmar + draws.normal(0.006, (3,))
     room = _room(grip[None], capsules)[0]
     held = (room > LEAST_ROOM) & draws.happens(0.8)
     loose = draws.uniform(0.72, 0.86) * joints[hand.MIDDLE_MCP]
-    loose += jnp.append(draws.normal(0.045, (2,), cut=2.0), 0.0)
+    loose += jnp.append(draws.normal(0.045, (2,)), 0.0)
     loose_radius = jnp.minimum(draws.uniform(0.012, 0.026), 0.6 * _room(loose[None], capsules)[0])
 
-    axis = jnp.where(held, across + draws.normal(0.25, (3,), cut=2.0), draws.direction())
+    axis = jnp.where(held, across + draws.normal(0.25, (3,)), draws.directions(1)[0])
     axis = axis * jax.lax.rsqrt(jnp.sum(axis * axis))
-    side = jnp.cross(axis, draws.direction())
+    side = jnp.cross(axis, draws.directions(1)[0])
     side = side * jax.lax.rsqrt(jnp.sum(side * side))
 
     radius = jnp.where(held, jnp.clip(room + PRESS, LEAST_ROOM, 0.038), loose_radius)
     long = jnp.maximum(radius, draws.uniform(0.02, 0.07))
     # Along the axis to either side, how far a rod of that radius gets before a finger is in its way.
-    steps = np.arange(0.0, 0.071, 0.007, dtype=np.float32)[1:]
+    stride, strides = 0.007, 10
+    steps = stride * np.arange(1, strides + 1, dtype=np.float32)
 
     def free(direction):
         blocked = _room(grip[None] + direction * steps[:, None] * axis[None], capsules) < radius - 2 * PRESS
-        return jnp.minimum(jnp.where(jnp.any(blocked), steps[jnp.argmax(blocked)] - steps[0], long), long)
+        return jnp.minimum(jnp.where(jnp.any(blocked), stride * jnp.argmax(blocked), long), long)
 
     forth, back = free(1.0), free(-1.0)
     centre = jnp.where(held, grip + 0.5 * (forth - back) * axis, loose)
@@ -83,7 +88,9 @@ def sample_thing(
     half = jnp.stack([thick, thick * draws.uniform(0.7, 1.0), long])
     there = held | (loose_radius > LEAST_ROOM)
     brightness = draws.uniform(0.05, 0.8)
-    colour = brightness * (1 + draws.normal(0.3) * np.float32([0.8, 0, -0.8]) + draws.normal(0.12) * np.float32([-1, 1, -1]))
+    colour = brightness * (
+        1 + draws.normal(0.3) * np.float32([0.8, 0, -0.8]) + draws.normal(0.12) * np.float32([-1, 1, -1])
+    )
     return Thing(
         jnp.where(there, kind, NONE),
         centre,
