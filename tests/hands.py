@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+import types
 
 import jax.numpy as jnp
 import numpy as np
@@ -61,3 +62,9 @@ def narrow_limits(dtype=np.float32):
         support=jnp.asarray(hull.astype(dtype)),
         meta=LimitsMetadata(source="the middle half of sampled hands", count=200),
     )
+
+
+def for_reference(limits):
+    """Limits as float64 arrays of numpy, for the loops of `reference`."""
+    names = ("bone_length", "curvature", "spread", "hull")
+    return types.SimpleNamespace(**{name: np.asarray(getattr(limits, name), np.float64) for name in names})
