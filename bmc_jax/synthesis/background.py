@@ -17,6 +17,8 @@ OCTAVES = (3, 6, 12, 24, 48)
 #: Pieces of furniture, each there in half of the pictures.
 FURNITURE = 5
 PLAIN, BOARDS, TILES, WEAVE, PRINT = range(5)
+#: How often each is met.
+KINDS = (PLAIN, PLAIN, PLAIN, BOARDS, BOARDS, TILES, WEAVE, WEAVE, PRINT)
 Plane = Float[Array, "height width"]
 
 
@@ -67,7 +69,7 @@ def _scatter(cell: Plane, amount: float) -> Plane:
 
 def _pattern(draws: Draws, u: Plane, v: Plane, cloud: Plane, strength: float) -> Plane:
     """Factor on brightness by a material's pattern at its coordinates, in picture widths."""
-    kind = draws.index(5)
+    kind = jnp.asarray(KINDS)[draws.index(len(KINDS))]
     frequency, contrast = draws.uniform(2.0, 7.0), strength * draws.uniform(0.4, 1.0)
 
     def groove(x, width):

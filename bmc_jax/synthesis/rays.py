@@ -12,8 +12,9 @@ from jaxtyping import Array, Float
 from bmc_jax.synthesis.surface import NUM_CAPSULES, Capsules, Planar, hand_distance
 from bmc_jax.synthesis.thing import NOWHERE, Thing, thing_distance, thing_entry
 
-#: Blending raises the surface by a quarter of its width at most.
-BLEND_MARGIN = 0.0032
+#: By how much blending raises the surface above each capsule, metres: little at the fingers' ends, most at the wrist.
+BLEND_MARGINS = (*(0.0032,) * 3, *(0.0033, 0.0012, 0.0012) * 4, *(0.0032,) * 8, *(0.0042,) * 2)
+NO_MARGINS = (0.0,) * NUM_CAPSULES
 #: Metres at which a ray is given up.
 FAR = 4.0
 STEPS = 9
@@ -53,16 +54,16 @@ def entry(
     feet: Float[Array, " capsule"],
     squares: Float[Array, " capsule"],
     thing: Thing | None,
-    inflation: float,
+    margins: tuple[float, ...],
 ) -> Float[Array, "*pixel"]:
-    """Where rays from the origin first enter the inflated capsules or the ball around the object, metres.
+    """Where rays from the origin first enter the capsules, inflated by `margins`, or the ball around the object, metres.
 
     `NOWHERE` where they miss all.
     """
     first = jnp.full_like(ray[0], NOWHERE) if thing is None else thing_entry(ray, thing)
     for i in range(NUM_CAPSULES):
         start, axis = capsules.start[i], capsules.axis[i]
-        slope, radius = capsules.slope[i], capsules.radius[i] + inflation
+        slope, radius = capsules.slope[i], capsules.radius[i] + margins[i]
         foot, square = feet[i], squares[i]
         to_start = ray[0] * start[0] + ray[1] * start[1] + ray[2] * start[2]
         climb = ray[0] * axis[0] + ray[1] * axis[1] + ray[2] * axis[2]
@@ -126,12 +127,13 @@ def settle(
 ) -> tuple[Float[Array, "*pixel"], Float[Array, "*pixel"]]:
     """(t, coverage): the surface's distance along each ray, and how much of the pixel it covers.
 
-    A ray still on its way grazes the surface: it stops at the capsule behind, or, with none behind, covers its pixel by
-    as much as it passed nearby, which smooths the outline.
+    A ray still on its way grazes the surface. With a capsule behind, it stops where it is, or at the capsule if it is
+    still far; with none, it covers its pixel by as much as it passed nearby, which smooths the outline.
     """
     met, backed = miss < 1, solid < NOWHERE
     coverage = jnp.where(met | backed, 1.0, jnp.clip(1.3 - 0.65 * least, 0.0, 1.0))
-    return jnp.where(met, t, jnp.where(backed, solid, t_least)), jnp.where(start < FAR, coverage, 0.0)
+    grazed = jnp.where(miss < 4, t, solid)
+    return jnp.where(met, t, jnp.where(backed, grazed, t_least)), jnp.where(start < FAR, coverage, 0.0)
 
 
 def settle_hard(solid: Float[Array, "*pixel"]) -> tuple[Float[Array, "*pixel"], Float[Array, "*pixel"]]:

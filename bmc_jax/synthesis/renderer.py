@@ -93,10 +93,10 @@ def _trace(run: Callable, scene: Scene, domain: Domain, size: int):
     """(rays, distance along each, coverage)."""
     ray = run(rays.pixel_rays, scene.intrinsics, size=size)
     feet = run(rays.feet, scene.capsules)
-    solid = run(rays.entry, ray, scene.capsules, *feet, None, inflation=0.0)
+    solid = run(rays.entry, ray, scene.capsules, *feet, None, margins=rays.NO_MARGINS)
     if not domain.smooth and scene.thing is None:
         return ray, *run(rays.settle_hard, solid)
-    start = run(rays.entry, ray, scene.capsules, *feet, scene.thing, inflation=rays.BLEND_MARGIN)
+    start = run(rays.entry, ray, scene.capsules, *feet, scene.thing, margins=rays.BLEND_MARGINS)
     marched = run(rays.march, ray, start, solid, scene.capsules, scene.thing, scene.intrinsics, smooth=domain.smooth)
     return ray, *run(rays.settle, start, solid, *marched)
 

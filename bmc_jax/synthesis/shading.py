@@ -107,7 +107,7 @@ def _albedo(surface: Texture, look: Look, thing: Thing | None, detail: float, ch
     nail = jnp.where(look.polished, look.polish[channel], nail)
     colour = colour + 0.85 * surface.nail * (nail - colour)
 
-    colour = jnp.where(surface.kind == CLOTH, look.cloth[channel] * (1 + 0.2 * surface.grain), colour)
+    colour = jnp.where(surface.kind == CLOTH, look.cloth[channel] * (1 + 0.12 * surface.grain), colour)
     if thing is not None:
         colour = jnp.where(surface.kind == THING, thing.colour[channel] * (1 + 0.12 * surface.blotches), colour)
     return colour

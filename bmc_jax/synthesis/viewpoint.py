@@ -40,11 +40,14 @@ def turn_forearm(
     amplitude, phase = jnp.sqrt(across**2 + back**2), jnp.arctan2(-back, -across)
     cosine = -MOST_TOWARDS_CAMERA / jnp.maximum(amplitude, MOST_TOWARDS_CAMERA)
     reach = jnp.arctan2(jnp.sqrt(1 - cosine**2), cosine)
-    offset = jnp.arctan2(jnp.sin(flexion - phase), jnp.cos(flexion - phase))
-    wanted = phase + jnp.clip(offset, -reach, reach)
-    wanted = jnp.arctan2(jnp.sin(wanted), jnp.cos(wanted))
-    flexion = jnp.clip(wanted, *np.deg2rad(JOINT_RANGES["wrist_flexion"][:2]))
-    towards = amplitude * jnp.cos(flexion - phase) < -MOST_TOWARDS_CAMERA - 0.05
+    choices = jnp.stack([flexion, phase - reach, phase + reach])
+    choices = jnp.arctan2(jnp.sin(choices), jnp.cos(choices))
+    low, high = np.deg2rad(JOINT_RANGES["wrist_flexion"][:2])
+    rounding = 1e-3
+    possible = (choices >= low) & (choices <= high)
+    possible &= amplitude * jnp.cos(choices - phase) >= -MOST_TOWARDS_CAMERA - rounding
+    flexion = choices[jnp.argmin(jnp.where(possible, jnp.abs(choices - flexion), jnp.inf))]
+    towards = ~jnp.any(possible)
     behind = jnp.diag(np.float32([1, -1, -1]))
     turn = jnp.where(towards, compose(behind, turn), turn)
     return turn, compose(rotation(2, deviation), rotation(0, flexion))
