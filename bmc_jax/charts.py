@@ -9,11 +9,25 @@ from matplotlib.lines import Line2D
 
 from bmc_jax import draw
 
+#: What of `metrics.jsonl` has a curve: the loss, its terms, and what tells whether training goes well.
+PANELS = (
+    "loss",
+    "joints_2d",
+    "relative_depth",
+    "root_depth",
+    "rate",
+    "bone_length",
+    "palm",
+    "joint_angle",
+    "gradient_norm",
+    "biomechanical_ramp",
+)
+
 
 def training_curves(rows: Sequence[Mapping[str, float]], *, title: str | None = None) -> Figure:
-    """Every quantity of `metrics.jsonl` over the steps, one panel each: as logged, pale, and its running mean."""
+    """The `PANELS` of `metrics.jsonl` over the steps: as logged, pale, and as a running mean."""
     steps = np.array([row["step"] for row in rows])
-    names = [name for name in rows[0] if name not in ("step", "biomechanical_ramp", "parameter_norm", "update_norm")]
+    names = [name for name in PANELS if name in rows[0]]
     columns = min(5, len(names))
     lines = -(-len(names) // columns)
     with matplotlib.rc_context(draw.STYLE):

@@ -46,7 +46,8 @@ tr.ours td { font-weight: 600; color: var(--blue); }
 img { display: block; max-width: 100%; height: auto; margin: .8rem 0; }
 details { margin: .8rem 0; } summary { cursor: pointer; color: var(--blue); }
 pre { background: var(--wash); padding: 1rem; overflow-x: auto; font-size: .82rem; line-height: 1.4; }
-.scroll { overflow-x: auto; } .beside { display: flex; flex-wrap: wrap; column-gap: 3rem; }
+.scroll { overflow-x: auto; } .beside { display: flex; flex-wrap: wrap; column-gap: 1.8rem; }
+.beside table { font-size: .82rem; } .beside th, .beside td { padding-right: .55rem; }
 </style></head><body>
 <h1>$title</h1>
 <p class="quiet">$subtitle</p>
@@ -161,7 +162,7 @@ def _measures(measured: dict[str, Any]) -> str:
                 (
                     f"{words}, {unit}" if unit else words,
                     *("" if number is None else f"{number:.{digits}f}" for number in numbers[:2]),
-                    "" if reduction is None else f"{reduction:.0f} %",
+                    "" if reduction is None else f"{reduction:.1f} %",
                     "" if numbers[2] is None else f"{numbers[2]:.{digits}f}",
                 )
             )
@@ -237,9 +238,9 @@ def _photographs(folder: Path, measured: dict[str, Any]) -> str:
     whose = "labels, which another model predicted" if measured["labels_predicted"] else "labels"
     return (
         f"<h3>Photographs: {measured['count']:,} of {html.escape(measured['name'])}</h3>"
-        f"<p>{network['joints_2d_px']:.1f} px from the {whose}; their mean pose is "
-        f"{measured['mean_pose']['joints_2d_px']:.1f} px away. {network['within_limits']:.1f} % of the poses "
-        f"and {network['angles_within']:.1f} % of the joint angles are within the limits.</p>"
+        f"<p>{network['joints_2d_px']:.1f}&nbsp;px from the {whose}; their mean pose is "
+        f"{measured['mean_pose']['joints_2d_px']:.1f} px away. {network['within_limits']:.1f}&nbsp;% of the poses "
+        f"and {network['angles_within']:.1f}&nbsp;% of the joint angles are within the limits.</p>"
         f"<p class='quiet'>{html.escape(measured['description'])}</p>"
         + _picture(sheet, "Predicted hands over photographs")
         + _picture(poses, "Predicted hands in 3D")

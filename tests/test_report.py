@@ -72,7 +72,7 @@ def test_page_shows_what_was_run_and_measured(page):
     ):
         assert words in page
     assert "12.34" in page
-    assert "50 %" in page
+    assert "50.0 %" in page
     assert "which another model predicted" in page
 
 
