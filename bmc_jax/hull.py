@@ -102,13 +102,27 @@ def simplify(polygon: np.ndarray, vertices: int = 16, outer: bool = True) -> np.
     return np.concatenate(divided)
 
 
+def prune(polygon: np.ndarray, tolerance: float) -> np.ndarray:
+    """The convex `polygon [M, 2]` without vertices that lie within `tolerance` radians of the line of their neighbours.
+
+    Samples at the end of a joint's range lie on a straight line but for rounding, and nearly all are vertices there.
+    """
+    while len(polygon) > 3:
+        before, after = np.roll(polygon, 1, axis=0), np.roll(polygon, -1, axis=0)
+        height = _cross(polygon - before, after - polygon) / np.linalg.norm(after - before, axis=-1)
+        if height.min() >= tolerance:
+            break
+        polygon = np.delete(polygon, height.argmin(), axis=0)
+    return polygon
+
+
 def _without_an_edge(polygon: np.ndarray) -> np.ndarray:
     before, start, end, after = (np.roll(polygon, shift, axis=0) for shift in (1, 0, -1, -2))
     incoming, edge, outgoing = start - before, end - start, after - end
     turn = _cross(incoming, outgoing)
     # Neighbours that turn by half a circle or more together do not meet outside. With five edges or more, some do.
     meets = (turn > 0) & (_cross(incoming, edge) > 0) & (_cross(edge, outgoing) > 0)
-    ahead = np.where(meets, _cross(edge, outgoing) / np.where(meets, turn, 1.0), np.inf)
+    ahead = np.where(meets, _cross(edge, outgoing) / np.where(meets, turn, 1.0), 0.0)
     corner = start + ahead[:, None] * incoming
     area = np.where(meets, _cross(edge, corner - start) * -0.5, np.inf)
     cheapest = int(area.argmin())
