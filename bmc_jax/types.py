@@ -77,8 +77,8 @@ class Limits:
     """Convex polygon of (flexion, abduction), counter-clockwise, for each finger's PIP, DIP and TIP bone (Eq. 7).
     Flexion may pass pi here: a hull is unrolled at `hull.FLEXION_CUT`, and the distance to it is periodic."""
     support: Float[Array, "5 3 sample_vertex 2"]
-    """Vertices of the samples' exact hulls, before simplification, padded by repeating the last: what `limits.merge`
-    needs so that merging fits equals fitting the union."""
+    """Vertices of the samples' exact hulls, before margin and simplification, padded by repeating the last: what
+    `limits.merge` needs so that merging fits equals fitting the union."""
     meta: "LimitsMetadata" = dataclasses.field(metadata={"static": True})
 
 
@@ -87,15 +87,19 @@ class LimitsMetadata:
     """Where limits come from and by which conventions they hold; `limits.load` refuses those that are not ours."""
 
     source: str
-    """Dataset, literature or person."""
+    """Dataset, literature or person, in a few words."""
     count: int
-    """Number of poses that they were fitted to; 0 for limits from the literature."""
+    """Number of poses that they were fitted to."""
+    references: tuple[str, ...] = ()
+    """Publications that they stand on."""
+    screening: str = ""
+    """What was found among the poses that came (left hands above all), and what was done with it."""
     percentiles: tuple[float, float] = (0.0, 100.0)
     """Of each quantity's samples, between which they lie."""
     margin_degrees: float = 0.0
-    """By how much angle intervals and hulls were widened beyond the samples."""
+    """By how much hulls, spread and curvature (radians per scale unit) were widened beyond the samples."""
     margin_fraction: float = 0.0
-    """By which share of their value length and curvature intervals were widened."""
+    """By which share lengths were: longest bones times, shortest bones divided by, one and this."""
     outer: bool = True
     """Whether the simplified hulls contain every sample (outer) or lie within the samples' hull (inner)."""
     unit: str = "scale_bone"
