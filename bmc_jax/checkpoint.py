@@ -6,7 +6,7 @@ beside its place and renamed, so it is there whole or not at all.
 
 import os
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import jax
 import numpy as np
@@ -44,11 +44,11 @@ def restore(workdir: str | os.PathLike, state: State) -> State:
         return state
     saved = load(workdir)
     _require_same(saved, serialization.to_state_dict(jax.eval_shape(lambda: state)), workdir)
-    return serialization.from_state_dict(state, saved)
+    return cast(State, serialization.from_state_dict(state, saved))
 
 
 def load(workdir: str | os.PathLike, step: int | None = None) -> dict[str, Any]:
-    """A saved state, the newest by default, as nested dicts of numpy: `params` and `batch_stats` are what evaluation needs.
+    """A saved state, the newest by default, as nested dicts of numpy. Evaluation needs its `params` and `batch_stats`.
 
     Raises:
       FileNotFoundError: if there is none, or not that one, naming those that there are.
@@ -64,21 +64,23 @@ def load(workdir: str | os.PathLike, step: int | None = None) -> dict[str, Any]:
 
 
 def _open(workdir: str | os.PathLike, **policies: Any) -> ocp.training.Checkpointer:
-    return ocp.training.Checkpointer(Path(workdir).absolute() / FOLDER, **policies)
+    return ocp.training.Checkpointer(os.path.abspath(Path(workdir) / FOLDER), **policies)
 
 
 def _require_same(saved: dict[str, Any], wanted: dict[str, Any], workdir: str | os.PathLike) -> None:
     """Raise ValueError unless both have the same leaves, of the same shapes and types."""
-    saved, wanted = (
-        {name: (tuple(leaf.shape), str(leaf.dtype)) for name, leaf in traverse_util.flatten_dict(tree, sep="/").items()}
-        for tree in (saved, wanted)
-    )
-    if saved == wanted:
+
+    def shapes(tree: dict[str, Any]) -> dict[str, str]:
+        leaves: dict[str, Any] = traverse_util.flatten_dict(tree, sep="/")
+        return {name: f"{leaf.dtype}{list(leaf.shape)}" for name, leaf in leaves.items()}
+
+    found, expected = shapes(saved), shapes(wanted)
+    if found == expected:
         return
     differences = [
-        f"{name}: saved {saved.get(name, 'nothing')}, this configuration has {wanted.get(name, 'nothing')}"
-        for name in sorted(saved | wanted)
-        if saved.get(name) != wanted.get(name)
+        f"{name}: {found.get(name, 'nothing')} there, {expected.get(name, 'nothing')} here"
+        for name in sorted(found | expected)
+        if found.get(name) != expected.get(name)
     ]
     shown = "\n  ".join(differences[:10] + ([f"and {len(differences) - 10} more"] if len(differences) > 10 else []))
     raise ValueError(

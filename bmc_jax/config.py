@@ -8,11 +8,12 @@ line, `--config.optimizer.rate=0.01` reaches any field, `--config.data.train[1].
 import dataclasses
 import difflib
 import json
+import math
 import os
 import re
 import runpy
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,13 +65,13 @@ class Network:
     width: int = 64
     """Channels of its first stage; the published network's."""
     patch: int = 0
-    """0 for the published stem; 4 or 8 for one convolution of that kernel and stride instead, which a CPU can afford."""
+    """0 for the published stem; 4 or 8 for one convolution of that kernel and stride, which a CPU can afford."""
     dtype: str = "float32"
     """Of the ResNet's computation. "bfloat16" halves time and memory on accelerators; parameters, statistics, geometry
     and losses stay float32."""
     detach_root_depth: bool = True
-    """Keeps the gradient from running through the root depth. It is huge where the scale bone points along its ray: in a
-    lifting trial the depth error on the 2D-labelled domain was 12.9 mm without it and 16.1 mm with it."""
+    """Keeps the gradient from running through the root depth, where it is huge if the scale bone points along its ray.
+    In a lifting trial the depth error on the 2D-labelled domain was 12.9 mm without and 16.1 mm with that gradient."""
 
 
 @dataclass(slots=True)
@@ -100,7 +101,7 @@ class Biomechanics:
     detach_frames: bool = False
     """Whether a bone's angle loss is kept from moving its parents through their frames."""
     start: float = 0.0
-    """Share of training before which the terms are off. On wrong pixels they act on wrong rays and hinder the 2D term."""
+    """Share of training for which the terms are off: on wrong pixels they act on wrong rays and hinder the 2D term."""
     ramp: float = 0.05
     """Share of training over which they then grow linearly to their weights."""
 
@@ -168,13 +169,48 @@ class Config:
     training: Training = field(default_factory=Training)
 
 
-#: Fields that take one of a few words or numbers.
-CHOICES = {
-    "network.depth": (10, 18, 34, 50),
-    "network.dtype": ("float32", "bfloat16"),
-    "biomechanics.angle_mode": ("euclidean", "circle_l1", "circle_l1_squared"),
-    "optimizer.name": ("sgd", "adamw"),
-    "optimizer.schedule": ("step", "cosine"),
+def _one_of(*words: str | int) -> tuple[Callable[[Any], bool], str]:
+    return lambda value: value in words, f"one of {', '.join(map(str, words))}"
+
+
+_POSITIVE = (lambda value: 0 < value < math.inf, "positive")
+_NOT_NEGATIVE = (lambda value: 0 <= value < math.inf, "zero or more")
+_SHARE = (lambda value: 0 <= value < 1, "in [0, 1)")
+
+#: What a field's value must be, beyond its type.
+RULES = {
+    "data.train.domain": _one_of(*DOMAINS),
+    "data.train.labels": _one_of("2d", "3d"),
+    "data.train.count": _POSITIVE,
+    "data.train.share": _POSITIVE,
+    "data.test_domains": _one_of(*DOMAINS),
+    "data.test_count": _POSITIVE,
+    "data.image_size": _POSITIVE,
+    "data.batch_size": _POSITIVE,
+    "network.depth": _one_of(10, 18, 34, 50),
+    "network.width": _POSITIVE,
+    "network.patch": _NOT_NEGATIVE,
+    "network.dtype": _one_of("float32", "bfloat16"),
+    **{f"weights.{weight.name}": _NOT_NEGATIVE for weight in dataclasses.fields(Weights)},
+    "biomechanics.angle_mode": _one_of("euclidean", "circle_l1", "circle_l1_squared"),
+    "biomechanics.start": _SHARE,
+    "biomechanics.ramp": _SHARE,
+    "limits.vertices": (lambda value: value >= 3, "3 or more"),
+    "limits.angle_margin": _NOT_NEGATIVE,
+    "limits.length_margin": _NOT_NEGATIVE,
+    "optimizer.name": _one_of("sgd", "adamw"),
+    "optimizer.rate": _POSITIVE,
+    "optimizer.momentum": _SHARE,
+    "optimizer.weight_decay": _NOT_NEGATIVE,
+    "optimizer.clip": _POSITIVE,
+    "optimizer.warmup": _SHARE,
+    "optimizer.schedule": _one_of("step", "cosine"),
+    "optimizer.decay": _POSITIVE,
+    "optimizer.decay_epochs": _POSITIVE,
+    "training.epochs": _POSITIVE,
+    "training.log_every": _POSITIVE,
+    "training.save_every": _POSITIVE,
+    "training.keep": _POSITIVE,
 }
 
 
@@ -223,9 +259,10 @@ def from_dict(content: dict[str, Any]) -> Config:
 
 
 def flat(config: Config) -> dict[str, Any]:
-    """Every value by its whole path, "data.train.0.count"."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(to_dict(config), is_leaf=lambda value: value is None)
-    return {jax.tree_util.keystr(path, simple=True, separator="."): value for path, value in leaves}
+    """Every value by its whole path, "data.train[0].count"."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(to_dict(config))
+    paths = (re.sub(r"\.(\d+)", r"[\1]", jax.tree_util.keystr(path, simple=True, separator=".")) for path, _ in leaves)
+    return dict(zip(paths, (value for _, value in leaves), strict=True))
 
 
 def write(config: Config, workdir: Path) -> None:
@@ -252,51 +289,17 @@ def read(workdir: str | os.PathLike) -> Config:
 
 
 def validate(config: Config) -> Config:
-    """The same configuration, if every value is one that training can use. Raises ValueError naming the field if not."""
-    for path, choices in CHOICES.items():
-        section, name = path.split(".")
-        value = getattr(getattr(config, section), name)
-        _require(value in choices, path, value, f"one of {', '.join(map(str, choices))}")
-    data, training, rates = config.data, config.training, config.optimizer
-    _require(len(data.train) > 0, "data.train", data.train, "at least one source")
-    for i, source in enumerate(data.train):
-        domains = tuple(DOMAINS)
-        _require(source.domain in domains, f"data.train[{i}].domain", source.domain, f"one of {', '.join(domains)}")
-        _require(source.labels in ("2d", "3d"), f"data.train[{i}].labels", source.labels, "2d or 3d")
-        _require(source.count > 0, f"data.train[{i}].count", source.count, "a positive number of images")
-        _require(source.share > 0, f"data.train[{i}].share", source.share, "positive")
-    for i, domain in enumerate(data.test_domains):
-        _require(domain in DOMAINS, f"data.test_domains[{i}]", domain, f"one of {', '.join(DOMAINS)}")
+    """The same configuration, if training can use every value of it; else ValueError, naming the field."""
+    for path, value in flat(config).items():
+        holds, wanted = RULES.get(re.sub(r"\[\d+\]", "", path), (lambda _: True, ""))
+        _require(holds(value), path, value, wanted)
+    data, patch = config.data, config.network.patch
     share = sum(source.share for source in data.train)
     _require(abs(share - 1) < 1e-6, "data.train[:].share", share, "shares that sum to 1")
-    if config.limits.source == "fit":
-        labels = [source.labels for source in data.train]
-        _require(
-            "3d" in labels, "limits.source", "fit", "a preset or a file, as no training source has 3D labels to fit"
-        )
-    positive = {
-        "data.test_count": data.test_count,
-        "data.image_size": data.image_size,
-        "data.batch_size": data.batch_size,
-        "network.width": config.network.width,
-        "optimizer.rate": rates.rate,
-        "optimizer.clip": rates.clip,
-        "optimizer.decay_epochs": rates.decay_epochs,
-        "training.epochs": training.epochs,
-        "training.log_every": training.log_every,
-        "training.save_every": training.save_every,
-        "training.keep": training.keep,
-    }
-    for path, value in positive.items():
-        _require(value > 0, path, value, "positive")
-    shares = {"biomechanics.start": config.biomechanics.start, "biomechanics.ramp": config.biomechanics.ramp}
-    for path, value in {**shares, "optimizer.warmup": rates.warmup, "optimizer.momentum": rates.momentum}.items():
-        _require(0 <= value < 1, path, value, "in [0, 1)")
-    for name, value in dataclasses.asdict(config.weights).items():
-        _require(value >= 0, f"weights.{name}", value, "zero or more")
-    patch = config.network.patch
-    fits = patch == 0 or (patch > 0 and data.image_size % patch == 0)
+    fits = patch == 0 or data.image_size % patch == 0
     _require(fits, "network.patch", patch, f"0 or a divisor of data.image_size, {data.image_size}")
+    known = config.limits.source != "fit" or any(source.labels == "3d" for source in data.train)
+    _require(known, "limits.source", "fit", "a preset or a file: no training source has 3D labels to fit limits to")
     return config
 
 
@@ -317,35 +320,31 @@ def _check_override(override: str) -> None:
     if not equals:
         raise ValueError(f"override {override!r} is not of the form field=value")
     kind: Any = Config
-    for name in path.split("."):
-        name, index = re.fullmatch(r"(\w*)((?:\[\d+\])?)", name.strip()).groups() if name else ("", "")
+    for part in path.split("."):
+        name, bracket, _ = part.partition("[")
         hints = typing.get_type_hints(kind) if dataclasses.is_dataclass(kind) else {}
         if name not in hints:
             raise _unknown(path, name, hints)
-        kind = hints[name]
-        if index:
-            kind = typing.get_args(kind)[0]
+        kind = typing.get_args(hints[name])[0] if bracket and typing.get_args(hints[name]) else hints[name]
 
 
 def _build(kind: Any, content: Any, path: str) -> Any:
     """A value of a field's declared type from what JSON made of it."""
     if dataclasses.is_dataclass(kind):
-        if not isinstance(content, dict):
-            raise ValueError(f"{path or 'the configuration'} is {content!r}; it must be a mapping of field to value")
+        _require(isinstance(content, dict), path or "the configuration", content, "a mapping of fields to values")
         hints = typing.get_type_hints(kind)
         for name in content:
             if name not in hints:
-                raise _unknown(f"{path}{name}", name, hints)
-        return kind(**{name: _build(hints[name], value, f"{path}{name}.") for name, value in content.items()})
+                raise _unknown(f"{path}.{name}".lstrip("."), name, hints)
+        values = {name: _build(hints[name], value, f"{path}.{name}".lstrip(".")) for name, value in content.items()}
+        return typing.cast(Any, kind)(**values)
     if typing.get_origin(kind) is tuple:
-        if not isinstance(content, (list, tuple)):
-            raise ValueError(f"{path[:-1]} is {content!r}; it must be a list")
         kinds = typing.get_args(kind)
-        if ... not in kinds and len(content) != len(kinds):
-            raise ValueError(f"{path[:-1]} is {content!r}; it must be a list of {len(kinds)}")
-        return tuple(_build(kinds[0], item, f"{path[:-1]}[{i}].") for i, item in enumerate(content))
-    if not isinstance(content, (int, float) if kind is float else kind) or (
-        isinstance(content, bool) and kind is not bool
-    ):
-        raise ValueError(f"{path[:-1]} is {content!r}; it must be of type {kind.__name__}")
+        count = "" if ... in kinds else f" of {len(kinds)}"
+        fits = isinstance(content, (list, tuple)) and (not count or len(content) == len(kinds))
+        _require(fits, path, content, f"a list{count}")
+        return tuple(_build(kinds[0], item, f"{path}[{i}]") for i, item in enumerate(content))
+    numeric = kind is float and isinstance(content, (int, float))
+    fits = isinstance(content, bool) == (kind is bool) and (numeric or isinstance(content, kind))
+    _require(fits, path, content, f"of type {kind.__name__}")
     return kind(content)

@@ -22,8 +22,8 @@ CHUNK = 256
 
 
 def rendered(config: Config, domain: str, split: str, count: int, source: int = 0) -> Batch:
-    """The first `count` images of a domain's split, "train", "validation" or "test", with all their labels, as host numpy
-    `[count, ...]`; marked as of that `source`. Takes 3 bytes a pixel, 49 KB an image of 128x128."""
+    """The first `count` images of a domain's split ("train", "validation", "test") with all their labels, host numpy
+    `[count, ...]`, marked as of that `source`. Takes 3 bytes a pixel, 49 KB an image of 128x128."""
     size = config.data.image_size
     chunks = []
     with tqdm(total=count, desc=f"render {domain} {split}", unit=" images", dynamic_ncols=True) as bar:
@@ -87,7 +87,7 @@ def batches(sources: list[Batch], config: Config) -> grain.MapDataset:
     ]
 
     def batch(step: int) -> Batch:
-        parts = [take(examples, order[step]) for examples, order in zip(sources, orders)]
+        parts = [take(examples, np.asarray(order[step])) for examples, order in zip(sources, orders, strict=True)]
         return shard(jax.tree.map(lambda *part: np.concatenate(part), *parts))
 
     return grain.MapDataset.range(np.iinfo(np.int32).max).map(batch)
@@ -99,8 +99,7 @@ def take(examples: Batch, index: np.ndarray) -> Batch:
 
 
 def shard(batch: Batch) -> Batch:
-    """`[b, ...]` to `[local device, b / devices, ...]`, neighbours dealt to different devices so that each gets of every
-    source.
+    """`[b, ...]` to `[local device, b / devices, ...]`. Neighbours go to different devices: each gets of every source.
 
     Raises:
       ValueError: if the devices cannot have equal parts.
@@ -119,7 +118,7 @@ def unshard(batch: Any) -> Any:
 
 
 def evaluation_batches(examples: Batch, batch_size: int) -> Iterator[Batch]:
-    """All the examples in order, `[local device, b, ...]`; the last batch is filled up with rows that are not `present`."""
+    """All the examples in order, `[local device, b, ...]`; the last batch is filled up with rows not `present`."""
     for first in range(0, len(examples.present), batch_size):
         index = np.arange(first, first + batch_size)
         part = take(examples, np.minimum(index, len(examples.present) - 1))

@@ -157,11 +157,11 @@ def train_step(
 def eval_step(state: TrainState, batch: Batch, *, config: Config) -> Prediction:
     """The predictions for a batch `[b, ...]`, by BatchNorm's running statistics."""
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    return network(config).apply(variables, batch.image, batch.intrinsics, train=False)
+    return typing.cast(Prediction, network(config).apply(variables, batch.image, batch.intrinsics, train=False))
 
 
 def replicate(tree: Any) -> Any:
-    """The tree on every local device. Replicated before the first call, a step compiles once and may donate its state."""
+    """The tree on every local device. Replicated before the first call, a step compiles once and donates its state."""
     mesh = Mesh(np.array(jax.local_devices()), (AXIS,))
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
@@ -178,8 +178,8 @@ def parallel_eval_step(config: Config) -> Any:
 
 
 def parallelize(function: Any, in_axes: tuple[int | None, ...], out_axes: int | None, *, donate: bool = False) -> Any:
-    """Run a function on every local device at once: arguments and results of axis 0 are split over the devices, those of
-    axis None are the same on all.
+    """Run a function on every local device at once: arguments and results of axis 0 are split over the devices, those
+    of axis None are the same on all.
 
     JAX does not check that a result of axis None is: a value that was not averaged under `AXIS` diverges silently.
     Leaving pmap for another mechanism is a change of this function alone.

@@ -121,26 +121,27 @@ def _require_finite(number: int, metrics: Mapping[str, Any], batch: Batch) -> No
         return
     terms = [name for name, value in metrics.items() if not np.isfinite(float(value))]
     batch = data.unshard(batch)
-    examples = ", ".join(f"({source}, {index})" for source, index in zip(batch.source, batch.index))
+    examples = ", ".join(f"({source}, {index})" for source, index in zip(batch.source, batch.index, strict=True))
     raise FloatingPointError(
-        f"step {number}: {', '.join(terms)} not finite, on the (source, index) examples {examples}. Nothing of this step "
-        "was saved. A lower optimizer.rate or optimizer.clip helps if training diverged; else one of these is at fault."
+        f"step {number}: {', '.join(terms)} not finite, on the (source, index) examples {examples}. Nothing of this "
+        "step was saved. If training diverged, a lower optimizer.rate helps; else one of these examples is at fault."
     )
 
 
 @contextlib.contextmanager
 def _stop_signal() -> Iterator[threading.Event]:
     """An event that SIGTERM and SIGINT set instead of killing. A second signal does what it always did."""
-    stop, handlers = threading.Event(), {}
+    stop, before = threading.Event(), dict[int, Any]()
 
     def handle(number: int, _: Any) -> None:
         stop.set()
-        signal.signal(number, handlers[number])
+        signal.signal(number, before[number])
 
     if threading.current_thread() is threading.main_thread():
-        handlers = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+        for number in (signal.SIGTERM, signal.SIGINT):
+            before[number] = signal.signal(number, handle)
     try:
         yield stop
     finally:
-        for number, handler in handlers.items():
+        for number, handler in before.items():
             signal.signal(number, handler)

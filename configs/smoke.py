@@ -19,5 +19,5 @@ def get_config() -> Config:
         # 64 poses do not span what a hand can do: without a wide margin many a right pose would be punished.
         limits=Limits(angle_margin=20.0, length_margin=0.2),
         optimizer=Optimizer(name="adamw", rate=1e-3, schedule="cosine", warmup=0.1),
-        training=Training(epochs=3, log_every=5, save_every=10),
+        training=Training(epochs=3.0, log_every=5, save_every=10),
     )

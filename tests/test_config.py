@@ -72,7 +72,9 @@ def test_two_loads_share_nothing(file):
         ("optimizer.rate=fast", "optimizer.rate=fast"),
         ("seed=1.5", "seed=1.5"),
         ("data.train[7].count=1", r"out of range \(in data.train\[7\]"),
-        ("limits.percentiles=3", "limits.percentiles is .*3.*; it must be a list"),
+        ("limits.percentiles=3", "limits.percentiles is .*3.*; it must be a list of 2"),
+        ("data.test_domains=('moon',)", r"data.test_domains\[0\] is 'moon'; it must be one of synthetic"),
+        ("data.train[1].domain=moon", r"data.train\[1\].domain is 'moon'"),
         ("network.depth=19", "network.depth is 19; it must be one of 10, 18, 34, 50"),
         ("optimizer.name=adam", "optimizer.name is 'adam'; it must be one of sgd, adamw"),
         ("data.train[0].labels=4d", r"data.train\[0\].labels is '4d'"),
@@ -90,14 +92,14 @@ def test_a_wrong_override_is_named(file, override, message):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere.py"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.py"):
         config.load(tmp_path / "nowhere.py")
 
 
 def test_a_file_that_returns_something_else_is_named(tmp_path):
     path = tmp_path / "other.py"
     path.write_text("def get_config():\n    return {}\n")
-    with pytest.raises(ValueError, match="returns a bmc_jax.config.Config"):
+    with pytest.raises(ValueError, match=r"returns a bmc_jax\.config\.Config"):
         config.load(path)
 
 
@@ -123,7 +125,7 @@ def test_a_runs_folder_gives_its_configuration_back(tmp_path, file):
         ({"sede": 1}, "config.json: unknown configuration field 'sede': did you mean 'seed'"),
         ({"seed": "one"}, "config.json: seed is 'one'; it must be of type int"),
         ({"data": {"train": [{"share": 1.0, "domian": "x"}]}}, "did you mean 'domain'"),
-        ({"data": 5}, "data. is 5; it must be a mapping"),
+        ({"data": 5}, "data is 5; it must be a mapping"),
         ({"optimizer": {"nesterov": 1}}, "optimizer.nesterov is 1; it must be of type bool"),
     ],
 )

@@ -15,13 +15,14 @@ from bmc_jax.log import Log
 
 
 @pytest.fixture(autouse=True)
-def injected_images(monkeypatch):
-    """Noise with hands' labels in place of rendering, which other tests see to."""
+def injected_images(request, monkeypatch):
+    """Noise with hands' labels in place of rendering, which takes long to compile."""
 
     def rendered(options, domain, split, count, source=0):
         return examples.examples(count, source=source, seed=options.seed)
 
-    monkeypatch.setattr(data, "rendered", rendered)
+    if "slow" not in request.keywords:
+        monkeypatch.setattr(data, "rendered", rendered)
 
 
 def lines(workdir):
@@ -88,7 +89,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_its_terms_and_its_example
 
     monkeypatch.setattr(data, "rendered", poisoned)
     with pytest.raises(FloatingPointError, match=r"step \d+: .*joints_2d.* not finite.*\(1, 7\)"):
-        train.train(examples.tiny_config(epochs=1), tmp_path)
+        train.train(examples.tiny_config(epochs=1.0), tmp_path)
     assert checkpoint.latest(tmp_path) is None
 
 
@@ -108,3 +109,13 @@ def test_limits_are_fitted_to_the_3d_labelled_training_poses_alone(tmp_path, mon
     ((poses, given),) = seen
     np.testing.assert_array_equal(poses, examples.examples(16, source=0).joints_3d)
     assert (given["angle_margin"], given["percentiles"]) == (3.0, (1.0, 99.0))
+
+
+@pytest.mark.slow
+def test_rendered_hands_are_trained_on(tmp_path):
+    sources = config.Source("mannequin", "3d", 16, 0.5), config.Source("mannequin", "2d", 16, 0.5)
+    options = examples.tiny_config(epochs=1.0)
+    options.data.train, options.limits = sources, config.Limits(angle_margin=10.0)
+    train.train(options, tmp_path)
+    assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4]
+    assert limits.load(tmp_path / train.LIMITS_FILE).meta.count == 16

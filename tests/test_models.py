@@ -15,7 +15,7 @@ from bmc_jax.models.backbone import Block, ResNet, convolution
 from bmc_jax.models.pose import normalise
 from bmc_jax.models.refiner import Refiner
 
-BATCH = examples.examples(3)
+BATCH = jax.tree.map(jnp.asarray, examples.examples(3))
 TINY = {"depth": 10, "width": 4, "patch": 8}
 
 

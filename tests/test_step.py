@@ -12,7 +12,7 @@ import pytest
 from bmc_jax import config as configuration
 from bmc_jax import data, step
 
-CONFIG = examples.tiny_config(epochs=25)
+CONFIG = examples.tiny_config(epochs=25.0)
 LIMITS = examples.narrow_limits()
 
 
@@ -70,7 +70,7 @@ def test_the_same_seed_makes_the_same_network_and_another_another():
 
 def test_step_schedule_is_the_papers():
     options = configuration.Config()
-    rate, epoch = step.rate(options), configuration.steps(options, 1)
+    rate, epoch = step.rate(options), configuration.steps(options, 1.0)
     found = [float(rate(round(epochs * epoch))) for epochs in (0, 29.9, 30.1, 59.9, 60.1)]
     np.testing.assert_allclose(found, [5e-3, 5e-3, 5e-4, 5e-4, 5e-5], rtol=1e-6)
 

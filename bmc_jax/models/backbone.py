@@ -1,9 +1,9 @@
 """The ResNet family (He et al. 2016): normalised image in, one feature vector out.
 
-Weights and conventions are torchvision's, so that its pretrained weights fit exactly: modules bear its names, the stride
-of a bottleneck sits on its 3x3 convolution ("v1.5"), padding is symmetric as in PyTorch rather than "SAME", BatchNorm has
-epsilon 1e-5 and keeps nine tenths of its running statistics. Parameters and statistics are float32 whatever the dtype of
-the computation.
+Conventions are torchvision's, so that its pretrained weights fit exactly: modules bear its names, the stride of a
+bottleneck sits on its 3x3 convolution ("v1.5"), padding is symmetric as in PyTorch rather than "SAME", BatchNorm has
+epsilon 1e-5 and keeps nine tenths of its running statistics. Parameters and statistics are float32 whatever the dtype
+of the computation.
 """
 
 from functools import partial
@@ -24,7 +24,7 @@ BOTTLENECK_EXPANSION = 4
 
 
 def convolution(filters: int, kernel: int, stride: int = 1, padding: str | None = None, **options: Any) -> nn.Conv:
-    """A convolution without bias, padded as PyTorch pads unless told; initialised as torchvision's (He normal, fan out)."""
+    """A convolution without bias, padded as in PyTorch unless told; initialised as there (He normal, fan out)."""
     edge = (kernel - 1) // 2
     return nn.Conv(
         filters,
@@ -74,8 +74,8 @@ class ResNet(nn.Module):
     width: int = 64
     """Channels of the first stage; each later stage has twice as many."""
     patch: int = 0
-    """0: the published stem, 7x7 at stride 2 and then a 3x3 maximum at stride 2. Else one convolution of that kernel and
-    stride in its place, for machines that cannot afford the stem: 4 keeps the later resolutions, 8 halves them."""
+    """0: the published stem, 7x7 at stride 2 and then a 3x3 maximum at stride 2. Else one convolution of that kernel
+    and stride, for machines that cannot afford the stem: 4 keeps the later resolutions, 8 halves them."""
     dtype: Any = jnp.float32
     """Of the computation."""
     axis_name: str | None = None
@@ -98,7 +98,8 @@ class ResNet(nn.Module):
             x = nn.relu(norm(name="bn1")(conv(self.width, self.patch, self.patch, padding="VALID", name="conv1")(x)))
         else:
             x = nn.relu(norm(name="bn1")(conv(self.width, 7, 2, name="conv1")(x)))
-            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=[(1, 1), (1, 1)])
+            # PyTorch pads a maximum with -infinity; after the ReLU zeros are as low.
+            x = nn.max_pool(jnp.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)]), (3, 3), strides=(2, 2))
         stages, bottleneck = FAMILY[self.depth]
         for i, blocks in enumerate(stages):
             for j in range(blocks):

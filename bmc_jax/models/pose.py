@@ -1,8 +1,8 @@
 """The whole network (section 3.2): image -> ResNet -> 2.5D pose -> root depth -> refined root depth -> 3D pose.
 
-The ResNet regresses, for each joint, the pixel (u, v) and the depth z^r behind the root. With K that leaves one unknown,
-the root's depth; the length of the scale bone, 1 by definition of the unit, gives it by a quadratic (`camera.root_depth`)
-and the refiner corrects it. Everything after the features is float32.
+The ResNet regresses, for each joint, the pixel (u, v) and the depth z^r behind the root. With K that leaves one
+unknown, the root's depth; the length of the scale bone, 1 by definition of the unit, gives it by a quadratic
+(`camera.root_depth`), and the refiner corrects it. Everything after the features is float32.
 """
 
 from typing import Any
@@ -57,8 +57,8 @@ class PoseNetwork(nn.Module):
     ) -> Prediction:
         """Pixels are of the crop as given, its size is any; a prediction of zeros is a flat hand on the crop's centre.
 
-        Gradients with `detach_root_depth`: the refiner's weights learn from whatever reads the refined root depth or the
-        3D joints; the pixels and relative depths learn from those only past the root depth.
+        Gradients with `detach_root_depth`: the refiner's weights learn from whatever reads the refined root depth or
+        the 3D joints; the pixels and relative depths learn from those only past the root depth.
         """
         features = ResNet(self.depth, self.width, self.patch, self.dtype, self.axis_name, name="backbone")(
             normalise(image), train=train
