@@ -2,13 +2,12 @@
 
     python benchmarks/losses.py [--plot benchmarks/losses.png]
 
-Needs the extra `bench`. Both run on the CPU in float32 and are measured in turn, in one process; the printed times are
-medians. The hulls are fitted to synthetic poses, and the poses that are timed are those hands with noise, so that some
+Needs the extra `bench`. Both run on the CPU in float32 and are measured in turn, in one process. The times are the
+shortest of many calls, which other work on the machine disturbs least; medians are printed beside. The hulls are fitted to synthetic poses, and the poses that are timed are those hands with noise, so that some
 angles are inside their hulls and some are not, as in training.
 """
 
 import argparse
-import statistics
 import time
 
 import jax
@@ -61,25 +60,25 @@ def seconds(call, argument) -> float:
     return time.perf_counter() - start
 
 
-def measure(ours, theirs, joints: np.ndarray) -> tuple[float, float, float]:
-    """Median seconds of ours and of theirs, and seconds of our first call, which compiles."""
+def measure(ours, theirs, joints: np.ndarray) -> tuple[np.ndarray, float]:
+    """Seconds (shortest, median) x (ours, theirs), and seconds of our first call, which compiles."""
     array, tensor = jnp.asarray(joints), torch.tensor(joints)
     first = seconds(ours, array)
     (value, gradient), (their_value, their_gradient) = ours(array), theirs(tensor)
     np.testing.assert_allclose(value, their_value, rtol=1e-4)
     np.testing.assert_allclose(gradient, their_gradient, atol=1e-4 * float(jnp.abs(gradient).max()))
-    times = [(seconds(ours, array), seconds(theirs, tensor)) for _ in range(30)]
-    return statistics.median(t for t, _ in times), statistics.median(t for _, t in times), first
+    times = [(seconds(ours, array), seconds(theirs, tensor)) for _ in range(50)]
+    return np.stack([np.min(times, axis=0), np.median(times, axis=0)]), first
 
 
-def plot(path: str, table: list[tuple[int, float, float, float]]) -> None:
+def plot(path: str, times: np.ndarray) -> None:
+    """The shortest times `[batches, 2]`."""
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
-    batches = [row[0] for row in table]
-    axes.loglog(batches, [row[1] * 1e3 for row in table], "o-", label="bmc_jax")
-    axes.loglog(batches, [row[2] * 1e3 for row in table], "s-", label="PyTorch, eager")
+    axes.loglog(BATCHES, times[:, 0] * 1e3, "o-", label="bmc_jax")
+    axes.loglog(BATCHES, times[:, 1] * 1e3, "s-", label="PyTorch, eager")
     axes.set_xlabel("poses in a batch")
     axes.set_ylabel("value and gradient, ms")
     axes.grid(which="both", alpha=0.3)
@@ -95,15 +94,17 @@ def main() -> None:
     ours, theirs = jax_loss(fitted), torch_loss(fitted)
     print(f"jax {jax.__version__} on {jax.devices()[0].platform}, torch {torch.__version__}, ", end="")
     print(f"{torch.get_num_threads()} threads\n")
-    print("| poses | bmc_jax ms | PyTorch ms | ratio | first call s |")
+    print("| poses | bmc_jax ms (median) | PyTorch ms (median) | ratio (of medians) | first call s |")
     print("|---|---|---|---|---|")
-    table = []
+    shortest = []
     for count in BATCHES:
-        own, their, first = measure(ours, theirs, poses(count))
-        table.append((count, own, their, first))
-        print(f"| {count} | {own * 1e3:.3f} | {their * 1e3:.2f} | {their / own:.1f} | {first:.1f} |", flush=True)
+        times, first = measure(ours, theirs, poses(count))
+        shortest.append(times[0])
+        (own, their), (own_median, their_median) = times * 1e3
+        print(f"| {count} | {own:.3f} ({own_median:.3f}) | {their:.2f} ({their_median:.2f}) ", end="")
+        print(f"| {their / own:.1f} ({their_median / own_median:.1f}) | {first:.1f} |", flush=True)
     if options.plot:
-        plot(options.plot, table)
+        plot(options.plot, np.stack(shortest))
 
 
 if __name__ == "__main__":
