@@ -1,6 +1,7 @@
 """Pictures of numbers: training curves, PCK curves, bars. Each returns a `Figure`, for `draw.save` or `draw.png`."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -24,7 +25,7 @@ PANELS = (
 )
 
 
-def training_curves(rows: Sequence[Mapping[str, float]], *, title: str | None = None) -> Figure:
+def training_curves(rows: Sequence[Mapping[str, int | float]], *, title: str | None = None) -> Figure:
     """The `PANELS` of `metrics.jsonl` over the steps: as logged, pale, and as a running mean."""
     steps = np.array([row["step"] for row in rows])
     names = [name for name in PANELS if name in rows[0]]
@@ -93,7 +94,7 @@ def bars(panels: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Figure:
         groups = next(iter(panels.values()))
         series = len(next(iter(groups.values())))
         figure = Figure(figsize=(10.5, 0.24 * len(groups) * (series + 1) + 0.85), layout="constrained")
-        first = None
+        first: Any = None
         for i, (panel, groups) in enumerate(panels.items()):
             axes = figure.add_subplot(1, len(panels), i + 1, sharey=first)
             first = first or axes

@@ -8,6 +8,7 @@ import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import matplotlib
@@ -20,12 +21,15 @@ from matplotlib.lines import Line2D
 from bmc_jax import hand, hull
 from bmc_jax.types import Limits
 
+#: Of host or device.
+Array = np.ndarray | jax.Array
+
 #: Of thumb..little: five of Okabe and Ito's colours, distinct to every kind of colour vision.
 FINGER_COLOURS = ("#D55E00", "#E69F00", "#009E73", "#56B4E9", "#CC79A7")
 INSIDE, OUTSIDE = "#0072B2", "#D55E00"
 INK, QUIET, PAPER = "#1f2933", "#8a94a0", "#ffffff"
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.titlesize": 9,
@@ -70,7 +74,7 @@ def save(figure: Figure, path: str | os.PathLike, dpi: int = 130) -> None:
 
 
 def skeleton(
-    axes: Axes, points: np.ndarray, valid: np.ndarray | None = None, *, colour: str | None = None, rim: bool = True
+    axes: Axes, points: Array, valid: Array | None = None, *, colour: str | None = None, rim: bool = True
 ) -> None:
     """The bones and joints of one hand, `points [21, 2]` in the axes' units; bones with an unlabelled end are left out.
 
@@ -97,7 +101,7 @@ def skeleton(
         axes.scatter(*shown.T, s=6, color=PAPER, edgecolors=INK, linewidths=0.5, zorder=layer + 1)
 
 
-def photograph(axes: Axes, image: np.ndarray) -> None:
+def photograph(axes: Axes, image: Array) -> None:
     """An image `[height, width, 3]` that fills its axes, pixel centres at integers."""
     axes.imshow(image, interpolation="bilinear")
     axes.set(xlim=(-0.5, image.shape[1] - 0.5), ylim=(image.shape[0] - 0.5, -0.5))
@@ -105,11 +109,11 @@ def photograph(axes: Axes, image: np.ndarray) -> None:
 
 
 def contact_sheet(
-    images: np.ndarray,
-    joints_2d: np.ndarray,
-    valid: np.ndarray | None = None,
+    images: Array,
+    joints_2d: Array,
+    valid: Array | None = None,
     *,
-    predicted: np.ndarray | None = None,
+    predicted: Array | None = None,
     captions: Sequence[str] | None = None,
     columns: int = 6,
     title: str | None = None,
@@ -148,13 +152,13 @@ def contact_sheet(
 
 
 def poses(
-    images: np.ndarray,
-    joints_2d: np.ndarray,
-    joints_3d: np.ndarray,
-    labels_2d: np.ndarray | None = None,
-    labels_3d: np.ndarray | None = None,
+    images: Array,
+    joints_2d: Array,
+    joints_3d: Array,
+    labels_2d: Array | None = None,
+    labels_3d: Array | None = None,
     *,
-    valid: np.ndarray | None = None,
+    valid: Array | None = None,
     unit: str = "mm",
     title: str | None = None,
 ) -> Figure:
@@ -210,7 +214,7 @@ def _head(figure: Figure, title: str | None, *, labels: bool) -> None:
     """The title and, right below it, which colour is which finger."""
     height = figure.get_figheight()
     handles = [Line2D([], [], color=colour, linewidth=3) for colour in FINGER_COLOURS]
-    names = list(hand.FINGERS)
+    names: list[str] = list(hand.FINGERS)
     if labels:
         handles.append(Line2D([], [], color="#c3c9d0", linewidth=1.5))
         names.append("label")
@@ -231,14 +235,14 @@ def _head(figure: Figure, title: str | None, *, labels: bool) -> None:
     )
 
 
-def angle_hulls(limits: Limits, angles: np.ndarray | None = None, *, title: str | None = None) -> Figure:
+def angle_hulls(limits: Limits, angles: Array | None = None, *, title: str | None = None) -> Figure:
     """The 15 hulls of `limits`, a column a finger and a row a bone, with the samples `angles [n, 5, 3, 2]` in them.
 
     Samples inside are blue and outside vermilion, and each panel states the share inside. Axes are in degrees, the same
     for a row, and hold 99.8 % of the samples.
     """
     polygons = np.degrees(np.asarray(limits.hull))
-    points = None
+    points, outside = None, np.zeros((0, 5, 3), bool)
     if angles is not None:
         outside = np.asarray(jax.jit(hull.distance)(angles, limits.hull)) > 0
         points = np.degrees(hull.unroll(np.asarray(angles)))

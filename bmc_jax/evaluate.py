@@ -15,12 +15,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 from tqdm import tqdm
 
 from bmc_jax import anatomy, checkpoint, config, data, draw, hand, hull, limits, losses, metrics, step, train
 from bmc_jax.config import Config
 from bmc_jax.datasets import coco_hand
+from bmc_jax.draw import Array
 from bmc_jax.types import Batch, Limits, Prediction
 
 FILE = "metrics.json"
@@ -81,7 +82,7 @@ def evaluate(workdir: str | os.PathLike, *, split: str = "test", count: int | No
             "network": network,
             "mean_pose": constant,
             "reduction_percent": _reductions(network, constant),
-            "labels": plausibility(examples.joints_3d / examples.scale[:, None, None], hand_limits),
+            "labels": plausibility(_scale_units(examples), hand_limits),
         }
         _keep(workdir / FOLDER / f"{domain}.npz", prediction, examples, mean_2d=mean_2d, mean_3d=mean_3d)
     content = _heading(options, saved, hand_limits) | {"split": split, "domains": domains}
@@ -104,12 +105,12 @@ def evaluate_photographs(
     options, saved, hand_limits = _open(workdir)
     indices = coco_hand.spread(annotations, count)
     photographs = coco_hand.read(annotations, size=options.data.image_size, indices=indices)
-    examples, valid = photographs.batch, photographs.batch.joints_2d_valid
-    prediction = predict(options, saved, examples)
-    mean_2d = examples.joints_2d.sum(axis=0, where=valid[..., None]) / np.maximum(valid.sum(axis=0), 1)[:, None]
+    examples, valid = photographs.batch, np.asarray(photographs.batch.joints_2d_valid)
+    prediction, labels = predict(options, saved, examples), np.asarray(examples.joints_2d)
+    mean_2d = labels.sum(axis=0, where=valid[..., None]) / np.maximum(valid.sum(axis=0), 1)[:, None]
     network, constant = (
-        {"joints_2d_px": float(metrics.joint_errors(points, examples.joints_2d)[valid].mean())}
-        for points in (prediction.joints_2d, np.broadcast_to(mean_2d, examples.joints_2d.shape))
+        {"joints_2d_px": float(metrics.joint_errors(points, labels)[valid].mean())}
+        for points in (np.asarray(prediction.joints_2d), np.broadcast_to(mean_2d, labels.shape))
     )
     name = annotations.absolute().parent.name
     content = _heading(options, saved, hand_limits) | {
@@ -152,21 +153,26 @@ def predict(options: Config, saved: dict[str, Any], examples: Batch) -> Predicti
 
 def mean_pose(examples: Batch) -> tuple[np.ndarray, np.ndarray]:
     """Mean pixels `[21, 2]` and mean 3D joints `[21, 3]`, scale units in the camera's frame, of labelled examples."""
-    return examples.joints_2d.mean(axis=0), (examples.joints_3d / examples.scale[:, None, None]).mean(axis=0)
+    return np.mean(examples.joints_2d, axis=0), np.mean(_scale_units(examples), axis=0)
 
 
-def measure(joints_2d: np.ndarray, joints_3d: np.ndarray, examples: Batch, hand_limits: Limits) -> dict[str, float]:
+def _scale_units(examples: Batch) -> np.ndarray:
+    """The labelled 3D joints in scale units."""
+    return np.asarray(examples.joints_3d / examples.scale[:, None, None])
+
+
+def measure(joints_2d: Array, joints_3d: Array, examples: Batch, hand_limits: Limits) -> dict[str, float]:
     """All `MEASURES` of poses, `[N, 21, 2]` pixels and `[N, 21, 3]` scale units, against fully labelled examples."""
-    metres = joints_3d * examples.scale[:, None, None]
-    root_depth = np.abs(metres - examples.joints_3d)[:, hand.WRIST, 2]
+    metres, labels = np.asarray(joints_3d * examples.scale[:, None, None]), np.asarray(examples.joints_3d)
+    root_depth = np.abs(metres - labels)[:, hand.WRIST, 2]
     return {
-        **metrics.summary(metres, examples.joints_3d, joints_2d, examples.joints_2d),
+        **metrics.summary(metres, labels, np.asarray(joints_2d), np.asarray(examples.joints_2d)),
         "root_depth_mm": float(root_depth.mean()) * metrics.MILLIMETRES,
         **plausibility(joints_3d, hand_limits),
     }
 
 
-def plausibility(joints_3d: np.ndarray, hand_limits: Limits) -> dict[str, float]:
+def plausibility(joints_3d: Array, hand_limits: Limits) -> dict[str, float]:
     """How far poses `[N, 21, 3]` in scale units keep the limits: the mean of each biomechanical term (the angles' in
     degrees), and the shares, in percent, of poses that violate none and of joint angles inside their hull."""
     terms, beyond = jax.device_get(_violations(jnp.asarray(joints_3d, jnp.float32), hand_limits))
@@ -181,7 +187,7 @@ def plausibility(joints_3d: np.ndarray, hand_limits: Limits) -> dict[str, float]
 
 
 @jax.jit
-def _violations(joints: Float[Array, "pose 21 3"], hand_limits: Limits) -> Any:
+def _violations(joints: Float[jax.Array, "pose 21 3"], hand_limits: Limits) -> Any:
     return losses.constraints(joints, hand_limits), hull.distance(anatomy.joint_angles(joints), hand_limits.hull)
 
 
@@ -254,7 +260,7 @@ def _commit() -> str:
     return found.stdout.strip()
 
 
-def _keep(file: Path, prediction: Prediction, examples: Batch, **means: np.ndarray) -> None:
+def _keep(file: Path, prediction: Prediction, examples: Batch, **means: Any) -> None:
     """Predictions and labels of every example, and the first images, for the report."""
     file.parent.mkdir(exist_ok=True)
     partial = file.with_name("partial.npz")

@@ -135,7 +135,7 @@ def _load(path: Path) -> dict[str, Any]:
     return content
 
 
-def _hand(annotation: dict[str, Any], images: dict[int, Any], categories: dict[int, str], path: Path) -> dict[str, Any]:
+def _hand(annotation: dict[str, Any], images: dict[Any, Any], categories: dict[Any, str], path: Path) -> dict[str, Any]:
     """One annotation, checked, with its image's file, size and K."""
     name = f"{path}: annotation {annotation.get('id', '?')}"
     category = categories.get(annotation.get("category_id"), "unknown")
