@@ -235,7 +235,7 @@ def _build(reach: Reach, meta: LimitsMetadata, vertices: int) -> Limits:
         hulls.append(hull.simplify(hull.widen(support, margin + slack), vertices, meta.outer))
     support = [hull.prune(points, numerics.FIT_SLACK / 10) for points in reach["support"]]
     most = max(map(len, support))
-    support = [np.pad(points, ((0, most - len(points)), (0, 0)), mode="edge") for points in support]
+    support = [points[np.minimum(np.arange(most), len(points) - 1)] for points in support]
     as_array = functools.partial(jnp.asarray, dtype=jnp.float32)
     return Limits(
         **{name: as_array(reach[name]) for name in INTERVALS},

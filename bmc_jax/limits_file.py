@@ -173,7 +173,7 @@ def _array(content: dict[str, Any], name: str, *axes: tuple[str, ...]) -> np.nda
     leaves = gather(_named(content, name), name, axes)
     counts = sorted({len(leaf) for leaf in leaves})
     if name == "support":
-        leaves = [np.pad(leaf, ((0, counts[-1] - len(leaf)), (0, 0)), mode="edge") for leaf in leaves]
+        leaves = [leaf[np.minimum(np.arange(counts[-1]), len(leaf) - 1)] for leaf in leaves]
     elif len(counts) > 1:
         raise ValueError(f"'{name}' has polygons of {counts[0]} and of {counts[-1]} vertices; all have the same number")
     return np.reshape(leaves, (*map(len, axes), *leaves[0].shape))

@@ -65,7 +65,7 @@ class Log:
         self._bar.set_postfix_str(f"loss {metrics['loss']:.3g}", refresh=False)
 
 
-def read(workdir: Path) -> list[dict[str, float]]:
+def read(workdir: Path) -> list[dict[str, int | float]]:
     """The lines of a run's `metrics.jsonl`, by step; empty if it has none."""
     return [json.loads(line) for line in _lines(Path(workdir) / FILE)]
 

@@ -8,7 +8,10 @@ Every kink has a stated gradient: where a value is exactly at the end of its int
 on the edge of its hull it is zero, as inside.
 """
 
+import functools
+import operator
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -80,7 +83,7 @@ def joint_angle(
 
 
 def constraints(
-    joints: Float[Array, "*batch 21 3"], limits: Limits, **angle_options: str | bool
+    joints: Float[Array, "*batch 21 3"], limits: Limits, **angle_options: Any
 ) -> dict[str, Float[Array, "*batch"]]:
     """The three biomechanical terms by name. `angle_options` are the keywords of `joint_angle`."""
     return {
@@ -91,15 +94,14 @@ def constraints(
 
 
 def biomechanical(
-    joints: Float[Array, "*batch 21 3"], limits: Limits, weights: LossWeights, **angle_options: str | bool
+    joints: Float[Array, "*batch 21 3"], limits: Limits, weights: LossWeights, **angle_options: Any
 ) -> Float[Array, "*batch"]:
     """L_BMC (Eq. 9): the weighted sum of the biomechanical terms. Joints in scale units.
 
     Zero where the pose is within every limit, and there is its gradient zero too. `angle_options` are the keywords of
     `joint_angle`.
     """
-    terms = constraints(joints, limits, **angle_options)
-    return sum(getattr(weights, name) * value for name, value in terms.items())
+    return _weighted(constraints(joints, limits, **angle_options), weights)
 
 
 def labelled(batch: Batch) -> dict[str, Bool[Array, "*batch"]]:
@@ -143,7 +145,7 @@ def total(
     weights: LossWeights,
     *,
     axis_name: str | None = None,
-    **angle_options: str | bool,
+    **angle_options: Any,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """L (Eq. 10) and its unweighted terms by name, each the mean over the examples that have it.
 
@@ -161,7 +163,11 @@ def total(
     terms = {
         name: _mean(value, batch.present & has.get(name, batch.present), axis_name) for name, value in values.items()
     }
-    return sum(getattr(weights, name) * term for name, term in terms.items()), terms
+    return _weighted(terms, weights), terms
+
+
+def _weighted(terms: dict[str, Float[Array, "*shape"]], weights: LossWeights) -> Float[Array, "*shape"]:
+    return functools.reduce(operator.add, (getattr(weights, name) * value for name, value in terms.items()))
 
 
 def _absolute_error(

@@ -2,18 +2,24 @@
 
 Camera frame: x right, y down, z forward (OpenCV). Pixels: (u, v) of the crop, the centre of the first pixel at (0, 0).
 Joints: FreiHAND order, right hand (see `hand`). `intrinsics` are the pinhole matrix K of the crop, in pixels. `*batch`
-is any number of leading axes, none included.
+is any number of leading axes, none included. Arrays are numpy on the host and JAX's on a device. As JAX rebuilds pytrees
+with placeholders in their fields, these are annotated for readers and not checked.
 """
 
 import dataclasses
+import typing
 from dataclasses import dataclass
 
 import jax
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
+
+#: numpy's or JAX's.
+Array = typing.Any
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+@typing.no_type_check
 class Batch:
     """Images with the labels that they have. A label that is not there is masked, and its value is ignored."""
 
@@ -41,6 +47,7 @@ class Batch:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+@typing.no_type_check
 class Prediction:
     """What the network says of an image: the 2.5D pose, and the 3D pose that it stands for.
 
@@ -61,6 +68,7 @@ class Prediction:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+@typing.no_type_check
 class Limits:
     """What a hand can do. Lengths in scale units, curvature in their reciprocal, angles in radians.
 
