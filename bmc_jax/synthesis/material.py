@@ -119,7 +119,7 @@ def _palm_lines(x: Float[Array, "*pixel"], y: Float[Array, "*pixel"]) -> Float[A
     proximal = y - (0.062 - 0.22 * (x + 0.01) - 6 * x * x)
     distal = y - (0.076 + 0.12 * x - 5 * (x - 0.02) ** 2)
     return jnp.where(
-        y > 0.012, _ridge(jnp.minimum(jnp.abs(thenar), jnp.minimum(jnp.abs(proximal), jnp.abs(distal))), 700), 0.0
+        y > 0.012, _ridge(jnp.minimum(jnp.abs(thenar), jnp.minimum(jnp.abs(proximal), jnp.abs(distal))), 700.0), 0.0
     )
 
 
@@ -157,9 +157,9 @@ def texture(
 
     # Along the nail: 0 at its root, 1 at the free edge.
     nailward = (coordinate - (0.58 - 0.15 * tip)) / (0.42 + 0.75 * tip)
-    nail = _ramp(dorsal, 0.58, 9) * _ramp(nailward, 0.0, 8) * _ramp(-nailward, -1.02, 10)
-    at_start, at_end = _ridge(coordinate - 0.02, 22), jnp.where(distal, 0.0, _ridge(coordinate - 1, 22))
-    over_joint = jnp.where(phalanx & ~distal, _ridge(coordinate - 1, 4), 0.0) * (1 - palmar)
+    nail = _ramp(dorsal, 0.58, 9.0) * _ramp(nailward, 0.0, 8.0) * _ramp(-nailward, -1.02, 10.0)
+    at_start, at_end = _ridge(coordinate - 0.02, 22.0), jnp.where(distal, 0.0, _ridge(coordinate - 1, 22.0))
+    over_joint = jnp.where(phalanx & ~distal, _ridge(coordinate - 1, 4.0), 0.0) * (1 - palmar)
     wrinkles = 0.7 * over_joint * jnp.clip(wave(coordinate * 17), 0.0, 1.0)
     flexion = jnp.where(phalanx, jnp.maximum(jnp.maximum(at_start, at_end) * (0.35 + 0.65 * palmar), wrinkles), 0.0)
     palm_bone = joints[hand.MIDDLE_MCP] - joints[hand.WRIST]
@@ -167,14 +167,14 @@ def texture(
     x, y = own[0] * grown, own[1] * grown
     palm = ~phalanx & ~thing
     lines = jnp.where(palm & ~forearm, _palm_lines(x, y), 0.0)
-    wrist_line = jnp.where(palm, 0.5 * _ridge(y + 0.004, 300), 0.0)
+    wrist_line = jnp.where(palm, 0.5 * _ridge(y + 0.004, 300.0), 0.0)
     return Texture(
         kind=jnp.where(thing, THING, jnp.where(cloth, CLOTH, SKIN)),
         blotches=coarse,
         grain=fine,
         palmar=palmar,
         nail=jnp.where(distal, nail, 0.0),
-        nail_edge=jnp.where(distal, _ramp(nailward, 0.82, 12), 0.0),
+        nail_edge=jnp.where(distal, _ramp(nailward, 0.82, 12.0), 0.0),
         crease=jnp.maximum(flexion, palmar * jnp.maximum(lines, wrist_line)),
         knuckle=over_joint,
     )

@@ -13,7 +13,7 @@ from zlib import crc32
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from bmc_jax import anatomy, camera
 from bmc_jax.synthesis import background, domains, gestures, material, rays, sensor, shading, surface, viewpoint
@@ -101,7 +101,7 @@ def _trace(run: Callable, scene: Scene, domain: Domain, size: int):
     return ray, *run(rays.settle, start, solid, *marched)
 
 
-def _picture(run: Callable, scene: Scene, key: PRNGKeyArray, domain: Domain, size: int):
+def _picture(run: Callable, scene: Scene, key: Key[Array, "*batch"], domain: Domain, size: int):
     """The picture of a scene, uint8 RGB.
 
     Values with several consumers end a stage: distances at the normal's taps, the cloud under the background.
@@ -145,7 +145,7 @@ def _labels(scene: Scene, size: int) -> dict:
     )
 
 
-def _draw(run: Callable, key: PRNGKeyArray, person: PRNGKeyArray, domain: Domain, size: int) -> dict:
+def _draw(run: Callable, key: Key[Array, "*batch"], person: Key[Array, "*batch"], domain: Domain, size: int) -> dict:
     """Fields of a `Batch` but the index."""
     scene_key, picture_key = run(_two, key)
     scene = run(sample_scene, scene_key, person, domain=domain, size=size)
@@ -177,30 +177,39 @@ def _split_key(seed: int, domain: Domain, split: str) -> PRNGKeyArray:
     return jax.random.fold_in(key, SPLITS.index(split))
 
 
-def example_key(seed: int, domain: Domain, split: str, index) -> PRNGKeyArray:
+def _example_key(of_split: PRNGKeyArray, index) -> PRNGKeyArray:
+    return jax.random.fold_in(jax.random.fold_in(of_split, 0), index)
+
+
+def _person_key(of_split: PRNGKeyArray, number) -> PRNGKeyArray:
+    return jax.random.fold_in(jax.random.fold_in(of_split, 1), number)
+
+
+def _subject(example: PRNGKeyArray, subjects: int) -> Int[Array, ""]:
+    return jax.random.randint(jax.random.fold_in(example, 0), (), 0, subjects)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _keys(of_split: PRNGKeyArray, subjects: int, indices: Int[Array, " example"]):
+    """Keys of examples, and of the people in them."""
+    examples = jax.vmap(_example_key, (None, 0))(of_split, indices)
+    numbers = jax.vmap(_subject, (0, None))(examples, subjects)
+    return examples, jax.vmap(_person_key, (None, 0))(of_split, numbers)
+
+
+def example_key(seed: int, domain: Domain, split: str, index: int | Int[Array, ""]) -> PRNGKeyArray:
     """Key of one example of a domain's split; no two share one."""
-    return jax.random.fold_in(jax.random.fold_in(_split_key(seed, domain, split), 0), index)
+    return _example_key(_split_key(seed, domain, split), index)
 
 
-def subject(seed: int, domain: Domain, split: str, index) -> Array:
+def subject(seed: int, domain: Domain, split: str, index: int | Int[Array, ""]) -> Int[Array, ""]:
     """Which of the split's `domain.subjects` people an example shows. Each split has people of its own."""
-    key = jax.random.fold_in(example_key(seed, domain, split, index), 0)
-    return jax.random.randint(key, (), 0, domain.subjects)
+    return _subject(example_key(seed, domain, split, index), domain.subjects)
 
 
-def person_key(seed: int, domain: Domain, split: str, number) -> PRNGKeyArray:
+def person_key(seed: int, domain: Domain, split: str, number: int | Int[Array, ""]) -> PRNGKeyArray:
     """Key of a split's person by number: the hand and its skin."""
-    return jax.random.fold_in(jax.random.fold_in(_split_key(seed, domain, split), 1), number)
-
-
-@functools.partial(jax.jit, static_argnums=(1, 2))
-def _keys(seed, domain: Domain, split: str, indices):
-    def both(index):
-        return example_key(seed, domain, split, index), person_key(
-            seed, domain, split, subject(seed, domain, split, index)
-        )
-
-    return jax.vmap(both)(indices)
+    return _person_key(_split_key(seed, domain, split), number)
 
 
 def _in_chunks(draw: Callable, seed: int, domain: Domain, split: str, indices: Sequence[int] | np.ndarray, chunk: int):
@@ -213,7 +222,8 @@ def _in_chunks(draw: Callable, seed: int, domain: Domain, split: str, indices: S
     if indices.ndim != 1 or len(indices) == 0 or indices.min() < 0:
         raise ValueError(f"indices must be a non-empty list of numbers from 0, not {indices!r}")
     padded = np.concatenate([indices, np.full(-len(indices) % chunk, indices[-1])]).astype(np.int32)
-    drawn = [draw(*_keys(seed, domain, split, part)) for part in padded.reshape(-1, chunk)]
+    of_split = _split_key(seed, domain, split)
+    drawn = [draw(*_keys(of_split, domain.subjects, part)) for part in padded.reshape(-1, chunk)]
     return jax.tree.map(lambda *parts: np.concatenate([np.asarray(part) for part in parts])[: len(indices)], *drawn)
 
 

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from bmc_jax.synthesis.randomness import Draws
+
 #: Mean adult bones, mm, finger x level as `hand.FINGERS` x `hand.LEVELS`: for fingers metacarpal, proximal, middle,
 #: distal with the soft tip; for the thumb wrist to CMC, metacarpal, proximal, distal with the soft tip. Buryanov and
 #: Kotiuk 2010, Int J Morphol 28(3):755-758, X-rays of 66 adults; wrist to CMC is of our making (see `THUMB_BASE`).
@@ -220,12 +222,11 @@ def clinical_poses(count: int, seed: int) -> np.ndarray:
         raise ValueError(f"count {count} must be positive")
 
     def joints(key):
-        keys = iter(jax.random.split(key, 32))
+        draws = Draws(key, 160)
 
         def spread(low, high, shape=()):
-            inside = jax.random.uniform(next(keys), shape)
-            extreme = jax.random.randint(next(keys), shape, 0, 8)
-            return low + (high - low) * jnp.where(extreme < 2, extreme.astype(jnp.float32), inside)
+            inside, end = draws.uniform(shape=shape), draws.uniform(shape=shape)
+            return low + (high - low) * jnp.where(end < 0.125, 0.0, jnp.where(end < 0.25, 1.0, inside))
 
         angles = {
             name: spread(
