@@ -3,8 +3,9 @@
     python benchmarks/losses.py [--plot benchmarks/losses.png]
 
 Needs the extra `bench`. Both run on the CPU in float32 and are measured in turn, in one process. The times are the
-shortest of many calls, which other work on the machine disturbs least; medians are printed beside. The hulls are fitted to synthetic poses, and the poses that are timed are those hands with noise, so that some
-angles are inside their hulls and some are not, as in training.
+shortest of many calls, which other work on the machine disturbs least; medians are printed beside. The hulls are fitted
+to synthetic poses, and the poses that are timed are those hands with noise, so that some angles are inside their hulls
+and some are not, as in training.
 """
 
 import argparse
