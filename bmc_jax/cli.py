@@ -181,14 +181,14 @@ def _positive(text: str) -> int:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from bmc_jax import config, train
+    from bmc_jax import config_file, train
 
     prefix = "--config."
     for override in options.overrides:
         if not override.startswith(prefix) or "=" not in override:
             raise ValueError(f"unrecognized argument {override!r}; fields are set by --config.FIELD=VALUE")
     overrides = [override.removeprefix(prefix) for override in options.overrides]
-    train.train(config.load(options.config, overrides), options.workdir)
+    train.train(config_file.load(options.config, overrides), options.workdir)
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 from tqdm import tqdm
 
-from bmc_jax import anatomy, checkpoint, config, data, draw, hand, hull, limits, losses, metrics, step, train
+from bmc_jax import anatomy, checkpoint, config_file, data, draw, hand, hull, limits, losses, metrics, step, train
 from bmc_jax.config import Config
 from bmc_jax.datasets import coco_hand
 from bmc_jax.draw import Array
@@ -216,7 +216,7 @@ def table(content: dict[str, Any]) -> str:
 
 
 def _open(workdir: Path) -> tuple[Config, dict[str, Any], Limits]:
-    return config.read(workdir), checkpoint.load(workdir), limits.load(workdir / train.LIMITS_FILE)
+    return config_file.read(workdir), checkpoint.load(workdir), limits.load(workdir / train.LIMITS_FILE)
 
 
 def _reductions(network: dict[str, float], constant: dict[str, float]) -> dict[str, float]:

@@ -10,6 +10,7 @@ on the edge of its hull it is zero, as inside.
 
 import functools
 import operator
+import typing
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from bmc_jax.types import Batch, Limits, Prediction
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+@typing.no_type_check
 class LossWeights:
     """lambda of every term (Eq. 9, 10): numbers, or traced scalars for weights that change while training.
 
@@ -30,12 +32,12 @@ class LossWeights:
     the distance of the hand, so 15 against 5 makes an error count the same across the image as along the ray.
     """
 
-    joints_2d: float | Float[Array, ""] = 15.0
-    relative_depth: float | Float[Array, ""] = 5.0
-    root_depth: float | Float[Array, ""] = 1.0
-    bone_length: float | Float[Array, ""] = 0.1
-    palm: float | Float[Array, ""] = 0.1
-    joint_angle: float | Float[Array, ""] = 0.01
+    joints_2d: float = 15.0
+    relative_depth: float = 5.0
+    root_depth: float = 1.0
+    bone_length: float = 0.1
+    palm: float = 0.1
+    joint_angle: float = 0.01
 
 
 def interval(

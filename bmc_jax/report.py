@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from bmc_jax import charts, config, draw, evaluate, limits, log, metrics, train
+from bmc_jax import charts, config, config_file, draw, evaluate, limits, log, metrics, train
 
 #: Hands a picture: over their images, and in 3D.
 SHEET, POSES = 12, 3
@@ -68,7 +68,7 @@ def report(workdirs: Sequence[str | os.PathLike], out: str | os.PathLike) -> Pat
     if not workdirs:
         raise ValueError("no run folder to report on")
     folders = [Path(workdir) for workdir in workdirs]
-    names = [config.read(folder).name for folder in folders]
+    names = [config_file.read(folder).name for folder in folders]
     body = [_summary(folders)]
     for folder, name in zip(folders, names, strict=True):
         body.append(f"<h2>{html.escape(name)} <span class='quiet'>{html.escape(str(folder))}</span></h2>")
@@ -106,7 +106,7 @@ def _summary(folders: list[Path]) -> str:
 
 def _run(folder: Path) -> Iterable[str]:
     """The parts of one run, as far as it has come."""
-    options, measured = config.read(folder), _json(folder / evaluate.FILE)
+    options, measured = config_file.read(folder), _json(folder / evaluate.FILE)
     yield _facts(options, measured)
     if "domains" in measured:
         yield _measures(measured)
@@ -124,7 +124,7 @@ def _run(folder: Path) -> Iterable[str]:
     if photographs:
         yield _photographs(folder, photographs)
     yield "<details><summary>Whole configuration</summary><pre>"
-    yield html.escape(json.dumps(config.to_dict(options), indent=2)) + "</pre></details>"
+    yield html.escape(json.dumps(config_file.to_dict(options), indent=2)) + "</pre></details>"
 
 
 def _facts(options: config.Config, measured: dict[str, Any]) -> str:

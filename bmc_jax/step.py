@@ -45,6 +45,7 @@ def network(config: Config, *, axis_name: str | None = None) -> PoseNetwork:
         depth=config.network.depth,
         width=config.network.width,
         patch=config.network.patch,
+        pool=config.network.pool,
         dtype=jnp.dtype(config.network.dtype),
         detach_root_depth=config.network.detach_root_depth,
         axis_name=axis_name,

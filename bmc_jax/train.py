@@ -16,9 +16,8 @@ import grain
 import jax
 import numpy as np
 
-from bmc_jax import checkpoint, data, limits, step
-from bmc_jax import config as configuration
-from bmc_jax.config import Config
+from bmc_jax import checkpoint, config_file, data, limits, step
+from bmc_jax.config import Config, steps
 from bmc_jax.log import Log
 from bmc_jax.types import Batch, Limits
 
@@ -36,7 +35,7 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
       SystemExit: with the code `INTERRUPTED`, after SIGTERM or SIGINT; the step in hand is finished and saved first.
     """
     workdir = Path(workdir)
-    total = configuration.steps(config)
+    total = steps(config)
     _claim(workdir, config)
     done = checkpoint.latest(workdir) or 0
     if done >= total:
@@ -79,8 +78,8 @@ def _claim(workdir: Path, config: Config) -> None:
     """Make the folder this configuration's, or raise ValueError if it is another's. How long to train and how often to
     save may change between the parts of a run."""
     workdir.mkdir(parents=True, exist_ok=True)
-    if (workdir / configuration.FILE).exists():
-        before, now = (configuration.flat(part) for part in (configuration.read(workdir), config))
+    if (workdir / config_file.FILE).exists():
+        before, now = (config_file.flat(part) for part in (config_file.read(workdir), config))
         changed = [
             f"{name}: {before.get(name)!r} there, {now.get(name)!r} here"
             for name in sorted(before | now)
@@ -91,7 +90,7 @@ def _claim(workdir: Path, config: Config) -> None:
                 f"{workdir} holds a run of another configuration; give another folder, or its own values:\n  "
                 + "\n  ".join(changed)
             )
-    configuration.write(config, workdir)
+    config_file.write(config, workdir)
 
 
 def _limits(config: Config, workdir: Path, sources: list[Batch]) -> Limits:

@@ -2,8 +2,8 @@
 
 Camera frame: x right, y down, z forward (OpenCV). Pixels: (u, v) of the crop, the centre of the first pixel at (0, 0).
 Joints: FreiHAND order, right hand (see `hand`). `intrinsics` are the pinhole matrix K of the crop, in pixels. `*batch`
-is any number of leading axes, none included. Arrays are numpy on the host and JAX's on a device. As JAX rebuilds pytrees
-with placeholders in their fields, these are annotated for readers and not checked.
+is any number of leading axes, none included. Arrays are numpy on the host and JAX's on a device. As JAX rebuilds
+pytrees with placeholders in their fields, these are annotated for readers and not checked.
 """
 
 import dataclasses

@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from bmc_jax import config
+from bmc_jax import config, config_file
 
 CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
 FILE = """
@@ -24,7 +24,7 @@ def file(tmp_path):
 
 
 def test_the_defaults_are_the_papers():
-    options = config.validate(config.Config())
+    options = config_file.validate(config.Config())
     assert (options.network.depth, options.data.image_size) == (50, 128)
     assert (options.optimizer.name, options.optimizer.rate, options.optimizer.decay) == ("sgd", 5e-3, 0.1)
     assert (options.training.epochs, options.optimizer.decay_epochs) == (70, 30)
@@ -32,21 +32,21 @@ def test_the_defaults_are_the_papers():
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_experiment_of_the_project_loads(path):
-    assert config.load(path).name == path.stem
+    assert config_file.load(path).name == path.stem
 
 
 def test_a_file_says_only_what_differs(file):
-    options = config.load(file)
+    options = config_file.load(file)
     assert options == config.Config(name="plain", network=config.Network(depth=18))
 
 
 def test_a_file_can_take_an_argument(file):
-    assert config.load(f"{file}:other").name == "other"
+    assert config_file.load(f"{file}:other").name == "other"
 
 
 def test_overrides_reach_every_depth(file):
     overrides = ["seed=3", "optimizer.rate=1", "data.train[1].count=7", "limits.percentiles=(1,99)", "network.patch=4"]
-    options = config.load(file, overrides)
+    options = config_file.load(file, overrides)
     assert options.seed == 3
     assert options.optimizer.rate == 1.0
     assert [source.count for source in options.data.train] == [config.Source().count, 7]
@@ -55,8 +55,8 @@ def test_overrides_reach_every_depth(file):
 
 
 def test_two_loads_share_nothing(file):
-    config.load(file, ["data.train[0].count=7"])
-    assert config.load(file).data.train[0].count == config.Source().count
+    config_file.load(file, ["data.train[0].count=7"])
+    assert config_file.load(file).data.train[0].count == config.Source().count
 
 
 @pytest.mark.parametrize(
@@ -88,19 +88,19 @@ def test_two_loads_share_nothing(file):
 )
 def test_a_wrong_override_is_named(file, override, message):
     with pytest.raises(ValueError, match=message):
-        config.load(file, [override])
+        config_file.load(file, [override])
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.py"):
-        config.load(tmp_path / "nowhere.py")
+        config_file.load(tmp_path / "nowhere.py")
 
 
 def test_a_file_that_returns_something_else_is_named(tmp_path):
     path = tmp_path / "other.py"
     path.write_text("def get_config():\n    return {}\n")
     with pytest.raises(ValueError, match=r"returns a bmc_jax\.config\.Config"):
-        config.load(path)
+        config_file.load(path)
 
 
 def test_a_misspelt_field_in_a_file_is_an_error(tmp_path):
@@ -109,13 +109,13 @@ def test_a_misspelt_field_in_a_file_is_an_error(tmp_path):
         "from bmc_jax.config import Config\ndef get_config():\n    c = Config()\n    c.sede = 1\n    return c\n"
     )
     with pytest.raises(AttributeError, match="sede"):
-        config.load(path)
+        config_file.load(path)
 
 
 def test_a_runs_folder_gives_its_configuration_back(tmp_path, file):
-    options = config.load(file, ["limits.percentiles=(1,99)", "network.patch=8"])
-    config.write(options, tmp_path)
-    assert config.read(tmp_path) == options
+    options = config_file.load(file, ["limits.percentiles=(1,99)", "network.patch=8"])
+    config_file.write(options, tmp_path)
+    assert config_file.read(tmp_path) == options
     assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
 
 
@@ -130,11 +130,11 @@ def test_a_runs_folder_gives_its_configuration_back(tmp_path, file):
     ],
 )
 def test_a_damaged_configuration_of_a_run_is_named(tmp_path, change, message):
-    (tmp_path / config.FILE).write_text(json.dumps(config.to_dict(config.Config()) | change))
+    (tmp_path / config_file.FILE).write_text(json.dumps(config_file.to_dict(config.Config()) | change))
     with pytest.raises(ValueError, match=message):
-        config.read(tmp_path)
+        config_file.read(tmp_path)
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="not the folder of a run"):
-        config.read(tmp_path)
+        config_file.read(tmp_path)

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from bmc_jax import checkpoint, config, data, limits, step, train
+from bmc_jax import checkpoint, config, config_file, data, limits, step, train
 from bmc_jax.log import Log
 
 
@@ -66,7 +66,7 @@ def test_an_interrupted_run_ends_bit_for_bit_as_one_that_was_not(tmp_path, monke
     assert lines(parts) == lines(whole)
     assert [line["step"] for line in lines(whole)] == list(range(1, total + 1))
     assert limits.load(parts / train.LIMITS_FILE).meta == limits.load("clinical").meta
-    assert config.read(parts) == options
+    assert config_file.read(parts) == options
 
     capsys.readouterr()
     before = (whole / "metrics.jsonl").stat().st_mtime_ns

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import test_coco_hand
 
-from bmc_jax import checkpoint, config, data, evaluate, hand, limits, step, train
+from bmc_jax import checkpoint, config_file, data, evaluate, hand, limits, step, train
 from bmc_jax.types import Prediction
 
 COUNT = 11
@@ -22,7 +22,7 @@ def run(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("runs") / "tiny"
     workdir.mkdir()
     options = examples.tiny_config()
-    config.write(options, workdir)
+    config_file.write(options, workdir)
     limits.save(LIMITS, workdir / train.LIMITS_FILE)
     checkpoint.save(workdir, step.create(options), keep=1)
     return workdir
@@ -173,7 +173,7 @@ def test_folder_without_a_run_is_refused(tmp_path):
 
 
 def test_run_without_a_checkpoint_is_refused(tmp_path):
-    config.write(examples.tiny_config(), tmp_path)
+    config_file.write(examples.tiny_config(), tmp_path)
     with pytest.raises(FileNotFoundError, match="holds no checkpoint; train it first"):
         evaluate.evaluate(tmp_path)
 

@@ -67,7 +67,7 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """ResNet-10, 18, 34 or 50 up to and including the global average pool."""
+    """ResNet-10, 18, 34 or 50 up to and including the pooling."""
 
     depth: int = 50
     """10, 18, 34 or 50."""
@@ -76,6 +76,8 @@ class ResNet(nn.Module):
     patch: int = 0
     """0: the published stem, 7x7 at stride 2 and then a 3x3 maximum at stride 2. Else one convolution of that kernel
     and stride, for machines that cannot afford the stem: 4 keeps the later resolutions, 8 halves them."""
+    pool: str = "mean"
+    """"mean" over the last feature map, as published, or "flatten", which keeps its places."""
     dtype: Any = jnp.float32
     """Of the computation."""
     axis_name: str | None = None
@@ -105,4 +107,5 @@ class ResNet(nn.Module):
             for j in range(blocks):
                 stride = 2 if i > 0 and j == 0 else 1
                 x = Block(self.width * 2**i, stride, bottleneck, conv, norm, name=f"layer{i + 1}_{j}")(x)
-        return jnp.mean(x.astype(jnp.float32), axis=(1, 2))
+        x = x.astype(jnp.float32)
+        return jnp.mean(x, axis=(1, 2)) if self.pool == "mean" else x.reshape(x.shape[0], -1)

@@ -39,6 +39,8 @@ class PoseNetwork(nn.Module):
     """Channels of the ResNet's first stage."""
     patch: int = 0
     """See `ResNet.patch`."""
+    pool: str = "mean"
+    """See `ResNet.pool`."""
     dtype: Any = jnp.float32
     """Of the ResNet's computation."""
     detach_root_depth: bool = True
@@ -60,9 +62,8 @@ class PoseNetwork(nn.Module):
         Gradients with `detach_root_depth`: the refiner's weights learn from whatever reads the refined root depth or
         the 3D joints; the pixels and relative depths learn from those only past the root depth.
         """
-        features = ResNet(self.depth, self.width, self.patch, self.dtype, self.axis_name, name="backbone")(
-            normalise(image), train=train
-        )
+        backbone = ResNet(self.depth, self.width, self.patch, self.pool, self.dtype, self.axis_name, name="backbone")
+        features = backbone(normalise(image), train=train)
         pose = nn.Dense(hand.NUM_JOINTS * 3, name="head")(features).reshape(-1, hand.NUM_JOINTS, 3)
 
         height, width = image.shape[-3:-1]
