@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from jax.scipy.special import ndtri
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-
 #: Deviations at which every normal is cut off: no person is one in a million.
 CUT = 2.5
 

@@ -56,7 +56,7 @@ def entry(
     thing: Thing | None,
     margins: tuple[float, ...],
 ) -> Float[Array, "*pixel"]:
-    """Where rays from the origin first enter the capsules, inflated by `margins`, or the ball around the object, metres.
+    """Where rays from the origin first enter the capsules, inflated by `margins`, or the object's ball, metres.
 
     `NOWHERE` where they miss all.
     """

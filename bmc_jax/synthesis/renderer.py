@@ -4,7 +4,6 @@ In one program XLA for CPU computes shared values once for each consumer, some f
 an accelerator is meant to fuse them and to save the traffic between. Both run the same functions.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -74,12 +73,12 @@ def sample_scene(key: PRNGKeyArray, person: PRNGKeyArray, domain: Domain, size: 
     )
 
 
-def _inline(stage: Callable, *arrays, **settings):
+def inline(stage: Callable, *arrays, **settings):
     """Runs a stage for one picture as part of whatever is being traced."""
     return stage(*arrays, **settings)
 
 
-def _staged(stage: Callable, *arrays, **settings):
+def staged(stage: Callable, *arrays, **settings):
     """Runs a stage for a batch of pictures as a program of its own."""
     return _compiled(stage, **settings)(*arrays)
 
@@ -133,23 +132,23 @@ def _split(key: PRNGKeyArray):
 def _labels(scene: Scene, size: int) -> dict:
     """Every field of a `Batch` but the picture and the example's place in its set."""
     joints_2d = camera.project(scene.joints, scene.intrinsics)
-    return dict(
-        intrinsics=scene.intrinsics,
-        joints_2d=joints_2d,
-        joints_2d_valid=jnp.all((joints_2d > -0.5) & (joints_2d < size - 0.5), axis=-1),
-        joints_3d=scene.joints,
-        joints_3d_valid=jnp.ones(21, bool),
-        scale=anatomy.scale(scene.joints),
-        source=jnp.zeros((), jnp.int32),
-        present=jnp.ones((), bool),
-    )
+    return {
+        "intrinsics": scene.intrinsics,
+        "joints_2d": joints_2d,
+        "joints_2d_valid": jnp.all((joints_2d > -0.5) & (joints_2d < size - 0.5), axis=-1),
+        "joints_3d": scene.joints,
+        "joints_3d_valid": jnp.ones(21, bool),
+        "scale": anatomy.scale(scene.joints),
+        "source": jnp.zeros((), jnp.int32),
+        "present": jnp.ones((), bool),
+    }
 
 
-def _draw(run: Callable, key: Key[Array, "*batch"], person: Key[Array, "*batch"], domain: Domain, size: int) -> dict:
+def draw(run: Callable, key: Key[Array, "*batch"], person: Key[Array, "*batch"], domain: Domain, size: int) -> dict:
     """Fields of a `Batch` but the index."""
     scene_key, picture_key = run(_two, key)
     scene = run(sample_scene, scene_key, person, domain=domain, size=size)
-    return dict(image=_picture(run, scene, picture_key, domain, size), **run(_labels, scene, size=size))
+    return {"image": _picture(run, scene, picture_key, domain, size), **run(_labels, scene, size=size)}
 
 
 def _two(key: PRNGKeyArray):
@@ -163,10 +162,13 @@ def sample(key: PRNGKeyArray, domain: Domain, size: int = 128, person: PRNGKeyAr
     fifty times slower than `render`.
     """
     person = jax.random.fold_in(key, 0) if person is None else person
-    return Batch(index=jnp.zeros((), jnp.int32), **_draw(_inline, key, person, domain, size))
+    return Batch(index=jnp.zeros((), jnp.int32), **draw(inline, key, person, domain, size))
 
 
-_fused = jax.jit(jax.vmap(sample, in_axes=(0, None, None, 0)), static_argnums=(1, 2))
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def fused(keys: Key[Array, " batch"], persons: Key[Array, " batch"], domain: Domain, size: int) -> dict:
+    """`draw` for a batch of pictures as one program."""
+    return jax.vmap(lambda key, person: draw(inline, key, person, domain, size))(keys, persons)
 
 
 def _split_key(seed: int, domain: Domain, split: str) -> PRNGKeyArray:
@@ -212,8 +214,8 @@ def person_key(seed: int, domain: Domain, split: str, number: int | Int[Array, "
     return _person_key(_split_key(seed, domain, split), number)
 
 
-def _in_chunks(draw: Callable, seed: int, domain: Domain, split: str, indices: Sequence[int] | np.ndarray, chunk: int):
-    """`draw(keys, persons)` over all indices, as host arrays.
+def _in_chunks(make: Callable, seed: int, domain: Domain, split: str, indices: Sequence[int] | np.ndarray, chunk: int):
+    """`make(keys, persons)` for all indices, as host arrays.
 
     Every call has a full chunk, the last one repeating an index: a shape of its own would be compiled anew, and could
     round differently.
@@ -223,8 +225,8 @@ def _in_chunks(draw: Callable, seed: int, domain: Domain, split: str, indices: S
         raise ValueError(f"indices must be a non-empty list of numbers from 0, not {indices!r}")
     padded = np.concatenate([indices, np.full(-len(indices) % chunk, indices[-1])]).astype(np.int32)
     of_split = _split_key(seed, domain, split)
-    drawn = [draw(*_keys(of_split, domain.subjects, part)) for part in padded.reshape(-1, chunk)]
-    return jax.tree.map(lambda *parts: np.concatenate([np.asarray(part) for part in parts])[: len(indices)], *drawn)
+    made = [make(*_keys(of_split, domain.subjects, part)) for part in padded.reshape(-1, chunk)]
+    return jax.tree.map(lambda *parts: np.concatenate([np.asarray(part) for part in parts])[: len(indices)], *made)
 
 
 def render(seed: int, domain: str | Domain, split: str, indices: Sequence[int] | np.ndarray, size: int = 128) -> Batch:
@@ -237,15 +239,10 @@ def render(seed: int, domain: str | Domain, split: str, indices: Sequence[int] |
       ValueError: for an unknown domain or split, or a negative index.
     """
     domain = domains.get(domain) if isinstance(domain, str) else domain
-    if jax.default_backend() == "cpu":
-        drawn = _in_chunks(
-            lambda keys, persons: _draw(_staged, keys, persons, domain, size), seed, domain, split, indices, CPU_CHUNK
-        )
-        return Batch(index=np.asarray(indices, np.int32), **drawn)
-    drawn = _in_chunks(
-        lambda keys, persons: _fused(keys, domain, size, persons), seed, domain, split, indices, ACCELERATOR_CHUNK
-    )
-    return dataclasses.replace(drawn, index=np.asarray(indices, np.int32))
+    on_cpu = jax.default_backend() == "cpu"
+    run, chunk = (functools.partial(draw, staged), CPU_CHUNK) if on_cpu else (fused, ACCELERATOR_CHUNK)
+    made = _in_chunks(lambda keys, persons: run(keys, persons, domain, size), seed, domain, split, indices, chunk)
+    return Batch(index=np.asarray(indices, np.int32), **made)
 
 
 def depth(
@@ -254,12 +251,12 @@ def depth(
     """Depth (z, metres) of the surface in each pixel of those examples, `[n, size, size]`; infinite beside it."""
     domain = domains.get(domain) if isinstance(domain, str) else domain
 
-    def draw(keys, persons):
-        scene_key, _ = _staged(_two, keys)
-        scene = _staged(sample_scene, scene_key, persons, domain=domain, size=size)
-        return _staged(_depth, *_trace(_staged, scene, domain, size), size=size)
+    def make(keys, persons):
+        scene_keys, _ = staged(_two, keys)
+        scenes = staged(sample_scene, scene_keys, persons, domain=domain, size=size)
+        return staged(_depth, *_trace(staged, scenes, domain, size), size=size)
 
-    return _in_chunks(draw, seed, domain, split, indices, CPU_CHUNK)
+    return _in_chunks(make, seed, domain, split, indices, CPU_CHUNK)
 
 
 def _depth(ray, t, coverage, size: int):

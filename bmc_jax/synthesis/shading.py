@@ -1,4 +1,4 @@
-"""Light on the hand: what colour the skin is, what lights there are, and what of them reaches the camera. Linear RGB."""
+"""Light on the hand: the colour of skin, the lights, and what of them reaches the camera. Linear RGB."""
 
 from dataclasses import dataclass
 

@@ -213,7 +213,7 @@ def forward(pose: Pose, shape: Shape) -> Skeleton:
 
 
 def clinical_poses(count: int, seed: int) -> np.ndarray:
-    """Hands all over the clinical ranges, `[count, 21, 3]` float32, metres, hand frame: what the literature's limits fit.
+    """Hands all over the clinical ranges, to fit limits to: `[count, 21, 3]` float32, metres, hand frame.
 
     Every angle of `JOINT_RANGES` is drawn on its own: uniform, and in a quarter of the hands at an end of its range.
     Bones are uniform within two standard deviations of adults. Fingers may pass through one another.

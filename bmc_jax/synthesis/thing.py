@@ -1,4 +1,4 @@
-"""An object: a box, cylinder or ball, held in the hand or standing between it and the camera, cutting through neither."""
+"""An object: a box, cylinder or ball, held in the hand or standing before it, and cutting through no finger."""
 
 from dataclasses import dataclass
 

@@ -1,0 +1,91 @@
+"""How many synthetic hands a second does this machine render, to uint8 arrays on the host?
+
+    python benchmarks/render.py [--images 256] [--size 128]
+
+For each domain: seconds to the first chunk (compilation), images a second after it, and that rate as a multiple of the
+slowest domain's. On a CPU also where the time goes, stage by stage, on the best of several runs; on an accelerator
+`render` runs its one fused program, so there are no stages. Other work on the machine slows all of it down: the load is
+printed.
+"""
+
+import argparse
+import collections
+import os
+import platform
+import time
+
+import jax
+import numpy as np
+
+from bmc_jax import synthesis
+from bmc_jax.synthesis import renderer
+
+RUNS = 5
+
+
+def machine() -> str:
+    device = jax.devices()[0]
+    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    return (
+        f"{platform.machine()}, {os.cpu_count()} CPU cores{load}; jax {jax.__version__}, "
+        f"{len(jax.devices())} x {device.device_kind} ({jax.default_backend()})"
+    )
+
+
+def rate(domain: str, images: int, size: int) -> tuple[float, float]:
+    """(seconds to the first chunk, images a second after it: the best of `RUNS`)."""
+    start = time.perf_counter()
+    synthesis.render(0, domain, "train", [0], size)
+    first = time.perf_counter() - start
+    times = []
+    for run in range(RUNS):
+        start = time.perf_counter()
+        synthesis.render(0, domain, "train", run * images + np.arange(images), size)
+        times.append(time.perf_counter() - start)
+    return first, images / min(times)
+
+
+def stages(domain: synthesis.Domain, size: int) -> dict[str, float]:
+    """Milliseconds an image of each stage, waiting for each to end: the best of `RUNS`."""
+    best: dict[str, float] = {}
+    for run in range(RUNS):
+        times: dict[str, float] = collections.defaultdict(float)
+
+        def timed(stage, *arrays, times=times, **settings):
+            start = time.perf_counter()
+            result = jax.block_until_ready(renderer.staged(stage, *arrays, **settings))
+            times[stage.__name__] += 1e3 * (time.perf_counter() - start) / renderer.CPU_CHUNK
+            return result
+
+        indices = run * renderer.CPU_CHUNK + np.arange(renderer.CPU_CHUNK)
+        keys = jax.vmap(lambda index: synthesis.example_key(0, domain, "train", index))(indices)
+        persons = jax.vmap(lambda index: synthesis.person_key(0, domain, "train", index))(indices)
+        renderer.draw(timed, keys, persons, domain, size)
+        best = {name: min(best.get(name, np.inf), taken) for name, taken in times.items()}
+    return best
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=256)
+    parser.add_argument("--size", type=int, default=128)
+    options = parser.parse_args()
+
+    print(machine())
+    rates = {name: rate(name, options.images, options.size) for name in synthesis.DOMAINS}
+    slowest = min(per_second for _, per_second in rates.values())
+    print(f"{'domain':<12} {'first chunk, s':>15} {'images/s':>10} {'ratio':>7}")
+    for name, (first, per_second) in rates.items():
+        print(f"{name:<12} {first:>15.1f} {per_second:>10.1f} {per_second / slowest:>7.2f}")
+
+    if jax.default_backend() == "cpu":
+        tables = {name: stages(domain, options.size) for name, domain in synthesis.DOMAINS.items()}
+        names = dict.fromkeys(stage for table in tables.values() for stage in table)
+        print(f"\n{'ms an image':<16}" + "".join(f"{name:>12}" for name in tables))
+        for stage in names:
+            print(f"{stage.strip('_'):<16}" + "".join(f"{table.get(stage, 0):>12.3f}" for table in tables.values()))
+        print(f"{'all':<16}" + "".join(f"{sum(table.values()):>12.3f}" for table in tables.values()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,315 @@
+"""Synthetic hands: right anatomy, right labels, the same bytes every time, people who stay in their split."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bmc_jax import anatomy, camera, hand, synthesis
+from bmc_jax.synthesis import domains, gestures, renderer, skeleton, surface, viewpoint
+from bmc_jax.synthesis.randomness import Draws
+
+SIZE, COUNT = 48, 20
+"""More images than one chunk holds."""
+
+
+@pytest.fixture(scope="module")
+def real_like():
+    return synthesis.render(0, "real_like", "train", range(COUNT), SIZE)
+
+
+@pytest.fixture(scope="module")
+def mannequin():
+    return synthesis.render(0, "mannequin", "train", range(COUNT), SIZE)
+
+
+@pytest.fixture(scope="module")
+def hands():
+    """256 people with a pose each: (shape, pose, skeleton, the hand's capsules, penetration)."""
+
+    def one(key):
+        shape_key, pose_key = jax.random.split(key)
+        shape = gestures.draw_shape(Draws(shape_key), synthesis.DOMAINS["real_like"])
+        return shape, *gestures.sample_hand(pose_key, shape)
+
+    return jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), 256))
+
+
+def angles_within_ranges(pose, slack=1e-5):
+    for name, limits in skeleton.JOINT_RANGES.items():
+        degrees = np.rad2deg(getattr(pose, name))
+        assert degrees.min() >= limits.low - slack, name
+        assert degrees.max() <= limits.high + slack, name
+
+
+def test_bones_have_the_lengths_that_were_asked_for(hands):
+    shape, _, posed, _, _ = hands
+    lengths = np.linalg.norm(anatomy.bones(posed.joints), axis=-1)
+    asked = skeleton.BONES * np.asarray(shape.bones) * np.asarray(shape.size)[:, None, None] * 1e-3
+    # The first of each finger runs from the wrist, past the carpal bones, to the end of the metacarpal.
+    np.testing.assert_allclose(lengths[:, :, 1:], asked[:, :, 1:], rtol=1e-4)
+    metacarpals = np.linalg.norm(posed.joints[:, hand.FINGER_JOINTS[1:, 0]] - posed.bases, axis=-1)
+    np.testing.assert_allclose(metacarpals, asked[:, 1:, 0], rtol=1e-4)
+
+
+def test_frames_are_rotations_whose_y_runs_along_the_bone(hands):
+    frames = np.asarray(hands[2].frames)
+    np.testing.assert_allclose(
+        np.swapaxes(frames, -1, -2) @ frames, np.broadcast_to(np.eye(3), frames.shape), atol=1e-5
+    )
+    np.testing.assert_allclose(np.linalg.det(frames), 1, atol=1e-5)
+    bones = np.asarray(anatomy.bones(hands[2].joints))[:, :, 1:]
+    directions = bones / np.linalg.norm(bones, axis=-1, keepdims=True)
+    np.testing.assert_allclose(frames[:, :, 1:, :, 1], directions, atol=1e-4)
+
+
+def test_drawn_poses_stay_within_the_joints_ranges(hands):
+    angles_within_ranges(hands[1])
+
+
+def test_asking_for_too_much_gives_the_end_of_the_range():
+    for sign in (-1.0, 1.0):
+        fields = {
+            f.name: jnp.full(4 if f.name[:3] in ("mcp", "pip", "dip") else (), sign * 9)
+            for f in dataclasses.fields(skeleton.Pose)
+        }
+        angles_within_ranges(skeleton.articulate(skeleton.Pose(**fields)))
+
+
+def test_bent_fingers_hardly_spread():
+    def spread(flexion):
+        angles = {
+            f.name: jnp.zeros(4 if f.name[:3] in ("mcp", "pip", "dip") else ())
+            for f in dataclasses.fields(skeleton.Pose)
+        }
+        angles.update(mcp_abduction=jnp.full(4, 1.0), mcp_flexion=jnp.full(4, np.deg2rad(flexion)))
+        return np.rad2deg(skeleton.articulate(skeleton.Pose(**angles)).mcp_abduction)
+
+    np.testing.assert_allclose(spread(0.0), 20, rtol=1e-5)
+    np.testing.assert_allclose(spread(90.0), 3, rtol=1e-4)
+
+
+def test_flexion_is_positive_towards_the_palm():
+    """By the signs of `anatomy`, in which every limit is stated."""
+    straight = {
+        f.name: jnp.zeros(4 if f.name[:3] in ("mcp", "pip", "dip") else ()) for f in dataclasses.fields(skeleton.Pose)
+    }
+    shape = skeleton.Shape(
+        jnp.ones(()), jnp.ones((5, 4)), jnp.ones(()), jnp.ones(()), jnp.zeros(4), jnp.zeros(4), jnp.zeros(3)
+    )
+    bent = skeleton.Pose(**straight | {"pip_flexion": jnp.full(4, 1.0), "dip_flexion": jnp.full(4, 0.5)})
+    angles = jax.jit(lambda pose: anatomy.joint_angles(skeleton.forward(pose, shape).joints))(bent)
+    # The fingers' flexion planes converge, by which they differ a little from those of the palm's frames.
+    np.testing.assert_allclose(angles[1:, 1, 0], 1.0, atol=0.01)
+    np.testing.assert_allclose(angles[1:, 2, 0], 0.5, atol=0.01)
+
+
+def test_hands_do_not_pass_through_themselves(hands):
+    assert np.mean(hands[4] < gestures.ALLOWED_OVERLAP) > 0.98
+    assert np.max(hands[4]) < 0.01
+
+
+def test_axis_distance_agrees_with_a_search():
+    ends = np.random.default_rng(0).normal(size=(4, 20, 3)).astype(np.float32)
+    ends[3, 0] = ends[2, 0] + (ends[1, 0] - ends[0, 0])  # parallel
+    distance, here, there = gestures.axis_distance(*jnp.asarray(ends))
+    steps = np.linspace(0, 1, 201)[:, None, None]
+    first, second = (start + steps * (end - start) for start, end in (ends[:2], ends[2:]))
+    searched = np.linalg.norm(first[:, None] - second[None], axis=-1).min(axis=(0, 1))
+    np.testing.assert_allclose(distance, searched, atol=0.02)
+    assert np.all((here >= 0) & (here <= 1) & (there >= 0) & (there <= 1))
+
+
+def test_clinical_poses_reach_the_corners():
+    poses = synthesis.skeleton.clinical_poses(2000, 0)
+    assert poses.shape == (2000, 21, 3)
+    assert poses.dtype == np.float32
+    bones = np.asarray(anatomy.bones(jnp.asarray(poses)))[:, 1:, 1:]
+    lengths = np.linalg.norm(bones, axis=-1)
+    cosines = np.sum(bones[:, :, 1:] * bones[:, :, :-1], axis=-1) / (lengths[:, :, 1:] * lengths[:, :, :-1])
+    bends = np.rad2deg(np.arccos(np.clip(cosines, -1, 1)))
+    high = [skeleton.JOINT_RANGES[name].high for name in ("pip_flexion", "dip_flexion")]
+    np.testing.assert_allclose(bends.max(axis=(0, 1)), high, atol=0.1)
+    flexion = np.rad2deg(jax.jit(anatomy.joint_angles)(poses))[:, 1:, 1:, 0]
+    low = [skeleton.JOINT_RANGES[name].low for name in ("pip_flexion", "dip_flexion")]
+    np.testing.assert_allclose(flexion.min(axis=(0, 1)), low, atol=1)
+    # Independent, unlike the coupled joints of a gesture: a straight PIP meets a fully bent DIP.
+    assert np.any((bends[..., 0] < 5) & (bends[..., 1] > 75))
+    lengths = np.linalg.norm(anatomy.bones(jnp.asarray(poses)), axis=-1)[:, :, 1:]
+    off = np.abs(lengths / 1e-3 - skeleton.BONES[:, 1:]) / skeleton.BONE_DEVIATIONS[:, 1:]
+    assert 1.99 < off.max() < 2.01
+    np.testing.assert_array_equal(poses[:10], synthesis.skeleton.clinical_poses(2000, 0)[:10])
+
+
+def test_clinical_poses_refuse_a_count_of_none():
+    with pytest.raises(ValueError, match="count 0"):
+        synthesis.skeleton.clinical_poses(0, 0)
+
+
+@pytest.mark.parametrize("views", ["cone", "so3"])
+def test_the_forearm_never_comes_at_the_camera(views):
+    def one(key):
+        draws = Draws(key)
+        asked = viewpoint.draw_turn(draws, views)
+        turn, forearm = viewpoint.turn_forearm(asked, draws.uniform(-1.1, 1.2), draws.normal(0.17))
+        return asked, turn, (turn @ forearm)[2, 1]
+
+    asked, turn, away = jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), 512))
+    np.testing.assert_allclose(np.linalg.det(turn), 1, atol=1e-5)
+    assert np.max(away) < viewpoint.MOST_TOWARDS_CAMERA + 0.01
+    if views == "cone":
+        np.testing.assert_array_equal(asked, turn)
+        assert np.max(turn[:, 1, 1]) < 0, "fingers point up"
+
+
+def test_labels_are_whole_and_in_the_crop(real_like, mannequin):
+    for batch in (real_like, mannequin):
+        assert batch.image.shape == (COUNT, SIZE, SIZE, 3)
+        assert batch.image.dtype == np.uint8
+        assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(batch))
+        assert batch.joints_3d_valid.all()
+        assert batch.present.all()
+        np.testing.assert_array_equal(batch.index, np.arange(COUNT))
+        assert batch.joints_2d_valid.mean() > 0.99
+        assert batch.joints_3d[..., 2].min() > 0.1
+        projected = camera.project(jnp.asarray(batch.joints_3d), jnp.asarray(batch.intrinsics))
+        np.testing.assert_allclose(batch.joints_2d, projected, atol=1e-3)
+        inside = np.all((batch.joints_2d > -0.5) & (batch.joints_2d < SIZE - 0.5), axis=-1)
+        np.testing.assert_array_equal(batch.joints_2d_valid, inside)
+        start, end = hand.SCALE_BONE
+        scale = np.linalg.norm(batch.joints_3d[:, end] - batch.joints_3d[:, start], axis=-1)
+        np.testing.assert_allclose(batch.scale, scale, rtol=1e-4)
+
+
+def test_the_surface_lies_just_before_visible_joints(real_like):
+    depth = synthesis.depth(0, "real_like", "train", range(COUNT), SIZE)
+    column, row = np.rint(real_like.joints_2d).astype(int).clip(0, SIZE - 1).transpose(2, 0, 1)
+    gap = real_like.joints_3d[..., 2] - depth[np.arange(COUNT)[:, None], row, column]
+    tips = np.isin(np.arange(21), hand.FINGER_JOINTS[:, 3])
+    assert np.isfinite(gap[:, ~tips]).all(), "a joint without flesh before it"
+    assert gap[:, ~tips].min() > 0.003
+    visible = synthesis.visible(depth, real_like.joints_2d, real_like.joints_3d)
+    np.testing.assert_array_equal(visible[:, ~tips], (gap < renderer.VISIBLE_DEPTH)[:, ~tips])
+    assert 0.3 < visible.mean() < 0.95
+
+
+def test_an_image_alone_is_the_image_in_a_batch(real_like):
+    alone = synthesis.render(0, "real_like", "train", [17], SIZE)
+    for field in dataclasses.fields(alone):
+        np.testing.assert_array_equal(getattr(alone, field.name)[0], getattr(real_like, field.name)[17], field.name)
+
+
+def test_order_and_neighbours_do_not_matter(real_like):
+    shuffled = synthesis.render(0, "real_like", "train", np.array([3, 19, 3, 0]), SIZE)
+    np.testing.assert_array_equal(shuffled.image, real_like.image[[3, 19, 3, 0]])
+    np.testing.assert_array_equal(shuffled.index, [3, 19, 3, 0])
+
+
+@pytest.mark.parametrize(("seed", "split"), [(1, "train"), (0, "test"), (0, "validation")])
+def test_seed_and_split_change_every_pose(real_like, seed, split):
+    other = synthesis.render(seed, "real_like", split, range(16), SIZE)
+    assert np.abs(other.joints_3d - real_like.joints_3d[:16]).max(axis=(1, 2)).min() > 1e-3
+
+
+def test_domains_share_no_pose_and_look_different(real_like, mannequin):
+    assert np.abs(mannequin.joints_3d - real_like.joints_3d).max(axis=(1, 2)).min() > 1e-3
+
+    def colourfulness(batch):
+        image = batch.image.astype(float)
+        return (image.max(axis=-1) - image.min(axis=-1)).mean()
+
+    assert colourfulness(mannequin) > 1.3 * colourfulness(real_like)
+
+
+def test_every_image_shows_something(real_like, mannequin):
+    for batch in (real_like, mannequin):
+        contrast = batch.image.std(axis=(1, 2, 3))
+        assert contrast.min() > 5
+
+
+def test_a_person_keeps_hand_and_skin():
+    domain = synthesis.DOMAINS["real_like"]
+    person = synthesis.person_key(0, domain, "train", 3)
+
+    def shape(key):
+        return gestures.draw_shape(Draws(key), domain)
+
+    one, again = shape(person), shape(synthesis.person_key(0, domain, "train", 3))
+    for field in dataclasses.fields(one):
+        np.testing.assert_array_equal(getattr(one, field.name), getattr(again, field.name))
+    subjects = [int(synthesis.subject(0, domain, "train", index)) for index in range(50)]
+    assert all(0 <= subject < domain.subjects for subject in subjects)
+    assert len(set(subjects)) > 30
+
+
+def test_people_of_two_splits_are_different_people():
+    domain = synthesis.DOMAINS["synthetic"]
+    sizes = {
+        split: jax.vmap(
+            lambda number, split=split: (
+                gestures.draw_shape(Draws(synthesis.person_key(0, domain, split, number)), domain).bones
+            )
+        )(np.arange(domain.subjects))
+        for split in ("train", "test")
+    }
+    people = np.concatenate([np.asarray(bones).reshape(domain.subjects, -1) for bones in sizes.values()])
+    assert len(np.unique(people, axis=0)) == 2 * domain.subjects
+
+
+@pytest.mark.slow
+def test_the_fused_form_draws_the_same_picture(mannequin):
+    domain = synthesis.DOMAINS["mannequin"]
+    index = 2
+    person = synthesis.person_key(0, domain, "train", synthesis.subject(0, domain, "train", index))
+    key = synthesis.example_key(0, domain, "train", index)
+    fused = renderer.fused(key[None], person[None], domain, SIZE)
+    np.testing.assert_allclose(fused["joints_3d"][0], mannequin.joints_3d[index], atol=1e-6)
+    np.testing.assert_allclose(fused["joints_2d"][0], mannequin.joints_2d[index], atol=1e-3)
+    difference = np.abs(np.asarray(fused["image"][0], int) - mannequin.image[index].astype(int))
+    # A contour's pixel may fall to the other side.
+    assert np.mean(difference > 1) < 0.005
+
+
+def test_mannequins_are_the_union_of_their_capsules():
+    """Distances to one capsule agree with a float64 search over its balls."""
+    start, end, radii = np.array([0.0, 0, 0]), np.array([0.0, 0.05, 0]), (0.01, 0.008)
+    capsules = surface.Capsules(
+        jnp.zeros((1, 3)),
+        jnp.array([[0.0, 1, 0]]),
+        jnp.array([0.05]),
+        jnp.array([0.01]),
+        jnp.array([-0.04]),
+        jnp.zeros((1, 3)),
+    )
+    points = np.random.default_rng(0).normal(scale=0.04, size=(100, 3))
+    share = np.linspace(0, 1, 2001)[:, None, None]
+    balls = np.linalg.norm(points - (start + share * (end - start)), axis=-1) - (
+        radii[0] + share[..., 0] * (radii[1] - radii[0])
+    )
+    measured = surface.capsule_distance(tuple(jnp.asarray(points.T, jnp.float32)), capsules, 0)
+    assert np.all(measured >= balls.min(axis=0) - 1e-6)
+    np.testing.assert_allclose(measured, balls.min(axis=0), atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            (0, "cartoon", "train", [0]),
+            "no synthetic domain 'cartoon'; there are 'synthetic', 'mannequin', 'real_like'",
+        ),
+        ((0, "synthetic", "holdout", [0]), "no split 'holdout'; there are 'train', 'validation', 'test'"),
+        ((0, "synthetic", "train", [3, -1]), "-1"),
+        ((0, "synthetic", "train", []), "non-empty"),
+    ],
+)
+def test_bad_requests_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        synthesis.render(*arguments)
+
+
+def test_unknown_views_are_refused():
+    with pytest.raises(ValueError, match="'sphere' of domain 'synthetic'"):
+        dataclasses.replace(domains.get("synthetic"), views="sphere")
