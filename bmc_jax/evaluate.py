@@ -28,8 +28,6 @@ FILE = "metrics.json"
 PHOTOGRAPHS_FILE = "photographs.json"
 FOLDER = "predictions"
 
-#: Training labels whose mean is the baseline. More would make its error smaller by less than 0.1 %.
-BASELINE_COUNT = 1024
 #: Images kept with the predictions, for pictures.
 PICTURES = 24
 #: Violations up to this (scale units, radians) are rounding, not implausible.
@@ -58,7 +56,7 @@ MEASURES = {
 def evaluate(workdir: str | os.PathLike, *, split: str = "test", count: int | None = None) -> dict[str, Any]:
     """Measure a run's newest checkpoint on `count` images of every test domain; write and return `metrics.json`.
 
-    Each domain has the measures of the `network`, those of the `mean_pose` of its training labels (2D and 3D, the best
+    Each domain has the measures of the `network`, those of the `mean_pose` of these very labels (2D and 3D, the best
     constant guess), by how many percent the network's error is below that, and how far the `labels` keep the limits.
 
     Raises:
@@ -71,7 +69,7 @@ def evaluate(workdir: str | os.PathLike, *, split: str = "test", count: int | No
     for domain in options.data.test_domains:
         examples = data.rendered(options, domain, split, count or options.data.test_count)
         prediction = predict(options, saved, examples)
-        mean_2d, mean_3d = mean_pose(data.rendered(options, domain, "train", BASELINE_COUNT))
+        mean_2d, mean_3d = mean_pose(examples)
         network = measure(prediction.joints_2d, prediction.joints_3d, examples, hand_limits)
         shape = examples.joints_3d.shape
         constant = measure(

@@ -2,8 +2,8 @@
 
 Every loss is made of smooth pieces that meet in kinks: ends of intervals, edges of hulls. Second differences across a
 kink mean nothing, so the poses of `check_grads` are sampled ones around which no small step in random directions
-changes a piece, as told by the discrete choices of an independent numpy version. Derivatives are checked forward to
-second order, and backward, where the same program is transposed, to first.
+changes a piece, as told by the discrete choices of an independent numpy version. Derivatives are checked forward and
+backward, each to second order.
 """
 
 import dataclasses
@@ -113,13 +113,13 @@ def every_loss(joints, limits):
 
 
 @pytest.mark.usefixtures("quick_compilation")
-@pytest.mark.parametrize(("mode", "order"), [("fwd", 2), ("rev", 1)])
-def test_derivatives_of_every_biomechanical_loss(mode, order):
+@pytest.mark.parametrize("mode", ["fwd", "rev"])
+def test_derivatives_of_every_biomechanical_loss(mode):
     poses = smooth_poses()
     with jax.enable_x64(True):
         losses_of = jax.jit(functools.partial(every_loss, limits=hands.narrow_limits(np.float64)))
         assert (np.asarray(losses_of(jnp.asarray(poses))) > 0).all()
-        check_grads(losses_of, (jnp.asarray(poses),), order=order, modes=[mode], atol=1e-5, rtol=1e-5, eps=1e-5)
+        check_grads(losses_of, (jnp.asarray(poses),), order=2, modes=[mode], atol=1e-5, rtol=1e-5, eps=1e-5)
 
 
 def labels_and_prediction(count=50):
@@ -154,8 +154,8 @@ def labels_and_prediction(count=50):
 
 
 @pytest.mark.usefixtures("quick_compilation")
-@pytest.mark.parametrize(("mode", "order"), [("fwd", 2), ("rev", 1)])
-def test_derivatives_of_the_supervised_terms_and_of_the_total(mode, order):
+@pytest.mark.parametrize("mode", ["fwd", "rev"])
+def test_derivatives_of_the_supervised_terms_and_of_the_total(mode):
     with jax.enable_x64(True):
         prediction, batch = labels_and_prediction()
 
@@ -166,7 +166,7 @@ def test_derivatives_of_the_supervised_terms_and_of_the_total(mode, order):
             return losses.pose(prediction, batch), value
 
         fields = jax.tree.leaves(prediction)
-        check_grads(outputs, fields, order=order, modes=[mode], atol=1e-5, rtol=1e-5, eps=1e-5)
+        check_grads(outputs, fields, order=2, modes=[mode], atol=1e-5, rtol=1e-5, eps=1e-5)
 
 
 def degenerate_poses():
