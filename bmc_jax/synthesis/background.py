@@ -57,13 +57,15 @@ def _colour(draws: Draws, domain: Domain) -> Float[Array, "3"]:
     warm, green = domain.background_chroma
     # Indoors more is wooden than blue.
     warmth = draws.normal(warm) + 0.3 * min(warm, 0.25)
-    tint = warmth * np.float32([0.8, 0.0, -0.9]) + draws.normal(green) * np.float32([-0.6, 0.6, -0.6])
+    tint = warmth * np.array([0.8, 0.0, -0.9], np.float32) + draws.normal(green) * np.array(
+        [-0.6, 0.6, -0.6], np.float32
+    )
     return jnp.clip(draws.uniform(0.15, 0.85) * (1 + tint), 0.02, 1.0)
 
 
 def _scatter(cell: Plane, amount: float) -> Plane:
     """A number in [0, 1) for each whole number, different for neighbours."""
-    x = cell * 0.61803399 + jnp.sin(cell * 3.7) * amount
+    x = cell * 0.61803399 + wave(cell * 0.589) * amount
     return x - jnp.floor(x)
 
 
@@ -73,7 +75,7 @@ def _pattern(draws: Draws, u: Plane, v: Plane, cloud: Plane, strength: float) ->
     frequency, contrast = draws.uniform(2.0, 7.0), strength * draws.uniform(0.4, 1.0)
 
     def groove(x, width):
-        return jnp.clip(1.2 - jnp.abs(x - jnp.round(x)) / (width * frequency), 0.0, 1.0)
+        return jnp.clip(1.2 - jnp.abs(x - jnp.round(x)) * (1 / (width * frequency)), 0.0, 1.0)
 
     board = jnp.floor(u * frequency)
     tone = _scatter(board, 0.37) - 0.5

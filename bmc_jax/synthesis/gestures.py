@@ -49,7 +49,7 @@ _GESTURE_ROWS = np.array(
     np.float32,
 )
 #: Deviation of each of the 16 angles about its gesture, degrees.
-_SCATTER = np.repeat(np.float32([7, 8, 3.5, 5, 7, 9]), [4, 4, 4, 2, 1, 1])
+_SCATTER = np.repeat(np.array([7, 8, 3.5, 5, 7, 9], np.float32), [4, 4, 4, 2, 1, 1])
 
 #: Poses drawn for each hand; the first that does not cut through itself is taken. One does in two cases of three, and
 #: of eight none does in fewer than 2 of 1,000 hands.
@@ -116,8 +116,8 @@ def draw_pose(draws: Draws) -> Pose:
     lean = 0.35 * draws.uniform(-0.5, 0.5)
     mcp = -15 + 100 * jnp.clip(curl + lean, 0, 1)
     pip = 105 * jnp.clip(curl - lean + 0.15 * draws.uniform(-0.5, 0.5, (4,)), 0, 1)
-    fan = draws.uniform(-0.1, 1.0) * np.float32([10, 1, -7, -14])
-    thumb = draws.uniform(np.float32([-5, 5, -5, -10]), np.float32([55, 55, 55, 70]), (4,))
+    fan = draws.uniform(-0.1, 1.0) * np.array([10, 1, -7, -14], np.float32)
+    thumb = draws.uniform(np.array([-5, 5, -5, -10], np.float32), np.array([55, 55, 55, 70], np.float32), (4,))
     anything = jnp.concatenate([mcp, pip, fan, thumb])
 
     degrees = jnp.where(draws.happens(0.7), between, anything) + _SCATTER * draws.normal(shape=(16,))

@@ -67,9 +67,10 @@ def noise(point: Planar, waves: Waves) -> Float[Array, "*pixel"]:
     """Sum of the waves, scaled to about unit variance."""
     count = waves.phases.shape[0]
     total = sum(
-        wave(sum(point[axis] * waves.vectors[i, axis] for axis in range(3)) + waves.phases[i]) for i in range(count)
+        (wave(sum(point[axis] * waves.vectors[i, axis] for axis in range(3)) + waves.phases[i]) for i in range(count)),
+        jnp.zeros_like(point[0]),
     )
-    return total * np.float32((count / 2) ** -0.5)
+    return total * (count / 2) ** -0.5
 
 
 def locate(
@@ -96,7 +97,7 @@ def locate(
         back = [total + weight * capsules.dorsal[i, j] for j, total in enumerate(back)]
         closer = gap < least
         least, nearest = jnp.where(closer, gap, least), jnp.where(closer, i, nearest)
-        coordinate = jnp.where(closer, along / length, coordinate)
+        coordinate = jnp.where(closer, along * (1 / length), coordinate)
     if thing is not None:
         nearest = jnp.where(thing_distance(point, thing) < least, NUM_CAPSULES, nearest)
     shrink = jax.lax.rsqrt(sum(b * b for b in back) + 1e-20)
@@ -140,9 +141,9 @@ def texture(
     `sleeve` is where on the forearm cloth begins, as a coordinate of its capsules.
     """
     offset = [point[i] - joints[hand.WRIST, i] for i in range(3)]
-    own = tuple(sum(turn[i, axis] * offset[i] for i in range(3)) for axis in range(3))
-    coarse = noise(own, blotches)
-    fine = noise(tuple(axis + 0.0035 * coarse for axis in own), grain)
+    x, y, z = (turn[0, axis] * offset[0] + turn[1, axis] * offset[1] + turn[2, axis] * offset[2] for axis in range(3))
+    coarse = noise((x, y, z), blotches)
+    fine = noise((x + 0.0035 * coarse, y + 0.0035 * coarse, z + 0.0035 * coarse), grain)
 
     thing, forearm = nearest == NUM_CAPSULES, (nearest == FOREARM[0]) | (nearest == FOREARM[1])
     cloth = forearm & (coordinate > sleeve)
@@ -164,7 +165,7 @@ def texture(
     flexion = jnp.where(phalanx, jnp.maximum(jnp.maximum(at_start, at_end) * (0.35 + 0.65 * palmar), wrinkles), 0.0)
     palm_bone = joints[hand.MIDDLE_MCP] - joints[hand.WRIST]
     grown = PALM_LENGTH * jax.lax.rsqrt(jnp.sum(palm_bone * palm_bone))
-    x, y = own[0] * grown, own[1] * grown
+    x, y = x * grown, y * grown
     palm = ~phalanx & ~thing
     lines = jnp.where(palm & ~forearm, _palm_lines(x, y), 0.0)
     wrist_line = jnp.where(palm, 0.5 * _ridge(y + 0.004, 300.0), 0.0)

@@ -7,8 +7,11 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import ndtri
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+Amount = Array | np.ndarray | float
 
 #: Deviations at which every normal is cut off: no person is one in a million.
 CUT = 2.5
@@ -29,13 +32,14 @@ class Draws:
             raise ValueError(f"{self._used} draws of a capacity of {len(values)}: give Draws a larger capacity")
         return values[first : self._used].reshape(shape)
 
-    def uniform(self, low=0.0, high=1.0, shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
+    def uniform(self, low: Amount = 0.0, high: Amount = 1.0, shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
         """Uniform in [low, high)."""
+        low, high = jnp.asarray(low), jnp.asarray(high)
         return low + (high - low) * self._take(self._uniform, shape)
 
-    def normal(self, deviation=1.0, shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
+    def normal(self, deviation: Amount = 1.0, shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
         """Normal of mean 0, cut off at `CUT` deviations."""
-        return deviation * self._take(self._normal, shape)
+        return jnp.asarray(deviation) * self._take(self._normal, shape)
 
     def happens(self, probability) -> Bool[Array, ""]:
         """True with the given probability."""

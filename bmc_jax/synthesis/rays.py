@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from bmc_jax.synthesis.surface import NUM_CAPSULES, Capsules, Planar, hand_distance
+from bmc_jax.synthesis.surface import NUM_CAPSULES, Capsules, Planar, hand_distance, moved
 from bmc_jax.synthesis.thing import NOWHERE, Thing, thing_distance, thing_entry
 
 #: By how much blending raises the surface above each capsule, metres: little at the fingers' ends, most at the wrist.
@@ -33,7 +33,7 @@ def distance(point: Planar, capsules: Capsules, thing: Thing | None, smooth: boo
 
 def pixel_rays(intrinsics: Float[Array, "3 3"], size: int) -> Planar:
     """Unit directions of all pixels' rays, row by row."""
-    u, v = (grid.reshape(-1).astype(np.float32) for grid in np.meshgrid(np.arange(size), np.arange(size)))
+    u, v = (jnp.asarray(grid.reshape(-1), jnp.float32) for grid in np.meshgrid(np.arange(size), np.arange(size)))
     x, y = (u - intrinsics[0, 2]) / intrinsics[0, 0], (v - intrinsics[1, 2]) / intrinsics[1, 1]
     shrink = jax.lax.rsqrt(x * x + y * y + 1)
     return x * shrink, y * shrink, shrink
@@ -109,7 +109,7 @@ def march(
         miss = jnp.where(i == 0, NOWHERE, gap * 2 * focal / t)
         t_least, least = jnp.where(miss < least, t, t_least), jnp.minimum(least, miss)
         t = jnp.minimum(t + 0.98 * gap, jnp.maximum(solid, t))
-        return t, distance(tuple(axis * t for axis in ray), capsules, thing, smooth), least, t_least
+        return t, distance(points(ray, t), capsules, thing, smooth), least, t_least
 
     start = jnp.minimum(start, FAR)
     begin = (start, jnp.zeros_like(start), jnp.full_like(start, NOWHERE), start)
@@ -148,7 +148,8 @@ def points(ray: Planar, t: Float[Array, "*pixel"]) -> Planar:
 
 def normal_taps(point: Planar, capsules: Capsules, thing: Thing | None, smooth: bool) -> Float[Array, "4 pixel"]:
     """Distances at the four taps of the normal. Alone, for they have three consumers in `normal`."""
-    taps = tuple(axis[None] + NORMAL_REACH * TETRAHEDRON[:, i, None] for i, axis in enumerate(point))
+    x, y, z = (jnp.asarray(NORMAL_REACH * TETRAHEDRON[:, axis, None]) for axis in range(3))
+    taps = point[0][None] + x, point[1][None] + y, point[2][None] + z
     return distance(taps, capsules, thing, smooth)
 
 
@@ -166,7 +167,7 @@ def openness(
 
     def look(i, total):
         reach, weight = jnp.float32(CREVICE_REACHES)[i], jnp.float32(CREVICE_WEIGHTS)[i]
-        gap = distance(tuple(p + reach * n for p, n in zip(point, normal, strict=True)), capsules, thing, smooth)
+        gap = distance(moved(point, normal, reach), capsules, thing, smooth)
         return total - weight * jnp.clip(1 - gap / reach, 0.0, 1.0)
 
     return jnp.clip(jax.lax.fori_loop(0, len(CREVICE_REACHES), look, jnp.ones_like(point[0])), 0.0, 1.0)
@@ -186,7 +187,7 @@ def lit(
     to the light comes to each capsule's axis, in closed form.
     """
     share = jnp.ones_like(point[0])
-    origin = tuple(p + 0.002 * n for p, n in zip(point, normal, strict=True))
+    origin = moved(point, normal, 0.002)
 
     def cast(share, gap, t):
         return jnp.minimum(share, jnp.where(t > 0.004, 0.5 + gap / (penumbra * t + 0.002), 1.0))
@@ -206,7 +207,7 @@ def lit(
         share = cast(share, gap, t)
     if thing is not None:
         t = jnp.maximum(sum((thing.centre[j] - origin[j]) * light[j] for j in range(3)), 0.0)
-        gap = thing_distance(tuple(origin[j] + t * light[j] for j in range(3)), thing)
+        gap = thing_distance(moved(origin, light, t), thing)
         share = cast(share, gap, t)
     share = jnp.clip(share, 0.0, 1.0)
     return share * share * (3 - 2 * share)

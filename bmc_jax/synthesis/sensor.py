@@ -42,8 +42,7 @@ def expose(key: PRNGKeyArray, light: Float[Array, "3 height width"], domain: Dom
 
 
 def _noise(key: PRNGKeyArray, size: int) -> Float[Array, "3 size size"]:
-    """Noise of unit variance, partly shared by the channels: triangular, from two halves of one random word each."""
-    words = jax.random.bits(key, (4, size, size), jnp.uint32)
-    halves = (words & 0xFFFF).astype(jnp.float32) + (words >> 16).astype(jnp.float32)
-    triangular = (halves / 65535 - 1) * np.float32(6**0.5)
-    return 0.75 * triangular[:3] + 0.66 * triangular[3:]
+    """Noise of unit variance, half of it shared by the channels; uniforms from the halves of random words, added."""
+    words = jax.random.bits(key, (2, size, size), jnp.uint32)
+    low, high = ((half.astype(jnp.float32) * (2 / 65535) - 1) for half in (words & 0xFFFF, words >> 16))
+    return (jnp.stack([low[0], low[1], high[0]]) + high[1][None]) * np.float32(1.5**0.5)

@@ -69,7 +69,7 @@ def draw_look(draws: Draws, skin: Float[Array, "3"], domain: Domain) -> Look:
     warm, green = draws.normal(domain.light_tint), draws.normal(0.15 * domain.light_tint)
     tint = 1 + jnp.stack([warm, green, -warm])
     cloth = draws.uniform(0.03, 0.7) * (
-        1 + draws.normal(0.3) * np.float32([1, 0, -1]) + draws.normal(0.1) * np.float32([-1, 1, -1])
+        1 + draws.normal(0.3) * np.array([1, 0, -1], np.float32) + draws.normal(0.1) * np.array([-1, 1, -1], np.float32)
     )
     return Look(
         skin=skin,

@@ -148,7 +148,7 @@ def rotation(axis: int, angle: Float[Array, "*batch"]) -> Float[Array, "*batch 3
     turn = np.cross(np.eye(3, dtype=np.float32)[axis], np.eye(3, dtype=np.float32)).T
     parts = (np.eye(3, dtype=np.float32) - along, turn, along)
     across, turn, along = (part.reshape((1,) * angle.ndim + (3, 3)) for part in parts)
-    return across * jnp.cos(angle)[..., None, None] + turn * jnp.sin(angle)[..., None, None] + along
+    return jnp.asarray(across) * jnp.cos(angle)[..., None, None] + turn * jnp.sin(angle)[..., None, None] + along
 
 
 def compose(*rotations: Float[Array, "*batch 3 3"]) -> Float[Array, "*batch 3 3"]:

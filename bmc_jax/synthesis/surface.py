@@ -176,6 +176,11 @@ def capsule_distance(point: Planar, capsules: Capsules, i: int) -> Float[Array, 
     return jnp.sqrt(x * x + y * y + z * z + 1e-12) - (capsules.radius[i] + capsules.slope[i] * along)
 
 
+def moved(point: Planar, direction: Planar | Float[Array, "3"], reach: Float[Array, "*#pixel"] | float) -> Planar:
+    """The points so far along a direction."""
+    return point[0] + reach * direction[0], point[1] + reach * direction[1], point[2] + reach * direction[2]
+
+
 def melt(a: Float[Array, "*pixel"], b: Float[Array, "*pixel"], width: float) -> Float[Array, "*pixel"]:
     """Smooth minimum: up to a quarter of `width` below both where they differ by less than `width`."""
     overlap = jnp.maximum(width - jnp.abs(a - b), 0.0)

@@ -89,7 +89,9 @@ def draw_thing(
     there = held | (loose_radius > LEAST_ROOM)
     brightness = draws.uniform(0.05, 0.8)
     colour = brightness * (
-        1 + draws.normal(0.3) * np.float32([0.8, 0, -0.8]) + draws.normal(0.12) * np.float32([-1, 1, -1])
+        1
+        + draws.normal(0.3) * np.array([0.8, 0, -0.8], np.float32)
+        + draws.normal(0.12) * np.array([-1, 1, -1], np.float32)
     )
     return Thing(
         jnp.where(there, kind, NONE),

@@ -19,7 +19,7 @@ def draw_turn(draws: Draws, views: str) -> Float[Array, "3 3"]:
     """Rotation from the hand's frame to the camera's; see `Domain.views`."""
     if views == "so3":
         return draws.rotation()
-    back_up = jnp.diag(np.float32([1, -1, -1]))
+    back_up = jnp.diag(np.array([1, -1, -1], np.float32))
     side = rotation(1, jnp.where(draws.happens(0.5), 0.0, jnp.pi))
     azimuth, tilt = draws.uniform(0.0, 2 * np.pi), np.deg2rad(50.0) * jnp.sqrt(draws.uniform())
     roll = draws.uniform(np.deg2rad(-45.0), np.deg2rad(45.0))
@@ -48,7 +48,7 @@ def turn_forearm(
     possible &= amplitude * jnp.cos(choices - phase) >= -MOST_TOWARDS_CAMERA - rounding
     flexion = choices[jnp.argmin(jnp.where(possible, jnp.abs(choices - flexion), jnp.inf))]
     towards = ~jnp.any(possible)
-    behind = jnp.diag(np.float32([1, -1, -1]))
+    behind = jnp.diag(np.array([1, -1, -1], np.float32))
     turn = jnp.where(towards, compose(behind, turn), turn)
     return turn, compose(rotation(2, deviation), rotation(0, flexion))
 
