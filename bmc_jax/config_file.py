@@ -1,6 +1,6 @@
 """Configurations in and out: from `configs/` with overrides, to and from a run's folder, every value checked.
 
-An unknown field, a value of the wrong type or one that training cannot use is a ValueError that names it and the remedy.
+An unknown field, a value of the wrong type or one that training cannot use is a ValueError with its name and a remedy.
 """
 
 import dataclasses
