@@ -29,7 +29,7 @@ def unroll(angles: np.ndarray) -> np.ndarray:
 
 
 def exact(samples: np.ndarray) -> np.ndarray:
-    """Vertices `[M, 2]` of the convex hull of `[N, 2]` points, counter-clockwise.
+    """Vertices `[M, 2]` of the convex hull of `[N, 2]` points, counter-clockwise from the one that sorts first.
 
     Points that lie on a line give the two ends, equal points give one: `fit` refuses such sets, `widen` mends them.
     """
@@ -37,7 +37,8 @@ def exact(samples: np.ndarray) -> np.ndarray:
     if len(samples) < 3:
         return samples
     try:
-        return samples[scipy.spatial.ConvexHull(samples).vertices]
+        vertices = scipy.spatial.ConvexHull(samples).vertices
+        return samples[np.roll(vertices, -vertices.argmin())]
     except scipy.spatial.QhullError:
         centred = samples - samples.mean(axis=0)
         along = centred @ np.linalg.svd(centred, full_matrices=False)[2][0]
@@ -100,20 +101,6 @@ def simplify(polygon: np.ndarray, vertices: int = 16, outer: bool = True) -> np.
     ends = np.roll(polygon, -1, axis=0)
     divided = [np.linspace(a, b, n, endpoint=False) for a, b, n in zip(polygon, ends, pieces, strict=True)]
     return np.concatenate(divided)
-
-
-def prune(polygon: np.ndarray, tolerance: float) -> np.ndarray:
-    """The convex `polygon [M, 2]` without vertices that lie within `tolerance` radians of the line of their neighbours.
-
-    Samples at the end of a joint's range lie on a straight line but for rounding, and nearly all are vertices there.
-    """
-    while len(polygon) > 3:
-        before, after = np.roll(polygon, 1, axis=0), np.roll(polygon, -1, axis=0)
-        height = _cross(polygon - before, after - polygon) / np.linalg.norm(after - before, axis=-1)
-        if height.min() >= tolerance:
-            break
-        polygon = np.delete(polygon, height.argmin(), axis=0)
-    return polygon
 
 
 def _without_an_edge(polygon: np.ndarray) -> np.ndarray:

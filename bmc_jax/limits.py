@@ -181,7 +181,7 @@ def _reach(measured: dict[str, np.ndarray], low: float, high: float) -> Reach:
     for name in INTERVALS:
         ends = np.percentile(measured[name].astype(np.float64), [low, high], axis=0)
         reach[name] = np.stack([ends[0] - numerics.FIT_SLACK, ends[1] + numerics.FIT_SLACK], axis=-1)
-    angles = hull.unroll(measured["angles"])
+    angles = _on_the_grid(hull.unroll(measured["angles"]))
     least, most = np.percentile(angles, [low, high], axis=0)
     counted = ((angles >= least) & (angles <= most)).all(axis=-1)
     joints = np.ndindex(*angles.shape[1:3])
@@ -191,8 +191,12 @@ def _reach(measured: dict[str, np.ndarray], low: float, high: float) -> Reach:
 def _reached(limits: Limits, degrees: float = 0.0) -> Reach:
     """What limits allow, their support widened by so many degrees."""
     reach = {name: np.asarray(getattr(limits, name), dtype=np.float64) for name in INTERVALS}
-    padded = np.asarray(limits.support).reshape(-1, *limits.support.shape[2:])
+    padded = _on_the_grid(np.asarray(limits.support)).reshape(-1, *limits.support.shape[2:])
     return reach | {"support": [hull.widen(points, np.radians(degrees)) for points in padded]}
+
+
+def _on_the_grid(angles: np.ndarray) -> np.ndarray:
+    return np.round(angles.astype(np.float64) / numerics.ANGLE_GRID) * numerics.ANGLE_GRID
 
 
 def _union(*reaches: Reach) -> Reach:
@@ -233,9 +237,8 @@ def _build(reach: Reach, meta: LimitsMetadata, vertices: int) -> Limits:
                 "of abduction); add poses that differ, or an angle margin"
             )
         hulls.append(hull.simplify(hull.widen(support, margin + slack), vertices, meta.outer))
-    support = [hull.prune(points, numerics.FIT_SLACK / 10) for points in reach["support"]]
-    most = max(map(len, support))
-    support = [points[np.minimum(np.arange(most), len(points) - 1)] for points in support]
+    most = max(map(len, reach["support"]))
+    support = [points[np.minimum(np.arange(most), len(points) - 1)] for points in reach["support"]]
     as_array = functools.partial(jnp.asarray, dtype=jnp.float32)
     return Limits(
         **{name: as_array(reach[name]) for name in INTERVALS},

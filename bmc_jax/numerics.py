@@ -24,6 +24,10 @@ NEAREST_DEPTH = 1e-6
 #: the camera or from the wrist, alone or fused into a larger program): limits are exactly zero on their own poses.
 FIT_SLACK = 1e-4
 
+#: Radians. Sampled angles are rounded to multiples of this, a fifth of the slack. Rounding each sample for itself keeps
+#: merged hulls exact, and leaves few vertices where samples end on a line, at the end of a joint's range.
+ANGLE_GRID = 2e-5
+
 #: Radians. Samples whose hull is thinner span no area but that of rounding.
 MINIMUM_HULL_WIDTH = 1e-3
 

@@ -25,5 +25,5 @@ def get_config() -> Config:
         biomechanics=Biomechanics(start=0.3, ramp=0.3),
         # The paper's SGD would need many more steps than a few minutes hold.
         optimizer=Optimizer(name="adamw", rate=2e-3, weight_decay=0.05, schedule="cosine", warmup=0.05, clip=10.0),
-        training=Training(epochs=6, log_every=20, save_every=500),
+        training=Training(epochs=6.0, log_every=20, save_every=500),
     )

@@ -105,16 +105,6 @@ def test_a_triangle_is_divided_into_real_edges():
         assert np.abs(polygon - vertex).max(axis=1).min() == 0
 
 
-def test_pruning_keeps_what_is_not_on_a_line():
-    along = np.linspace(0.1, 0.9, 50)
-    straight = np.stack([along, 1e-6 * np.sin(np.pi * along)], axis=-1) * [1, -1]
-    corners = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
-    polygon = hull.exact(np.concatenate([corners, straight]))
-    assert len(polygon) > 40
-    np.testing.assert_array_equal(np.unique(hull.prune(polygon, 1e-5), axis=0), np.unique(corners, axis=0))
-    assert len(hull.prune(hull.exact(cloud(0)), 1e-5)) == len(hull.exact(cloud(0)))
-
-
 def test_flexion_is_unrolled_at_the_cut():
     bent_back, bent_far = hull.unroll(np.array([[-2.0, 0.1], [-2.2, 0.1]]))
     np.testing.assert_allclose(bent_back, [-2.0, 0.1])
