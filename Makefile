@@ -22,8 +22,8 @@ lint: $(INSTALLED)  ## style and types
 
 bench: $(INSTALLED)  ## the losses against PyTorch, and the renderer's speed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
-	$(BIN)/python -m benchmarks.losses
-	$(BIN)/python -m benchmarks.render
+	$(BIN)/python benchmarks/losses.py --plot benchmarks/losses.png
+	$(BIN)/python benchmarks/render.py
 
 clean:
 	rm -rf $(VENV) runs

@@ -5,7 +5,9 @@ an accelerator is meant to fuse them and to save the traffic between. Both run t
 """
 
 import functools
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from zlib import crc32
 
@@ -225,8 +227,16 @@ def _in_chunks(make: Callable, seed: int, domain: Domain, split: str, indices: S
         raise ValueError(f"indices must be a non-empty list of numbers from 0, not {indices!r}")
     padded = np.concatenate([indices, np.full(-len(indices) % chunk, indices[-1])]).astype(np.int32)
     of_split = _split_key(seed, domain, split)
-    made = [make(*_keys(of_split, domain.subjects, part)) for part in padded.reshape(-1, chunk)]
-    return jax.tree.map(lambda *parts: np.concatenate([np.asarray(part) for part in parts])[: len(indices)], *made)
+
+    def on_host(part):
+        return jax.tree.map(np.asarray, make(*_keys(of_split, domain.subjects, part)))
+
+    # No stage keeps every core busy, so some chunks are under way at a time; the first alone, which compiles.
+    first, *others = padded.reshape(-1, chunk)
+    made = [on_host(first)]
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8) + 1) as pool:
+        made += pool.map(on_host, others)
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(indices)], *made)
 
 
 def render(seed: int, domain: str | Domain, split: str, indices: Sequence[int] | np.ndarray, size: int = 128) -> Batch:
