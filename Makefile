@@ -18,7 +18,7 @@ test: $(INSTALLED)  ## every test, on four fake devices, warnings as errors
 lint: $(INSTALLED)  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/basedpyright
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 bench: $(INSTALLED)  ## the losses against PyTorch, and the renderer's speed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
