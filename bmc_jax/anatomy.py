@@ -18,10 +18,15 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from bmc_jax import hand, numerics
+from bmc_jax.types import require_shape
 
 
 def bones(joints: Float[Array, "*batch 21 3"]) -> Float[Array, "*batch 5 4 3"]:
-    """Bone vectors from parent to child, finger x (MCP, PIP, DIP, TIP), each named by its child joint."""
+    """Bone vectors from parent to child, finger x (MCP, PIP, DIP, TIP), each named by its child joint.
+
+    Raises ValueError for another shape, as everything here does that takes joints.
+    """
+    require_shape("joints in FreiHAND order", joints, hand.NUM_JOINTS, 3)
     # Slices, as FreiHAND's order allows: the gradient of a gather is a scatter, many times slower on a CPU.
     fingers = joints[..., 1:, :].reshape(*joints.shape[:-2], *hand.FINGER_JOINTS.shape, 3)
     wrist = jnp.broadcast_to(joints[..., None, :1, :], fingers[..., :1, :].shape)
@@ -35,6 +40,7 @@ def bone_lengths(joints: Float[Array, "*batch 21 3"]) -> Float[Array, "*batch 5 
 
 def scale(joints: Float[Array, "*batch 21 3"]) -> Float[Array, "*batch"]:
     """Length of the scale bone (middle MCP to PIP): `joints / scale(joints)` are in scale units."""
+    require_shape("joints in FreiHAND order", joints, hand.NUM_JOINTS, 3)
     start, end = hand.SCALE_BONE
     return numerics.norm(joints[..., end, :] - joints[..., start, :])
 

@@ -9,12 +9,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from bmc_jax import hand, numerics
+from bmc_jax.types import require_shape
 
 
 def project(
     points: Float[Array, "*batch point 3"], intrinsics: Float[Array, "*#batch 3 3"]
 ) -> Float[Array, "*batch point 2"]:
-    """Pixels of points in front of the camera. Points nearer than `numerics.NEAREST_DEPTH` are taken to be there."""
+    """Pixels of points in front of the camera. Points nearer than `numerics.NEAREST_DEPTH` are taken to be there.
+
+    Raises ValueError for points or K of another shape, as everything here does that takes pixels or K.
+    """
+    require_shape("points", points, 3)
     depth = jnp.maximum(points[..., 2], numerics.NEAREST_DEPTH)
     x, y = points[..., 0] / depth, points[..., 1] / depth
     k = _for_each_point(intrinsics, points)
@@ -27,6 +32,7 @@ def rays(
     pixels: Float[Array, "*batch point 2"], intrinsics: Float[Array, "*#batch 3 3"]
 ) -> Float[Array, "*batch point 3"]:
     """K^-1 (u, v, 1): the point at depth 1 that each pixel sees. K must have the last row (0, 0, 1) and be regular."""
+    require_shape("pixels", pixels, 2)
     k = _for_each_point(intrinsics, pixels)
     u, v = pixels[..., 0] - k[..., 0, 2], pixels[..., 1] - k[..., 1, 2]
     determinant = k[..., 0, 0] * k[..., 1, 1] - k[..., 0, 1] * k[..., 1, 0]
@@ -37,6 +43,7 @@ def rays(
 
 def _for_each_point(intrinsics: Float[Array, "*#batch 3 3"], points: Float[Array, "*batch point axis"]):
     """K against every point's coordinates, `[*batch, 1, 3, 3]`: a batch may share one K."""
+    require_shape("intrinsics or affine map", intrinsics, 3, 3)
     return jnp.broadcast_to(intrinsics, (*points.shape[:-2], 3, 3))[..., None, :, :]
 
 
@@ -121,6 +128,7 @@ def warp_pixels(
     affine: Float[Array, "*#batch 3 3"], pixels: Float[Array, "*batch point 2"]
 ) -> Float[Array, "*batch point 2"]:
     """Pixels moved by an affine map whose last row is (0, 0, 1)."""
+    require_shape("pixels", pixels, 2)
     affine = _for_each_point(affine, pixels)
     return jnp.sum(affine[..., :2, :2] * pixels[..., None, :], axis=-1) + affine[..., :2, 2]
 

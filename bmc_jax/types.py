@@ -120,3 +120,13 @@ class LimitsMetadata:
     """Version of the file format."""
     created_by: str = ""
     """Version of bmc_jax that fitted them."""
+
+
+def require_shape(name: str, array: Array, *shape: int) -> None:
+    """Raise ValueError, naming it and its shape, unless an array's last axes are `shape`.
+
+    JAX clamps an index that is out of range: without this, 20 joints would silently give other numbers.
+    """
+    if tuple(array.shape[-len(shape) :]) != shape:
+        wanted = ", ".join(map(str, shape))
+        raise ValueError(f"{name}: an array of shape {list(array.shape)} was given where [..., {wanted}] is needed")

@@ -1,0 +1,33 @@
+"""Arrays of a wrong shape are refused by name, in the code that users run."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from bmc_jax import anatomy, camera, limits, losses
+
+pytestmark = pytest.mark.usefixtures("as_users_have_it")
+
+
+@pytest.mark.parametrize("shape", [(20, 3), (22, 3), (3, 21, 2), (21, 4), (21,), (63,)])
+@pytest.mark.parametrize(
+    "function", [anatomy.bones, anatomy.scale, anatomy.palm_curvature, anatomy.palm_spread, anatomy.joint_angles]
+)
+def test_anatomy_refuses_what_is_not_21_joints(function, shape):
+    with pytest.raises(ValueError, match=r"joints.*21, 3\] is needed"):
+        jax.jit(function)(jnp.ones(shape))
+
+
+def test_losses_refuse_what_is_not_21_joints():
+    with pytest.raises(ValueError, match=r"shape \[2, 20, 3\]"):
+        losses.biomechanical(jnp.ones((2, 20, 3)), limits.load("clinical"), losses.LossWeights())
+
+
+def test_camera_refuses_points_pixels_and_intrinsics_of_another_shape():
+    points, pixels, intrinsics = jnp.ones((21, 3)), jnp.ones((21, 2)), jnp.eye(3)
+    with pytest.raises(ValueError, match=r"points.*\[21, 2\]"):
+        camera.project(pixels, intrinsics)
+    with pytest.raises(ValueError, match=r"pixels.*\[21, 3\]"):
+        camera.rays(points, intrinsics)
+    with pytest.raises(ValueError, match=r"intrinsics.*\[2, 2\]"):
+        camera.rays(pixels, jnp.eye(2))
