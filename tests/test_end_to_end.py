@@ -80,6 +80,7 @@ def test_an_interrupted_run_ends_bit_for_bit_as_one_that_was_not(tmp_path, monke
         train.train(other, whole)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_with_the_step_its_terms_and_its_examples(tmp_path, monkeypatch):
     def poisoned(options, domain, split, count, source=0):
         batch = examples.examples(count, source=source)

@@ -112,6 +112,7 @@ def every_loss(joints, limits):
     return jnp.stack([loss(joints, limits=limits) for loss in LOSSES.values()], axis=-1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("mode", ["fwd", "rev"])
 def test_derivatives_of_every_biomechanical_loss(mode):
@@ -153,6 +154,7 @@ def labels_and_prediction(count=50):
     return prediction, batch
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("mode", ["fwd", "rev"])
 def test_derivatives_of_the_supervised_terms_and_of_the_total(mode):

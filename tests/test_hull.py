@@ -212,6 +212,7 @@ def test_gradient_is_exactly_zero_on_vertices_and_edges_of_a_square():
         assert not np.any(gradient)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", hull.MODES)
 def test_derivatives_agree_with_finite_differences(mode):
     # A step that is small against the regions where another edge is nearest: there the second derivative jumps.

@@ -6,6 +6,7 @@ import hands
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -106,6 +107,7 @@ def loss(joints, limits):
 compiled_loss = jax.jit(jax.value_and_grad(loss))
 
 
+@pytest.mark.slow
 def test_jit_eager_vmap_and_any_batch_shape_agree():
     limits = hands.narrow_limits()
     joints = jnp.asarray(hands.in_scale_units(hands.sampled()[0])[:12], jnp.float32)

@@ -33,6 +33,7 @@ def train_step(dtype="float32"):
     return jax.jit(functools.partial(step.train_step, config=options))
 
 
+@pytest.mark.slow
 def test_loss_falls_on_a_batch_seen_again_and_again():
     state, losses = start(), []
     for _ in range(20):
@@ -61,6 +62,7 @@ def test_labels_that_are_masked_change_nothing_whatever_they_hold():
     jax.tree.map(np.testing.assert_array_equal, *states)
 
 
+@pytest.mark.slow
 def test_the_same_seed_makes_the_same_network_and_another_another():
     again = step.create(CONFIG)
     jax.tree.map(np.testing.assert_array_equal, start(), again)

@@ -11,6 +11,9 @@ from bmc_jax import anatomy, camera, hand, synthesis
 from bmc_jax.synthesis import domains, gestures, renderer, skeleton, surface, viewpoint
 from bmc_jax.synthesis.randomness import Draws
 
+# Nearly every test here waits for the renderer to compile.
+pytestmark = pytest.mark.slow
+
 SIZE, COUNT = 48, 20
 """More images than one chunk holds."""
 
@@ -258,7 +261,6 @@ def test_people_of_two_splits_are_different_people():
     assert len(np.unique(people, axis=0)) == 2 * domain.subjects
 
 
-@pytest.mark.slow
 def test_the_fused_form_draws_the_same_picture(mannequin):
     domain = synthesis.DOMAINS["mannequin"]
     index = 2
