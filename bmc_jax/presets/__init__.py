@@ -1,0 +1,1 @@
+"""Limits that ship with the package, by name, and the programs that make them."""
