@@ -1,6 +1,7 @@
 """What a run says while it trains: a progress bar, `metrics.jsonl` and TensorBoard, on the first process only."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,10 @@ class Log:
             return
         file = workdir / FILE
         kept = [line for line in _lines(file) if json.loads(line)["step"] <= first]
-        self._file = file.open("w")
-        self._file.writelines(kept)
-        self._file.flush()
+        partial = file.with_name(file.name + ".partial")
+        partial.write_text("".join(kept))
+        os.replace(partial, file)
+        self._file = file.open("a")
         self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=first + 1)
         self._bar = tqdm(
             initial=first * batch_size,
