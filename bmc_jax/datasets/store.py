@@ -1,0 +1,83 @@
+"""Built datasets on disk: `DIRECTORY/NAME/VERSION/`, array_record shards as TFDS lays them out, and `summary.json`.
+
+The summary is written last and the folder gets its name after that, so a folder that has both is whole.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+SUMMARY = "summary.json"
+#: Ending of a version's folder while it is being built.
+BUILDING = ".building"
+
+
+class Records(Sequence):
+    """A split's records by number: dicts as `record.features` describes them, the image as JPEG bytes."""
+
+    def __init__(self, folder: Path, split: str):
+        import tensorflow_datasets as tfds
+
+        self.folder, self.split = folder, split
+        builder: Any = tfds.builder_from_directory(folder)
+        self._source = builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: Any) -> Any:
+        record = self._source[int(index)]
+        return record | {name: record[name].decode() for name in ("source", "id")}
+
+
+def find(name: str | os.PathLike, root: str | os.PathLike = ".") -> Path:
+    """The folder of a built dataset: `name` itself if it is such a folder, else the newest version of `root/name`.
+
+    Raises ValueError, with what to do, if there is none or it is not whole.
+    """
+    for place in (Path(name), Path(root) / name):
+        if (place / SUMMARY).is_file():
+            return place
+        versions = [folder for folder in _versions(place) if (folder / SUMMARY).is_file()]
+        if versions:
+            return versions[-1]
+        if any(place.glob(f"*{BUILDING}")):
+            raise ValueError(f"{place} is not built to its end; run its `bmc data build` again and it goes on")
+    raise ValueError(
+        f"no built dataset {os.fspath(name)!r}, there or under {os.fspath(root)!r}; make it with `bmc data build`"
+    )
+
+
+def _versions(place: Path) -> Iterator[Path]:
+    """Folders named as versions, oldest first."""
+    numbers = {}
+    for folder in place.glob("*.*.*"):
+        parts = folder.name.split(".")
+        if folder.is_dir() and len(parts) == 3 and all(part.isdigit() for part in parts):
+            numbers[tuple(map(int, parts))] = folder
+    return (numbers[version] for version in sorted(numbers))
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    """What the build counted and measured; see `build` for its fields.
+
+    Raises ValueError, naming the file, if it cannot be read.
+    """
+    file = folder / SUMMARY
+    try:
+        return json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file} cannot be read ({error}); build the dataset again") from error
+
+
+def records(folder: Path, split: str) -> Records:
+    """A split's records.
+
+    Raises ValueError, naming the splits that there are, if this is none of them.
+    """
+    known = summary(folder)["splits"]
+    if split not in known:
+        raise ValueError(f"{folder} has no split {split!r}; it has {', '.join(known)}")
+    return Records(folder, split)
