@@ -47,11 +47,18 @@ class Tally:
     """Of the examples with both 2D and 3D labels."""
     scale_m: list[float] = field(default_factory=list)
     """Of the examples with a scale."""
+    content: str = ""
+    """SHA-256 of the records, in order. Their file's differs between versions of its libraries."""
     bytes: int = 0
     sha256: str = ""
+    """Of the file."""
 
     def count(self, example: dict[str, Any]) -> None:
         self.examples += 1
+        digest = hashlib.sha256(self.content.encode())
+        for name, value in sorted(example.items()):
+            digest.update(name.encode() + (value if isinstance(value, bytes) else np.asarray(value).tobytes()))
+        self.content = digest.hexdigest()
         known = example["joints_3d_valid"]
         self.left_hands += example["hand"] == "left"
         self.partial_3d += bool(known.any() and not known.all())

@@ -28,7 +28,7 @@ class Records(Sequence):
         return len(self._source)
 
     def __getitem__(self, index: Any) -> Any:
-        record = self._source[int(index)]
+        record = self._source[range(len(self))[index]]
         return record | {name: record[name].decode() for name in ("source", "id")}
 
 
