@@ -1,0 +1,169 @@
+"""Augmentation of a batch on the device: picture, K and 2D joints move together, colours change, the 3D joints stay.
+
+Batches come with more of the surroundings than the network sees: a square of `stored` pixels, of which `size` are
+shown. `central` shows the middle; `augment` turns, zooms and shifts what is shown, by one affine map and one
+resampling (`geometry`), puts green-screen photographs before something else (`green_screen`), and changes light and
+camera (`appearance`).
+
+The parts are pure functions of one image, the key first and all but the data by name. Images are float32 grey levels
+0 to 255 between them, and rounded once, at the end. Nothing here is meant to be differentiated.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
+
+from bmc_jax import camera
+from bmc_jax.augment import appearance, geometry
+from bmc_jax.augment.green_screen import replace_green
+from bmc_jax.types import Batch
+
+
+@dataclass(slots=True)
+class Augmentation:
+    """How much training images are changed. The paper does not say what it did; these are ours. 0 turns a part off."""
+
+    rotation: float = 45.0
+    """Degrees that the picture is turned by at most, either way; as PeCLR's, the authors' next work."""
+    scale: float = 0.25
+    """The crop shows up to 1 + this times more or less of the scene, log-uniform; so far are detectors' boxes off."""
+    translation: float = 0.1
+    """Share of the crop's side that it is shifted by at most, along each axis; PeCLR's 15 pixels of 128."""
+    brightness: float = 0.3
+    """The light is multiplied by 1 - this to 1 + this."""
+    contrast: float = 0.3
+    """Differences from the image's mean grey are multiplied by 1 - this to 1 + this."""
+    saturation: float = 0.3
+    """Differences from each pixel's own grey are multiplied by 1 - this to 1 + this."""
+    hue: float = 0.03
+    """Turns of the colour circle at most, either way. Lamps move skin so far; 0.1 makes it green or purple."""
+    blur: float = 1.0
+    """Pixels, largest deviation of a Gaussian blur: hands out of focus, or enlarged from few pixels."""
+    noise: float = 8.0
+    """Grey levels, largest deviation of the noise: a small sensor's in a dim room."""
+    erasing: float = 0.2
+    """Probability that a rectangle is covered by one colour, as things cover hands. Labels stay."""
+    erasing_area: tuple[float, float] = (0.02, 0.15)
+    """Smallest and largest share of the image under the rectangle: from a finger to a third of the hand."""
+
+
+def check(options: Augmentation) -> None:
+    """Raise ValueError, naming field, value and range, for strengths that make no sense."""
+    highest = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.5, "erasing": 1.0}
+    for name in (field.name for field in dataclasses.fields(options) if field.name != "erasing_area"):
+        value, high = getattr(options, name), highest.get(name, np.inf)
+        if not 0 <= value <= high or value == np.inf:
+            raise ValueError(f"augmentation.{name} is {value}; it must be from 0 (off) to {high}")
+    smallest, largest = options.erasing_area
+    if not 0 < smallest <= largest <= 1:
+        raise ValueError(
+            f"augmentation.erasing_area is {options.erasing_area}; it must be two shares of the image, the smaller "
+            "first, above 0 and up to 1"
+        )
+
+
+def augment(
+    key: PRNGKeyArray,
+    batch: Batch,
+    options: Augmentation,
+    size: int,
+    *,
+    green_screen: Bool[Array, " b"] | None = None,
+) -> Batch:
+    """The batch `[b, stored, stored, 3]` as crops `[b, size, size, 3]`, changed at random; uint8 as before.
+
+    An example's changes are a function of the key (of the run and step), its `source` and its `index`: neither its
+    place in the batch nor the number of devices matters. With every strength 0 the result is `central(batch, size)`.
+
+    Args:
+      key: of JAX's default kind.
+      options: static under jit.
+      green_screen: which examples are photographs before a green screen, to be put before something else.
+
+    Raises:
+      ValueError: as `check` and `central` do, and for a key of another kind.
+    """
+    check(options)
+    # Others' numbers depend, under vmap, on the place in the batch.
+    if (kind := str(jax.random.key_impl(key))) != "threefry2x32":
+        raise ValueError(f"augmentation needs a key of kind threefry2x32, not {kind}: jax.random.key(seed) makes one")
+    keys = jax.vmap(
+        lambda source, index: jax.random.split(jax.random.fold_in(jax.random.fold_in(key, source), index), 6)
+    )(jnp.asarray(batch.source), jnp.asarray(batch.index))
+    if options.rotation or options.scale or options.translation:
+        batch = _move(keys[:, 0], batch, options, size)
+    else:
+        batch = central(batch, size)
+
+    def change(
+        keys: PRNGKeyArray, image: Float[Array, "height width 3"], green: Bool[Array, ""] | None
+    ) -> UInt8[Array, "height width 3"]:
+        if green is not None:
+            image = jnp.where(green, replace_green(keys[1], image), image)
+        image = appearance.colour(
+            keys[2],
+            image,
+            brightness=options.brightness,
+            contrast=options.contrast,
+            saturation=options.saturation,
+            hue=options.hue,
+        )
+        image = appearance.blur(keys[3], image, deviation=options.blur)
+        image = appearance.noise(keys[4], image, deviation=options.noise)
+        image = appearance.erase(keys[5], image, probability=options.erasing, area=options.erasing_area)
+        return jnp.round(jnp.clip(image, 0.0, 255.0)).astype(jnp.uint8)
+
+    return dataclasses.replace(batch, image=jax.vmap(change)(keys, jnp.asarray(batch.image, jnp.float32), green_screen))
+
+
+def central(batch: Batch, size: int) -> Batch:
+    """The middle `size` x `size` pixels of a batch `[*batch, stored, stored, 3]`, a slice; K and 2D joints shifted.
+
+    Raises:
+      ValueError: unless the images are squares of an even number of pixels more than `size`, or of none.
+    """
+    margin = _margin(batch, size)
+    return dataclasses.replace(
+        batch,
+        image=batch.image[..., margin : margin + size, margin : margin + size, :],
+        intrinsics=jnp.asarray(batch.intrinsics).at[..., :2, 2].add(-margin),
+        joints_2d=batch.joints_2d - margin,
+    )
+
+
+def _margin(batch: Batch, size: int) -> int:
+    height, width = batch.image.shape[-3:-1]
+    if height != width or width < size or (width - size) % 2:
+        raise ValueError(
+            f"crops of {size} pixels have no middle place in images of {width}x{height}; these must be squares, and as "
+            "large or larger by an even number"
+        )
+    return (width - size) // 2
+
+
+def _move(keys: PRNGKeyArray, batch: Batch, options: Augmentation, size: int) -> Batch:
+    """The batch as crops, in float32, by a random affine map each."""
+    _margin(batch, size)
+    stored = batch.image.shape[-2]
+
+    def draw(key: PRNGKeyArray) -> Float[Array, "3 3"]:
+        return geometry.draw_affine(
+            key,
+            rotation=options.rotation,
+            scale=options.scale,
+            translation=options.translation,
+            stored=stored,
+            size=size,
+        )
+
+    affine = jax.vmap(draw)(keys)
+    return dataclasses.replace(
+        batch,
+        image=jax.vmap(lambda image, affine: geometry.warp(image, affine, size=size))(jnp.asarray(batch.image), affine),
+        intrinsics=camera.warp_intrinsics(affine, jnp.asarray(batch.intrinsics)),
+        joints_2d=camera.warp_pixels(affine, jnp.asarray(batch.joints_2d)),
+    )

@@ -1,0 +1,94 @@
+"""Light, lens, sensor, and what gets in the way: parts that change a picture and move nothing in it.
+
+Images are float32 grey levels, 0 to 255, and may leave that range here. dm-pix has most of these; under vmap on a CPU
+its colours take 5 times and its blur 15 times as long.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+Image = Float[Array, "height width 3"]
+
+#: Weights of a pixel's grey (ITU-R BT.601).
+GREY = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def colour(
+    key: PRNGKeyArray, image: Image, *, brightness: float, contrast: float, saturation: float, hue: float
+) -> Image:
+    """The image in other light: one random affine map of its colours.
+
+    Brightness, contrast and saturation are factors of 1 plus or minus up to so much; `hue` turns colours about grey by
+    up to so many turns, each pixel's grey kept. Contrast is about the image's mean grey.
+    """
+    if not (brightness or contrast or saturation or hue):
+        return image
+    drawn = jax.random.uniform(key, (4,), minval=-1.0, maxval=1.0)
+    gain, spread, chroma = 1 + brightness * drawn[0], 1 + contrast * drawn[1], 1 + saturation * drawn[2]
+    angle = 2 * np.pi * hue * drawn[3]
+    # Grey, and what is left without it; turning the rest about the grey axis is Rodrigues' formula.
+    grey = np.broadcast_to(GREY, (3, 3))
+    rest = np.eye(3, dtype=np.float32) - grey
+    across = rest @ np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]], np.float32) / np.float32(np.sqrt(3))
+    matrix = gain * spread * (grey + chroma * (jnp.cos(angle) * rest + jnp.sin(angle) * across))
+    mean = jnp.sum(jnp.mean(image, axis=(0, 1)) * GREY)
+    offset = gain * (1 - spread) * mean
+    red, green, blue = image[..., 0], image[..., 1], image[..., 2]
+    return jnp.stack([row[0] * red + row[1] * green + row[2] * blue + offset for row in matrix], axis=-1)
+
+
+def blur(key: PRNGKeyArray, image: Image, *, deviation: float) -> Image:
+    """The image out of focus: a Gaussian of up to so many pixels, cut off at three times the largest deviation."""
+    if not deviation:
+        return image
+    reach = int(np.ceil(3 * deviation))
+    taps = np.arange(-reach, reach + 1, dtype=np.float32)
+    drawn = deviation * jax.random.uniform(key)
+    # Below a tenth of a pixel a Gaussian's neighbours weigh nothing.
+    weights = jnp.exp(-0.5 * (taps / jnp.maximum(drawn, 0.1)) ** 2)
+    weights = weights / jnp.sum(weights)
+    # Plane by plane: whole rows of one channel are what a CPU adds up fastest.
+    planes = jnp.moveaxis(image, -1, 0)
+    _, height, width = planes.shape
+    tall = jnp.pad(planes, ((0, 0), (reach, reach), (0, 0)), mode="edge")
+    planes = sum(weights[i] * tall[:, i : i + height] for i in range(len(taps)))
+    wide = jnp.pad(planes, ((0, 0), (0, 0), (reach, reach)), mode="edge")
+    planes = sum(weights[i] * wide[:, :, i : i + width] for i in range(len(taps)))
+    return jnp.moveaxis(planes, 0, -1)
+
+
+def noise(key: PRNGKeyArray, image: Image, *, deviation: float) -> Image:
+    """The image with noise of up to so many grey levels, independent for each pixel and channel.
+
+    Each is the sum of two uniform numbers of 5 bits, so one random word serves a pixel: on a CPU 20 times as fast as
+    normal deviates, whose tails no network sees.
+    """
+    if not deviation:
+        return image
+    strength_key, word_key = jax.random.split(key)
+    words = jax.random.bits(word_key, image.shape[:2], jnp.uint32).astype(jnp.int32)
+    sums = jnp.stack([((words >> first) & 31) + ((words >> (first + 5)) & 31) for first in (0, 10, 20)], axis=-1)
+    unit = (sums.astype(jnp.float32) - 31) * np.float32(np.sqrt(6 / (32**2 - 1)))
+    return image + deviation * jax.random.uniform(strength_key) * unit
+
+
+def erase(key: PRNGKeyArray, image: Image, *, probability: float, area: tuple[float, float]) -> Image:
+    """The image, or with that probability one that has a rectangle of one colour in it.
+
+    The rectangle takes a share of the image between the two of `area`, is up to twice as long as wide, lies anywhere in
+    the image, and has any colour.
+    """
+    if not probability:
+        return image
+    drawn = jax.random.uniform(key, (8,))
+    height, width = image.shape[:2]
+    share, aspect = area[0] + (area[1] - area[0]) * drawn[1], 2.0 ** (2 * drawn[2] - 1)
+    wide = jnp.minimum(jnp.sqrt(share * aspect), 1.0) * width
+    tall = jnp.minimum(jnp.sqrt(share / aspect), 1.0) * height
+    left, top = drawn[3] * (width - wide), drawn[4] * (height - tall)
+    x, y = jnp.arange(width) + 0.5, jnp.arange(height) + 0.5
+    across, down = (x >= left) & (x < left + wide), (y >= top) & (y < top + tall)
+    covered = down[:, None, None] & across[None, :, None] & (drawn[0] < probability)
+    return jnp.where(covered, 255 * drawn[None, None, 5:], image)
