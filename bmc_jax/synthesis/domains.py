@@ -153,3 +153,14 @@ def get(name: str) -> Domain:
     if name not in DOMAINS:
         raise ValueError(f"no synthetic domain {name!r}; there are {', '.join(map(repr, DOMAINS))}")
     return DOMAINS[name]
+
+
+def widen(domain: Domain, factor: float) -> Domain:
+    """The same hands, seen in a picture `factor` times as wide and high: at `factor` times the pixels, its middle shows
+    each hand exactly as before. What is behind it is laid out anew."""
+    relative = ("focal", "fill", "shift", "principal_point", "background_blur")
+
+    def narrow(value: float | Range) -> float | Range:
+        return tuple(part / factor for part in value) if isinstance(value, tuple) else value / factor
+
+    return dataclasses.replace(domain, **{name: narrow(getattr(domain, name)) for name in relative})
