@@ -18,9 +18,22 @@ import numpy as np
 from jaxtyping import Float
 from tqdm import tqdm
 
-from bmc_jax import anatomy, checkpoint, config_file, data, draw, hand, hull, limits, losses, metrics, step, train
+from bmc_jax import (
+    anatomy,
+    checkpoint,
+    config_file,
+    data,
+    draw,
+    hand,
+    hull,
+    limits,
+    losses,
+    metrics,
+    photographs,
+    step,
+    train,
+)
 from bmc_jax.config import Config
-from bmc_jax.datasets import coco_hand
 from bmc_jax.draw import Array
 from bmc_jax.types import Batch, Limits, Prediction
 
@@ -93,17 +106,17 @@ def evaluate_photographs(
 ) -> dict[str, Any]:
     """Measure a run's newest checkpoint on photographs of which only 2D labels are known.
 
-    Takes `count` hands spread over the COCO file (all by default), cropped by `coco_hand.read`. Writes and returns
+    Takes `count` hands spread over the COCO file (all by default), cropped by `photographs.read`. Writes and returns
     `photographs.json`, and draws the first over their photographs in `predictions/`. The mean pose is that of these
     very labels, since photographs have no training split.
 
-    Raises FileNotFoundError and ValueError as `evaluate` and `coco_hand.read` do.
+    Raises FileNotFoundError and ValueError as `evaluate` and `photographs.read` do.
     """
     workdir, annotations = Path(workdir), Path(annotations)
     options, saved, hand_limits = _open(workdir)
-    indices = coco_hand.spread(annotations, count)
-    photographs = coco_hand.read(annotations, size=options.data.image_size, indices=indices)
-    examples, valid = photographs.batch, np.asarray(photographs.batch.joints_2d_valid)
+    indices = photographs.spread(annotations, count)
+    found = photographs.read(annotations, size=options.data.image_size, indices=indices)
+    examples, valid = found.batch, np.asarray(found.batch.joints_2d_valid)
     prediction, labels = predict(options, saved, examples), np.asarray(examples.joints_2d)
     mean_2d = labels.sum(axis=0, where=valid[..., None]) / np.maximum(valid.sum(axis=0), 1)[:, None]
     network, constant = (
@@ -114,8 +127,8 @@ def evaluate_photographs(
     content = _heading(options, saved, hand_limits) | {
         "name": name,
         "count": len(indices),
-        "description": photographs.description,
-        "labels_predicted": photographs.labels_predicted,
+        "description": found.description,
+        "labels_predicted": found.labels_predicted,
         "network": network | plausibility(prediction.joints_3d, hand_limits),
         "mean_pose": constant,
         "reduction_percent": _reductions(network, constant),

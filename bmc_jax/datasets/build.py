@@ -53,20 +53,22 @@ def build(
       OSError: if the disk is full; the shards that are done are kept.
     """
     source, module = Path(source), importlib.import_module(f"bmc_jax.datasets.{reader}")
-    splits = module.splits(source, **(options or {}))
+    options = options or {}
+    splits = module.splits(source, **options)
     empty = [split for split, rows in splits.items() if not rows]
     if empty or not splits:
         raise ValueError(f"{source} has no rows of {', '.join(empty) or 'any split'}: nothing to build")
-    name = name or getattr(module, "name", lambda **_: reader)(**(options or {}))
+    name = name or getattr(module, "name", lambda **_: reader)(**options)
     plan = Plan(
         reader=reader,
         name=name,
         version=module.VERSION,
         source=os.fspath(source.absolute()),
-        options=json.loads(json.dumps(options or {})),
+        options=json.loads(json.dumps(options)),
         faults=faults,
         rows={split: len(rows) for split, rows in splits.items()},
         rows_a_shard=shard.ROWS,
+        shuffled=not getattr(module, "SHUFFLED", False),
     )
     folder = Path(out) / name / plan.version
     building = folder.with_name(folder.name + store.BUILDING)
@@ -76,7 +78,7 @@ def build(
             return folder
         parts = {split: shards(plan, split, rows, building) for split, rows in splits.items()}
         if beam is None:
-            _on_this_machine(plan, parts, building, workers or os.cpu_count() or 1)
+            _on_this_machine(plan, parts, building, workers or getattr(module, "WORKERS", os.cpu_count()) or 1)
         else:
             publish.on_beam(plan, parts, Path(out), folder, building, beam)
         publish.finish(plan, module.ABOUT, parts, folder, building)

@@ -29,13 +29,15 @@ class Plan:
     rows: dict[str, int]
     """Number of each split's rows."""
     rows_a_shard: int
+    shuffled: bool
+    """Whether training rows are put into random order, or are in one already."""
     window: tuple[float, int, int] = (record.WINDOW, record.LARGEST, record.QUALITY)
 
 
 def shards(plan: Plan, split: str, rows: Sequence[Any], building: Path) -> list[shard.Shard]:
     """A split's rows, training rows shuffled, in shards of equal size."""
     order = np.arange(len(rows))
-    if split == "train":
+    if split == "train" and plan.shuffled:
         np.random.default_rng(SHUFFLE_SEED).shuffle(order)
     parts = np.array_split(order, -(-len(rows) // plan.rows_a_shard))
     return [

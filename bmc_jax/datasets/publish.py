@@ -111,7 +111,8 @@ def _builder(plan: Plan, out: Path, shards: dict[str, list[shard.Shard]]) -> Any
         class Hands(tfds.core.ShardBasedBuilder):
             name = plan.name
             VERSION = tfds.core.Version(plan.version)
-            url_infos: ClassVar = {}  # nothing is downloaded; TFDS would look for checksums beside this file
+            # Nothing is downloaded; TFDS would look for checksums beside this file.
+            url_infos: ClassVar = {}  # pyright: ignore[reportIncompatibleVariableOverride]
 
             def _info(self) -> Any:
                 return tfds.core.DatasetInfo(

@@ -1,0 +1,68 @@
+"""The `bmc` command: every verb reads its arguments, calls its room, and prints or writes what comes back.
+
+Rooms are imported by the verb that needs them, so that help and wrong arguments answer at once.
+"""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from bmc_jax.cli import data_verbs, limits_verbs, run_verbs
+from bmc_jax.cli.arguments import TEXT, group
+
+DESCRIPTION = """\
+3D hand pose from single images, weakly supervised through biomechanical constraints.
+
+A run lives in a folder: train makes it, evaluate measures it, report shows it.
+"""
+EXAMPLES = """\
+examples:
+  bmc train --config=configs/quickstart.py --workdir=runs/quickstart
+  bmc evaluate runs/quickstart
+  bmc report runs/quickstart
+  bmc limits fit poses.npy --out limits.json
+  bmc data build freihand --source FreiHAND_pub_v2 --out data
+  bmc data preview data/freihand --out preview.png
+
+bmc VERB --help says more of each.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `bmc` with these arguments, by default the process's. Exit status 0, or 2 after a user's error."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and options.run is not run_verbs.train:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if options.run is run_verbs.train:
+        options.overrides = rest
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            options.run(options)
+        except (ValueError, OSError, FloatingPointError) as error:
+            if options.debug:
+                raise
+            print(f"bmc: error: {error}", file=sys.stderr)
+            return 2
+    return 0
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"bmc: warning: {message}", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("bmc", description=DESCRIPTION, epilog=EXAMPLES, **TEXT)
+    parser.set_defaults(debug=False)
+    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+    run_verbs.add(verbs)
+    limits_verbs.add(group(verbs, "limits", "fit, show and check biomechanical limits"))
+    data_verbs.add(group(verbs, "data", "build, verify, list and look at data"))
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""`bmc train`, `evaluate` and `report`: runs and what became of them."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from bmc_jax.cli.arguments import COCO, SPLITS, positive, verb
+
+
+def add(verbs: Any) -> None:
+    parser = verb(verbs, "train", train, "train a configuration in a folder, or go on training there", """\
+examples:
+  bmc train --config=configs/quickstart.py --workdir=runs/quickstart
+  bmc train --config=configs/quickstart.py --workdir=runs/slow --config.optimizer.rate=0.001
+
+Any field of the configuration is set by --config.FIELD=VALUE; bmc_jax/config.py lists them with their reasons.
+The same command again goes on from the last checkpoint. After SIGTERM or Ctrl-C the exit status is 75.
+""")  # fmt: skip
+    parser.add_argument("--config", required=True, metavar="FILE", help="a file of configs/, or FILE:ARGUMENT")
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="the run's folder; made if it is not there")
+
+    parser = verb(verbs, "evaluate", _evaluate, "measure a run's newest checkpoint", """\
+examples:
+  bmc evaluate runs/quickstart
+  bmc evaluate runs/quickstart --data coco:photographs/annotations.json --count 500
+
+Writes metrics.json (photographs.json for photographs) and predictions/ into the run's folder.
+""")  # fmt: skip
+    parser.add_argument("workdir", metavar="WORKDIR", help="folder of a trained run")
+    parser.add_argument("--split", default="test", choices=SPLITS, help="of the rendered images (default: test)")
+    parser.add_argument("--data", metavar="coco:FILE", help="photographs with 2D labels, a COCO keypoint file, instead")
+    parser.add_argument("--count", type=positive, metavar="N", help="images of each set (default: all of it)")
+
+    parser = verb(verbs, "report", _report, "show runs as one self-contained HTML page", """\
+examples:
+  bmc report runs/quickstart
+  bmc report runs/with runs/without --out comparison.html
+""")  # fmt: skip
+    parser.add_argument("workdirs", nargs="+", metavar="WORKDIR", help="folders of runs")
+    parser.add_argument("--out", metavar="FILE", help="(default: report.html, in the folder of a single run)")
+
+
+def train(options: argparse.Namespace) -> None:
+    from bmc_jax import config_file
+    from bmc_jax import train as training
+
+    prefix = "--config."
+    for override in options.overrides:
+        if not override.startswith(prefix) or "=" not in override:
+            raise ValueError(f"unrecognized argument {override!r}; fields are set by --config.FIELD=VALUE")
+    overrides = [override.removeprefix(prefix) for override in options.overrides]
+    training.train(config_file.load(options.config, overrides), options.workdir)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from bmc_jax import evaluate
+
+    if options.data is None:
+        content = evaluate.evaluate(options.workdir, split=options.split, count=options.count)
+        file = evaluate.FILE
+    else:
+        content = evaluate.evaluate_photographs(options.workdir, _coco_file(options.data), count=options.count)
+        file = evaluate.PHOTOGRAPHS_FILE
+    print(evaluate.table(content))
+    print(f"written to {Path(options.workdir) / file}")
+
+
+def _report(options: argparse.Namespace) -> None:
+    from bmc_jax import report
+
+    folder = Path(options.workdirs[0]) if len(options.workdirs) == 1 else Path()
+    print(f"written to {report.report(options.workdirs, options.out or folder / 'report.html')}")
+
+
+def _coco_file(text: str) -> Path:
+    if not text.startswith(COCO):
+        raise ValueError(f"{text!r} is not of the form coco:FILE")
+    return Path(text.removeprefix(COCO))
