@@ -1,6 +1,7 @@
 """Dexter+Object: tips reach the colour camera, unseen ones stay unknown, and no frame gets another's labels."""
 
 import io
+import pathlib
 
 import numpy as np
 import pytest
@@ -75,6 +76,13 @@ def test_frames_come_sequence_by_sequence_in_order_of_names(tmp_path):
     expected = [f"{name}/image_{7 * frame:05d}" for name in SEQUENCES for frame in range(FRAMES)]
     assert list(splits) == ["test"]
     assert [row.id for row in splits["test"]] == expected
+
+
+def test_order_of_names_is_kept_whatever_the_disk_has(tmp_path, monkeypatch):
+    expected = dexter_object.splits(tree(tmp_path))["test"]
+    listed = pathlib.Path.iterdir
+    monkeypatch.setattr(pathlib.Path, "iterdir", lambda folder: reversed(sorted(listed(folder))))
+    assert [row.image for row in dexter_object.splits(tmp_path)["test"]] == [row.image for row in expected]
 
 
 def test_known_tips_come_back(tmp_path):
