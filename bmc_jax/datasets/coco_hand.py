@@ -109,7 +109,7 @@ def annotation(row: Row) -> Annotation:
         source="coco_hand",
         id=row.id,
         image=_image(row, where),
-        intrinsics=np.array(row.image.get("K") or _default_intrinsics(row), np.float64),
+        intrinsics=_intrinsics(row, row.image),
         left=side == "left",
         joints_3d=_joints_3d(row, where),
         joints_2d=keypoints[:, :2],
@@ -164,10 +164,11 @@ def load(file: Path) -> dict[str, Any]:
     return content
 
 
-def _default_intrinsics(row: Row) -> list[list[float]]:
-    width, height = row.image["width"], row.image["height"]  # pyright: ignore[reportOptionalSubscript]
-    focal = row.focal * max(width, height)
-    return [[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]]
+def _intrinsics(row: Row, image: dict[str, Any]) -> np.ndarray:
+    if image.get("K"):
+        return np.array(image["K"], np.float64)
+    focal = row.focal * max(image["width"], image["height"])
+    return np.array([[focal, 0, (image["width"] - 1) / 2], [0, focal, (image["height"] - 1) / 2], [0, 0, 1]])
 
 
 def _image(row: Row, where: str) -> Path:
@@ -182,7 +183,7 @@ def _image(row: Row, where: str) -> Path:
         raise FileNotFoundError(f"{where}: there is no {file}") from error
     except OSError as error:
         raise ValueError(
-            f"{where}: {file} is damaged ({error}); fetch it again, or leave its annotation out"
+            f"{where}: the image {file} is damaged ({error}); fetch it again, or build with --faults skip"
         ) from error
     if size != (image["width"], image["height"]):
         raise ValueError(

@@ -170,7 +170,7 @@ def write_json(content: Any, file: Path) -> None:
     os.replace(partial, file)
 
 
-def _statistics(values: list[float]) -> dict[str, float] | None:
+def _statistics(values: list[float]) -> dict[str, Any] | None:
     if not values:
         return None
     low, median, high, top = np.percentile(values, [0, 50, 99, 100])
