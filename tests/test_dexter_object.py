@@ -81,7 +81,7 @@ def test_frames_come_sequence_by_sequence_in_order_of_names(tmp_path):
 def test_order_of_names_is_kept_whatever_the_disk_has(tmp_path, monkeypatch):
     expected = dexter_object.splits(tree(tmp_path))["test"]
     listed = pathlib.Path.iterdir
-    monkeypatch.setattr(pathlib.Path, "iterdir", lambda folder: reversed(sorted(listed(folder))))
+    monkeypatch.setattr(pathlib.Path, "iterdir", lambda folder: sorted(listed(folder), reverse=True))
     assert [row.image for row in dexter_object.splits(tmp_path)["test"]] == [row.image for row in expected]
 
 
