@@ -54,20 +54,22 @@ def line(points, unseen=()):
 
 
 def tree(folder, *, unseen=(), sequences=SEQUENCES, size=(640, 480)):
-    """Three frames a sequence, each with a soft dot at the thumb's tip. `unseen` are tips missing from every frame."""
-    u, v = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
+    """Three frames a sequence, the first of all with a soft dot at the thumb's tip. `unseen` are missing everywhere."""
+    black = io.BytesIO()
+    Image.new("RGB", size).save(black, "PNG")
     for number, name in enumerate(sequences):
         for part in ("color", "annotations"):
             (folder / "data" / name / part).mkdir(parents=True)
         lines = []
         for frame in range(FRAMES):
-            points = tips(FRAMES * number + frame)
-            at = pixels(points)[0]
-            dot = 255 * np.exp(-((u - at[0]) ** 2 + (v - at[1]) ** 2) / 18)
-            image = Image.fromarray(dot.astype(np.uint8)[..., None].repeat(3, -1))
-            image.save(folder / "data" / name / "color" / f"image_{7 * frame:05d}.png")
-            lines.append(line(points, unseen))
+            (folder / "data" / name / "color" / f"image_{7 * frame:05d}.png").write_bytes(black.getvalue())
+            lines.append(line(tips(FRAMES * number + frame), unseen))
         (folder / "data" / name / "annotations" / f"{name}3D.txt").write_text("\n".join(lines) + "\n")
+    u, v = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
+    at = pixels(tips(0))[0]
+    dot = 255 * np.exp(-((u - at[0]) ** 2 + (v - at[1]) ** 2) / 18)
+    image = Image.fromarray(dot.astype(np.uint8)[..., None].repeat(3, -1))
+    image.save(folder / "data" / sequences[0] / "color/image_00000.png")
     return folder
 
 
