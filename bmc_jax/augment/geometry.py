@@ -1,4 +1,9 @@
-"""Where a crop's pixels come from: a box with a margin, a random affine map, and the one resampling."""
+"""Where a crop's pixels come from: a random affine map, and the one resampling.
+
+The square that is stored of each image is cut around its box by `crops`; here the crop moves about in it. With `stored`
+1.5 times `size` and the default strengths, a third of the crops reach beyond it somewhere (32.8 % of 20,000 draws), by
+0.6 % of all pixels and 8 % of a crop's at the worst; rotation alone reaches nowhere, and from twice `size` nothing does.
+"""
 
 import math
 
@@ -7,15 +12,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 from bmc_jax import camera
-
-
-def box_affine(box: Float[Array, "*batch 4"], *, margin: float, size: int) -> Float[Array, "*batch 3 3"]:
-    """Map from an image's pixels to a square crop of `size` pixels about a box (left, top, right, bottom) in pixels.
-
-    The crop's side is `margin` times the box's longer side.
-    """
-    low, high = box[..., :2], box[..., 2:]
-    return camera.crop_affine((low + high) / 2, margin * jnp.max(high - low, axis=-1), size)
 
 
 def draw_affine(
@@ -38,8 +34,8 @@ def warp(
 ) -> Float[Array, "{size} {size} 3"]:
     """The image through a map from its pixels to those of the crop: bilinear, black beyond its edge.
 
-    Black, as crops of the pipeline are beyond their photograph's edge. Bilinear sampling skips pixels only where the
-    crop shrinks the image by more than 2; up to 1.5 it needs no blur beforehand.
+    Black, as the pipeline's crops, those of tests too, are beyond their photograph's edge. Bilinear sampling skips
+    pixels only where the crop shrinks the image by 2 or more: up to 1.5 it needs no blur beforehand.
     """
     height, width = image.shape[:2]
     determinant = affine[0, 0] * affine[1, 1] - affine[0, 1] * affine[1, 0]
