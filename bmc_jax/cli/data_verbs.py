@@ -90,13 +90,16 @@ def _build_arguments(readers: Any, reader: str) -> None:
         default, kind = parameters[name].default, kinds[name]
         flag, words = f"--{name.replace('_', '-')}", words.replace("%", "%%")
         if kind is bool:
-            own.add_argument(flag, dest=name, action=argparse.BooleanOptionalAction, default=default, help=words)
+            action = argparse.BooleanOptionalAction if default else "store_true"
+            own.add_argument(flag, dest=name, action=action, default=default, help=words)
         elif typing.get_origin(kind) is tuple:
             shown = ",".join(map(str, default))
-            own.add_argument(flag, dest=name, type=_words, default=default, help=f"{words} (default: {shown})")
+            own.add_argument(
+                flag, dest=name, type=_words, default=default, metavar="A,B,...", help=f"{words} (default: {shown})"
+            )
         else:
             shown = f" (default: {default})" if default != "" else ""
-            own.add_argument(flag, dest=name, type=kind, default=default, help=words + shown)
+            own.add_argument(flag, dest=name, type=kind, default=default, metavar="VALUE", help=words + shown)
     parser.set_defaults(reader=reader, own=tuple(module.OPTIONS))
 
 
