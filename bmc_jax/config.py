@@ -5,8 +5,10 @@ A file in `configs/` has a function `get_config()` that returns a `Config` and n
 line, `--config.optimizer.rate=0.01` reaches any field, `--config.data.train[1].count=500` one of a tuple.
 """
 
+import math
 from dataclasses import dataclass, field
 
+from bmc_jax.augment import Augmentation
 from bmc_jax.losses import LossWeights
 
 
@@ -14,30 +16,58 @@ from bmc_jax.losses import LossWeights
 class Source:
     """One set of training images."""
 
-    domain: str = "synthetic"
-    """A domain of `bmc_jax.synthesis`."""
+    name: str = "synthetic"
+    """A domain of `bmc_jax.synthesis`, which is rendered before training; or a built dataset: the name of a folder
+    under `data.directory`, or the path of one."""
+    split: str = "train"
+    """Of that domain or dataset."""
     labels: str = "3d"
     """What the training may see: "3d" (2D and 3D joints) or "2d" alone."""
-    count: int = 12_288
-    """Images, rendered before training and kept in host memory: 49 KB each at 128x128. With fewer than about 12,000 a
-    small network learns the images by heart."""
+    count: int = 0
+    """Images: the first so many; 0 for all of a built dataset. Of a rendered domain it must be said."""
     share: float = 0.5
     """Of every batch. Both kinds of supervision are in each step, so their losses are balanced by weights alone."""
+    green_screen: bool = False
+    """Whether these are photographs before a green screen, which augmentation then puts before something else."""
 
 
 @dataclass(slots=True)
 class Data:
-    train: tuple[Source, ...] = field(default_factory=lambda: (Source("mannequin", "3d"), Source("real_like", "2d")))
+    train: tuple[Source, ...] = field(
+        default_factory=lambda: (
+            Source("mannequin", labels="3d", count=12_288),
+            Source("real_like", labels="2d", count=12_288),
+        )
+    )
     """The paper's setting: 3D labels from a renderer, 2D labels from the domain that counts. `mannequin` is the domain
-    furthest from `real_like`, where training on it alone fails as the paper's synthetic data does."""
-    test_domains: tuple[str, ...] = ("mannequin", "real_like")
-    """Evaluated, with all labels, on images of the test split."""
+    furthest from `real_like`, where training on it alone fails as the paper's synthetic data does. With fewer than
+    about 12,000 images of each a small network learns them by heart."""
+    test: tuple[str, ...] = ("mannequin", "real_like")
+    """Evaluated: rendered domains and built datasets, their split "test" or, as `name:split`, another."""
     test_count: int = 1_024
-    """Images of each test domain: the standard error of a mean pose error is then about 2 % of it."""
+    """Images of each rendered test domain: the standard error of a mean pose error is then about 2 % of it. Built
+    datasets are evaluated whole."""
+    directory: str = "data"
+    """Folder of the built datasets."""
     image_size: int = 128
     """Side of the crop, pixels; the paper's."""
+    margin: float = 1.5
+    """Side of the crop over the longer side of the hand's box, which holds the joints: flesh and a detector's error lie
+    around it. Rendered domains have a distance of their own, `fill`."""
+    context: float = 1.5
+    """Side of the square that is kept of an image over the crop's, when there is augmentation: room to turn the crop by
+    45 degrees, which needs 1.41, or to shift it. Memory and decoding grow with its square."""
+    augment: bool = True
+    """Whether training images are changed at random. Without, they are the central crops."""
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    """By how much."""
     batch_size: int = 128
     """Images a step over all devices. The paper does not say."""
+    cache: str = "auto"
+    """Where training images wait: in "device" memory, in "host" memory, or with "none", if built, on disk and
+    decoded for every batch; "auto" is the first of these with room. The batches are the same."""
+    workers: int = 0
+    """Threads that decode images; 0 for as many as there are cores."""
 
 
 @dataclass(slots=True)
@@ -151,6 +181,18 @@ class Config:
 
 
 def steps(config: Config, epochs: float | None = None) -> int:
-    """Training steps in that many epochs, by default all of the run's; at least one."""
+    """Training steps in that many epochs, by default all of the run's; at least one.
+
+    Raises ValueError if a source's count is still to be filled in, by `sources.resolve`.
+    """
+    if not all(source.count for source in config.data.train):
+        raise ValueError("a source's count is 0, all of it: resolve the configuration with sources.resolve first")
     examples = sum(source.count for source in config.data.train)
     return max(1, round((config.training.epochs if epochs is None else epochs) * examples / config.data.batch_size))
+
+
+def stored_size(config: Config) -> int:
+    """Side in pixels of the square that is kept of a training image: the crop, and if there is augmentation the same
+    number of pixels more on every side of it."""
+    size = config.data.image_size
+    return size + 2 * math.ceil(size * (config.data.context - 1) / 2) if config.data.augment else size

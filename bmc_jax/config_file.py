@@ -19,8 +19,9 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
+from bmc_jax import augment
 from bmc_jax.config import Config, Weights
-from bmc_jax.synthesis import DOMAINS
+from bmc_jax.datasets.record import WINDOW
 
 FILE = "config.json"
 """Name of a run's configuration in its folder."""
@@ -33,17 +34,25 @@ def _one_of(*words: str | int) -> tuple[Callable[[Any], bool], str]:
 _POSITIVE = (lambda value: 0 < value < math.inf, "positive")
 _NOT_NEGATIVE = (lambda value: 0 <= value < math.inf, "zero or more")
 _SHARE = (lambda value: 0 <= value < 1, "in [0, 1)")
+_AT_LEAST_ONE = (lambda value: 1 <= value < math.inf, "1 or more")
+_NAME = (bool, "a name")
 
 #: What a field's value must be, beyond its type.
 RULES = {
-    "data.train.domain": _one_of(*DOMAINS),
+    "data.train.name": _NAME,
+    "data.train.split": _NAME,
     "data.train.labels": _one_of("2d", "3d"),
-    "data.train.count": _POSITIVE,
+    "data.train.count": _NOT_NEGATIVE,
     "data.train.share": _POSITIVE,
-    "data.test_domains": _one_of(*DOMAINS),
+    "data.test": _NAME,
     "data.test_count": _POSITIVE,
+    "data.directory": _NAME,
     "data.image_size": _POSITIVE,
+    "data.margin": _AT_LEAST_ONE,
+    "data.context": _AT_LEAST_ONE,
     "data.batch_size": _POSITIVE,
+    "data.cache": _one_of("auto", "device", "host", "none"),
+    "data.workers": _NOT_NEGATIVE,
     "network.depth": _one_of(10, 18, 34, 50),
     "network.width": _POSITIVE,
     "network.patch": _NOT_NEGATIVE,
@@ -146,10 +155,17 @@ def validate(config: Config) -> Config:
         holds, wanted = RULES.get(re.sub(r"\[\d+\]", "", path), (lambda _: True, ""))
         _require(holds(value), path, value, wanted)
     data, patch = config.data, config.network.patch
+    _require(bool(data.train), "data.train", data.train, "at least one source")
     share = sum(source.share for source in data.train)
     _require(abs(share - 1) < 1e-6, "data.train[:].share", share, "shares that sum to 1")
     fits = patch == 0 or data.image_size % patch == 0
     _require(fits, "network.patch", patch, f"0 or a divisor of data.image_size, {data.image_size}")
+    reach = data.margin * (data.context if data.augment else 1)
+    wanted = f"{WINDOW} or less: no more of the surroundings, in sides of the hand's box, is in built datasets"
+    _require(reach <= WINDOW, "data.margin * data.context" if data.augment else "data.margin", reach, wanted)
+    augment.check(data.augmentation)
+    screens = data.augment or not any(source.green_screen for source in data.train)
+    _require(screens, "data.augment", False, "true to put green-screen photographs before something else")
     known = config.limits.source != "fit" or any(source.labels == "3d" for source in data.train)
     _require(known, "limits.source", "fit", "a preset or a file: no training source has 3D labels to fit limits to")
     return config

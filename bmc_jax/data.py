@@ -1,62 +1,25 @@
-"""Training and test images: rendered once into host memory, then batches by step, a pure function of (seed, step).
+"""Which examples are in which batch, a pure function of (seed, step), and the batches themselves.
 
-Every batch holds its share of every source, so each step sees both kinds of supervision. Sources with 2D labels only
-have their 3D labels taken out here, at the door: nothing later can read them.
+Every batch holds its share of every source, so each step sees both kinds of supervision. A batch is first a list of row
+numbers in the training sources laid end to end. Process p of P takes every P-th of them from the p-th on, and so does
+device d of a process's D with what that has: all devices' parts together are the batch of a single one.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import grain
 import jax
 import numpy as np
-from tqdm import tqdm
 
-from bmc_jax import synthesis
 from bmc_jax.config import Config
+from bmc_jax.sources import InMemory, OnDisk
 from bmc_jax.types import Batch
 
-#: Images rendered between two movements of the progress bar.
-CHUNK = 256
-
-
-def rendered(config: Config, domain: str, split: str, count: int, source: int = 0) -> Batch:
-    """The first `count` images of a domain's split ("train", "validation", "test") with all their labels, host numpy
-    `[count, ...]`, marked as of that `source`. Takes 3 bytes a pixel, 49 KB an image of 128x128."""
-    size = config.data.image_size
-    chunks = []
-    with tqdm(total=count, desc=f"render {domain} {split}", unit=" images", dynamic_ncols=True) as bar:
-        for first in range(0, count, CHUNK):
-            index = np.arange(first, min(first + CHUNK, count))
-            chunks.append(synthesis.render(config.seed, domain, split, index, size))
-            bar.update(len(index))
-    examples = jax.tree.map(lambda *parts: np.concatenate(parts), *chunks)
-    return dataclasses.replace(examples, source=np.full(count, source, np.int32))
-
-
-def training_sources(config: Config) -> list[Batch]:
-    """Every training source's images, with the labels that training may see."""
-    sources = []
-    for i, source in enumerate(config.data.train):
-        examples = rendered(config, source.domain, "train", source.count, i)
-        sources.append(examples if source.labels == "3d" else without_3d(examples))
-    return sources
-
-
-def without_3d(examples: Batch) -> Batch:
-    """The same examples with 2D labels only. What 3D said is overwritten, not just masked."""
-    return dataclasses.replace(
-        examples,
-        joints_3d=np.zeros_like(examples.joints_3d),
-        joints_3d_valid=np.zeros_like(examples.joints_3d_valid),
-        scale=np.ones_like(examples.scale),
-    )
-
-
-def labelled_joints(sources: list[Batch]) -> np.ndarray:
-    """The 3D poses that training has complete labels for, `[pose, 21, 3]` metres: what limits may be fitted to."""
-    return np.concatenate([examples.joints_3d[examples.joints_3d_valid.all(axis=-1)] for examples in sources])
+#: Two batches are put together while the next two wait: few enough to keep memory flat, and enough to bridge a slow
+#: one. Images are decoded by threads of their own.
+READING = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
 
 
 def share_out(shares: list[float], batch_size: int) -> list[int]:
@@ -74,41 +37,74 @@ def share_out(shares: list[float], batch_size: int) -> list[int]:
     return counts.tolist()
 
 
-def batches(sources: list[Batch], config: Config) -> grain.MapDataset:
-    """Batch by step, `[local device, b, ...]` numpy, without end: `batches(...)[step]` or a slice of it.
+def rows(config: Config, process: int | None = None, processes: int | None = None) -> grain.MapDataset:
+    """Row numbers by step, `[b]` int32, without end: those of this process, or of process p of P.
 
     Every source is reshuffled each time it has been gone through; where within its pass a step falls hangs on the step
-    alone, so a resumed run sees what an uninterrupted one would have.
+    alone, so a resumed run sees what an uninterrupted one would have. The configuration must be resolved.
+
+    Raises:
+      ValueError: if all devices cannot have equal parts of a batch, or a source would have none of it.
     """
-    counts = share_out([source.share for source in config.data.train], config.data.batch_size)
+    process = jax.process_index() if process is None else process
+    processes = jax.process_count() if processes is None else processes
+    train, size, devices = config.data.train, config.data.batch_size, processes * jax.local_device_count()
+    if size % devices:
+        raise ValueError(
+            f"data.batch_size {size} cannot be split over {devices} devices; make it a multiple of {devices}"
+        )
+    counts = share_out([source.share for source in train], size)
     orders = [
-        grain.MapDataset.range(len(examples.present)).seed(config.seed + i).shuffle().repeat().batch(count)
-        for i, (examples, count) in enumerate(zip(sources, counts, strict=True))
+        grain.MapDataset.range(source.count).seed(config.seed + i).shuffle().repeat().batch(count)
+        for i, (source, count) in enumerate(zip(train, counts, strict=True))
     ]
+    first = offsets([source.count for source in train])
 
-    def batch(step: int) -> Batch:
-        parts = [take(examples, np.asarray(order[step])) for examples, order in zip(sources, orders, strict=True)]
-        return shard(jax.tree.map(lambda *part: np.concatenate(part), *parts))
+    def of_step(step: int) -> np.ndarray:
+        parts = [np.asarray(order[step]) + start for order, start in zip(orders, first, strict=False)]
+        return np.concatenate(parts).astype(np.int32)[process::processes]
 
-    return grain.MapDataset.range(np.iinfo(np.int32).max).map(batch)
-
-
-def take(examples: Batch, index: np.ndarray) -> Batch:
-    """The examples of those rows."""
-    return jax.tree.map(lambda rows: rows[index], examples)
+    return grain.MapDataset.range(np.iinfo(np.int32).max).map(of_step)
 
 
-def shard(batch: Batch) -> Batch:
+def offsets(counts: Sequence[int]) -> np.ndarray:
+    """The first row of each source, and the number of all rows."""
+    return np.concatenate([[0], np.cumsum(counts)])
+
+
+def fetch(opened: Sequence[InMemory | OnDisk], numbers: np.ndarray) -> Batch:
+    """The examples of those row numbers, which come in the order of the sources, `[b, ...]` host numpy."""
+    first = offsets([len(source) for source in opened])
+    ends = np.sum(numbers < first[:, None], axis=1)
+    parts = [
+        source.load(numbers[low:high] - start)
+        for source, start, low, high in zip(opened, first, ends, ends[1:], strict=False)
+        if high > low
+    ]
+    return jax.tree.map(lambda *part: np.concatenate(part), *parts)
+
+
+def batches(opened: Sequence[InMemory | OnDisk], numbers: grain.MapDataset) -> grain.MapDataset:
+    """(row numbers, batch `[local device, b, ...]`) for each list of row numbers."""
+    return numbers.map(lambda found: (found, shard(fetch(opened, found))))
+
+
+def describe(opened: Sequence[InMemory | OnDisk], numbers: np.ndarray) -> list[str]:
+    """Those rows by source and number, and id where there is one."""
+    first = offsets([len(source) for source in opened])
+    of = np.searchsorted(first, numbers, side="right") - 1
+    return [opened[i].describe(int(number - first[i])) for i, number in zip(of, numbers, strict=True)]
+
+
+def shard(batch: Any) -> Any:
     """`[b, ...]` to `[local device, b / devices, ...]`. Neighbours go to different devices: each gets of every source.
 
     Raises:
       ValueError: if the devices cannot have equal parts.
     """
-    devices, size = jax.local_device_count(), len(batch.present)
+    devices, size = jax.local_device_count(), len(jax.tree.leaves(batch)[0])
     if size % devices:
-        raise ValueError(
-            f"data.batch_size {size} cannot be split over {devices} devices; make it a multiple of {devices}"
-        )
+        raise ValueError(f"a batch of {size} cannot be split over {devices} devices; it must be a multiple of that")
     return jax.tree.map(lambda rows: rows.reshape(size // devices, devices, *rows.shape[1:]).swapaxes(0, 1), batch)
 
 
@@ -121,5 +117,5 @@ def evaluation_batches(examples: Batch, batch_size: int) -> Iterator[Batch]:
     """All the examples in order, `[local device, b, ...]`; the last batch is filled up with rows not `present`."""
     for first in range(0, len(examples.present), batch_size):
         index = np.arange(first, first + batch_size)
-        part = take(examples, np.minimum(index, len(examples.present) - 1))
+        part = jax.tree.map(lambda leaf: leaf[np.minimum(index, len(examples.present) - 1)], examples)  # noqa: B023
         yield shard(dataclasses.replace(part, present=part.present & (index < len(examples.present))))

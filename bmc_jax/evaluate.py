@@ -1,40 +1,21 @@
-"""A run's checkpoint on images -> `metrics.json`, predictions for the report, and a table.
-
-Errors are in pixels of the crop and in millimetres. The network predicts in scale units, so its poses are multiplied by
-each hand's true scale, as is customary for FreiHAND; so is the mean pose that it is compared with.
-"""
+"""A run's checkpoint on images -> `metrics.json`, predictions for the report, and a table. What is measured is in
+`measures`."""
 
 import importlib.metadata
 import json
 import os
 import platform
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 from tqdm import tqdm
 
-from bmc_jax import (
-    anatomy,
-    checkpoint,
-    config_file,
-    data,
-    draw,
-    hand,
-    hull,
-    limits,
-    losses,
-    metrics,
-    photographs,
-    step,
-    train,
-)
+from bmc_jax import checkpoint, config_file, data, draw, limits, measures, photographs, sources, step, train
 from bmc_jax.config import Config
-from bmc_jax.draw import Array
 from bmc_jax.types import Batch, Limits, Prediction
 
 FILE = "metrics.json"
@@ -43,59 +24,33 @@ FOLDER = "predictions"
 
 #: Images kept with the predictions, for pictures.
 PICTURES = 24
-#: Violations up to this (scale units, radians) are rounding, not implausible.
-TOLERANCE = 1e-4
-
-#: Every measure: name in words, unit, digits, and whether less is better. Shares are in percent.
-MEASURES = {
-    "joints_2d_px": ("2D", "px", 2, True),
-    "depth_mm": ("Z, wrists aligned", "mm", 1, True),
-    "joints_3d_mm": ("3D, wrists aligned, mean", "mm", 1, True),
-    "joints_3d_median_mm": ("3D, wrists aligned, median", "mm", 1, True),
-    "joints_3d_auc": ("PCK AUC, 0-50 mm", "", 3, False),
-    "aligned_mm": ("3D, Procrustes", "mm", 1, True),
-    "aligned_auc": ("Procrustes PCK AUC, 0-50 mm", "", 3, False),
-    "absolute_mm": ("3D, in the camera's frame", "mm", 1, True),
-    "absolute_auc": ("PCK AUC in that frame, 0-50 mm", "", 3, False),
-    "root_depth_mm": ("wrist's depth", "mm", 1, True),
-    "within_limits": ("poses within all limits", "%", 1, False),
-    "angles_within": ("joint angles within hulls", "%", 1, False),
-    "bone_length": ("bone length violation", "scale", 4, True),
-    "palm": ("palm violation", "", 4, True),
-    "joint_angle": ("joint angle violation", "°", 2, True),
-}
 
 
 def evaluate(workdir: str | os.PathLike, *, split: str = "test", count: int | None = None) -> dict[str, Any]:
-    """Measure a run's newest checkpoint on `count` images of every test domain; write and return `metrics.json`.
+    """Measure a run's newest checkpoint on `count` images of every entry of `data.test`, of the given split where an
+    entry names none; write and return `metrics.json`.
 
-    Each domain has the measures of the `network`, those of the `mean_pose` of these very labels (2D and 3D, the best
+    By default rendered domains have `data.test_count` images, and built datasets are measured whole.
+
+    Each entry has the measures of the `network`, those of the `mean_pose` of these very labels (2D and 3D, the best
     constant guess), by how many percent the network's error is below that, and how far the `labels` keep the limits.
+    What is in 3D is measured on the `count_3d` images whose 3D labels are complete.
 
     Raises:
       FileNotFoundError: if the folder holds no run, or no checkpoint.
-      ValueError: if the run's files cannot be read, or there is no such split.
+      ValueError: if the run's files cannot be read, or there is no such split or dataset.
     """
     workdir = Path(workdir)
     options, saved, hand_limits = _open(workdir)
+    sources.resolve(options)
     domains = {}
-    for domain in options.data.test_domains:
-        examples = data.rendered(options, domain, split, count or options.data.test_count)
+    for entry in options.data.test:
+        name, of = sources.test_split(entry, split)
+        examples = sources.test(options, name, of, count)
         prediction = predict(options, saved, examples)
-        mean_2d, mean_3d = mean_pose(examples)
-        network = measure(prediction.joints_2d, prediction.joints_3d, examples, hand_limits)
-        shape = examples.joints_3d.shape
-        constant = measure(
-            np.broadcast_to(mean_2d, examples.joints_2d.shape), np.broadcast_to(mean_3d, shape), examples, hand_limits
-        )
-        domains[domain] = {
-            "count": len(examples.present),
-            "network": network,
-            "mean_pose": constant,
-            "reduction_percent": _reductions(network, constant),
-            "labels": plausibility(_scale_units(examples), hand_limits),
-        }
-        _keep(workdir / FOLDER / f"{domain}.npz", prediction, examples, mean_2d=mean_2d, mean_3d=mean_3d)
+        measured, means = measures.compare(prediction, examples, hand_limits)
+        domains[entry] = {"split": of, "count": len(examples.present), **measured}
+        _keep(predictions_file(workdir, entry), prediction, examples, **means)
     content = _heading(options, saved, hand_limits) | {"split": split, "domains": domains}
     _write(workdir / FILE, content)
     return content
@@ -117,23 +72,17 @@ def evaluate_photographs(
     indices = photographs.spread(annotations, count)
     found = photographs.read(annotations, size=options.data.image_size, indices=indices)
     examples, valid = found.batch, np.asarray(found.batch.joints_2d_valid)
-    prediction, labels = predict(options, saved, examples), np.asarray(examples.joints_2d)
-    mean_2d = labels.sum(axis=0, where=valid[..., None]) / np.maximum(valid.sum(axis=0), 1)[:, None]
-    network, constant = (
-        {"joints_2d_px": float(metrics.joint_errors(points, labels)[valid].mean())}
-        for points in (np.asarray(prediction.joints_2d), np.broadcast_to(mean_2d, labels.shape))
-    )
+    prediction = predict(options, saved, examples)
+    measured, means = measures.compare(prediction, examples, hand_limits)
     name = annotations.absolute().parent.name
     content = _heading(options, saved, hand_limits) | {
         "name": name,
         "count": len(indices),
         "description": found.description,
         "labels_predicted": found.labels_predicted,
-        "network": network | plausibility(prediction.joints_3d, hand_limits),
-        "mean_pose": constant,
-        "reduction_percent": _reductions(network, constant),
+        **measured,
     }
-    _keep(workdir / FOLDER / f"photographs_{name}.npz", prediction, examples, mean_2d=mean_2d)
+    _keep(predictions_file(workdir, f"photographs_{name}"), prediction, examples, **means)
     first = slice(PICTURES)
     figure = draw.contact_sheet(
         examples.image[first],
@@ -162,56 +111,16 @@ def predict(options: Config, saved: dict[str, Any], examples: Batch) -> Predicti
     return jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
 
 
-def mean_pose(examples: Batch) -> tuple[np.ndarray, np.ndarray]:
-    """Mean pixels `[21, 2]` and mean 3D joints `[21, 3]`, scale units in the camera's frame, of labelled examples."""
-    return np.mean(examples.joints_2d, axis=0), np.mean(_scale_units(examples), axis=0)
-
-
-def _scale_units(examples: Batch) -> np.ndarray:
-    """The labelled 3D joints in scale units."""
-    return np.asarray(examples.joints_3d / examples.scale[:, None, None])
-
-
-def measure(joints_2d: Array, joints_3d: Array, examples: Batch, hand_limits: Limits) -> dict[str, float]:
-    """All `MEASURES` of poses, `[N, 21, 2]` pixels and `[N, 21, 3]` scale units, against fully labelled examples."""
-    metres, labels = np.asarray(joints_3d * examples.scale[:, None, None]), np.asarray(examples.joints_3d)
-    root_depth = np.abs(metres - labels)[:, hand.WRIST, 2]
-    return {
-        **metrics.summary(metres, labels, np.asarray(joints_2d), np.asarray(examples.joints_2d)),
-        "root_depth_mm": float(root_depth.mean()) * metrics.MILLIMETRES,
-        **plausibility(joints_3d, hand_limits),
-    }
-
-
-def plausibility(joints_3d: Array, hand_limits: Limits) -> dict[str, float]:
-    """How far poses `[N, 21, 3]` in scale units keep the limits: the mean of each biomechanical term (the angles' in
-    degrees), and the shares, in percent, of poses that violate none and of joint angles inside their hull."""
-    terms, beyond = jax.device_get(_violations(jnp.asarray(joints_3d, jnp.float32), hand_limits))
-    kept = np.all([value <= TOLERANCE for value in terms.values()], axis=0)
-    return {
-        "within_limits": 100 * float(kept.mean()),
-        "angles_within": 100 * float(np.mean(beyond <= TOLERANCE)),
-        "bone_length": float(terms["bone_length"].mean()),
-        "palm": float(terms["palm"].mean()),
-        "joint_angle": float(np.degrees(terms["joint_angle"].mean())),
-    }
-
-
-@jax.jit
-def _violations(joints: Float[jax.Array, "pose 21 3"], hand_limits: Limits) -> Any:
-    return losses.constraints(joints, hand_limits), hull.distance(anatomy.joint_angles(joints), hand_limits.hull)
-
-
 def table(content: dict[str, Any]) -> str:
     """What `evaluate` or `evaluate_photographs` returned, for a terminal."""
     sets = content["domains"] if "domains" in content else {content["name"]: content}
     lines = []
     for name, measured in sets.items():
         lines += [
-            f"{name} · {content.get('split', 'photographs')} · {measured['count']} images · step {content['step']}",
+            f"{name} · {measured.get('split', 'photographs')} · {measured['count']} images · step {content['step']}",
             f"  {'':<32}{'network':>10}{'mean pose':>12}{'reduction':>12}{'labels':>10}",
         ]
-        for key, (words, unit, digits, _) in MEASURES.items():
+        for key, (words, unit, digits, _) in measures.MEASURES.items():
             if key not in measured["network"]:
                 continue
             values = [measured.get(who, {}).get(key) for who in ("network", "mean_pose", "labels")]
@@ -228,15 +137,6 @@ def table(content: dict[str, Any]) -> str:
 
 def _open(workdir: Path) -> tuple[Config, dict[str, Any], Limits]:
     return config_file.read(workdir), checkpoint.load(workdir), limits.load(workdir / train.LIMITS_FILE)
-
-
-def _reductions(network: dict[str, float], constant: dict[str, float]) -> dict[str, float]:
-    """By how many percent each error in pixels or millimetres is below the mean pose's."""
-    return {
-        key: 100 * (1 - network[key] / constant[key])
-        for key in network
-        if MEASURES.get(key, ("", ""))[1] in ("px", "mm") and constant[key] > 0
-    }
 
 
 def _heading(options: Config, saved: dict[str, Any], hand_limits: Limits) -> dict[str, Any]:
@@ -269,6 +169,11 @@ def _commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return found.stdout.strip()
+
+
+def predictions_file(workdir: Path, name: str) -> Path:
+    """Where the predictions for an entry of `data.test` lie."""
+    return workdir / FOLDER / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}.npz"
 
 
 def _keep(file: Path, prediction: Prediction, examples: Batch, **means: Any) -> None:

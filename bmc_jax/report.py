@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from bmc_jax import charts, config, config_file, draw, evaluate, limits, log, metrics, train
+from bmc_jax import charts, config, config_file, draw, evaluate, limits, log, measures, metrics, train
 
 #: Hands a picture: over their images, and in 3D.
 SHEET, POSES = 12, 3
@@ -92,8 +92,9 @@ def _summary(folders: list[Path]) -> str:
     for folder in folders:
         measured = _json(folder / evaluate.FILE)
         for domain, values in measured.get("domains", {}).items():
-            network = [values["network"][key] for key in ("joints_2d_px", "depth_mm", "joints_3d_mm")]
-            rows.append((f"{measured['experiment']} on {domain}", *(f"{value:.2f}" for value in network)))
+            network = [values["network"].get(key) for key in ("joints_2d_px", "depth_mm", "joints_3d_mm")]
+            words = ("" if value is None else f"{value:.2f}" for value in network)
+            rows.append((f"{measured['experiment']} on {domain}", *words))
     paper = [(f"Paper: {name}", *(f"{value:.2f}" for value in values)) for name, values in TABLE_2.items()]
     return (
         "<h3>Mean errors, beside the paper's Table 2</h3>"
@@ -111,15 +112,16 @@ def _run(folder: Path) -> Iterable[str]:
     if "domains" in measured:
         yield _measures(measured)
         yield _picture(_bars(measured), "Errors of the network and of the mean pose")
-        yield _picture(_pck(folder, measured), "Share of joints within each distance")
+        if _whole(measured):
+            yield _picture(_pck(folder, measured), "Share of joints within each distance")
     else:
         yield f"<p>Not evaluated yet: run <code>bmc evaluate {html.escape(str(folder))}</code>.</p>"
     rows = log.read(folder)
     if rows:
         yield "<h3>Training</h3><p class='quiet'>Loss terms as trained on, before their weights.</p>"
         yield _picture(charts.training_curves(rows), "Training curves")
-    for domain in measured.get("domains", {}):
-        yield _domain(folder, domain, measured["split"])
+    for domain, values in measured.get("domains", {}).items():
+        yield (_domain if domain in _whole(measured) else _partly)(folder, domain, values["split"])
     photographs = _json(folder / evaluate.PHOTOGRAPHS_FILE)
     if photographs:
         yield _photographs(folder, photographs)
@@ -130,7 +132,7 @@ def _run(folder: Path) -> Iterable[str]:
 def _facts(options: config.Config, measured: dict[str, Any]) -> str:
     """What was run, in a few lines."""
     sources = "; ".join(
-        f"{source.count:,} {source.domain} images with {source.labels.upper()} labels" for source in options.data.train
+        f"{source.count:,} {source.name} images with {source.labels.upper()} labels" for source in options.data.train
     )
     weights, network, rates = options.weights, options.network, options.optimizer
     stem = f", patch stem of {network.patch}" if network.patch else ""
@@ -155,8 +157,8 @@ def _measures(measured: dict[str, Any]) -> str:
     parts = []
     for domain, values in measured["domains"].items():
         rows = []
-        for key, (words, unit, digits, _) in evaluate.MEASURES.items():
-            numbers = [values[who].get(key) for who in ("network", "mean_pose", "labels")]
+        for key, (words, unit, digits, _) in measures.MEASURES.items():
+            numbers = [values.get(who, {}).get(key) for who in ("network", "mean_pose", "labels")]
             reduction = values["reduction_percent"].get(key)
             rows.append(
                 (
@@ -166,7 +168,7 @@ def _measures(measured: dict[str, Any]) -> str:
                     "" if numbers[2] is None else f"{numbers[2]:.{digits}f}",
                 )
             )
-        title = f"{domain}: {values['count']:,} {measured['split']} images at step {measured['step']:,}"
+        title = f"{domain}: {values['count']:,} {values['split']} images at step {measured['step']:,}"
         head = ["", "network", "mean pose", "reduction", "labels"]
         parts.append(f"<div><h3>{html.escape(title)}</h3>{_table(head, rows)}</div>")
     return f"<div class='beside'>{''.join(parts)}</div>"
@@ -179,6 +181,7 @@ def _bars(measured: dict[str, Any]) -> Figure:
             title: {
                 domain: {"network": values["network"][key], "mean pose": values["mean_pose"][key]}
                 for domain, values in measured["domains"].items()
+                if key in values["network"]
             }
             for title, key in panels.items()
         }
@@ -188,7 +191,7 @@ def _bars(measured: dict[str, Any]) -> Figure:
 def _pck(folder: Path, measured: dict[str, Any]) -> Figure:
     thresholds = np.linspace(0, 0.05, 100)
     curves = {}
-    for domain in measured["domains"]:
+    for domain in _whole(measured):
         kept = _predictions(folder, domain)
         scale = kept["scale"][:, None, None]
         labels = metrics.root_relative(kept["labels_3d"])
@@ -196,6 +199,11 @@ def _pck(folder: Path, measured: dict[str, Any]) -> Figure:
             errors = metrics.joint_errors(metrics.root_relative(poses * scale), labels)
             curves[name] = metrics.pck(errors, thresholds).mean(axis=1)
     return charts.pck(curves, thresholds * metrics.MILLIMETRES)
+
+
+def _whole(measured: dict[str, Any]) -> list[str]:
+    """The test sets of which every hand is labelled in 3D."""
+    return [name for name, values in measured["domains"].items() if values["count_3d"] == values["count"]]
 
 
 def _domain(folder: Path, domain: str, split: str) -> str:
@@ -218,8 +226,18 @@ def _domain(folder: Path, domain: str, split: str) -> str:
     )
 
 
-def _photographs(folder: Path, measured: dict[str, Any]) -> str:
-    kept = _predictions(folder, f"photographs_{measured['name']}")
+def _partly(folder: Path, domain: str, split: str) -> str:
+    """As `_domain`, without 3D labels and so in scale units."""
+    kept = _predictions(folder, domain)
+    return (
+        f"<h3>{html.escape(domain)}: the first images of the {split} split, not a choice</h3>"
+        + _unlabelled(kept)
+        + _hulls(folder, kept["joints_3d"], f"{domain}: predicted joint angles")
+    )
+
+
+def _unlabelled(kept: dict[str, np.ndarray]) -> str:
+    """Hands over their images, and in 3D without labels there."""
     sheet = draw.contact_sheet(
         kept["image"][:SHEET],
         kept["labels_2d"][:SHEET],
@@ -234,6 +252,11 @@ def _photographs(folder: Path, measured: dict[str, Any]) -> str:
         valid=kept["labels_2d_valid"][:POSES],
         unit="scale",
     )
+    return _picture(sheet, "Predicted hands over photographs") + _picture(poses, "Predicted hands in 3D")
+
+
+def _photographs(folder: Path, measured: dict[str, Any]) -> str:
+    kept = _predictions(folder, f"photographs_{measured['name']}")
     network = measured["network"]
     whose = "labels, which another model predicted" if measured["labels_predicted"] else "labels"
     return (
@@ -242,8 +265,7 @@ def _photographs(folder: Path, measured: dict[str, Any]) -> str:
         f"{measured['mean_pose']['joints_2d_px']:.1f} px away. {network['within_limits']:.1f}&nbsp;% of the poses "
         f"and {network['angles_within']:.1f}&nbsp;% of the joint angles are within the limits.</p>"
         f"<p class='quiet'>{html.escape(measured['description'])}</p>"
-        + _picture(sheet, "Predicted hands over photographs")
-        + _picture(poses, "Predicted hands in 3D")
+        + _unlabelled(kept)
         + _hulls(folder, kept["joints_3d"], "photographs: predicted joint angles")
     )
 
@@ -255,7 +277,7 @@ def _hulls(folder: Path, joints_3d: np.ndarray, title: str) -> str:
 
 
 def _predictions(folder: Path, name: str) -> dict[str, np.ndarray]:
-    file = folder / evaluate.FOLDER / f"{name}.npz"
+    file = evaluate.predictions_file(folder, name)
     if not file.is_file():
         raise FileNotFoundError(f"{file} is not there any more; run `bmc evaluate {folder}` again")
     with np.load(file) as content:

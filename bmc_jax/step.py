@@ -17,7 +17,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from bmc_jax import losses
+from bmc_jax import augment, cache, losses
 from bmc_jax.config import Config, steps
 from bmc_jax.models import PoseNetwork
 from bmc_jax.types import Batch, Limits, Prediction
@@ -103,11 +103,14 @@ def biomechanical_ramp(config: Config, step: Int[Array, ""]) -> Float[Array, ""]
 def train_step(
     state: TrainState, batch: Batch, limits: Limits, *, config: Config, axis_name: str | None = None
 ) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
-    """The state after one step on a batch `[b, ...]`, and the metrics of the state before it.
+    """The state after one step on a batch `[b, ...]`, augmented if the configuration says so, and the metrics of the
+    state before it.
 
     Under `axis_name` the batch is one device's, and both results are those of the whole batch: every loss term divides
     by the labels of all devices, so the mean of the devices' gradients is the gradient of the whole.
     """
+    if config.data.augment:
+        batch = augmented(batch, state.step, config)
     ramp = biomechanical_ramp(config, state.step)
     weights = losses.LossWeights(**dataclasses.asdict(config.weights))
     weights = dataclasses.replace(
@@ -155,6 +158,15 @@ def train_step(
     return state, metrics
 
 
+def augmented(batch: Batch, step: Int[Array, ""], config: Config) -> Batch:
+    """Crops of `data.image_size` pixels out of images of `stored_size`, changed at random: a function of `config.seed`,
+    the step and each example's source and index."""
+    key = jax.random.fold_in(jax.random.key(config.seed, impl="threefry2x32"), step)
+    screens = [source.green_screen for source in config.data.train]
+    green_screen = jnp.array(screens)[batch.source] if any(screens) else None
+    return augment.augment(key, batch, config.data.augmentation, config.data.image_size, green_screen=green_screen)
+
+
 def eval_step(state: TrainState, batch: Batch, *, config: Config) -> Prediction:
     """The predictions for a batch `[b, ...]`, by BatchNorm's running statistics."""
     variables = {"params": state.params, "batch_stats": state.batch_stats}
@@ -167,10 +179,20 @@ def replicate(tree: Any) -> Any:
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
-def parallel_train_step(config: Config) -> Any:
+def parallel_train_step(config: Config, *, resident: bool = False) -> Any:
     """`train_step` over the local devices: (state, batch `[device, b, ...]`, limits) -> (state, metrics). The state is
-    donated: use the one returned."""
-    return parallelize(functools.partial(train_step, config=config, axis_name=AXIS), (None, 0, None), None, donate=True)
+    donated: use the one returned.
+
+    With `resident` images it is (state, rows as `cache.told` has them, limits, `cache.Resident`) -> the same.
+    """
+    run = functools.partial(train_step, config=config, axis_name=AXIS)
+    if not resident:
+        return parallelize(run, (None, 0, None), None, donate=True)
+
+    def on_rows(state: TrainState, rows: Int[Array, "device b"], limits: Limits, examples: cache.Resident) -> Any:
+        return run(state, cache.gather(rows, examples, AXIS), limits)
+
+    return parallelize(on_rows, (None, 0, None, cache.Resident(0, None)), None, donate=True)
 
 
 def parallel_eval_step(config: Config) -> Any:
@@ -178,7 +200,7 @@ def parallel_eval_step(config: Config) -> Any:
     return parallelize(functools.partial(eval_step, config=config), (None, 0), 0)
 
 
-def parallelize(function: Any, in_axes: tuple[int | None, ...], out_axes: int | None, *, donate: bool = False) -> Any:
+def parallelize(function: Any, in_axes: tuple[Any, ...], out_axes: int | None, *, donate: bool = False) -> Any:
     """Run a function on every local device at once: arguments and results of axis 0 are split over the devices, those
     of axis None are the same on all.
 

@@ -1,14 +1,17 @@
 """Training, top to bottom: images, limits, state, loop. Each room is introduced to the next here, and nowhere else.
 
-A run is a folder: `config.json`, `limits.json`, `checkpoints/`, `metrics.jsonl`, `tensorboard/`. Started again it goes
-on from its last checkpoint, bit for bit as if it had never stopped; finished, it says so and does nothing.
+A run is a folder: `config.json`, `data.json`, `limits.json`, `checkpoints/`, `metrics.jsonl`, `tensorboard/`. Started
+again it goes on from its last checkpoint, bit for bit as if it had never stopped; finished, it says so and does
+nothing.
 """
 
 import contextlib
+import json
 import os
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +19,17 @@ import grain
 import jax
 import numpy as np
 
-from bmc_jax import checkpoint, config_file, data, limits, step
-from bmc_jax.config import Config, steps
+from bmc_jax import cache, checkpoint, config_file, data, limits, sources, step
+from bmc_jax.config import Config, steps, stored_size
 from bmc_jax.log import Log
-from bmc_jax.types import Batch, Limits
+from bmc_jax.sources import InMemory, OnDisk
+from bmc_jax.types import Limits
 
 LIMITS_FILE = "limits.json"
+DATA_FILE = "data.json"
+"""What the run is trained on: each source's name, split, number of images, and hash if it is a built dataset."""
+MAY_CHANGE = ("training.", "data.test", "data.directory", "data.cache", "data.workers")
+"""What may change between the parts of a run, as its result up to here does not hang on it."""
 INTERRUPTED = 75
 """Exit code after SIGTERM or SIGINT, once the state is saved: "try again later" (EX_TEMPFAIL)."""
 
@@ -34,8 +42,8 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
       FloatingPointError: at the first loss or gradient that is not finite. The last checkpoint is from before it.
       SystemExit: with the code `INTERRUPTED`, after SIGTERM or SIGINT; the step in hand is finished and saved first.
     """
-    workdir = Path(workdir)
-    total = steps(config)
+    workdir, config = Path(workdir), sources.resolve(config)
+    total, rows = steps(config), data.rows(config)
     _claim(workdir, config)
     done = checkpoint.latest(workdir) or 0
     if done >= total:
@@ -43,26 +51,26 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
         return
 
     state = checkpoint.restore(workdir, step.create(config))
-    sources = data.training_sources(config)
-    hand_limits = _limits(config, workdir, sources)
-    batches = data.batches(sources, config)[done:total]
+    opened = sources.training(config)
+    hand_limits = _limits(config, workdir, opened)
+    batches, resident = _batches(config, opened, rows[done:total])
 
     print(f"training {config.name}: steps {done + 1} to {total}, {jax.local_device_count()} devices, in {workdir}")
-    train_step = step.parallel_train_step(config)
+    train_step = step.parallel_train_step(config, resident=bool(resident))
     state, hand_limits = step.replicate((state, hand_limits))
     log = Log(workdir, first=done, total=total, batch_size=config.data.batch_size, description=f"train {config.name}")
     with log, _stop_signal() as stop:
-        previous = None
-        for batch in batches.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)):
-            state, metrics = train_step(state, batch, hand_limits)
+        previous, clock = None, _Clock()
+        for numbers, batch in clock.waiting(batches.to_iter_dataset(data.READING)):
+            state, metrics = train_step(state, batch, hand_limits, *resident)
             done += 1
             # One step late, so that the device computes the next while the host looks at this one.
             if previous is not None:
                 _require_finite(*previous)
-            previous = (done, metrics, batch)
+            previous = (done, metrics, opened, numbers)
             log.advance()
             if done % config.training.log_every == 0 or done == total:
-                log.write(done, jax.tree.map(float, metrics))
+                log.write(done, {**jax.tree.map(float, metrics), "input_wait": clock.share()})
             last = done == total or stop.is_set()
             if last or done % config.training.save_every == 0:
                 _require_finite(*previous)
@@ -74,16 +82,37 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
         raise SystemExit(INTERRUPTED)
 
 
+def _batches(config: Config, opened: Sequence[InMemory | OnDisk], rows: grain.MapDataset) -> tuple[Any, tuple]:
+    """Each step's (row numbers, what the step is given), from where the images are to wait; and what else every step
+    is given: the images, if they are on the devices."""
+    bytes_each = 3 * stored_size(config) ** 2
+    size, held = (sum(map(len, part)) * bytes_each for part in (opened, [s for s in opened if isinstance(s, InMemory)]))
+    mode, why = cache.choose(config.data.cache, size, held, cache.free_on_host(), cache.free_on_devices())
+    print(f"cache: {mode}, {why}")
+    if mode == "device":
+        return cache.told(rows), (cache.on_devices(opened, step.AXIS),)
+    if mode == "host":
+        opened = [sources.read(source) if isinstance(source, OnDisk) else source for source in opened]
+    return data.batches(opened, rows), ()
+
+
 def _claim(workdir: Path, config: Config) -> None:
-    """Make the folder this configuration's, or raise ValueError if it is another's. How long to train and how often to
-    save may change between the parts of a run."""
+    """Make the folder this configuration's on this data, or raise ValueError if it is another's."""
     workdir.mkdir(parents=True, exist_ok=True)
+    file, used = workdir / DATA_FILE, sources.digest(config)
+    if file.exists():
+        for before, now in zip(json.loads(file.read_text()), used, strict=False):
+            if before["name"] == now["name"] and before.get("hash") != now.get("hash"):
+                raise ValueError(
+                    f"the dataset {now['name']} has changed since {workdir} was trained on it: {before} then, {now} "
+                    "now. Give another folder, or put the dataset of then back"
+                )
     if (workdir / config_file.FILE).exists():
         before, now = (config_file.flat(part) for part in (config_file.read(workdir), config))
         changed = [
             f"{name}: {before.get(name)!r} there, {now.get(name)!r} here"
             for name in sorted(before | now)
-            if before.get(name) != now.get(name) and not name.startswith("training.")
+            if before.get(name) != now.get(name) and not name.startswith(MAY_CHANGE)
         ]
         if changed:
             raise ValueError(
@@ -91,16 +120,19 @@ def _claim(workdir: Path, config: Config) -> None:
                 + "\n  ".join(changed)
             )
     config_file.write(config, workdir)
+    partial = file.with_name(f"{DATA_FILE}.partial")
+    partial.write_text(json.dumps(used, indent=2) + "\n")
+    os.replace(partial, file)
 
 
-def _limits(config: Config, workdir: Path, sources: list[Batch]) -> Limits:
+def _limits(config: Config, workdir: Path, opened: Sequence[InMemory | OnDisk]) -> Limits:
     """The run's limits: those it began with, or what the configuration says, written into the folder."""
     file, options = workdir / LIMITS_FILE, config.limits
     if file.exists():
         return limits.load(file)
     if options.source == "fit":
         found = limits.fit(
-            data.labelled_joints(sources),
+            sources.labelled_joints(opened),
             source=f"3D-labelled training poses of {config.name}",
             percentiles=options.percentiles,
             angle_margin=options.angle_margin,
@@ -113,18 +145,45 @@ def _limits(config: Config, workdir: Path, sources: list[Batch]) -> Limits:
     return found
 
 
-def _require_finite(number: int, metrics: Mapping[str, Any], batch: Batch) -> None:
+def _require_finite(
+    number: int, metrics: Mapping[str, Any], opened: Sequence[InMemory | OnDisk], rows: np.ndarray
+) -> None:
     """Raise FloatingPointError, naming the step, the terms and the examples, if the step did not go well."""
     values = {name: float(metrics[name]) for name in ("loss", "gradient_norm")}
     if np.isfinite(list(values.values())).all():
         return
     terms = [name for name, value in metrics.items() if not np.isfinite(float(value))]
-    batch = data.unshard(batch)
-    examples = ", ".join(f"({source}, {index})" for source, index in zip(batch.source, batch.index, strict=True))
     raise FloatingPointError(
-        f"step {number}: {', '.join(terms)} not finite, on the (source, index) examples {examples}. Nothing of this "
-        "step was saved. If training diverged, a lower optimizer.rate helps; else one of these examples is at fault."
+        f"step {number}: {', '.join(terms)} not finite, on the examples {', '.join(data.describe(opened, rows))}. "
+        "Nothing of this step was saved. If training diverged, a lower optimizer.rate helps; else one of these "
+        "examples is at fault."
     )
+
+
+class _Clock:
+    """How long the loop waits for its batches."""
+
+    def __init__(self) -> None:
+        self._start, self._waited = time.perf_counter(), 0.0
+
+    def waiting(self, batches: Any) -> Iterator[Any]:
+        """The same batches, timed."""
+        batches = iter(batches)
+        while True:
+            asked = time.perf_counter()
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            self._waited += time.perf_counter() - asked
+            yield batch
+
+    def share(self) -> float:
+        """Of the time since the last call, or the beginning."""
+        now = time.perf_counter()
+        share = self._waited / (now - self._start)
+        self._start, self._waited = now, 0.0
+        return share
 
 
 @contextlib.contextmanager

@@ -14,10 +14,12 @@ def get_config() -> Config:
         name="quickstart",
         data=Data(
             # The gap from `mannequin` is wider than a network that is trained for minutes can bridge in depth.
-            train=(Source("synthetic", "3d", count=6_144), Source("real_like", "2d", count=6_144)),
-            test_domains=("synthetic", "real_like"),
+            train=(Source("synthetic", labels="3d", count=6_144), Source("real_like", labels="2d", count=6_144)),
+            test=("synthetic", "real_like"),
             test_count=512,
             batch_size=32,
+            # Six epochs are too few to learn from changed images, and those take twice as long to render.
+            augment=False,
         ),
         network=Network(depth=10, width=16, patch=4, pool="flatten"),
         limits=Limits(angle_margin=5.0, length_margin=0.02),

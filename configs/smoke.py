@@ -10,10 +10,11 @@ def get_config() -> Config:
     return Config(
         name="smoke",
         data=Data(
-            train=(Source("mannequin", "3d", count=64), Source("real_like", "2d", count=64)),
+            train=(Source("mannequin", labels="3d", count=64), Source("real_like", labels="2d", count=64)),
             test_count=16,
             image_size=64,
             batch_size=16,
+            augment=False,
         ),
         network=Network(depth=10, width=8, patch=8),
         # 64 poses do not span what a hand can do: without a wide margin many a right pose would be punished.

@@ -15,10 +15,14 @@ def tiny_config(**training):
     return config.Config(
         name="tiny",
         data=config.Data(
-            train=(config.Source("mannequin", "3d", 16, 0.5), config.Source("real_like", "2d", 16, 0.5)),
+            train=(
+                config.Source("mannequin", labels="3d", count=16),
+                config.Source("real_like", labels="2d", count=16),
+            ),
             test_count=8,
             image_size=SIZE,
             batch_size=8,
+            augment=False,
         ),
         network=config.Network(depth=10, width=4, patch=8),
         limits=config.Limits(source="clinical"),

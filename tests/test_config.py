@@ -49,14 +49,14 @@ def test_overrides_reach_every_depth(file):
     options = config_file.load(file, overrides)
     assert options.seed == 3
     assert options.optimizer.rate == 1.0
-    assert [source.count for source in options.data.train] == [config.Source().count, 7]
+    assert [source.count for source in options.data.train] == [12_288, 7]
     assert options.limits.percentiles == (1.0, 99.0)
     assert options.network.patch == 4
 
 
 def test_two_loads_share_nothing(file):
     config_file.load(file, ["data.train[0].count=7"])
-    assert config_file.load(file).data.train[0].count == config.Source().count
+    assert config_file.load(file).data.train[0].count == 12_288
 
 
 @pytest.mark.parametrize(
@@ -73,8 +73,13 @@ def test_two_loads_share_nothing(file):
         ("seed=1.5", "seed=1.5"),
         ("data.train[7].count=1", r"out of range \(in data.train\[7\]"),
         ("limits.percentiles=3", "limits.percentiles is .*3.*; it must be a list of 2"),
-        ("data.test_domains=('moon',)", r"data.test_domains\[0\] is 'moon'; it must be one of synthetic"),
-        ("data.train[1].domain=moon", r"data.train\[1\].domain is 'moon'"),
+        ("data.test=('',)", r"data.test\[0\] is ''; it must be a name"),
+        ("data.train[0].count=-1", r"data.train\[0\].count is -1; it must be zero or more"),
+        ("data.train[1].green_screen=maybe", "green_screen=maybe"),
+        ("data.cache=disk", "data.cache is 'disk'; it must be one of auto, device, host, none"),
+        ("data.context=0.5", "data.context is 0.5; it must be 1 or more"),
+        ("data.margin=2.0", r"data.margin \* data.context is 3.0; it must be 2.5 or less"),
+        ("data.augmentation.hue=0.7", "augmentation.hue is 0.7; it must be from 0 .* to 0.5"),
         ("network.depth=19", "network.depth is 19; it must be one of 10, 18, 34, 50"),
         ("optimizer.name=adam", "optimizer.name is 'adam'; it must be one of sgd, adamw"),
         ("data.train[0].labels=4d", r"data.train\[0\].labels is '4d'"),
@@ -89,6 +94,25 @@ def test_two_loads_share_nothing(file):
 def test_a_wrong_override_is_named(file, override, message):
     with pytest.raises(ValueError, match=message):
         config_file.load(file, [override])
+
+
+def test_green_screens_are_replaced_by_augmentation_alone(file):
+    with pytest.raises(ValueError, match="data.augment is False; it must be true to put green-screen photographs"):
+        config_file.load(file, ["data.train[1].green_screen=true", "data.augment=false"])
+
+
+def test_steps_of_a_source_that_is_not_yet_counted_are_refused():
+    options = config.Config(data=config.Data(train=(config.Source("mine", share=1.0),)))
+    with pytest.raises(ValueError, match="count is 0, all of it: resolve"):
+        config.steps(options)
+
+
+@pytest.mark.parametrize(("context", "stored"), [(1.0, 128), (1.5, 192), (1.01, 130), (1.33, 172)])
+def test_an_image_is_stored_with_as_much_around_its_crop_on_every_side(context, stored):
+    options = config.Config(data=config.Data(context=context))
+    assert config.stored_size(options) == stored
+    options.data.augment = False
+    assert config.stored_size(options) == options.data.image_size
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -124,7 +148,7 @@ def test_a_runs_folder_gives_its_configuration_back(tmp_path, file):
     [
         ({"sede": 1}, "config.json: unknown configuration field 'sede': did you mean 'seed'"),
         ({"seed": "one"}, "config.json: seed is 'one'; it must be of type int"),
-        ({"data": {"train": [{"share": 1.0, "domian": "x"}]}}, "did you mean 'domain'"),
+        ({"data": {"train": [{"share": 1.0, "nmae": "x"}]}}, "did you mean 'name'"),
         ({"data": 5}, "data is 5; it must be a mapping"),
         ({"optimizer": {"nesterov": 1}}, "optimizer.nesterov is 1; it must be of type bool"),
     ],

@@ -7,9 +7,9 @@ import examples
 import jax
 import numpy as np
 import pytest
-import test_coco_hand
+import test_photographs
 
-from bmc_jax import checkpoint, config_file, data, evaluate, hand, limits, step, train
+from bmc_jax import checkpoint, config_file, evaluate, hand, limits, measures, sources, step, train
 from bmc_jax.types import Prediction
 
 COUNT = 11
@@ -32,14 +32,16 @@ def run(tmp_path_factory):
 def measured_run(run):
     """What evaluation returns with random images in place of rendered ones."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "rendered", lambda options, domain, split, count: examples.examples(count, seed=len(split)))
+        patch.setattr(
+            sources, "rendered", lambda options, domain, split, count: examples.examples(count, seed=len(split))
+        )
         return evaluate.evaluate(run, count=COUNT)
 
 
 @pytest.fixture(scope="module")
 def measured_photograph(run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("street")
-    file = test_coco_hand.tree(folder, info={"description": "predicted by a detector"})
+    file = test_photographs.tree(folder, info={"description": "predicted by a detector"})
     return evaluate.evaluate_photographs(run, file)
 
 
@@ -53,8 +55,8 @@ def perfect(labelled):
 def test_perfect_prediction_has_no_error():
     labelled = examples.examples(COUNT)
     prediction = perfect(labelled)
-    measured = evaluate.measure(prediction.joints_2d, prediction.joints_3d, labelled, LIMITS)
-    assert set(measured) == set(evaluate.MEASURES)
+    measured = measures.measure(prediction.joints_2d, prediction.joints_3d, labelled, LIMITS)
+    assert set(measured) == set(measures.MEASURES)
     for name, value in measured.items():
         if name.endswith(("_mm", "_px")):
             assert value == pytest.approx(0, abs=1e-4)
@@ -67,7 +69,7 @@ def test_known_errors_are_measured_in_their_units():
     # 10 mm further away, all joints but the wrist: half a scale unit is not the same for every hand.
     depth = np.zeros((COUNT, 21, 3))
     depth[:, 1:, 2] = 0.010 / labelled.scale[:, None]
-    measured = evaluate.measure(
+    measured = measures.measure(
         prediction.joints_2d + np.array([3.0, 4.0]), prediction.joints_3d + depth, labelled, LIMITS
     )
     assert measured["joints_2d_px"] == pytest.approx(5, abs=1e-4)
@@ -82,16 +84,16 @@ def test_plausible_and_impossible_hands_are_told_apart():
     wide, narrow = LIMITS, examples.narrow_limits()
     broken = joints.copy()
     broken[:, 8] += 5 * (broken[:, 8] - broken[:, 7])
-    assert evaluate.plausibility(broken, wide)["within_limits"] == 0
-    assert evaluate.plausibility(broken, wide)["bone_length"] > evaluate.plausibility(joints, wide)["bone_length"]
-    assert evaluate.plausibility(joints, narrow)["angles_within"] < 100
-    flexed = evaluate.plausibility(joints, narrow)["joint_angle"]
+    assert measures.plausibility(broken, wide)["within_limits"] == 0
+    assert measures.plausibility(broken, wide)["bone_length"] > measures.plausibility(joints, wide)["bone_length"]
+    assert measures.plausibility(joints, narrow)["angles_within"] < 100
+    flexed = measures.plausibility(joints, narrow)["joint_angle"]
     assert 0 < flexed < 180
 
 
 def test_mean_pose_is_the_mean_in_scale_units():
     labelled = examples.examples(COUNT)
-    mean_2d, mean_3d = evaluate.mean_pose(labelled)
+    mean_2d, mean_3d = measures.mean_pose(labelled)
     np.testing.assert_allclose(mean_2d, np.mean(list(labelled.joints_2d), axis=0), rtol=1e-5)
     units = [joints / scale for joints, scale in zip(labelled.joints_3d, labelled.scale, strict=True)]
     np.testing.assert_allclose(mean_3d, np.mean(units, axis=0), rtol=1e-5)
@@ -126,7 +128,7 @@ def test_evaluation_writes_every_domain(run, measured_run):
     assert set(measured_run["domains"]) == {"mannequin", "real_like"}
     for measured in measured_run["domains"].values():
         assert measured["count"] == COUNT
-        assert set(measured["network"]) == set(measured["mean_pose"]) == set(evaluate.MEASURES)
+        assert set(measured["network"]) == set(measured["mean_pose"]) == set(measures.MEASURES)
         network, constant = measured["network"]["joints_2d_px"], measured["mean_pose"]["joints_2d_px"]
         assert measured["reduction_percent"]["joints_2d_px"] == pytest.approx(100 * (1 - network / constant))
     assert measured_run["step"] == 0
@@ -184,4 +186,4 @@ def test_prediction_that_is_not_finite_is_refused():
     bad = dataclasses.replace(prediction, joints_2d=prediction.joints_2d.copy())
     bad.joints_2d[1, 4, 0] = np.nan
     with pytest.raises(ValueError, match=r"predicted joint \[1, 4\] is .*; must be finite"):
-        evaluate.measure(bad.joints_2d, bad.joints_3d, labelled, LIMITS)
+        measures.measure(bad.joints_2d, bad.joints_3d, labelled, LIMITS)

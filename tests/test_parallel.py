@@ -6,7 +6,7 @@ import examples
 import jax
 import numpy as np
 
-from bmc_jax import data, step
+from bmc_jax import data, sources, step
 
 CONFIG = examples.tiny_config()
 LIMITS = examples.narrow_limits()
@@ -16,7 +16,7 @@ STEPS = 3
 def lopsided_batch():
     """Eight examples of which only the first device's have 3D labels: the devices' own means all differ."""
     devices = jax.local_device_count()
-    batch, hidden = examples.examples(8), data.without_3d(examples.examples(8))
+    batch, hidden = examples.examples(8), sources.without_3d(examples.examples(8))
     labelled = np.arange(8) % devices == 0
     return jax.tree.map(
         lambda shown, masked: np.where(labelled.reshape(-1, *[1] * (shown.ndim - 1)), shown, masked), batch, hidden

@@ -7,7 +7,7 @@ import examples
 import numpy as np
 import pytest
 
-from bmc_jax import config_file, evaluate, limits, report, train
+from bmc_jax import config_file, evaluate, limits, measures, report, train
 from bmc_jax.types import Prediction
 
 COUNT = 5
@@ -25,25 +25,27 @@ def run(folder, *, name="tiny & small", evaluated=True):
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     if not evaluated:
         return folder
-    measures = dict.fromkeys(evaluate.MEASURES, 12.34)
+    network = dict.fromkeys(measures.MEASURES, 12.34)
     labels = {"within_limits": 99.5, "angles_within": 99.9, "bone_length": 0.0, "palm": 0.0, "joint_angle": 0.0}
     measured = {
+        "split": "test",
         "count": COUNT,
-        "network": measures,
-        "mean_pose": dict.fromkeys(evaluate.MEASURES, 24.68),
+        "count_3d": COUNT,
+        "network": network,
+        "mean_pose": dict.fromkeys(measures.MEASURES, 24.68),
         "reduction_percent": {"joints_2d_px": 50.0},
         "labels": labels,
     }
     heading = {"experiment": name, "step": 5, "limits": "<clinic>", "environment": {"hardware": "8 x test chip"}}
-    content = heading | {"split": "test", "domains": dict.fromkeys(options.data.test_domains, measured)}
+    content = heading | {"split": "test", "domains": dict.fromkeys(options.data.test, measured)}
     (folder / evaluate.FILE).write_text(json.dumps(content))
     photographs = heading | measured | {"name": "street", "description": "of a street", "labels_predicted": True}
     (folder / evaluate.PHOTOGRAPHS_FILE).write_text(json.dumps(photographs))
     labelled = examples.examples(COUNT)
     joints = labelled.joints_3d / labelled.scale[:, None, None]
     prediction = Prediction(labelled.joints_2d, joints[..., 2], joints[:, 0, 2], joints[:, 0, 2], joints)
-    mean_2d, mean_3d = evaluate.mean_pose(labelled)
-    for which in (*options.data.test_domains, "photographs_street"):
+    mean_2d, mean_3d = measures.mean_pose(labelled)
+    for which in (*options.data.test, "photographs_street"):
         evaluate._keep(
             folder / evaluate.FOLDER / f"{which}.npz", prediction, labelled, mean_2d=mean_2d, mean_3d=mean_3d
         )

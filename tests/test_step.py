@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bmc_jax import config as configuration
-from bmc_jax import data, step
+from bmc_jax import sources, step
 
 CONFIG = examples.tiny_config(epochs=25.0)
 LIMITS = examples.narrow_limits()
@@ -18,7 +18,7 @@ LIMITS = examples.narrow_limits()
 
 def mixed_batch():
     """Four examples with all labels and four with 2D labels only."""
-    parts = examples.examples(4, source=0), data.without_3d(examples.examples(4, source=1))
+    parts = examples.examples(4, source=0), sources.without_3d(examples.examples(4, source=1))
     return jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
 
 

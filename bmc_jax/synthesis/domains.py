@@ -7,6 +7,7 @@ where training on renderings alone fails on pictures of people.
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 Range = tuple[float, float]
 """(lowest, highest) of a uniform draw, or (mean, standard deviation) where the field says so."""
@@ -160,7 +161,7 @@ def widen(domain: Domain, factor: float) -> Domain:
     each hand exactly as before. What is behind it is laid out anew."""
     relative = ("focal", "fill", "shift", "principal_point", "background_blur")
 
-    def narrow(value: float | Range) -> float | Range:
+    def narrow(value: Any) -> Any:
         return tuple(part / factor for part in value) if isinstance(value, tuple) else value / factor
 
     return dataclasses.replace(domain, **{name: narrow(getattr(domain, name)) for name in relative})

@@ -1,0 +1,256 @@
+"""What a configured source of images is: a domain rendered into RAM, or a split of a built dataset on disk.
+
+Either has `load(rows)`, the examples of those numbers with the labels that they may be used with; `poses()`, its 3D
+poses; `describe(row)`, a name for messages; and a length. Sources with 2D labels only have their 3D labels taken out
+here, at the door: nothing later can read them.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from bmc_jax import config, crops, synthesis
+from bmc_jax.config import Config
+from bmc_jax.datasets import store
+from bmc_jax.synthesis import DOMAINS, domains
+from bmc_jax.synthesis.renderer import SPLITS
+from bmc_jax.types import Batch
+
+#: Images rendered or decoded between two movements of the progress bar.
+CHUNK = 256
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """Examples in RAM."""
+
+    name: str
+    examples: Batch
+    """Host numpy `[count, ...]`."""
+
+    def __len__(self) -> int:
+        return len(self.examples.present)
+
+    def load(self, rows: np.ndarray) -> Batch:
+        """The examples of those rows, host numpy `[len(rows), ...]`."""
+        return jax.tree.map(lambda leaf: leaf[rows], self.examples)
+
+    def poses(self) -> np.ndarray:
+        """The poses that are labelled whole, `[pose, 21, 3]` metres."""
+        return self.examples.joints_3d[self.examples.joints_3d_valid.all(axis=-1)]
+
+    def describe(self, row: int) -> str:
+        return f"{self.name} {row}"
+
+
+@dataclass(frozen=True)
+class OnDisk:
+    """The first `count` examples of a split of a built dataset, decoded whenever they are asked for."""
+
+    name: str
+    records: store.Records
+    count: int
+    labels: str
+    """"2d" or "3d"."""
+    number: int
+    """`Batch.source` of its examples."""
+    size: int
+    """Pixels of the crop; `stored` with its surroundings, and `margin`: see `crops.crop`."""
+    stored: int
+    margin: float
+    map: Callable[[Callable[[int], Any], Iterable[int]], Iterable[Any]]
+    """The builtin, or that of a pool of threads: Pillow decodes outside of Python's lock."""
+
+    def __len__(self) -> int:
+        return self.count
+
+    def load(self, rows: np.ndarray) -> Batch:
+        """The examples of those rows, host numpy `[len(rows), ...]`.
+
+        Raises ValueError, naming dataset, split, row and id, if an image cannot be decoded.
+        """
+        parts = list(self.map(self._crop, rows.tolist()))
+        fields = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
+        number, present = np.full(len(rows), self.number, np.int32), np.ones(len(rows), bool)
+        batch = Batch(source=number, index=rows.astype(np.int32), present=present, **fields)
+        return batch if self.labels == "3d" else without_3d(batch)
+
+    def poses(self) -> np.ndarray:
+        """The poses that are labelled whole, `[pose, 21, 3]` metres; no image is decoded."""
+        if self.labels == "2d":
+            return np.zeros((0, *self.records[0]["joints_3d"].shape), np.float32)
+        rows = tqdm(range(self.count), desc=f"poses of {self.name}", unit=" hands", dynamic_ncols=True)
+        records = (self.records[row] for row in rows)
+        return np.stack([record["joints_3d"] for record in records if record["joints_3d_valid"].all()])
+
+    def describe(self, row: int) -> str:
+        return f"{self.name} {row} ({self.records[row]['id']})"
+
+    def _crop(self, row: int) -> dict[str, np.ndarray]:
+        record = self.records[row]
+        try:
+            return crops.crop(record, size=self.size, stored=self.stored, margin=self.margin)
+        except OSError as error:
+            raise ValueError(
+                f"{self.records.folder}: the image of {self.records.split} row {row} ({record['id']}) is damaged "
+                f"({error}); copy the dataset here again, or delete that folder and build it anew"
+            ) from error
+
+
+def resolve(options: Config) -> Config:
+    """The same configuration with every source's `count` filled in, once it is sure that all its data is there.
+
+    Raises ValueError, naming the field and the remedy, for a name that is neither a rendered domain nor a built
+    dataset, a split or a number of images that it does not have, or 3D labels that are asked for and not there.
+    """
+    train = []
+    for i, source in enumerate(options.data.train):
+        field = f"data.train[{i}]"
+        available = _splits(options, f"{field}.name", source.name, source.split)
+        if available is None:
+            if source.count == 0:
+                raise ValueError(f"{field}.count is 0; say how many images of {source.name} to render")
+            if source.green_screen:
+                raise ValueError(f"{field}.green_screen is True; {source.name} is rendered, without a green screen")
+            train.append(source)
+            continue
+        if source.count > available["examples"]:
+            raise ValueError(
+                f"{field}.count is {source.count}; {source.name} has {available['examples']} examples in "
+                f"{source.split}, and 0 takes all"
+            )
+        if source.labels == "3d" and not available["complete_3d"] + available["partial_3d"]:
+            raise ValueError(f"{field}.labels is '3d'; {source.name} has 2D labels only, so it must be '2d'")
+        train.append(dataclasses.replace(source, count=source.count or available["examples"]))
+    for i, entry in enumerate(options.data.test):
+        name, split = test_split(entry, "test")
+        _splits(options, f"data.test[{i}]", name, split)
+    return dataclasses.replace(options, data=dataclasses.replace(options.data, train=tuple(train)))
+
+
+def _splits(options: Config, field: str, name: str, split: str) -> dict[str, Any] | None:
+    """What the build counted of a dataset's split; None for a rendered domain's."""
+    if name in DOMAINS:
+        if split not in SPLITS:
+            raise ValueError(f"{field}: {name} has no split {split!r}; it has {', '.join(SPLITS)}")
+        return None
+    try:
+        splits = store.summary(store.find(name, options.data.directory))["splits"]
+    except ValueError as error:
+        raise ValueError(f"{field} is {name!r}: not a rendered domain ({', '.join(DOMAINS)}), and {error}") from error
+    if split not in splits:
+        raise ValueError(f"{field}: the dataset {name} has no split {split!r}; it has {', '.join(splits)}")
+    return splits[split]
+
+
+def test_split(entry: str, default: str) -> tuple[str, str]:
+    """(name, split) of an entry of `data.test`."""
+    name, colon, split = entry.rpartition(":")
+    return (name, split) if colon else (entry, default)
+
+
+def training(options: Config) -> list[InMemory | OnDisk]:
+    """The training sources of a resolved configuration, rendered or opened, their images of `stored_size` pixels."""
+    stored, pool = config.stored_size(options), ThreadPoolExecutor(threads(options), "decode")
+    found: list[InMemory | OnDisk] = []
+    for number, source in enumerate(options.data.train):
+        if source.name in DOMAINS:
+            examples = rendered(options, source.name, source.split, source.count, number, stored=stored)
+            found.append(InMemory(source.name, examples if source.labels == "3d" else without_3d(examples)))
+        else:
+            records = store.records(store.find(source.name, options.data.directory), source.split)
+            found.append(
+                OnDisk(
+                    name=source.name,
+                    records=records,
+                    count=source.count,
+                    labels=source.labels,
+                    number=number,
+                    size=options.data.image_size,
+                    stored=stored,
+                    margin=options.data.margin,
+                    map=pool.map,
+                )
+            )
+    return found
+
+
+def test(options: Config, name: str, split: str, count: int | None) -> Batch:
+    """The first `count` examples of a domain or a dataset, as crops with all their labels, host numpy: by default
+    `data.test_count` of a domain and all of a dataset.
+
+    Raises ValueError if there is no such split, or a damaged image.
+    """
+    if name in DOMAINS:
+        return rendered(options, name, split, count or options.data.test_count)
+    records = store.records(store.find(name, options.data.directory), split)
+    size, number = options.data.image_size, min(count or len(records), len(records))
+    with ThreadPoolExecutor(threads(options), "decode") as pool:
+        source = OnDisk(name, records, number, "3d", 0, size, size, options.data.margin, pool.map)
+        return read(source).examples
+
+
+def read(source: OnDisk) -> InMemory:
+    """A source on disk, decoded into RAM."""
+    chunks = []
+    with tqdm(total=len(source), desc=f"decode {source.name}", unit=" images", dynamic_ncols=True) as bar:
+        for first in range(0, len(source), CHUNK):
+            chunks.append(source.load(np.arange(first, min(first + CHUNK, len(source)))))
+            bar.update(len(chunks[-1].present))
+    return InMemory(source.name, jax.tree.map(lambda *parts: np.concatenate(parts), *chunks))
+
+
+def rendered(
+    options: Config, name: str, split: str, count: int, number: int = 0, *, stored: int | None = None
+) -> Batch:
+    """The first `count` images of a domain's split with all their labels, host numpy `[count, ...]`, marked as of the
+    source of that `number`; with `stored` pixels a side, the crops with their surroundings."""
+    size = options.data.image_size
+    stored = size if stored is None else stored
+    domain = domains.get(name) if stored == size else domains.widen(domains.get(name), stored / size)
+    chunks = []
+    with tqdm(total=count, desc=f"render {name} {split}", unit=" images", dynamic_ncols=True) as bar:
+        for first in range(0, count, CHUNK):
+            index = np.arange(first, min(first + CHUNK, count))
+            chunks.append(synthesis.render(options.seed, domain, split, index, stored))
+            bar.update(len(index))
+    examples = jax.tree.map(lambda *parts: np.concatenate(parts), *chunks)
+    return dataclasses.replace(examples, source=np.full(count, number, np.int32))
+
+
+def without_3d(examples: Batch) -> Batch:
+    """The same examples with 2D labels only. What 3D said is overwritten, not just masked."""
+    return dataclasses.replace(
+        examples,
+        joints_3d=np.zeros_like(examples.joints_3d),
+        joints_3d_valid=np.zeros_like(examples.joints_3d_valid),
+        scale=np.ones_like(examples.scale),
+    )
+
+
+def labelled_joints(opened: Sequence[InMemory | OnDisk]) -> np.ndarray:
+    """The 3D poses that training has complete labels for, `[pose, 21, 3]` metres: what limits may be fitted to."""
+    return np.concatenate([source.poses() for source in opened])
+
+
+def threads(options: Config) -> int:
+    """That decode images."""
+    return options.data.workers or os.cpu_count() or 1
+
+
+def digest(options: Config) -> list[dict[str, Any]]:
+    """What the training data of a resolved configuration is: each source's name, split, count and, of a built dataset,
+    the hash of its files."""
+    found = []
+    for source in options.data.train:
+        built = None if source.name in DOMAINS else store.find(source.name, options.data.directory)
+        content = {"name": source.name, "split": source.split, "count": source.count}
+        found.append(content | ({"hash": store.summary(built)["hash"]} if built else {}))
+    return found
