@@ -62,7 +62,3 @@ def _parser() -> argparse.ArgumentParser:
     limits_verbs.add(group(verbs, "limits", "fit, show and check biomechanical limits"))
     data_verbs.add(group(verbs, "data", "build, verify, list and look at data"))
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -53,8 +53,7 @@ def files(plan: Plan, split: str, count: int, folder: Path) -> list[Path]:
 
 def template(plan: Plan, split: str, folder: Path) -> Any:
     import tensorflow_datasets as tfds
-    from etils import epath
 
     return tfds.core.ShardedFileTemplate(
-        data_dir=epath.Path(folder), dataset_name=plan.name, split=split, filetype_suffix="array_record"
+        data_dir=tfds.core.Path(folder), dataset_name=plan.name, split=split, filetype_suffix="array_record"
     )
