@@ -1,7 +1,7 @@
 """A record of a built dataset -> the square around its hand that training sees, with K and 2D joints to match.
 
 numpy and Pillow only. The image is sampled once, filtered where it shrinks. A crop with more of the surroundings has
-the same pixels in its middle as one without them.
+the same pixels in its middle as one without them, to a rounding.
 """
 
 import io
@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+
+#: Pixels from which a bicubic filter takes something, on either side, if the image does not shrink.
+BICUBIC_REACH = 2
 
 
 def crop(record: dict[str, Any], *, size: int, margin: float, stored: int | None = None) -> dict[str, np.ndarray]:
@@ -51,9 +54,11 @@ def _pixels(encoded: bytes, middle: np.ndarray, side: float, pixels: int) -> np.
     side, middle = side * shrunk, (middle + 0.5) * shrunk
     # From here on as Pillow counts: from the corner of the first pixel, half a pixel before its centre.
     low, high = middle - side / 2, middle + side / 2
-    if low.min() < 0 or (high > image.size).any():
-        outer_low, outer_high = np.floor(low).astype(int), np.ceil(high).astype(int)
+    reach = BICUBIC_REACH * max(1.0, side / pixels)
+    outer_low, outer_high = np.floor(low - reach).astype(int), np.ceil(high + reach).astype(int)
+    if outer_low.min() < 0 or (outer_high > image.size).any():
+        # The filter would leave out what lies beyond the image: as black it is the same for any surroundings.
         image = image.crop((*outer_low.tolist(), *outer_high.tolist()))
-        low, high = low - outer_low, np.minimum(high - outer_low, image.size)
+        low, high = low - outer_low, high - outer_low
     box = (*low.tolist(), *high.tolist())
     return np.asarray(image.resize((pixels, pixels), Image.Resampling.BICUBIC, box=box))

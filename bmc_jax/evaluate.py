@@ -43,11 +43,11 @@ def evaluate(workdir: str | os.PathLike, *, split: str = "test", count: int | No
     workdir = Path(workdir)
     options, saved, hand_limits = _open(workdir)
     sources.resolve(options)
-    domains = {}
+    domains, run = {}, step.parallel_eval_step(options)
     for entry in options.data.test:
         name, of = sources.test_split(entry, split)
         examples = sources.test(options, name, of, count)
-        prediction = predict(options, saved, examples)
+        prediction = predict(options, saved, examples, run=run)
         measured, means = measures.compare(prediction, examples, hand_limits)
         domains[entry] = {"split": of, "count": len(examples.present), **measured}
         _keep(predictions_file(workdir, entry), prediction, examples, **means)
@@ -96,12 +96,15 @@ def evaluate_photographs(
     return content
 
 
-def predict(options: Config, saved: dict[str, Any], examples: Batch) -> Prediction:
-    """The predictions of a saved state for `examples [count, ...]`, host numpy in their order, each example once."""
+def predict(options: Config, saved: dict[str, Any], examples: Batch, *, run: Any = None) -> Prediction:
+    """The predictions of a saved state for `examples [count, ...]`, host numpy in their order, each example once.
+
+    `run` is `step.parallel_eval_step(options)`, to be compiled once for several sets.
+    """
     devices = jax.local_device_count()
     batch_size = -(-options.data.batch_size // devices) * devices
     state = step.TrainState(saved["step"], saved["params"], saved["batch_stats"], opt_state=None)
-    run, state = step.parallel_eval_step(options), step.replicate(state)
+    run, state = run or step.parallel_eval_step(options), step.replicate(state)
     parts = []
     with tqdm(total=len(examples.present), desc="predict", unit=" images", dynamic_ncols=True) as bar:
         for batch in data.evaluation_batches(examples, batch_size):

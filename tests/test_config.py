@@ -97,7 +97,7 @@ def test_a_wrong_override_is_named(file, override, message):
 
 
 def test_green_screens_are_replaced_by_augmentation_alone(file):
-    with pytest.raises(ValueError, match="data.augment is False; it must be true to put green-screen photographs"):
+    with pytest.raises(ValueError, match=r"data\.augment is False; it must be true to put green-screen photographs"):
         config_file.load(file, ["data.train[1].green_screen=true", "data.augment=false"])
 
 
