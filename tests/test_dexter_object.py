@@ -206,5 +206,5 @@ def test_tips_of_another_unit_are_named(tmp_path, factor, message):
 
 
 def test_images_of_another_size_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"image_00000.png is of \(320, 240\) pixels; the dataset's K is for"):
-        dexter_object.splits(tree(tmp_path, size=(320, 240)))
+    with pytest.raises(ValueError, match=r"image_00000.png is of 320x240 pixels, and its labels and K are for 640x480"):
+        record(dexter_object.annotation(dexter_object.splits(tree(tmp_path, size=(320, 240)))["test"][0]))

@@ -164,5 +164,7 @@ def test_palm_of_another_unit_or_frame_is_named(tmp_path, factor, palm_is_wrist)
 
 
 def test_images_of_another_size_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"image_C00000001.png is of \(320, 240\) pixels; the dataset's K is for"):
-        ho3d_v1.splits(tree(tmp_path, size=(320, 240)))
+    with pytest.raises(
+        ValueError, match=r"image_C00000001.png is of 320x240 pixels, and its labels and K are for 640x480"
+    ):
+        record(ho3d_v1.annotation(ho3d_v1.splits(tree(tmp_path, size=(320, 240)))["train"][0]))

@@ -44,6 +44,9 @@ class Annotation:
     image: Path | UInt8[np.ndarray, "height width 3"]
     intrinsics: np.ndarray
     """K, `[3, 3]`, pixels."""
+    image_size: tuple[int, int] | None = None
+    """(width, height) that K and the pixels are for, to be compared with the image: a resized copy has them elsewhere.
+    None if the dataset does not say."""
     left: bool = False
     """Whether it is a left hand."""
     joints_3d: np.ndarray | None = None

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from bmc_jax import hand
 from bmc_jax.datasets.annotation import About, Annotation
@@ -108,7 +107,8 @@ def annotation(row: Row) -> Annotation:
         where=where,
         source="coco_hand",
         id=row.id,
-        image=_image(row, where),
+        image=_image(row, row.image),
+        image_size=(row.image["width"], row.image["height"]),
         intrinsics=_intrinsics(row, row.image),
         left=side == "left",
         joints_3d=_joints_3d(row, where),
@@ -171,26 +171,9 @@ def _intrinsics(row: Row, image: dict[str, Any]) -> np.ndarray:
     return np.array([[focal, 0, (image["width"] - 1) / 2], [0, focal, (image["height"] - 1) / 2], [0, 0, 1]])
 
 
-def _image(row: Row, where: str) -> Path:
-    """The image's file, of the size that the annotations say: a resized copy would have its labels elsewhere."""
-    image: dict[str, Any] = row.image or {}
+def _image(row: Row, image: dict[str, Any]) -> Path:
     beside = Path(row.file).parent
-    file = (beside / "images" if (beside / "images").is_dir() else beside) / image["file_name"]
-    try:
-        with Image.open(file) as opened:
-            size = opened.size
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{where}: there is no {file}") from error
-    except OSError as error:
-        raise ValueError(
-            f"{where}: the image {file} is damaged ({error}); fetch it again, or build with --faults skip"
-        ) from error
-    if size != (image["width"], image["height"]):
-        raise ValueError(
-            f"{where}: {file} is of {size[0]}x{size[1]} pixels, and the annotations say "
-            f"{image['width']}x{image['height']}"
-        )
-    return file
+    return (beside / "images" if (beside / "images").is_dir() else beside) / image["file_name"]
 
 
 def _joints_3d(row: Row, where: str) -> np.ndarray | None:

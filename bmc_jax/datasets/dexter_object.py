@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from PIL import Image
 
 from bmc_jax import hand
 from bmc_jax.datasets.annotation import About, Annotation, Skip, project
@@ -70,7 +69,7 @@ def splits(source: Path, *, left: bool = True, partial: bool = False) -> dict[st
     Raises:
       FileNotFoundError: naming a sequence, folder or file that is not there.
       ValueError: naming file and line, for a line that is not five points, another number of images than of lines
-        (each later frame would have another's fingertips), or images of another size than K is for.
+        (each later frame would have another's fingertips).
     """
     missing = [name for name in SEQUENCES if not (source / "data" / name).is_dir()]
     if missing and (not partial or len(missing) == len(SEQUENCES)):
@@ -99,6 +98,7 @@ def annotation(row: Row) -> Annotation:
         source="dexter_object",
         id=row.id,
         image=row.image,
+        image_size=IMAGE_SIZE,
         intrinsics=INTRINSICS,
         left=row.left,
         joints_3d=joints,
@@ -126,9 +126,6 @@ def _sequence(source: Path, name: str, left: bool) -> list[Row]:
             f"{folder} has {len(images)} images and {file} {len(lines)} lines; the i-th line is of the i-th image by "
             "name, so there must be as many. Fetch the sequence again"
         )
-    with Image.open(images[0]) as first:
-        if first.size != IMAGE_SIZE:
-            raise ValueError(f"{images[0]} is of {first.size} pixels; the dataset's K is for {IMAGE_SIZE}")
     rows = []
     for number, (image, line) in enumerate(zip(images, lines, strict=True), start=1):
         where = f"{file}: line {number} ({image.name})"

@@ -43,6 +43,7 @@ TRAINING, EVALUATION = 32_560, 3_960
 #: Names the choice of validation rows; another text gives another choice.
 VALIDATION_SEED = "bmc_jax freihand 0"
 
+IMAGE_SIZE = (224, 224)
 #: Pixels from the centre of an image's first pixel to its middle. v2's principal points are there, up to half a pixel.
 MIDDLE = 111.5
 #: Side in pixels of the evaluation images' box, a square in their middle, the same for all: a box of the joints that
@@ -138,6 +139,7 @@ def annotation(row: Row) -> Annotation:
         source="freihand",
         id=row.id,
         image=Path(row.image),
+        image_size=IMAGE_SIZE,
         intrinsics=row.intrinsics,
         joints_3d=row.joints,
         scale=row.scale,

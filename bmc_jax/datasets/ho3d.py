@@ -36,6 +36,7 @@ OPTIONS = {
 COUNTS = {"v2": {"train": 66_034, "test": 11_524}, "v3": {"train": 78_297, "test": 20_137}}
 #: The dataset's names of the splits.
 PARTS = {"train": "train", "test": "evaluation"}
+IMAGE_SIZE = (640, 480)
 #: Image formats, of version 3 first.
 IMAGES = (".jpg", ".png")
 TRUTH = "evaluation_xyz.json"
@@ -127,6 +128,7 @@ def annotation(row: Row) -> Annotation:
         source=f"ho3d_{row.version}",
         id=row.id,
         image=row.image,
+        image_size=IMAGE_SIZE,
         intrinsics=intrinsics,
         joints_3d=(joints * TO_CAMERA)[hand.TO_FREIHAND["ho3d"]],
         box=box,

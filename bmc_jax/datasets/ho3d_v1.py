@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from PIL import Image
 
 from bmc_jax import hand
 from bmc_jax.datasets.annotation import DEPTH_RANGE, About, Annotation, project
@@ -61,7 +60,7 @@ def splits(source: Path, *, palm_is_wrist: bool = True, partial: bool = False) -
 
     Raises:
       FileNotFoundError: naming a file, folder or image that is not there.
-      ValueError: naming file and line, for another number of fields, or images of another size than K is for.
+      ValueError: naming file and line, for another number of fields.
     """
     parts = {
         "train": (source / "training_joint_annotation.txt", source / "training_images", hand.NUM_JOINTS),
@@ -94,6 +93,7 @@ def annotation(row: Row) -> Annotation:
         source="ho3d_v1",
         id=row.id,
         image=row.image,
+        image_size=IMAGE_SIZE,
         intrinsics=INTRINSICS,
         joints_3d=joints,
         box=box,
@@ -131,8 +131,4 @@ def _rows(file: Path, folder: Path, points: int, palm_is_wrist: bool) -> list[Ro
         if name not in there:
             raise FileNotFoundError(f"{where}: there is no image {folder / name}")
         rows.append(Row(f"{where} ({name})", name, folder / name, values.reshape(points, 3), palm_is_wrist))
-    if rows:
-        with Image.open(rows[0].image) as first:
-            if first.size != IMAGE_SIZE:
-                raise ValueError(f"{rows[0].image} is of {first.size} pixels; the dataset's K is for {IMAGE_SIZE}")
     return rows

@@ -134,6 +134,7 @@ def _open(annotation: Annotation) -> tuple[Image.Image, bytes | None]:
     try:
         content = file.read_bytes()
         with Image.open(io.BytesIO(content)) as opened:
+            _require_size(annotation, opened.size)
             keep = opened.format == "JPEG" and opened.mode == "RGB"
             return opened.convert("RGB"), content if keep else None
     except FileNotFoundError as error:
@@ -142,3 +143,12 @@ def _open(annotation: Annotation) -> tuple[Image.Image, bytes | None]:
         raise ValueError(
             f"{annotation.where}: the image {file} is damaged ({error}); fetch it again, or build with --faults skip"
         ) from error
+
+
+def _require_size(annotation: Annotation, size: tuple[int, int]) -> None:
+    if annotation.image_size not in (None, size):
+        width, height = annotation.image_size or size
+        raise ValueError(
+            f"{annotation.where}: the image {annotation.image} is of {size[0]}x{size[1]} pixels, and its labels and K "
+            f"are for {width}x{height}; take the original image"
+        )

@@ -38,6 +38,7 @@ OPTIONS = {
 COUNTS = {"training": 41_258, "evaluation": 2_728}
 SPLITS = {"train": "training", "test": "evaluation"}
 CHOICES = ("visible", "mask", "both")
+IMAGE_SIZE = (320, 320)
 #: Rows of an annotation, and numbers in a mask, of each hand.
 JOINTS = {"left": slice(0, 21), "right": slice(21, 42)}
 MASK = {"left": (2, 17), "right": (18, 33)}
@@ -115,6 +116,7 @@ def annotation(row: Row) -> Annotation:
         source="rhd",
         id=row.id,
         image=_image(row, "color"),
+        image_size=IMAGE_SIZE,
         intrinsics=row.entry["K"],
         left=side == "left",
         joints_3d=joints[order],
