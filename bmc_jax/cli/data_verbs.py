@@ -119,7 +119,7 @@ def _list(options: argparse.Namespace) -> None:
 def _build(options: argparse.Namespace) -> None:
     from bmc_jax.datasets import store
 
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     try:
         folder = build.build(
             options.reader,
@@ -140,10 +140,6 @@ def _build(options: argparse.Namespace) -> None:
     for split, counted in summary["splits"].items():
         print(_counted(split, counted))
     print(f"built {folder}\nlook at it with: bmc data preview {folder}")
-
-
-def _interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt
 
 
 def _counted(split: str, counted: dict[str, Any]) -> str:
