@@ -29,7 +29,7 @@ from bmc_jax.types import Batch
 BATCHES = (64, 256)
 RUNS = 7
 #: Of the picture.
-HANDS, CHANGES = (2, 5, 7), 6
+HANDS, CHANGES = (2, 6, 10), 6
 
 
 def machine() -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, UInt8
+from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray, UInt8
 
 from bmc_jax import camera
 from bmc_jax.augment import appearance, geometry
@@ -100,7 +100,7 @@ def augment(
         batch = central(batch, size)
 
     def change(
-        keys: PRNGKeyArray, image: Float[Array, "height width 3"], green: Bool[Array, ""] | None
+        keys: Key[Array, "6"], image: Float[Array, "height width 3"], green: Bool[Array, ""] | None
     ) -> UInt8[Array, "height width 3"]:
         if green is not None:
             image = jnp.where(green, replace_green(keys[1], image), image)
@@ -145,7 +145,7 @@ def _margin(batch: Batch, size: int) -> int:
     return (width - size) // 2
 
 
-def _move(keys: PRNGKeyArray, batch: Batch, options: Augmentation, size: int) -> Batch:
+def _move(keys: Key[Array, " b"], batch: Batch, options: Augmentation, size: int) -> Batch:
     """The batch as crops, in float32, by a random affine map each."""
     _margin(batch, size)
     stored = batch.image.shape[-2]

@@ -1,8 +1,9 @@
 """Where a crop's pixels come from: a random affine map, and the one resampling.
 
-The square that is stored of each image is cut around its box by `crops`; here the crop moves about in it. With `stored`
-1.5 times `size` and the default strengths, a third of the crops reach beyond it somewhere (32.8 % of 20,000 draws), by
-0.6 % of all pixels and 8 % of a crop's at the worst; rotation alone reaches nowhere, and from twice `size` nothing does.
+The square that is stored of each image was cut around its box by `crops`; here the crop moves about in it. Where the
+stored side is 1.5 times the crop's, a third of the crops at default strengths reach beyond it somewhere (32.8 % of
+20,000 draws), with 0.6 % of all pixels and 8 % of a crop's at the worst. Rotation alone reaches nowhere beyond, and
+from twice the crop's side on nothing does.
 """
 
 import math

@@ -5,8 +5,6 @@ Made for FreiHAND's `gs` images, whose screens range from bright green to dull o
 dark brown: skin is always redder than green.
 """
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,15 +41,11 @@ def foreground(image: Image) -> Float[Array, "height width"]:
     level = jnp.sum(greenness**2) / jnp.maximum(jnp.sum(greenness), 1e-6)
     share = greenness / jnp.maximum(level, DULLEST)
     share = jnp.clip((SCREEN - share) / (SCREEN - FOREGROUND), 0.0, 1.0)
-    # Skin and screen mixed on the outline look neither: one pixel is taken off all around, and the rest made soft.
-    return _over_three(_over_three(share, jnp.minimum), jnp.add) / 9
-
-
-def _over_three(plane: Float[Array, "height width"], combine: Callable) -> Float[Array, "height width"]:
-    """Each pixel combined with its eight neighbours."""
-    wide = jnp.pad(plane, 1, mode="edge")
-    tall = combine(combine(wide[:, :-2], wide[:, 1:-1]), wide[:, 2:])
-    return combine(combine(tall[:-2], tall[1:-1]), tall[2:])
+    # On the outline, skin and screen mixed look like neither. There some of the eight neighbours are screen.
+    wide = jnp.pad(share, 1, mode="edge")
+    tall = wide[:, :-2] + wide[:, 1:-1] + wide[:, 2:]
+    around = (tall[:-2] + tall[1:-1] + tall[2:]) / 9
+    return jnp.clip(2 * around - 1, 0.0, 1.0)
 
 
 def despill(image: Image) -> Image:
@@ -61,15 +55,14 @@ def despill(image: Image) -> Image:
 
 
 def background(key: PRNGKeyArray, *, size: int) -> Image:
-    """Two random colours that run or break into one another, and light and tint that vary over them; grey levels.
+    """Two random colours that run or break into one another, in clouds or stripes, under uneven light; grey levels.
 
     Noise of several scales, from smooth to rough at random. Drawn and not taken from a photograph, so that an example
     does not depend on its neighbours in the batch, and no folder of pictures is needed.
     """
-    colour_key, noise_key = jax.random.split(key)
-    drawn = jax.random.uniform(colour_key, (14,))
+    drawn = jax.random.uniform(key, (14 + 3 * sum(n * n for n in OCTAVES),))
     roughness, edge, stripes, frequency = 0.3 + 0.4 * drawn[0], 0.5 * 40.0 ** drawn[1], drawn[2] ** 2, 6 * drawn[3]
-    mix, light, tint = clouds(noise_key, roughness, size=size)
+    mix, light, tint = clouds(4 * drawn[14:].reshape(3, -1) - 2, roughness, size=size)
     place = jnp.arange(size) / size
     turn = 2 * np.pi * drawn[4]
     along = jnp.cos(turn) * place[None, :] + jnp.sin(turn) * place[:, None]
@@ -86,17 +79,19 @@ def _colour(drawn: Float[Array, "4"]) -> Float[Array, "1 1 3"]:
     return (0.05 + 0.7 * drawn[0] * (0.5 + drawn[1:]))[None, None]
 
 
-def clouds(key: PRNGKeyArray, roughness: Float[Array, ""], *, size: int) -> Float[Array, "3 {size} {size}"]:
-    """Three fields of noise of about unit variance; each octave `roughness` times as strong as the one before."""
-    cells = jax.random.uniform(key, (3, sum(n * n for n in OCTAVES)), minval=-2.0, maxval=2.0)
+def clouds(
+    cells: Float[Array, "field cell"], roughness: Float[Array, ""], *, size: int
+) -> Float[Array, "field {size} {size}"]:
+    """Fields of noise from the random numbers of all octaves' cells, each octave `roughness` times as strong as the one
+    before, in all of about the variance of the cells."""
     ends = np.cumsum([n * n for n in OCTAVES])
     octaves = [
-        roughness**i * octave.reshape(3, n, n)
+        roughness**i * octave.reshape(-1, n, n)
         for i, (n, octave) in enumerate(zip(OCTAVES, jnp.split(cells, ends[:-1], axis=1), strict=True))
     ]
     # All octaves are brought to full size by one pair of matrix products.
     spread = np.concatenate([_interpolation(n, size) for n in OCTAVES], axis=1)
-    field = jnp.einsum("ri,cij,sj->crs", spread, jax.vmap(jax.scipy.linalg.block_diag)(*octaves), spread)
+    field = jnp.einsum("ri,fij,sj->frs", spread, jax.vmap(jax.scipy.linalg.block_diag)(*octaves), spread)
     return field * jax.lax.rsqrt(sum(roughness ** (2 * i) for i in range(len(OCTAVES))))
 
 
