@@ -2,19 +2,22 @@
 like photographs, and the biomechanical losses, with limits fitted to the 3D-labelled training poses only.
 
     bmc train --config=configs/quickstart.py --workdir=runs/quickstart
+    bmc train --config=configs/quickstart.py:mine --workdir=runs/mine
 
-On two CPU cores it takes about five minutes, rendering included. What it reached is in `benchmarks/RESULTS.md`.
+The second takes the built dataset `data/mine` for the 2D labels. On two CPU cores either takes about five minutes,
+rendering included. What it reached is in `benchmarks/RESULTS.md`.
 """
 
 from bmc_jax.config import Biomechanics, Config, Data, Limits, Network, Optimizer, Source, Training, Weights
 
 
-def get_config() -> Config:
+def get_config(dataset: str = "") -> Config:
+    target = Source(dataset, labels="2d") if dataset else Source("real_like", labels="2d", count=6_144)
     return Config(
-        name="quickstart",
+        name=f"quickstart {dataset}".strip(),
         data=Data(
             # The gap from `mannequin` is wider than a network that is trained for minutes can bridge in depth.
-            train=(Source("synthetic", labels="3d", count=6_144), Source("real_like", labels="2d", count=6_144)),
+            train=(Source("synthetic", labels="3d", count=6_144), target),
             test=("synthetic", "real_like"),
             test_count=512,
             batch_size=32,

@@ -118,7 +118,7 @@ def test_stopped_build_says_so_and_goes_on(tmp_path):
     source = annotations.coco(tmp_path / "source", 200)
     script = tmp_path / "script.py"
     script.write_text(
-        "import sys\nfrom bmc_jax import cli\nfrom bmc_jax.datasets import shard\nshard.ROWS = 2\nsys.exit(cli.main())\n"
+        "import sys; from bmc_jax import cli; from bmc_jax.datasets import shard; shard.ROWS = 2; sys.exit(cli.main())"
     )
     command = [sys.executable, script, "data", "build", "coco_hand", "--source", source]
     command += ["--name", "mine", "--out", tmp_path, "--workers", "1"]
