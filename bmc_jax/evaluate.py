@@ -42,7 +42,7 @@ def evaluate(workdir: str | os.PathLike, *, split: str = "test", count: int | No
     """
     workdir = Path(workdir)
     options, saved, hand_limits = _open(workdir)
-    sources.resolve(options)
+    sources.require_tests(options, split)
     domains, run = {}, step.parallel_eval_step(options)
     for entry in options.data.test:
         name, of = sources.test_split(entry, split)

@@ -129,10 +129,14 @@ def resolve(options: Config) -> Config:
         if source.labels == "3d" and not available["complete_3d"] + available["partial_3d"]:
             raise ValueError(f"{field}.labels is '3d'; {source.name} has 2D labels only, so it must be '2d'")
         train.append(dataclasses.replace(source, count=source.count or available["examples"]))
-    for i, entry in enumerate(options.data.test):
-        name, split = test_split(entry, "test")
-        _splits(options, f"data.test[{i}]", name, split)
+    require_tests(options)
     return dataclasses.replace(options, data=dataclasses.replace(options.data, train=tuple(train)))
+
+
+def require_tests(options: Config, split: str = "test") -> None:
+    """Raise ValueError, naming the entry, if one of `data.test` is not there; `split` is that of those without one."""
+    for i, entry in enumerate(options.data.test):
+        _splits(options, f"data.test[{i}]", *test_split(entry, split))
 
 
 def _splits(options: Config, field: str, name: str, split: str) -> dict[str, Any] | None:

@@ -5,12 +5,15 @@ import json
 import os
 import signal
 
+import annotations
 import examples
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from bmc_jax import checkpoint, config, config_file, limits, sources, step, train
+from bmc_jax.datasets import build
 from bmc_jax.log import Log
 
 
@@ -114,6 +117,48 @@ def test_limits_are_fitted_to_the_3d_labelled_training_poses_alone(tmp_path, mon
     assert (given["angle_margin"], given["percentiles"]) == (3.0, (1.0, 99.0))
 
 
+def test_a_built_dataset_and_a_rendered_domain_give_the_same_batches_from_every_cache(tmp_path, monkeypatch, capsys):
+    """The step is replaced by one that sums up what it is given, exactly and by place."""
+
+    def digest(state, batch, limits, *, config, axis_name):
+        def total(leaf):
+            whole = leaf if leaf.dtype == np.uint8 else jnp.round(leaf * 1000)
+            weights = jnp.arange(leaf.size, dtype=jnp.int32).reshape(leaf.shape) + 7 * jax.lax.axis_index(axis_name)
+            return jax.lax.psum(jnp.sum(whole.astype(jnp.int32) * weights), axis_name) % 2**20
+
+        metrics = {f"{i}": total(leaf) for i, leaf in enumerate(jax.tree.leaves(batch))}
+        return dataclasses.replace(state, step=state.step + 1), {**metrics, "loss": 1.0, "gradient_norm": 1.0}
+
+    start = step.TrainState(np.zeros((), np.int32), {"w": np.zeros(2, np.float32)}, {}, {})
+    monkeypatch.setattr(step, "train_step", digest)
+    monkeypatch.setattr(step, "create", lambda _: start)
+    folder = annotations.coco(tmp_path / "source", 12)
+    build.build("coco_hand", folder, tmp_path / "data", name="mine", workers=1)
+    options = examples.tiny_config(epochs=0.9)
+    options.data.directory = str(tmp_path / "data")
+    options.data.train = config.Source("mannequin", count=16), config.Source("mine", labels="2d")
+    logged = {}
+    for mode in ("none", "host", "device"):
+        options.data.cache = mode
+        train.train(options, tmp_path / mode)
+        assert f"cache: {mode}, " in capsys.readouterr().out
+        logged[mode] = lines(tmp_path / mode)
+    assert logged["none"] == logged["host"] == logged["device"]
+    assert [line["step"] for line in logged["none"]] == [1, 2, 3]
+    assert len({line["0"] for line in logged["none"]}) == 3
+    assert config_file.read(tmp_path / "none").data.train[1].count == 12
+
+    # The cache may change on the way, and a resumed run goes on with what it would have seen.
+    parts, options.data.cache = tmp_path / "parts", "host"
+    with monkeypatch.context() as patch:
+        interrupt_after(2, patch)
+        with pytest.raises(SystemExit):
+            train.train(options, parts)
+    options.data.cache = "device"
+    train.train(options, parts)
+    assert lines(parts) == logged["none"]
+
+
 @pytest.mark.slow
 def test_rendered_hands_are_trained_on(tmp_path):
     options = examples.tiny_config(epochs=1.0)
@@ -122,6 +167,7 @@ def test_rendered_hands_are_trained_on(tmp_path):
         config.Source("mannequin", labels="2d", count=16),
     )
     options.limits = config.Limits(angle_margin=10.0)
+    options.data.augment, options.data.cache = True, "device"
     train.train(options, tmp_path)
     assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4]
     assert limits.load(tmp_path / train.LIMITS_FILE).meta.count == 16

@@ -2,14 +2,17 @@
 
 import dataclasses
 import json
+import shutil
 
+import annotations
 import examples
 import jax
 import numpy as np
 import pytest
 import test_photographs
 
-from bmc_jax import checkpoint, config_file, evaluate, hand, limits, measures, sources, step, train
+from bmc_jax import checkpoint, config_file, evaluate, hand, limits, measures, report, sources, step, train
+from bmc_jax.datasets import build
 from bmc_jax.types import Prediction
 
 COUNT = 11
@@ -158,6 +161,34 @@ def test_photographs_are_measured_against_their_2d_labels(run, measured_photogra
     name = measured_photograph["name"]
     assert json.loads((run / evaluate.PHOTOGRAPHS_FILE).read_text())["name"] == name
     assert (run / evaluate.FOLDER / f"photographs_{name}.png").stat().st_size > 1000
+
+
+def test_built_datasets_are_measured_and_shown_as_far_as_they_are_labelled(run, tmp_path):
+    """Of `some` every other hand has 3D labels."""
+    for name in ("none", "some"):
+        folder = annotations.coco(tmp_path / name, 6, joints_3d=name == "some")
+        if name == "some":
+            content = json.loads((folder / "annotations.json").read_text())
+            for one in content["annotations"][::2]:
+                del one["joints_3d"]
+            (folder / "annotations.json").write_text(json.dumps(content))
+        build.build("coco_hand", folder, tmp_path / "data", name=name, workers=1)
+    options = config_file.read(run)
+    options.data = dataclasses.replace(options.data, test=("none:train", "some"), directory=str(tmp_path / "data"))
+    workdir = tmp_path / "run"
+    shutil.copytree(run, workdir)
+    config_file.write(options, workdir)
+    content = evaluate.evaluate(workdir, split="train")
+    none, some = content["domains"]["none:train"], content["domains"]["some"]
+    assert [(found["count"], found["count_3d"]) for found in (none, some)] == [(6, 0), (6, 3)]
+    assert set(some["network"]) == set(measures.MEASURES)
+    assert set(none["network"]) == {"joints_2d_px", *some["labels"]}
+    assert set(none["mean_pose"]) == {"joints_2d_px"}
+    assert "labels" not in none
+    # Both are pictures of the same hands.
+    assert none["network"]["joints_2d_px"] == pytest.approx(some["network"]["joints_2d_px"], rel=1e-4)
+    assert "none:train · train · 6 images" in evaluate.table(content)
+    assert "none:train" in report.report([workdir], tmp_path / "report.html").read_text()
 
 
 def test_table_states_units_and_whose_labels_they_are(measured_run, measured_photograph):

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bmc_jax import augment, sources, step
 from bmc_jax import config as configuration
-from bmc_jax import sources, step
 
 CONFIG = examples.tiny_config(epochs=25.0)
 LIMITS = examples.narrow_limits()
@@ -60,6 +60,33 @@ def test_labels_that_are_masked_change_nothing_whatever_they_hold():
     poisoned = dataclasses.replace(batch, joints_3d=np.where(hidden[..., None], np.nan, batch.joints_3d))
     states = [train_step()(start(), labels, LIMITS)[0] for labels in (batch, poisoned)]
     jax.tree.map(np.testing.assert_array_equal, *states)
+
+
+def test_augmentation_hangs_on_seed_and_step_and_replaces_the_screens_of_its_sources_alone(monkeypatch):
+    seen = []
+    batch = mixed_batch()
+
+    def record(key, given, *arguments, green_screen):
+        seen.append((key, *arguments, green_screen))
+        return given
+
+    monkeypatch.setattr(augment, "augment", record)
+    for seed, number, screens in ((0, 0, (False, False)), (0, 1, (False, True)), (1, 0, (True, True))):
+        options = dataclasses.replace(CONFIG, seed=seed)
+        train = [
+            dataclasses.replace(source, green_screen=screen)
+            for source, screen in zip(options.data.train, screens, strict=True)
+        ]
+        options.data = dataclasses.replace(options.data, augment=True, train=tuple(train))
+        step.augmented(batch, jnp.array(number), options)
+    keys = [jax.random.key_data(call[0]).tolist() for call in seen]
+    assert len({tuple(key) for key in keys}) == 3
+    assert all(call[1:3] == (CONFIG.data.augmentation, examples.SIZE) for call in seen)
+    assert seen[0][3] is None
+    assert seen[1][3].tolist() == [False] * 4 + [True] * 4
+    assert seen[2][3].tolist() == [True] * 8
+    step.augmented(batch, jnp.array(1), dataclasses.replace(CONFIG, seed=0))
+    assert jax.random.key_data(seen[3][0]).tolist() == keys[1]
 
 
 @pytest.mark.slow
