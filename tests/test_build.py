@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import annotations
 import examples
 import numpy as np
 import pytest
+from PIL import Image
 
 from bmc_jax import synthesis
 from bmc_jax.datasets import build as building
@@ -198,17 +200,27 @@ def test_two_builds_at_once_are_refused(source, tmp_path):
 
 
 def test_full_disk_is_said_and_what_is_done_is_kept(source, tmp_path, monkeypatch):
-    calls, real = [], shard.write
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    noise = np.random.default_rng(0).integers(0, 256, (annotations.HEIGHT, annotations.WIDTH, 3), np.uint8)
+    for number in range(10):
+        Image.fromarray(noise).save(source / f"images/{number}.jpg", quality=95)
+    monkeypatch.setattr(shard, "ROWS", 9)
+    with monkeypatch.context() as patched:
+        calls, real = [], shard.write
 
-    def write(part, file):
-        calls.append(file)
-        if len(calls) == 2:
-            raise OSError(28, "No space left on device")
-        return real(part, file)
+        def write(part, file):
+            calls.append(file)
+            if len(calls) == 2:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))  # the system refuses to write more
+            try:
+                return real(part, file)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 
-    monkeypatch.setattr(shard, "write", write)
-    with pytest.raises(OSError, match=r"1.0.0.building: writing failed .*No space left.*Make room on that disk"):
-        build(source, tmp_path / "out")
+        patched.setattr(shard, "write", write)
+        with pytest.raises(OSError, match=r"1.0.0.building: writing failed .*Make room on that disk and run the same"):
+            build(source, tmp_path / "out")
+    assert len(list((tmp_path / "out").glob("mine/*/train-*.json"))) == 1
     assert len(store.records(build(source, tmp_path / "out"), "train")) == 10
 
 

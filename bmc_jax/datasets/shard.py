@@ -126,7 +126,10 @@ def write(shard: Shard, file: str) -> int:
         serializer=example_serializer.ExampleSerializer(features.get_serialized_info()),
         example_writer=writer.ExampleWriter(FileFormat.ARRAY_RECORD),
     )
-    shard_writer.write(shard.examples(tally), partial)  # pyright: ignore[reportArgumentType], any path will do
+    try:
+        shard_writer.write(shard.examples(tally), partial)  # pyright: ignore[reportArgumentType], any path will do
+    except RuntimeError as error:  # array_record's for a failed write
+        raise OSError(str(error)) from error
     reader = ArrayRecordReader(os.fspath(partial))
     if reader.num_records() != tally.examples:
         raise OSError(f"{partial} holds {reader.num_records()} of {tally.examples} records: is the disk full?")
