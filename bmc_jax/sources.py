@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from bmc_jax import config, crops, synthesis
+from bmc_jax import config, crops, hand, synthesis
 from bmc_jax.config import Config
 from bmc_jax.datasets import store
 from bmc_jax.synthesis import DOMAINS, domains
@@ -84,11 +84,11 @@ class OnDisk:
 
     def poses(self) -> np.ndarray:
         """The poses that are labelled whole, `[pose, 21, 3]` metres; no image is decoded."""
-        if self.labels == "2d":
-            return np.zeros((0, *self.records[0]["joints_3d"].shape), np.float32)
-        rows = tqdm(range(self.count), desc=f"poses of {self.name}", unit=" hands", dynamic_ncols=True)
-        records = (self.records[row] for row in rows)
-        return np.stack([record["joints_3d"] for record in records if record["joints_3d_valid"].all()])
+        rows = range(self.count if self.labels == "3d" else 0)
+        with tqdm(rows, desc=f"poses of {self.name}", unit=" hands", dynamic_ncols=True) as bar:
+            records = (self.records[row] for row in bar)
+            poses = [record["joints_3d"] for record in records if record["joints_3d_valid"].all()]
+        return np.array(poses, np.float32).reshape(-1, hand.NUM_JOINTS, 3)
 
     def describe(self, row: int) -> str:
         return f"{self.name} {row} ({self.records[row]['id']})"
@@ -110,7 +110,7 @@ def resolve(options: Config) -> Config:
     Raises ValueError, naming the field and the remedy, for a name that is neither a rendered domain nor a built
     dataset, a split or a number of images that it does not have, or 3D labels that are asked for and not there.
     """
-    train = []
+    train, poses = [], 0
     for i, source in enumerate(options.data.train):
         field = f"data.train[{i}]"
         available = _splits(options, f"{field}.name", source.name, source.split)
@@ -120,6 +120,7 @@ def resolve(options: Config) -> Config:
             if source.green_screen:
                 raise ValueError(f"{field}.green_screen is True; {source.name} is rendered, without a green screen")
             train.append(source)
+            poses += source.count if source.labels == "3d" else 0
             continue
         if source.count > available["examples"]:
             raise ValueError(
@@ -129,6 +130,9 @@ def resolve(options: Config) -> Config:
         if source.labels == "3d" and not available["complete_3d"] + available["partial_3d"]:
             raise ValueError(f"{field}.labels is '3d'; {source.name} has 2D labels only, so it must be '2d'")
         train.append(dataclasses.replace(source, count=source.count or available["examples"]))
+        poses += available["complete_3d"] if source.labels == "3d" else 0
+    if options.limits.source == "fit" and not poses:
+        raise ValueError("limits.source is 'fit'; no training source has complete 3D labels to fit to: name a preset")
     require_tests(options)
     return dataclasses.replace(options, data=dataclasses.replace(options.data, train=tuple(train)))
 
@@ -203,12 +207,7 @@ def test(options: Config, name: str, split: str, count: int | None) -> Batch:
 
 def read(source: OnDisk) -> InMemory:
     """A source on disk, decoded into RAM."""
-    chunks = []
-    with tqdm(total=len(source), desc=f"decode {source.name}", unit=" images", dynamic_ncols=True) as bar:
-        for first in range(0, len(source), CHUNK):
-            chunks.append(source.load(np.arange(first, min(first + CHUNK, len(source)))))
-            bar.update(len(chunks[-1].present))
-    return InMemory(source.name, jax.tree.map(lambda *parts: np.concatenate(parts), *chunks))
+    return InMemory(source.name, _in_chunks(f"decode {source.name}", len(source), source.load))
 
 
 def rendered(
@@ -219,14 +218,24 @@ def rendered(
     size = options.data.image_size
     stored = size if stored is None else stored
     domain = domains.get(name) if stored == size else domains.widen(domains.get(name), stored / size)
-    chunks = []
-    with tqdm(total=count, desc=f"render {name} {split}", unit=" images", dynamic_ncols=True) as bar:
-        for first in range(0, count, CHUNK):
-            index = np.arange(first, min(first + CHUNK, count))
-            chunks.append(synthesis.render(options.seed, domain, split, index, stored))
-            bar.update(len(index))
-    examples = jax.tree.map(lambda *parts: np.concatenate(parts), *chunks)
+    examples = _in_chunks(
+        f"render {name} {split}", count, lambda index: synthesis.render(options.seed, domain, split, index, stored)
+    )
     return dataclasses.replace(examples, source=np.full(count, number, np.int32))
+
+
+def _in_chunks(title: str, count: int, make: Callable[[np.ndarray], Batch]) -> Batch:
+    """`make(np.arange(count))`, some at a time, without ever holding anything twice."""
+    whole: Any = None
+    with tqdm(total=count, desc=title, unit=" images", dynamic_ncols=True) as bar:
+        for first in range(0, count, CHUNK):
+            part = make(np.arange(first, min(first + CHUNK, count)))
+            if whole is None:
+                whole = jax.tree.map(lambda leaf: np.empty((count, *leaf.shape[1:]), leaf.dtype), part)
+            for all_rows, rows in zip(jax.tree.leaves(whole), jax.tree.leaves(part), strict=True):
+                all_rows[first : first + CHUNK] = rows
+            bar.update(len(part.present))
+    return whole
 
 
 def without_3d(examples: Batch) -> Batch:

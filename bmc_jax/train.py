@@ -53,7 +53,7 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
     state = checkpoint.restore(workdir, step.create(config))
     opened = sources.training(config)
     hand_limits = _limits(config, workdir, opened)
-    batches, resident = _batches(config, opened, rows[done:total])
+    batches, resident = feed(config, opened, rows[done:total])
 
     print(f"training {config.name}: steps {done + 1} to {total}, {jax.local_device_count()} devices, in {workdir}")
     train_step = step.parallel_train_step(config, resident=bool(resident))
@@ -82,7 +82,7 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
         raise SystemExit(INTERRUPTED)
 
 
-def _batches(config: Config, opened: Sequence[InMemory | OnDisk], rows: grain.MapDataset) -> tuple[Any, tuple]:
+def feed(config: Config, opened: Sequence[InMemory | OnDisk], rows: grain.MapDataset) -> tuple[Any, tuple]:
     """Each step's (row numbers, what the step is given), from where the images are to wait; and what else every step
     is given: the images, if they are on the devices."""
     bytes_each = 3 * stored_size(config) ** 2

@@ -66,6 +66,15 @@ def test_a_source_that_cannot_be_used_is_named_before_any_work(data, source, mes
         sources.resolve(mixture(data, source))
 
 
+def test_limits_without_a_whole_pose_to_fit_to_are_refused(data):
+    options = mixture(data, config.Source("flat", labels="2d", share=1.0))
+    with pytest.raises(ValueError, match=r"limits.source is 'fit'; no training source has complete 3D labels"):
+        sources.resolve(options)
+    options.limits.source = "clinical"
+    (source,) = sources.training(sources.resolve(options))
+    assert source.poses().shape == (0, 21, 3)
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     [

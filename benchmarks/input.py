@@ -1,0 +1,202 @@
+"""Does the input keep up with training: decoding, waiting, and memory over many steps?
+
+    python benchmarks/input.py [--config configs/mine.py] [--images 512] [--train-steps 50] [--steps 10000]
+
+(a) Resident memory while --steps batches are streamed, and its slope. First, as nothing else fills memory then.
+(b) Images a second from a built dataset to crops, on one thread and on a thread a core: photograph-like JPEGs of
+640x480 and 224x224 pixels with 2D labels, and the photographs of `../shared/data/real_weak` if they are there.
+(c) For each place where images can wait: the time of a training step on batches as they come, against that of a step
+on one batch that is given again and again, and the share of the time that the loop stood waiting for a batch. Network,
+batch size and augmentation are those of --config, by default small ones that a CPU can train; the images are those of
+(b). On a CPU, decoding and training take the same cores, so a step gets longer where nothing waits.
+"""
+
+import argparse
+import dataclasses
+import io
+import json
+import os
+import platform
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from PIL import Image
+
+from bmc_jax import config_file, data, limits, sources, step, train
+from bmc_jax.config import Config, Data, Limits, Network, Optimizer, Source
+from bmc_jax.datasets import build
+
+REAL = Path(__file__).parents[2] / "shared/data/real_weak"
+SHAPES = {"640x480": (640, 480), "224x224": (224, 224)}
+
+
+def small() -> Config:
+    """A network that a CPU trains at some hundred images a second."""
+    return Config(
+        data=Data(batch_size=32, image_size=64),
+        network=Network(depth=10, width=16, patch=8),
+        optimizer=Optimizer(name="adamw", rate=1e-3),
+    )
+
+
+def machine() -> str:
+    device = jax.devices()[0]
+    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    return (
+        f"{platform.machine()}, {os.cpu_count()} CPU cores{load}; jax {jax.__version__}, "
+        f"{len(jax.devices())} x {device.device_kind} ({jax.default_backend()})"
+    )
+
+
+def photograph(generator: np.random.Generator, width: int, height: int) -> bytes:
+    """A JPEG with the spectrum of photographs: as much contrast in every octave."""
+    total = np.zeros((height, width, 3))
+    for octave in range(1, 9):
+        cells = generator.normal(0, 22, (max(height >> octave, 2), max(width >> octave, 2), 3))
+        planes = [Image.fromarray(cells[..., i].astype(np.float32)).resize((width, height), 3) for i in range(3)]
+        total += np.stack([np.asarray(plane) for plane in planes], axis=-1)
+    out = io.BytesIO()
+    Image.fromarray(np.clip(total + 120, 0, 255).astype(np.uint8)).save(out, "JPEG", quality=92)
+    return out.getvalue()
+
+
+def make(root: Path, name: str, width: int, height: int, count: int) -> None:
+    """Build a dataset of `count` hands, 21 points anywhere in a box of 0.45 of the image's height."""
+    generator, folder = np.random.default_rng(0), root / f"{name}_source"
+    (folder / "images").mkdir(parents=True)
+    for number in range(min(count, 64)):
+        (folder / f"images/{number}.jpg").write_bytes(photograph(generator, width, height))
+    images, annotations = [], []
+    for number in range(count):
+        box = 0.45 * height
+        points = generator.uniform(0, box, (21, 2)) + generator.uniform(0, [width - box, height - box])
+        keypoints = np.concatenate([points, np.full((21, 1), 2)], axis=-1).ravel().round(2).tolist()
+        k = [[1.2 * width, 0, (width - 1) / 2], [0, 1.2 * width, (height - 1) / 2], [0, 0, 1]]
+        file = f"{number % 64}.jpg"
+        images.append({"id": number, "file_name": file, "width": width, "height": height, "K": k})
+        one = {"id": number, "image_id": number, "category_id": 1, "hand_side": "right", "keypoints": keypoints}
+        annotations.append(one)
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "hand"}]}
+    (folder / "annotations.json").write_text(json.dumps(content))
+    build.build("coco_hand", folder, root, name=name, workers=1)
+
+
+def on(options: Config, root: Path, name: str, **changes: Any) -> Config:
+    """The configuration on one of the made datasets, with limits that need no 3D labels."""
+    train_on = (Source(name, labels="2d", share=1.0),)
+    own = dataclasses.replace(options.data, train=train_on, test=(), directory=str(root), **changes)
+    return sources.resolve(dataclasses.replace(options, data=own, limits=Limits(source="clinical")))
+
+
+def decoding(options: Config, root: Path, names: list[str], seconds: float = 4.0) -> None:
+    cores = os.cpu_count() or 1
+    print(f"\n(b) {'decoded and cropped, images/s':<34}{'1 thread':>10}{f'{cores} threads':>12}{'a core':>10}")
+    for name in names:
+        rates = []
+        for workers in (1, cores):
+            (source,) = sources.training(on(options, root, name, workers=workers))
+            source.load(np.arange(32))
+            start, done = time.perf_counter(), 0
+            while time.perf_counter() - start < seconds:
+                done += len(source.load(np.arange(done, done + 64) % len(source)).present)
+            rates.append(done / (time.perf_counter() - start))
+        print(f"    {name:<34}{rates[0]:>10.0f}{rates[1]:>12.0f}{rates[1] / cores:>10.0f}")
+
+
+def waiting(options: Config, root: Path, name: str, count: int) -> None:
+    state = jax.device_get(step.create(on(options, root, name)))
+    size = options.data.batch_size
+    title = f"{count} steps of {size} images"
+    print(f"\n(c) {title:<22}{'ms a step':>10}{'one batch':>12}{'longer by':>12}{'waiting':>10}")
+    for mode in ("none", "host", "device"):
+        given = on(options, root, name, cache=mode)
+        opened = sources.training(given)
+        batches, resident = train.feed(given, opened, data.rows(given))
+        run = step.parallel_train_step(given, resident=bool(resident))
+        replicated = step.replicate((state, limits.load("clinical")))
+        first = batches[0][1]
+        again = jax.device_put(first, train_sharding()) if not resident else first
+        one, _, state_after = loop(run, *replicated, iter([again] * (count + 5)), resident)
+        stream = (batch for _, batch in batches[: count + 5].to_iter_dataset(data.READING))
+        many, waited, _ = loop(run, state_after, replicated[1], stream, resident)
+        share = 100 * (many / one - 1)
+        print(f"    {mode:<22}{many:>10.2f}{one:>12.2f}{share:>11.1f} %{100 * waited:>8.1f} %")
+
+
+def train_sharding() -> Any:
+    """Of a batch whose parts lie on their devices already."""
+    mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (step.AXIS,))
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(step.AXIS))
+
+
+def loop(run: Any, state: Any, hand_limits: Any, batches: Any, resident: tuple) -> tuple[float, float, Any]:
+    """(milliseconds a step, share of the time waited for batches, the state), after five steps to warm up; as in
+    `train`, the host looks at each step's loss one step late."""
+    previous, start, waited, done = None, 0.0, 0.0, 0
+    while True:
+        asked = time.perf_counter()
+        batch = next(batches, None)
+        waited += time.perf_counter() - asked
+        if batch is None:
+            break
+        state, metrics = run(state, batch, hand_limits, *resident)
+        if previous is not None:
+            float(previous["loss"])
+        previous, done = metrics, done + 1
+        if done == 5:
+            float(metrics["loss"])
+            start, waited = time.perf_counter(), 0.0
+    jax.block_until_ready(state)
+    total = time.perf_counter() - start
+    return 1e3 * total / (done - 5), waited / total, state
+
+
+def memory(options: Config, root: Path, name: str, steps: int) -> None:
+    given = on(options, root, name, batch_size=8, image_size=64)
+    opened = sources.training(given)
+    stream = data.batches(opened, data.rows(given))[:steps].to_iter_dataset(data.READING)
+    print(f"\n(a) resident memory while {steps:,} batches of 8 are streamed")
+    at, used, every = [], [], max(steps // 10, 1)
+    for number, _ in enumerate(stream, start=1):
+        if number % every == 0:
+            at.append(number)
+            used.append(resident_megabytes())
+            print(f"    step {number:>8,}{used[-1]:>10.1f} MB", flush=True)
+    slope = np.polyfit(at[1:], used[1:], 1)[0] * 1000
+    print(f"    slope after the first tenth: {slope:+.3f} MB in 1,000 steps")
+
+
+def resident_megabytes() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", help="network, batch size, image size and augmentation of (c)")
+    parser.add_argument("--images", type=int, default=512)
+    parser.add_argument("--train-steps", type=int, default=50)
+    parser.add_argument("--steps", type=int, default=10_000)
+    arguments = parser.parse_args()
+    options = config_file.load(arguments.config) if arguments.config else small()
+
+    print(machine())
+    with tempfile.TemporaryDirectory() as folder:
+        root, names = Path(folder), list(SHAPES)
+        for name, shape in SHAPES.items():
+            make(root, name, *shape, arguments.images)
+        if REAL.is_dir():
+            build.build("coco_hand", REAL, root, name="real_weak", workers=1)
+            names.append("real_weak")
+        if arguments.steps:
+            memory(options, root, "224x224", arguments.steps)
+        decoding(Config(), root, names)
+        waiting(options, root, "224x224", arguments.train_steps)
+
+
+if __name__ == "__main__":
+    main()
