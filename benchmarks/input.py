@@ -3,8 +3,9 @@
     python benchmarks/input.py [--config configs/mine.py] [--images 512] [--train-steps 50] [--steps 10000]
 
 (a) Resident memory while --steps batches are streamed, and its slope. First, as nothing else fills memory then.
-(b) Images a second from a built dataset to crops, on one thread and on a thread a core: photograph-like JPEGs of
-640x480 and 224x224 pixels with 2D labels, and the photographs of `../shared/data/real_weak` if they are there.
+(b) Images a second from a built dataset to crops, on one thread, on a thread a core, and in a second of one core's
+time, on which other work on the machine has no part: photograph-like JPEGs of 640x480 and 224x224 pixels with 2D
+labels, and the photographs of `../shared/data/real_weak` if they are there.
 (c) For each place where images can wait: the time of a training step on batches as they come, against that of a step
 on one batch that is given again and again, and the share of the time that the loop stood waiting for a batch. Network,
 batch size and augmentation are those of --config, by default small ones that a CPU can train; the images are those of
@@ -94,9 +95,9 @@ def on(options: Config, root: Path, name: str, **changes: Any) -> Config:
 
 def decoding(options: Config, root: Path, names: list[str], seconds: float = 4.0) -> None:
     cores = os.cpu_count() or 1
-    print(f"\n(b) {'decoded and cropped, images/s':<34}{'1 thread':>10}{f'{cores} threads':>12}{'a core':>10}")
+    print(f"\n(b) {'decoded and cropped, images/s':<34}{'1 thread':>10}{f'{cores} threads':>12}{'a CPU second':>15}")
     for name in names:
-        rates = []
+        rates, images, busy = [], 0, time.process_time()
         for workers in (1, cores):
             (source,) = sources.training(on(options, root, name, workers=workers))
             source.load(np.arange(32))
@@ -104,7 +105,9 @@ def decoding(options: Config, root: Path, names: list[str], seconds: float = 4.0
             while time.perf_counter() - start < seconds:
                 done += len(source.load(np.arange(done, done + 64) % len(source)).present)
             rates.append(done / (time.perf_counter() - start))
-        print(f"    {name:<34}{rates[0]:>10.0f}{rates[1]:>12.0f}{rates[1] / cores:>10.0f}")
+            images += done
+        each = images / (time.process_time() - busy)
+        print(f"    {name:<34}{rates[0]:>10.0f}{rates[1]:>12.0f}{each:>15.0f}")
 
 
 def waiting(options: Config, root: Path, name: str, count: int) -> None:

@@ -84,8 +84,9 @@ class OnDisk:
 
     def poses(self) -> np.ndarray:
         """The poses that are labelled whole, `[pose, 21, 3]` metres; no image is decoded."""
-        rows = range(self.count if self.labels == "3d" else 0)
-        with tqdm(rows, desc=f"poses of {self.name}", unit=" hands", dynamic_ncols=True) as bar:
+        if self.labels == "2d":
+            return np.zeros((0, hand.NUM_JOINTS, 3), np.float32)
+        with tqdm(range(self.count), desc=f"poses of {self.name}", unit=" hands", dynamic_ncols=True) as bar:
             records = (self.records[row] for row in bar)
             poses = [record["joints_3d"] for record in records if record["joints_3d_valid"].all()]
         return np.array(poses, np.float32).reshape(-1, hand.NUM_JOINTS, 3)

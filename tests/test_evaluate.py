@@ -19,6 +19,15 @@ COUNT = 11
 LIMITS = limits.fit(examples.examples(300).joints_3d, source="hands of this test", left="keep")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once():
+    """All configurations here have one network."""
+    run = step.parallel_eval_step(examples.tiny_config())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(step, "parallel_eval_step", lambda options: run)
+        yield
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run that was saved untrained."""
