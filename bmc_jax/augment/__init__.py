@@ -24,7 +24,7 @@ from bmc_jax.augment.green_screen import replace_green
 from bmc_jax.types import Batch
 
 #: Images that a CPU changes at a time.
-CPU_CHUNK = 32
+CPU_CHUNK = 16
 
 
 @dataclass(slots=True)
