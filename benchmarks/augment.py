@@ -2,9 +2,10 @@
 
     python benchmarks/augment.py [--size 128] [--stored 192] [--plot docs/images/augment.png]
 
-Whole and parts are jitted and vmapped over a batch of random images that lies on the device; the green screen is
-measured apart, as most images have none. Rates are of the best of several runs; other work on the machine slows all of
-it down, so the load is printed. With `--plot`, draws rendered hands instead: each as it is, then changed.
+Whole and parts are jitted over a batch of random images that lies on the device; the green screen is measured apart, as
+most images have none. On a CPU the whole goes by small chunks and a part here by the batch, so the parts take longer
+together. Rates are of the best of several runs; other work on the machine slows all of it down, so the load is printed.
+With `--plot`, draws rendered hands instead: each as it is, then changed.
 """
 
 import argparse
