@@ -159,6 +159,15 @@ class Training:
     """The paper's. One epoch has as many examples as all training sources together."""
     log_every: int = 20
     """Steps between lines of `metrics.jsonl`."""
+    evaluate_every: int = 0
+    """Steps between evaluations on `data.test` while training; 0 for none. A number that is looked at to choose by, a
+    checkpoint or a setting, is no longer a test: evaluate on the entry `name:validation` for that."""
+    evaluate_count: int = 512
+    """Images of each entry that they measure: the first so many."""
+    picture_every: int = 0
+    """Steps between pictures of what the network says of some of those images; 0 for none."""
+    wandb: str = ""
+    """Project of Weights & Biases that is told the metrics too, offline if `WANDB_MODE` says so; empty for none."""
     save_every: int = 500
     """Steps between checkpoints; also saved at the end and on SIGTERM or SIGINT."""
     keep: int = 2

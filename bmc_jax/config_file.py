@@ -76,6 +76,9 @@ RULES = {
     "optimizer.decay_epochs": _POSITIVE,
     "training.epochs": _POSITIVE,
     "training.log_every": _POSITIVE,
+    "training.evaluate_every": _NOT_NEGATIVE,
+    "training.evaluate_count": _POSITIVE,
+    "training.picture_every": _NOT_NEGATIVE,
     "training.save_every": _POSITIVE,
     "training.keep": _POSITIVE,
 }
