@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from bmc_jax import checkpoint, config_file, data, draw, limits, measures, photographs, sources, step, train
+from bmc_jax import checkpoint, config_file, data, draw, limits, measures, photographs, sources, step
 from bmc_jax.config import Config
 from bmc_jax.types import Batch, Limits, Prediction
 
@@ -139,7 +139,7 @@ def table(content: dict[str, Any]) -> str:
 
 
 def _open(workdir: Path) -> tuple[Config, dict[str, Any], Limits]:
-    return config_file.read(workdir), checkpoint.load(workdir), limits.load(workdir / train.LIMITS_FILE)
+    return config_file.read(workdir), checkpoint.load(workdir), limits.load(workdir / limits.FILE)
 
 
 def _heading(options: Config, saved: dict[str, Any], hand_limits: Limits) -> dict[str, Any]:

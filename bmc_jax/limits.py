@@ -16,10 +16,11 @@ import numpy as np
 import bmc_jax
 from bmc_jax import hand, hull, numerics, screening
 from bmc_jax.limits_check import Violation, check, describe, measure, report
-from bmc_jax.limits_file import PRESETS, load, save
+from bmc_jax.limits_file import FILE, PRESETS, load, save
 from bmc_jax.types import Limits, LimitsMetadata
 
 __all__ = [
+    "FILE",
     "PRESETS",
     "Violation",
     "check",

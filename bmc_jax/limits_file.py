@@ -17,6 +17,8 @@ import numpy as np
 from bmc_jax import hand, hull
 from bmc_jax.types import Limits, LimitsMetadata
 
+FILE = "limits.json"
+"""Name of a run's limits in its folder."""
 FORMAT = "bmc_jax limits"
 _FOLDER = Path(__file__).parent / "presets"
 #: Limits that come with the package, by name.

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from bmc_jax import charts, config, config_file, draw, evaluate, limits, log, measures, metrics, train
+from bmc_jax import charts, config, config_file, draw, evaluate, limits, log, measures, metrics
 
 #: Hands a picture: over their images, and in 3D.
 SHEET, POSES = 12, 3
@@ -272,7 +272,7 @@ def _photographs(folder: Path, measured: dict[str, Any]) -> str:
 
 def _hulls(folder: Path, joints_3d: np.ndarray, title: str) -> str:
     angles = limits.measure(joints_3d)["angles"]
-    figure = draw.angle_hulls(limits.load(folder / train.LIMITS_FILE), angles, title=title)
+    figure = draw.angle_hulls(limits.load(folder / limits.FILE), angles, title=title)
     return _picture(figure, title)
 
 

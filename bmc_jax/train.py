@@ -25,7 +25,6 @@ from bmc_jax.log import Log
 from bmc_jax.sources import InMemory, OnDisk
 from bmc_jax.types import Limits
 
-LIMITS_FILE = "limits.json"
 DATA_FILE = "data.json"
 """What the run is trained on: each source's name, split, number of images, and hash if it is a built dataset."""
 MAY_CHANGE = ("training.", "data.test", "data.directory", "data.cache", "data.workers")
@@ -127,7 +126,7 @@ def _claim(workdir: Path, config: Config) -> None:
 
 def _limits(config: Config, workdir: Path, opened: Sequence[InMemory | OnDisk]) -> Limits:
     """The run's limits: those it began with, or what the configuration says, written into the folder."""
-    file, options = workdir / LIMITS_FILE, config.limits
+    file, options = workdir / limits.FILE, config.limits
     if file.exists():
         return limits.load(file)
     if options.source == "fit":

@@ -71,7 +71,7 @@ def test_an_interrupted_run_ends_bit_for_bit_as_one_that_was_not(tmp_path, monke
     jax.tree.map(np.testing.assert_array_equal, checkpoint.load(parts), checkpoint.load(whole))
     assert lines(parts) == lines(whole)
     assert [line["step"] for line in lines(whole)] == list(range(1, total + 1))
-    assert limits.load(parts / train.LIMITS_FILE).meta == limits.load("clinical").meta
+    assert limits.load(parts / limits.FILE).meta == limits.load("clinical").meta
     assert config_file.read(parts) == options
 
     capsys.readouterr()
@@ -170,4 +170,4 @@ def test_rendered_hands_are_trained_on(tmp_path):
     options.data.augment, options.data.cache = True, "device"
     train.train(options, tmp_path)
     assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4]
-    assert limits.load(tmp_path / train.LIMITS_FILE).meta.count == 16
+    assert limits.load(tmp_path / limits.FILE).meta.count == 16

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import test_photographs
 
-from bmc_jax import checkpoint, config_file, evaluate, hand, limits, measures, report, sources, step, train
+from bmc_jax import checkpoint, config_file, evaluate, hand, limits, measures, report, sources, step
 from bmc_jax.datasets import build
 from bmc_jax.types import Prediction
 
@@ -35,7 +35,7 @@ def run(tmp_path_factory):
     workdir.mkdir()
     options = examples.tiny_config()
     config_file.write(options, workdir)
-    limits.save(LIMITS, workdir / train.LIMITS_FILE)
+    limits.save(LIMITS, workdir / limits.FILE)
     checkpoint.save(workdir, step.create(options), keep=1)
     return workdir
 

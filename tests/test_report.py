@@ -7,7 +7,7 @@ import examples
 import numpy as np
 import pytest
 
-from bmc_jax import config_file, evaluate, limits, measures, report, train
+from bmc_jax import config_file, evaluate, limits, measures, report
 from bmc_jax.types import Prediction
 
 COUNT = 5
@@ -20,7 +20,7 @@ def run(folder, *, name="tiny & small", evaluated=True):
     options = examples.tiny_config()
     options.name = name
     config_file.write(options, folder)
-    limits.save(LIMITS, folder / train.LIMITS_FILE)
+    limits.save(LIMITS, folder / limits.FILE)
     rows = [{"step": i, "loss": 1 / i, "palm": 0.1, "rate": 1e-3} for i in range(1, 6)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     if not evaluated:
