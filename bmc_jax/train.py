@@ -21,7 +21,7 @@ import numpy as np
 
 from bmc_jax import cache, checkpoint, config_file, data, limits, sources, step
 from bmc_jax.config import Config, steps, stored_size
-from bmc_jax.log import Log
+from bmc_jax.log import Log, require_installed
 from bmc_jax.sources import InMemory, OnDisk
 from bmc_jax.types import Limits
 
@@ -42,6 +42,7 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
       SystemExit: with the code `INTERRUPTED`, after SIGTERM or SIGINT; the step in hand is finished and saved first.
     """
     workdir, config = Path(workdir), sources.resolve(config)
+    require_installed(config)
     total, rows = steps(config), data.rows(config)
     _claim(workdir, config)
     done = checkpoint.latest(workdir) or 0
@@ -57,8 +58,7 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
     print(f"training {config.name}: steps {done + 1} to {total}, {jax.local_device_count()} devices, in {workdir}")
     train_step = step.parallel_train_step(config, resident=bool(resident))
     state, hand_limits = step.replicate((state, hand_limits))
-    log = Log(workdir, first=done, total=total, batch_size=config.data.batch_size, description=f"train {config.name}")
-    with log, _stop_signal() as stop:
+    with Log(workdir, config, first=done, total=total) as log, _stop_signal() as stop:
         previous, clock = None, _Clock()
         for numbers, batch in clock.waiting(batches.to_iter_dataset(data.READING)):
             state, metrics = train_step(state, batch, hand_limits, *resident)
@@ -69,7 +69,7 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
             previous = (done, metrics, opened, numbers)
             log.advance()
             if done % config.training.log_every == 0 or done == total:
-                log.write(done, {**jax.tree.map(float, metrics), "input_wait": clock.share()})
+                log.write(done, {**jax.tree.map(float, metrics), "input_wait": clock.share(), **log.speed()})
             last = done == total or stop.is_set()
             if last or done % config.training.save_every == 0:
                 _require_finite(*previous)

@@ -29,9 +29,10 @@ def injected_images(request, monkeypatch):
 
 
 def lines(workdir):
-    """What was logged, but for the only thing that no seed determines."""
+    """What was logged, but for what no seed determines."""
     found = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert all(0 <= line.pop("input_wait") <= 1 for line in found)
+    assert all(line.pop("images_per_second") > 0 for line in found)
     return found
 
 
