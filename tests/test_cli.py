@@ -7,7 +7,7 @@ import sys
 import examples
 import numpy as np
 import pytest
-import test_coco_hand
+import test_photographs
 from PIL import Image
 
 from bmc_jax import cli, evaluate, limits, report, synthesis, train
@@ -223,7 +223,7 @@ def test_unknown_limits_are_named(capsys, poses):
 
 @pytest.mark.filterwarnings("always")
 def test_preview_of_photographs_warns_in_one_line(capsys, tmp_path):
-    file = test_coco_hand.tree(tmp_path)
+    file = test_photographs.tree(tmp_path)
     content = json.loads(file.read_text())
     del content["images"][0]["K"]
     file.write_text(json.dumps(content))

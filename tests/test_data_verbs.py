@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from bmc_jax import augment, cli
-from bmc_jax.datasets import build, store
+from bmc_jax.cli import data_verbs
+from bmc_jax.datasets import store
 
 
 def bmc(*arguments):
@@ -29,12 +30,12 @@ def built(tmp_path):
 def test_list_names_every_dataset_with_its_licence_and_address(capsys):
     assert bmc("data", "list") == 0
     out = capsys.readouterr().out
-    for reader in build.READERS:
+    for reader in data_verbs.READERS:
         assert f"\n{reader}\n" in "\n" + out
-    assert out.count("licence") == out.count("from     ") == len(build.READERS)
+    assert out.count("licence") == out.count("from     ") == len(data_verbs.READERS)
 
 
-@pytest.mark.parametrize("reader", build.READERS)
+@pytest.mark.parametrize("reader", data_verbs.READERS)
 def test_help_of_a_dataset_shows_its_options(capsys, reader):
     with pytest.raises(SystemExit) as stopped:
         bmc("data", "build", reader, "--help")

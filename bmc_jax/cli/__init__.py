@@ -32,7 +32,8 @@ bmc VERB --help says more of each.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `bmc` with these arguments, by default the process's. Exit status 0, or 2 after a user's error."""
-    parser = _parser()
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = _parser(arguments)
     options, rest = parser.parse_known_args(arguments)
     if rest and options.run is not run_verbs.train:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -54,11 +55,11 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     print(f"bmc: warning: {message}", file=sys.stderr)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("bmc", description=DESCRIPTION, epilog=EXAMPLES, **TEXT)
     parser.set_defaults(debug=False)
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
     run_verbs.add(verbs)
     limits_verbs.add(group(verbs, "limits", "fit, show and check biomechanical limits"))
-    data_verbs.add(group(verbs, "data", "build, verify, list and look at data"))
+    data_verbs.add(group(verbs, "data", "build, verify, list and look at data"), arguments)
     return parser

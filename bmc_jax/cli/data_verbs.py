@@ -5,17 +5,20 @@ import importlib
 import inspect
 import signal
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bmc_jax.cli.arguments import COCO, SPLITS, TEXT, positive, verb
-from bmc_jax.datasets import build
 
+READERS = ("freihand", "rhd", "ho3d", "ho3d_v1", "dexter_object", "coco_hand", "synthetic")
+"""Modules of `bmc_jax.datasets` that read one."""
 INTERRUPTED = 75
 """Exit status of a build that was stopped: "try again later" (EX_TEMPFAIL)."""
 
 
-def add(verbs: Any) -> None:
+def add(verbs: Any, arguments: Sequence[str]) -> None:
+    """Declare the verbs; the datasets' own options only if `arguments` ask for one, as their readers load numpy."""
     parser = verb(verbs, "list", _list, "say which datasets can be built, what each needs and where to get it", "")
 
     words = "turn a dataset, as it lies on disk, into checked, shuffled, sharded records"
@@ -34,7 +37,7 @@ command is run again.
         **TEXT,
     )
     readers = parser.add_subparsers(title="datasets", required=True, metavar="NAME")
-    for reader in build.READERS:
+    for reader in READERS if "build" in arguments else ():
         _build_arguments(readers, reader)
 
     parser = verb(verbs, "verify", _verify, "read every file, image and label of built datasets again", """\
@@ -109,7 +112,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 def _list(options: argparse.Namespace) -> None:
     del options
-    for reader in build.READERS:
+    for reader in READERS:
         about = importlib.import_module(f"bmc_jax.datasets.{reader}").ABOUT
         print(f"{reader}\n    {about.what}\n    needs    {about.needs}\n    licence  {about.licence}")
         print(f"    from     {about.address}\n")
@@ -117,7 +120,7 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _build(options: argparse.Namespace) -> None:
-    from bmc_jax.datasets import store
+    from bmc_jax.datasets import build, store
 
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     try:
@@ -213,8 +216,9 @@ def _examples(options: argparse.Namespace, stored: int) -> tuple[Any, str]:
         )
         return found.batch, f"{file.absolute().parent.name} · {found.description}"
     if options.source in synthesis.DOMAINS:
-        split = options.split or SPLITS[0]
-        domain = synthesis.domains.widen(synthesis.DOMAINS[options.source], stored / options.size)
+        split, domain = options.split or SPLITS[0], options.source
+        if stored > options.size:
+            domain = synthesis.domains.widen(synthesis.DOMAINS[domain], stored / options.size)
         examples = synthesis.render(options.seed, domain, split, np.arange(options.count), size=stored)
         return examples, f"{options.source} · {split}"
     folder = store.find(options.source)

@@ -26,9 +26,6 @@ from tqdm import tqdm
 from bmc_jax.datasets import publish, shard, store
 from bmc_jax.datasets.plan import FILE, Plan, files, shards
 
-#: The readers: modules of this package.
-READERS = ("freihand", "rhd", "ho3d", "ho3d_v1", "dexter_object", "coco_hand", "synthetic")
-
 
 def build(
     reader: str,
