@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int
-from tqdm import tqdm
 
 from bmc_jax import data
+from bmc_jax.progress import Progress
 from bmc_jax.sources import CHUNK, InMemory, OnDisk
 from bmc_jax.types import Batch
 
@@ -105,7 +105,7 @@ def on_devices(opened: Sequence[InMemory | OnDisk], axis_name: str) -> Resident:
     devices, total = jax.local_devices(), sum(len(source) for source in opened)
     a_device = -(-total // len(devices))
     parts, labels = [], []
-    with tqdm(total=total, desc="fill device memory", unit=" images", dynamic_ncols=True) as bar:
+    with Progress(total=total, desc="fill device memory", unit=" images") as bar:
         for number, device in enumerate(devices):
             end = min((number + 1) * a_device, total)
             images: Any = None

@@ -171,6 +171,9 @@ def validate(config: Config) -> Config:
     _require(screens, "data.augment", False, "true to put green-screen photographs before something else")
     known = config.limits.source != "fit" or any(source.labels == "3d" for source in data.train)
     _require(known, "limits.source", "fit", "a preset or a file: no training source has 3D labels to fit limits to")
+    watched = config.training.evaluate_every or config.training.picture_every
+    wanted = "the names of sets, as training.evaluate_every and training.picture_every look at their images"
+    _require(bool(data.test) or not watched, "data.test", data.test, wanted)
     return config
 
 

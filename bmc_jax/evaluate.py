@@ -12,10 +12,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
 from bmc_jax import checkpoint, config_file, data, draw, limits, measures, photographs, sources, step
 from bmc_jax.config import Config
+from bmc_jax.progress import Progress
 from bmc_jax.types import Batch, Limits, Prediction
 
 FILE = "metrics.json"
@@ -106,7 +106,7 @@ def predict(options: Config, saved: dict[str, Any], examples: Batch, *, run: Any
     state = step.TrainState(saved["step"], saved["params"], saved["batch_stats"], opt_state=None)
     run, state = run or step.parallel_eval_step(options), step.replicate(state)
     parts = []
-    with tqdm(total=len(examples.present), desc="predict", unit=" images", dynamic_ncols=True) as bar:
+    with Progress(total=len(examples.present), desc="predict", unit=" images") as bar:
         for batch in data.evaluation_batches(examples, batch_size):
             prediction, present = data.unshard((run(state, batch), batch.present))
             parts.append(jax.tree.map(lambda rows: rows[present], prediction))  # noqa: B023, used at once

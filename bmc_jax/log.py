@@ -5,6 +5,7 @@ import importlib
 import json
 import os
 import secrets
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -95,6 +96,11 @@ class Log:
         if "loss" in metrics:
             waiting = f", waiting {metrics['input_wait']:.0%}" if "input_wait" in metrics else ""
             self._bar.set_postfix_str(f"loss {metrics['loss']:.3g}{waiting}", refresh=False)
+
+    def say(self, words: str) -> None:
+        """Print a line, above the bar."""
+        if self._writes:
+            self._bar.write(words, file=sys.stderr)
 
     def picture(self, step: int, image: np.ndarray) -> None:
         """Keep a picture, uint8 `[height, width, 3]`, as `pictures/step_000500.jpg`, and show it on the boards."""

@@ -14,11 +14,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
 from bmc_jax import config, crops, hand, synthesis
 from bmc_jax.config import Config
 from bmc_jax.datasets import store
+from bmc_jax.progress import Progress
 from bmc_jax.synthesis import DOMAINS, domains
 from bmc_jax.synthesis.renderer import SPLITS
 from bmc_jax.types import Batch
@@ -86,7 +86,7 @@ class OnDisk:
         """The poses that are labelled whole, `[pose, 21, 3]` metres; no image is decoded."""
         if self.labels == "2d":
             return np.zeros((0, hand.NUM_JOINTS, 3), np.float32)
-        with tqdm(range(self.count), desc=f"poses of {self.name}", unit=" hands", dynamic_ncols=True) as bar:
+        with Progress(range(self.count), desc=f"poses of {self.name}", unit=" hands") as bar:
             records = (self.records[row] for row in bar)
             poses = [record["joints_3d"] for record in records if record["joints_3d_valid"].all()]
         return np.array(poses, np.float32).reshape(-1, hand.NUM_JOINTS, 3)
@@ -228,7 +228,7 @@ def rendered(
 def _in_chunks(title: str, count: int, make: Callable[[np.ndarray], Batch]) -> Batch:
     """`make(np.arange(count))`, some at a time, without ever holding anything twice."""
     whole: Any = None
-    with tqdm(total=count, desc=title, unit=" images", dynamic_ncols=True) as bar:
+    with Progress(total=count, desc=title, unit=" images") as bar:
         for first in range(0, count, CHUNK):
             part = make(np.arange(first, min(first + CHUNK, count)))
             if whole is None:

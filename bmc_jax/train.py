@@ -6,24 +6,25 @@ nothing.
 """
 
 import contextlib
+import functools
 import json
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import grain
 import jax
-import numpy as np
 
-from bmc_jax import cache, checkpoint, config_file, data, limits, sources, step
+from bmc_jax import cache, checkpoint, config_file, data, limits, postmortem, sources, step
 from bmc_jax.config import Config, steps, stored_size
 from bmc_jax.log import Log, require_installed
 from bmc_jax.sources import InMemory, OnDisk
 from bmc_jax.types import Limits
+from bmc_jax.watch import Watch
 
 DATA_FILE = "data.json"
 """What the run is trained on: each source's name, split, number of images, and hash if it is a built dataset."""
@@ -54,6 +55,8 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
     opened = sources.training(config)
     hand_limits = _limits(config, workdir, opened)
     batches, resident = feed(config, opened, rows[done:total])
+    watch = Watch(config, hand_limits)
+    require_finite = functools.partial(postmortem.require_finite, config, workdir, opened, hand_limits)
 
     print(f"training {config.name}: steps {done + 1} to {total}, {jax.local_device_count()} devices, in {workdir}")
     train_step = step.parallel_train_step(config, resident=bool(resident))
@@ -65,14 +68,17 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
             done += 1
             # One step late, so that the device computes the next while the host looks at this one.
             if previous is not None:
-                _require_finite(*previous)
-            previous = (done, metrics, opened, numbers)
+                require_finite(*previous)
+            previous = (done, metrics, numbers)
             log.advance()
             if done % config.training.log_every == 0 or done == total:
                 log.write(done, {**jax.tree.map(float, metrics), "input_wait": clock.share(), **log.speed()})
+            if watch.due(done) and not stop.is_set():
+                require_finite(*previous)
+                watch.look(state, done, log)
             last = done == total or stop.is_set()
             if last or done % config.training.save_every == 0:
-                _require_finite(*previous)
+                require_finite(*previous)
                 checkpoint.save(workdir, state, keep=config.training.keep)
             if last:
                 break
@@ -142,21 +148,6 @@ def _limits(config: Config, workdir: Path, opened: Sequence[InMemory | OnDisk]) 
         found = limits.load(options.source)
     limits.save(found, file)
     return found
-
-
-def _require_finite(
-    number: int, metrics: Mapping[str, Any], opened: Sequence[InMemory | OnDisk], rows: np.ndarray
-) -> None:
-    """Raise FloatingPointError, naming the step, the terms and the examples, if the step did not go well."""
-    values = {name: float(metrics[name]) for name in ("loss", "gradient_norm")}
-    if np.isfinite(list(values.values())).all():
-        return
-    terms = [name for name, value in metrics.items() if not np.isfinite(float(value))]
-    raise FloatingPointError(
-        f"step {number}: {', '.join(terms)} not finite, on the examples {', '.join(data.describe(opened, rows))}. "
-        "Nothing of this step was saved. If training diverged, a lower optimizer.rate helps; else one of these "
-        "examples is at fault."
-    )
 
 
 class _Clock:
