@@ -20,10 +20,12 @@ lint: $(INSTALLED)  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
-bench: $(INSTALLED)  ## the losses against PyTorch, and the renderer's speed
+bench: $(INSTALLED)  ## the losses against PyTorch; renderer, augmentation and input
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python benchmarks/losses.py --plot benchmarks/losses.png
 	$(BIN)/python benchmarks/render.py
+	$(BIN)/python benchmarks/augment.py
+	$(BIN)/python benchmarks/input.py
 
 clean:
 	rm -rf $(VENV) runs

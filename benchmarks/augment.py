@@ -1,6 +1,6 @@
 """How many images a second does this machine augment, and which part takes how long?
 
-    python benchmarks/augment.py [--size 128] [--stored 192] [--plot docs/images/augment.png]
+    python benchmarks/augment.py [--size 128] [--stored 192] [--plot docs/images/augment.jpg]
 
 Whole and parts are jitted over a batch of random images that lies on the device; the green screen is measured apart, as
 most images have none. On a CPU the whole goes by small chunks and a part here by the batch, so the parts take longer

@@ -58,19 +58,23 @@ STYLE: dict[Any, Any] = {
 
 def png(figure: Figure, dpi: int = 130) -> bytes:
     """The figure as a PNG file's content."""
-    buffer = io.BytesIO()
-    with matplotlib.rc_context(STYLE):
-        figure.savefig(buffer, format="png", dpi=dpi)
-    return buffer.getvalue()
+    return _encoded(figure, "png", dpi)
 
 
 def save(figure: Figure, path: str | os.PathLike, dpi: int = 130) -> None:
-    """Write the figure as a PNG file, whole or not at all; folders are made."""
+    """Write the figure as a PNG file, or as the JPEG that its name asks for, whole or not at all; folders are made."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(png(figure, dpi))
+    partial.write_bytes(_encoded(figure, "jpg" if path.suffix.lower() in (".jpg", ".jpeg") else "png", dpi))
     os.replace(partial, path)
+
+
+def _encoded(figure: Figure, kind: str, dpi: int) -> bytes:
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(buffer, format=kind, dpi=dpi)
+    return buffer.getvalue()
 
 
 def skeleton(
