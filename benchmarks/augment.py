@@ -11,14 +11,13 @@ With `--plot`, draws rendered hands instead: each as it is, then changed.
 import argparse
 import dataclasses
 import functools
-import os
-import platform
 import time
 
 import jax
 import jax.numpy as jnp
 import matplotlib
 import numpy as np
+from machine import machine
 from matplotlib.figure import Figure
 
 from bmc_jax import draw, synthesis
@@ -31,15 +30,6 @@ BATCHES = (64, 256)
 RUNS = 7
 #: Of the picture.
 HANDS, CHANGES = (2, 6, 10), 6
-
-
-def machine() -> str:
-    device = jax.devices()[0]
-    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    return (
-        f"{platform.machine()}, {os.cpu_count()} CPU cores{load}; jax {jax.__version__}, "
-        f"{len(jax.devices())} x {device.device_kind} ({jax.default_backend()})"
-    )
 
 
 def noise_images(count: int, stored: int) -> Batch:

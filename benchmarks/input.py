@@ -17,7 +17,6 @@ import dataclasses
 import io
 import json
 import os
-import platform
 import tempfile
 import time
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from machine import machine
 from PIL import Image
 
 from bmc_jax import config_file, data, limits, sources, step, train
@@ -41,15 +41,6 @@ def small() -> Config:
         data=Data(batch_size=32, image_size=64),
         network=Network(depth=10, width=16, patch=8),
         optimizer=Optimizer(name="adamw", rate=1e-3),
-    )
-
-
-def machine() -> str:
-    device = jax.devices()[0]
-    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    return (
-        f"{platform.machine()}, {os.cpu_count()} CPU cores{load}; jax {jax.__version__}, "
-        f"{len(jax.devices())} x {device.device_kind} ({jax.default_backend()})"
     )
 
 

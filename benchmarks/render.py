@@ -10,26 +10,16 @@ printed.
 
 import argparse
 import collections
-import os
-import platform
 import time
 
 import jax
 import numpy as np
+from machine import machine
 
 from bmc_jax import synthesis
 from bmc_jax.synthesis import renderer
 
 RUNS = 5
-
-
-def machine() -> str:
-    device = jax.devices()[0]
-    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    return (
-        f"{platform.machine()}, {os.cpu_count()} CPU cores{load}; jax {jax.__version__}, "
-        f"{len(jax.devices())} x {device.device_kind} ({jax.default_backend()})"
-    )
 
 
 def rate(domain: str, images: int, size: int) -> tuple[float, float]:
