@@ -96,7 +96,8 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_its_terms_and_its_example
         return batch
 
     monkeypatch.setattr(sources, "rendered", poisoned)
-    with pytest.raises(FloatingPointError, match=r"step \d+: .*joints_2d.* not finite.*real_like 7[,.]"):
+    named = r"step \d+: .*joints_2d.* not finite.*themselves: real_like 7 \(joints_2d\)\. Look"
+    with pytest.raises(FloatingPointError, match=named):
         train.train(examples.tiny_config(epochs=1.0), tmp_path)
     assert checkpoint.latest(tmp_path) is None
 

@@ -1,0 +1,24 @@
+"""The arithmetic of the network against what is published of it."""
+
+import dataclasses
+
+import pytest
+
+from bmc_jax import config, flops
+
+
+@pytest.mark.parametrize(("depth", "giga"), [(18, 1.81), (34, 3.66), (50, 4.09)])
+def test_multiplications_of_the_resnets_are_those_that_torchvision_states(depth, giga):
+    """Of one image of 224x224, forwards, to the digits given. A training step has three such passes, and every
+    multiplication an addition."""
+    options = config.Config(data=config.Data(image_size=224), network=config.Network(depth=depth))
+    assert flops.an_image(options) / 3 / 2 / 1e9 == pytest.approx(giga, abs=0.006)
+
+
+def test_peak_is_that_of_all_devices_for_the_type_computed_in(monkeypatch):
+    options = config.Config(data=config.Data(image_size=32), network=config.Network(depth=10, width=4, patch=8))
+    halves = dataclasses.replace(options, network=dataclasses.replace(options.network, dtype="bfloat16"))
+    assert flops.images_per_second(options) is None
+    monkeypatch.setitem(flops.PEAK, "cpu", (None, 2.0))
+    assert flops.images_per_second(options) == pytest.approx(4 * 2e12 / flops.an_image(options))
+    assert flops.images_per_second(halves) is None
