@@ -151,6 +151,11 @@ class Optimizer:
     """"step": times `decay` every `decay_epochs` (the paper's). "cosine": down to zero at the end."""
     decay: float = 0.1
     decay_epochs: float = 30.0
+    accumulate: int = 1
+    """Parts that each device takes its share of a batch in, for batches that do not fit into memory. The gradient is
+    that of the whole; BatchNorm normalises each part by itself."""
+    ema: float = 0.0
+    """Decay a step of the weights' exponential moving average, which evaluation then takes; 0 for none."""
 
 
 @dataclass(slots=True)
@@ -172,6 +177,11 @@ class Training:
     """Steps between checkpoints; also saved at the end and on SIGTERM or SIGINT."""
     keep: int = 2
     """Checkpoints kept: one to go on from if the other is damaged."""
+    check_replicas: int = 0
+    """Steps between comparisons of the devices' copies of the state, to the bit; 0 for never."""
+    steps_per_dispatch: int = 1
+    """Steps in one call, for networks so small that Python is what limits them. Needs `data.cache` "device"; what is
+    logged is the last step's."""
 
 
 @dataclass(slots=True)

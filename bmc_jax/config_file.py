@@ -74,6 +74,8 @@ RULES = {
     "optimizer.schedule": _one_of("step", "cosine"),
     "optimizer.decay": _POSITIVE,
     "optimizer.decay_epochs": _POSITIVE,
+    "optimizer.accumulate": _POSITIVE,
+    "optimizer.ema": _SHARE,
     "training.epochs": _POSITIVE,
     "training.log_every": _POSITIVE,
     "training.evaluate_every": _NOT_NEGATIVE,
@@ -81,6 +83,8 @@ RULES = {
     "training.picture_every": _NOT_NEGATIVE,
     "training.save_every": _POSITIVE,
     "training.keep": _POSITIVE,
+    "training.check_replicas": _NOT_NEGATIVE,
+    "training.steps_per_dispatch": _POSITIVE,
 }
 
 
@@ -174,7 +178,19 @@ def validate(config: Config) -> Config:
     watched = config.training.evaluate_every or config.training.picture_every
     wanted = "the names of sets, as training.evaluate_every and training.picture_every look at their images"
     _require(bool(data.test) or not watched, "data.test", data.test, wanted)
+    _require_dispatch(config)
     return config
+
+
+def _require_dispatch(config: Config) -> None:
+    """Raise ValueError unless images are where several steps in one call need them, and nothing is due within one."""
+    size = config.training.steps_per_dispatch
+    if size == 1:
+        return
+    _require(config.data.cache == "device", "data.cache", config.data.cache, "'device' for steps_per_dispatch above 1")
+    for name in ("log_every", "save_every", "check_replicas", "evaluate_every", "picture_every"):
+        every = getattr(config.training, name)
+        _require(every % size == 0, f"training.{name}", every, f"a multiple of training.steps_per_dispatch, {size}")
 
 
 def _require(holds: bool, path: str, value: Any, wanted: str) -> None:

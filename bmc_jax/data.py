@@ -49,9 +49,11 @@ def rows(config: Config, process: int | None = None, processes: int | None = Non
     process = jax.process_index() if process is None else process
     processes = jax.process_count() if processes is None else processes
     train, size, devices = config.data.train, config.data.batch_size, processes * jax.local_device_count()
-    if size % devices:
+    parts = devices * config.optimizer.accumulate
+    if size % parts:
+        each = f", each taking {config.optimizer.accumulate} parts (optimizer.accumulate)" if parts > devices else ""
         raise ValueError(
-            f"data.batch_size {size} cannot be split over {devices} devices; make it a multiple of {devices}"
+            f"data.batch_size {size} cannot be split over {devices} devices{each}; make it a multiple of {parts}"
         )
     counts = share_out([source.share for source in train], size)
     orders = [

@@ -103,8 +103,7 @@ def predict(options: Config, saved: dict[str, Any], examples: Batch, *, run: Any
     """
     devices = jax.local_device_count()
     batch_size = -(-options.data.batch_size // devices) * devices
-    state = step.TrainState(saved["step"], saved["params"], saved["batch_stats"], opt_state=None)
-    run, state = run or step.parallel_eval_step(options), step.replicate(state)
+    run, state = run or step.parallel_eval_step(options), step.replicate(step.evaluated(saved))
     parts = []
     with Progress(total=len(examples.present), desc="predict", unit=" images") as bar:
         for batch in data.evaluation_batches(examples, batch_size):

@@ -71,11 +71,11 @@ class Log:
             for board in self._boards:
                 board.close(failed=kind is not None)
 
-    def advance(self) -> None:
-        """One more step is done."""
-        self._advanced += 1
+    def advance(self, taken: int = 1) -> None:
+        """So many more steps are done."""
+        self._advanced += taken
         if self._writes:
-            self._bar.update()
+            self._bar.update(taken)
 
     def speed(self) -> dict[str, float]:
         """Images a second since the last call, or the beginning, whatever the time went into; and the MFU at that, if

@@ -3,6 +3,7 @@
 That costs nothing while all goes well. The state that broke is gone, so the weights are those that were saved last.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,17 @@ def require_finite(
     rows: np.ndarray,
 ) -> None:
     """Raise FloatingPointError, naming the terms and the examples that are at fault, if step `number`, counted from 1,
-    did not go well. `rows` are the numbers of this process's examples."""
+    did not go well. `rows` are the numbers of this process's examples; `[step, b]` if that step is the last of
+    several in one call, which are not told apart."""
     if np.isfinite([float(metrics["loss"]), float(metrics["gradient_norm"])]).all():
         return
     terms = ", ".join(name for name, value in metrics.items() if not np.isfinite(float(value)))
+    if rows.ndim == 2:
+        raise FloatingPointError(
+            f"steps {number - len(rows) + 1} to {number}: {terms} not finite. Nothing of these steps was saved. The "
+            "same command with training.steps_per_dispatch=1 goes on from the last checkpoint, and names the step and "
+            "what is at fault"
+        )
     state = checkpoint.restore(workdir, step.create(config))
     saved = f"the weights of step {int(state.step)}"
     # Augmentation and the weights of the terms hang on the step.
@@ -54,6 +62,7 @@ def require_finite(
 def culprits(config: Config, state: step.TrainState, batch: Batch, hand_limits: Limits) -> dict[int, list[str]]:
     """Which examples of a batch `[b, ...]`, host numpy, are not finite when the step is taken on each alone: the loss
     terms, or else `gradient_norm`, that are not, by the example's place in the batch."""
+    config = dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, accumulate=1))
 
     @jax.jit
     def alone(state: step.TrainState, example: Batch, hand_limits: Limits) -> Any:

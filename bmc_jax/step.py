@@ -17,7 +17,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from bmc_jax import augment, cache, losses
+from bmc_jax import accumulation, augment, cache, dispatch, losses, optimizer
 from bmc_jax.config import Config, steps
 from bmc_jax.models import PoseNetwork
 from bmc_jax.types import Batch, Limits, Prediction
@@ -39,6 +39,16 @@ class TrainState:
     opt_state: Any
 
 
+@flax.struct.dataclass
+@typing.no_type_check
+class AveragedState(TrainState):
+    """The state of a run with `optimizer.ema`."""
+
+    average: Any
+    """`params` and `batch_stats`, averaged over the steps. Evaluation takes these: statistics averaged as the weights
+    are come nearest to those of the averaged network without a look at more images."""
+
+
 def network(config: Config, *, axis_name: str | None = None) -> PoseNetwork:
     """The network of a configuration, not yet initialised."""
     return PoseNetwork(
@@ -52,33 +62,6 @@ def network(config: Config, *, axis_name: str | None = None) -> PoseNetwork:
     )
 
 
-def rate(config: Config) -> optax.Schedule:
-    """Learning rate by step."""
-    optimizer, total = config.optimizer, steps(config)
-    warmup = round(optimizer.warmup * total)
-    if optimizer.schedule == "cosine":
-        decay = optax.cosine_decay_schedule(optimizer.rate, max(total - warmup, 1))
-    else:
-        decay = optax.exponential_decay(
-            optimizer.rate, steps(config, optimizer.decay_epochs), optimizer.decay, staircase=True
-        )
-    return optax.join_schedules([optax.linear_schedule(0.0, optimizer.rate, max(warmup, 1)), decay], [warmup])
-
-
-def optimizer(config: Config) -> optax.GradientTransformation:
-    """Gradient clipping, then the configured optimizer; weights decay, biases and norms do not."""
-    options = config.optimizer
-    kernels = functools.partial(jax.tree.map, lambda leaf: leaf.ndim > 1)
-    if options.name == "adamw":
-        update = optax.adamw(rate(config), weight_decay=options.weight_decay, mask=kernels)
-    else:
-        update = optax.chain(
-            optax.add_decayed_weights(options.weight_decay, mask=kernels),
-            optax.sgd(rate(config), momentum=options.momentum, nesterov=options.nesterov),
-        )
-    return optax.chain(optax.clip_by_global_norm(options.clip), update)
-
-
 def create(config: Config) -> TrainState:
     """The state before the first step, a function of `config.seed`."""
     size = config.data.image_size
@@ -86,12 +69,17 @@ def create(config: Config) -> TrainState:
     # The default generator would do as well, but takes XLA's CPU compiler four times as long.
     key = jax.random.key(config.seed, impl="rbg")
     variables = jax.jit(functools.partial(network(config).init, train=False))(key, image, intrinsics)
-    return TrainState(
+    state = TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],
         batch_stats=variables["batch_stats"],
-        opt_state=optimizer(config).init(variables["params"]),
+        opt_state=optimizer.create(config).init(variables["params"]),
     )
+    if not config.optimizer.ema:
+        return state
+    # Copies: donated to a step, no buffer may be there twice.
+    average = {name: jax.tree.map(jnp.copy, variables[name]) for name in ("params", "batch_stats")}
+    return AveragedState(**vars(state), average=average)
 
 
 def biomechanical_ramp(config: Config, step: Int[Array, ""]) -> Float[Array, ""]:
@@ -108,6 +96,8 @@ def train_step(
 
     Under `axis_name` the batch is one device's, and both results are those of the whole batch: every loss term divides
     by the labels of all devices, so the mean of the devices' gradients is the gradient of the whole.
+
+    With `optimizer.accumulate` the batch is taken in parts, and must be a multiple of their number.
     """
     if config.data.augment:
         batch = augmented(batch, state.step, config)
@@ -121,9 +111,9 @@ def train_step(
     )
     angles = config.biomechanics
 
-    def loss(params: Any) -> tuple[Float[Array, ""], tuple[dict[str, Float[Array, ""]], Any]]:
+    def loss(params: Any, batch_stats: Any, batch: Batch, weights: losses.LossWeights) -> Any:
         prediction, updates = network(config, axis_name=axis_name).apply(
-            {"params": params, "batch_stats": state.batch_stats},
+            {"params": params, "batch_stats": batch_stats},
             batch.image,
             batch.intrinsics,
             train=True,
@@ -141,21 +131,31 @@ def train_step(
         )
         return total, (terms, updates["batch_stats"])
 
-    (total, (terms, batch_stats)), gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
-    metrics = {"loss": total, **terms}
+    gradients, metrics, batch_stats = accumulation.gradient(
+        loss,
+        state.params,
+        state.batch_stats,
+        batch,
+        weights,
+        parts=config.optimizer.accumulate,
+        axis_name=axis_name,
+    )
     if axis_name is not None:
         # Once, after the gradient: differentiating through a mean over devices would keep the local gradient.
         gradients, metrics = jax.lax.pmean((gradients, metrics), axis_name)
-    updates, opt_state = optimizer(config).update(gradients, state.opt_state, state.params)
+    updates, opt_state = optimizer.create(config).update(gradients, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
     metrics |= {
         "gradient_norm": optax.tree.norm(gradients),
         "update_norm": optax.tree.norm(updates),
         "parameter_norm": optax.tree.norm(state.params),
-        "rate": jnp.asarray(rate(config)(state.step), jnp.float32),
+        "rate": jnp.asarray(optimizer.rate(config)(state.step), jnp.float32),
         "biomechanical_ramp": ramp,
     }
-    state = TrainState(state.step + 1, optax.apply_updates(state.params, updates), batch_stats, opt_state)
-    return state, metrics
+    if isinstance(state, AveragedState):
+        now = {"params": params, "batch_stats": batch_stats}
+        state = state.replace(average=optimizer.average(config, state.step, state.average, now))
+    return state.replace(step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state), metrics
 
 
 def augmented(batch: Batch, step: Int[Array, ""], config: Config) -> Batch:
@@ -173,6 +173,13 @@ def eval_step(state: TrainState, batch: Batch, *, config: Config) -> Prediction:
     return typing.cast(Prediction, network(config).apply(variables, batch.image, batch.intrinsics, train=False))
 
 
+def evaluated(saved: dict[str, Any]) -> TrainState:
+    """The state to evaluate or export, of a checkpoint as `checkpoint.load` returns it: the average where there is
+    one."""
+    shown = saved.get("average", saved)
+    return TrainState(saved["step"], shown["params"], shown["batch_stats"], opt_state=None)
+
+
 def replicate(tree: Any) -> Any:
     """The tree on every local device. Replicated before the first call, a step compiles once and donates its state."""
     mesh = Mesh(np.array(jax.local_devices()), (AXIS,))
@@ -183,7 +190,8 @@ def parallel_train_step(config: Config, *, resident: bool = False) -> Any:
     """`train_step` over the local devices: (state, batch `[device, b, ...]`, limits) -> (state, metrics). The state is
     donated: use the one returned.
 
-    With `resident` images it is (state, rows as `cache.told` has them, limits, `cache.Resident`) -> the same.
+    With `resident` images it is (state, rows as `cache.told` has them, limits, `cache.Resident`) -> the same. With
+    `training.steps_per_dispatch` it takes that many steps, of what `dispatch.grouped` says; the metrics are the last's.
     """
     run = functools.partial(train_step, config=config, axis_name=AXIS)
     if not resident:
@@ -192,7 +200,14 @@ def parallel_train_step(config: Config, *, resident: bool = False) -> Any:
     def on_rows(state: TrainState, rows: Int[Array, "device b"], limits: Limits, examples: cache.Resident) -> Any:
         return run(state, cache.gather(rows, examples, AXIS), limits)
 
-    return parallelize(on_rows, (None, 0, None, cache.Resident(0, None)), None, donate=True)
+    axes = None, cache.Resident(0, None)
+    if config.training.steps_per_dispatch == 1:
+        return parallelize(on_rows, (None, 0, *axes), None, donate=True)
+
+    def on_many(state: TrainState, calls: tuple[Any, Any], limits: Limits, examples: cache.Resident) -> Any:
+        return dispatch.repeat(lambda state, rows: on_rows(state, rows, limits, examples), state, *calls)
+
+    return parallelize(on_many, (None, (None, 0), *axes), None, donate=True)
 
 
 def parallel_eval_step(config: Config) -> Any:

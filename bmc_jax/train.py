@@ -19,7 +19,7 @@ from typing import Any
 import grain
 import jax
 
-from bmc_jax import cache, checkpoint, config_file, data, limits, postmortem, sources, step
+from bmc_jax import cache, checkpoint, config_file, data, dispatch, limits, postmortem, replicas, sources, step
 from bmc_jax.config import Config, steps, stored_size
 from bmc_jax.log import Log, require_installed
 from bmc_jax.sources import InMemory, OnDisk
@@ -55,6 +55,8 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
     opened = sources.training(config)
     hand_limits = _limits(config, workdir, opened)
     batches, resident = feed(config, opened, rows[done:total])
+    if config.training.steps_per_dispatch > 1:
+        batches = dispatch.grouped(batches, done, config.training.steps_per_dispatch)
     watch = Watch(config, hand_limits)
     require_finite = functools.partial(postmortem.require_finite, config, workdir, opened, hand_limits)
 
@@ -65,17 +67,20 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
         previous, clock = None, _Clock()
         for numbers, batch in clock.waiting(batches.to_iter_dataset(data.READING)):
             state, metrics = train_step(state, batch, hand_limits, *resident)
-            done += 1
+            taken = len(numbers) if numbers.ndim == 2 else 1
+            done += taken
             # One step late, so that the device computes the next while the host looks at this one.
             if previous is not None:
                 require_finite(*previous)
             previous = (done, metrics, numbers)
-            log.advance()
+            log.advance(taken)
             if done % config.training.log_every == 0 or done == total:
                 log.write(done, {**jax.tree.map(float, metrics), "input_wait": clock.share(), **log.speed()})
             if watch.due(done) and not stop.is_set():
                 require_finite(*previous)
                 watch.look(state, done, log)
+            if config.training.check_replicas and done % config.training.check_replicas == 0:
+                replicas.require_equal(state)
             last = done == total or stop.is_set()
             if last or done % config.training.save_every == 0:
                 require_finite(*previous)

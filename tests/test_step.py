@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bmc_jax import augment, sources, step
+from bmc_jax import augment, optimizer, sources, step
 from bmc_jax import config as configuration
 
 CONFIG = examples.tiny_config(epochs=25.0)
@@ -99,15 +99,15 @@ def test_the_same_seed_makes_the_same_network_and_another_another():
 
 def test_step_schedule_is_the_papers():
     options = configuration.Config()
-    rate, epoch = step.rate(options), configuration.steps(options, 1.0)
+    rate, epoch = optimizer.rate(options), configuration.steps(options, 1.0)
     found = [float(rate(round(epochs * epoch))) for epochs in (0, 29.9, 30.1, 59.9, 60.1)]
     np.testing.assert_allclose(found, [5e-3, 5e-3, 5e-4, 5e-4, 5e-5], rtol=1e-6)
 
 
 def test_cosine_schedule_warms_up_and_ends_at_zero():
-    optimizer = configuration.Optimizer(schedule="cosine", warmup=0.1, rate=1.0)
-    options = dataclasses.replace(CONFIG, optimizer=optimizer)
-    rate, total = step.rate(options), configuration.steps(options)
+    chosen = configuration.Optimizer(schedule="cosine", warmup=0.1, rate=1.0)
+    options = dataclasses.replace(CONFIG, optimizer=chosen)
+    rate, total = optimizer.rate(options), configuration.steps(options)
     values = [float(rate(number)) for number in range(total + 1)]
     assert values[0] == 0
     assert values.index(max(values)) == round(0.1 * total)
@@ -133,8 +133,8 @@ def test_without_a_ramp_the_biomechanical_terms_are_on_from_the_first_step():
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_weights_decay_and_biases_do_not(name):
-    optimizer = configuration.Optimizer(name=name, rate=0.1, weight_decay=0.1)
-    transformation = step.optimizer(dataclasses.replace(CONFIG, optimizer=optimizer))
+    chosen = configuration.Optimizer(name=name, rate=0.1, weight_decay=0.1)
+    transformation = optimizer.create(dataclasses.replace(CONFIG, optimizer=chosen))
     params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
     nothing = jax.tree.map(jnp.zeros_like, params)
     updates, _ = transformation.update(nothing, transformation.init(params), params)
@@ -143,8 +143,8 @@ def test_weights_decay_and_biases_do_not(name):
 
 
 def test_a_huge_gradient_is_scaled_down_to_the_clip():
-    optimizer = configuration.Optimizer(rate=1.0, clip=2.0, momentum=0.0, weight_decay=0.0, nesterov=False)
-    transformation = step.optimizer(dataclasses.replace(CONFIG, optimizer=optimizer))
+    chosen = configuration.Optimizer(rate=1.0, clip=2.0, momentum=0.0, weight_decay=0.0, nesterov=False)
+    transformation = optimizer.create(dataclasses.replace(CONFIG, optimizer=chosen))
     params = {"kernel": jnp.ones((3, 4))}
     updates, _ = transformation.update({"kernel": jnp.full((3, 4), 1e6)}, transformation.init(params), params)
     assert float(jnp.linalg.norm(updates["kernel"])) == pytest.approx(2.0, rel=1e-5)
