@@ -1,10 +1,15 @@
 """Saved training states: the only orbax.
 
 A checkpoint is host numpy, so it loads on any number of devices and processes and without a template. It is written
-beside its place and renamed, so it is there whole or not at all.
+in the background, by the first process, beside its place and renamed: it is there whole or not at all. One that was
+damaged afterwards is set aside, and the one before it taken.
 """
 
+import contextlib
 import os
+import warnings
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -14,16 +19,50 @@ from flax import serialization, traverse_util
 from orbax.checkpoint import v1 as ocp
 
 FOLDER = "checkpoints"
+DAMAGED = ".damaged"
+"""Ending of a damaged checkpoint that was set aside; it can be deleted."""
+CHECKSUM = "crc32"
+"""Beside each state: orbax notices a file cut short, but not a number changed."""
 State = TypeVar("State")
 
 
+class Writer:
+    """Saves a run's states while it goes on; a context manager that ends when all of them are on disk.
+
+    Every process must call the same methods at the same steps. All but the `keep` newest are deleted. `about` is put
+    beside each state, as JSON: what the run is.
+
+    Raises OSError, naming the folder, where something cannot be written: at the next `save`, or at the end.
+    """
+
+    def __init__(self, workdir: str | os.PathLike, *, keep: int, about: dict[str, Any] | None = None) -> None:
+        self._workdir, self._about = workdir, about
+        with _told(workdir):
+            self._checkpoints = _open(workdir, preservation_policy=ocp.training.preservation_policies.LatestN(keep))
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        with _told(self._workdir):
+            self._checkpoints.close()
+
+    def save(self, state: Any) -> None:
+        """Copy a state and write it, under its own `state.step`, while the caller goes on; wait only for the one
+        before. A step already saved stays."""
+        # A copy also on a CPU, where the host's array would be the device's, which the next step takes back.
+        content = jax.tree.map(np.array, serialization.to_state_dict(jax.device_get(state)))
+        step = int(content["step"])
+        with _told(self._workdir):
+            if step not in [saved.step for saved in self._checkpoints.checkpoints]:
+                about = {**(self._about or {}), CHECKSUM: _checksum(content)}
+                self._checkpoints.save_async(step, content, force=True, custom_metadata=about)
+
+
 def save(workdir: str | os.PathLike, state: Any, *, keep: int) -> None:
-    """Write a state under its own `state.step` and delete all but the `keep` newest. A step already saved stays."""
-    content = serialization.to_state_dict(jax.device_get(state))
-    step = int(content["step"])
-    with _open(workdir, preservation_policy=ocp.training.preservation_policies.LatestN(keep)) as checkpoints:
-        if step not in [saved.step for saved in checkpoints.checkpoints]:
-            checkpoints.save(step, content, force=True)
+    """Write one state and wait for it; see `Writer`."""
+    with Writer(workdir, keep=keep) as writer:
+        writer.save(state)
 
 
 def latest(workdir: str | os.PathLike) -> int | None:
@@ -35,15 +74,43 @@ def latest(workdir: str | os.PathLike) -> int | None:
 
 
 def restore(workdir: str | os.PathLike, state: State) -> State:
-    """The newest saved state, as host numpy in the structure of `state`; `state` itself where nothing was saved.
+    """The newest saved state that is whole, as host numpy in the structure of `state`; `state`
+    itself where nothing was saved.
+
+    Those that cannot be read are set aside, with a warning.
 
     Raises:
-      ValueError: if what was saved is of another structure, shape or type, naming every difference.
+      ValueError: if what was saved is of another structure, shape or type, naming every difference, or if no
+        checkpoint can be read.
     """
     if latest(workdir) is None:
         return state
-    saved = load(workdir)
-    _require_same(saved, serialization.to_state_dict(jax.eval_shape(lambda: state)), workdir)
+    damaged: dict[int, Exception] = {}
+    with _open(workdir) as checkpoints:
+        steps = [saved.step for saved in checkpoints.checkpoints]
+        for step in reversed(steps):
+            try:
+                saved = _read(checkpoints, step)
+                break
+            except Exception as error:  # of any library that orbax reads with
+                damaged[step] = error
+        else:
+            raise ValueError(
+                f"none of the checkpoints in {workdir} can be read, of steps {steps}: "
+                f"{_first_line(damaged[steps[-1]])}. Copy them here again, or delete "
+                f"{Path(workdir) / FOLDER} to begin anew"
+            )
+    _require_same(saved, serialization.to_state_dict(state), workdir)
+    for step, error in damaged.items():
+        place = Path(workdir) / FOLDER / str(step)
+        aside = _unused(place.with_name(place.name + DAMAGED))
+        warnings.warn(
+            f"the checkpoint of step {step} in {workdir} is damaged ({_first_line(error)}): set aside as "
+            f"{aside.name}; going on from step {int(saved['step'])}",
+            stacklevel=2,
+        )
+        if jax.process_index() == 0:
+            os.replace(place, aside)
     return cast(State, serialization.from_state_dict(state, saved))
 
 
@@ -52,7 +119,31 @@ def load(workdir: str | os.PathLike, step: int | None = None) -> dict[str, Any]:
 
     Raises:
       FileNotFoundError: if there is none, or not that one, naming those that there are.
+      ValueError: if it is damaged, naming it and the remedy.
     """
+    with _existing(workdir, step) as (checkpoints, found):
+        try:
+            return _read(checkpoints, found)
+        except Exception as error:
+            place = Path(workdir) / FOLDER / str(found)
+            raise ValueError(
+                f"the checkpoint {place} is damaged ({_first_line(error)}); delete it, and training goes on from the "
+                "one before"
+            ) from error
+
+
+def about(workdir: str | os.PathLike, step: int | None = None) -> dict[str, Any]:
+    """What a saved state, the newest by default, is of: configuration, limits, data and environment.
+
+    Raises FileNotFoundError if there is none, or not that one.
+    """
+    with _existing(workdir, step) as (checkpoints, found):
+        told = cast(dict[str, Any], checkpoints.metadata(found).custom_metadata or {})
+        return {name: value for name, value in told.items() if name != CHECKSUM}
+
+
+@contextlib.contextmanager
+def _existing(workdir: str | os.PathLike, step: int | None) -> Iterator[tuple[ocp.training.Checkpointer, int]]:
     newest = latest(workdir)
     if newest is None:
         raise FileNotFoundError(f"{workdir} holds no checkpoint; train it first")
@@ -60,11 +151,52 @@ def load(workdir: str | os.PathLike, step: int | None = None) -> dict[str, Any]:
         steps = [saved.step for saved in checkpoints.checkpoints]
         if step is not None and step not in steps:
             raise FileNotFoundError(f"{workdir} holds no checkpoint of step {step}; it has {steps}")
-        return jax.tree.map(np.asarray, checkpoints.load(newest if step is None else step))
+        yield checkpoints, newest if step is None else step
+
+
+def _read(checkpoints: ocp.training.Checkpointer, step: int) -> dict[str, Any]:
+    content = jax.tree.map(np.asarray, checkpoints.load(step))
+    told = (checkpoints.metadata(step).custom_metadata or {}).get(CHECKSUM)
+    if told is not None and told != _checksum(content):
+        raise ValueError("its checksum is not that of its content")
+    return content
+
+
+def _checksum(content: dict[str, Any]) -> int:
+    leaves: dict[str, np.ndarray] = traverse_util.flatten_dict(content, sep="/")
+    total = 0
+    for name in sorted(leaves):
+        total = zlib.crc32(np.ascontiguousarray(leaves[name]).data, zlib.crc32(name.encode(), total))
+    return total
 
 
 def _open(workdir: str | os.PathLike, **policies: Any) -> ocp.training.Checkpointer:
     return ocp.training.Checkpointer(os.path.abspath(Path(workdir) / FOLDER), **policies)
+
+
+@contextlib.contextmanager
+def _told(workdir: str | os.PathLike) -> Iterator[None]:
+    """What fails while a checkpoint is written, as an OSError."""
+    try:
+        yield
+    except Exception as error:
+        raise OSError(
+            f"no checkpoint could be written into {workdir} ({_first_line(error)}). Those before it are whole: see to "
+            "the disk's space and permissions, and the same command goes on from the newest"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+
+
+def _unused(place: Path) -> Path:
+    number = 1
+    while place.exists():
+        number += 1
+        place = place.with_name(f"{place.name.split(DAMAGED)[0]}{DAMAGED}{number}")
+    return place
 
 
 def _require_same(saved: dict[str, Any], wanted: dict[str, Any], workdir: str | os.PathLike) -> None:

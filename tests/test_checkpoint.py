@@ -1,6 +1,7 @@
 """Checkpoints: bit for bit, the newest few, whole or not at all, and a clear refusal of another network's."""
 
 import dataclasses
+import os
 import shutil
 
 import examples
@@ -12,6 +13,8 @@ from flax import traverse_util
 from bmc_jax import checkpoint, step
 
 CONFIG = examples.tiny_config()
+# Orbax leaves other reads of a damaged checkpoint behind, which find their event loop closed.
+LEFT_BEHIND = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +84,65 @@ def test_another_networks_checkpoint_is_refused_by_name(tmp_path, state):
     assert "batch_stats/backbone/bn1/mean" in str(error.value)
     assert "float32[4] there" in str(error.value)
     assert "float32[6] here" in str(error.value)
+
+
+def test_states_are_written_while_the_caller_goes_on_and_are_what_they_were(tmp_path, state):
+    with checkpoint.Writer(tmp_path, keep=3, about={"config": {"name": "tiny"}, "commit": "abc"}) as writer:
+        for number in (1, 2, 3):
+            changing = jax.tree.map(np.array, at(state, number))
+            writer.save(changing)
+            for leaf in jax.tree.leaves(changing):
+                leaf[...] = 0
+    for number in (1, 2, 3):
+        jax.tree.map(np.testing.assert_array_equal, checkpoint.load(tmp_path, number)["params"], state.params)
+    assert checkpoint.about(tmp_path, 2) == {"config": {"name": "tiny"}, "commit": "abc"}
+
+
+def cut_short(file):
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def change_a_byte(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 255
+    file.write_bytes(content)
+
+
+def largest_file(folder):
+    return max((file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
+
+
+@LEFT_BEHIND
+@pytest.mark.parametrize("damage", [cut_short, change_a_byte])
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_taken(tmp_path, state, damage):
+    for number in (3, 8):
+        checkpoint.save(tmp_path, at(state, number), keep=2)
+    damage(largest_file(tmp_path / checkpoint.FOLDER / "8"))
+    with pytest.raises(ValueError, match=r"8 is damaged .*; delete it, and training goes on from the one before"):
+        checkpoint.load(tmp_path)
+    with pytest.warns(UserWarning, match=r"checkpoint of step 8 .* is damaged .* going on from step 3"):
+        restored = checkpoint.restore(tmp_path, state)
+    jax.tree.map(np.testing.assert_array_equal, restored, at(state, 3))
+    assert (tmp_path / checkpoint.FOLDER / "8.damaged").is_dir()
+    assert checkpoint.latest(tmp_path) == 3
+    # The step can be taken again, and be damaged again.
+    checkpoint.save(tmp_path, at(state, 8), keep=2)
+    assert checkpoint.restore(tmp_path, state).step == 8
+    damage(largest_file(tmp_path / checkpoint.FOLDER / "8"))
+    with pytest.warns(UserWarning, match="8.damaged2"):
+        assert checkpoint.restore(tmp_path, state).step == 3
+
+
+@LEFT_BEHIND
+def test_a_folder_of_damaged_checkpoints_alone_says_so(tmp_path, state):
+    checkpoint.save(tmp_path, at(state, 3), keep=2)
+    cut_short(largest_file(tmp_path / checkpoint.FOLDER / "3"))
+    with pytest.raises(ValueError, match=r"none of the checkpoints in .* can be read, of steps \[3\]"):
+        checkpoint.restore(tmp_path, state)
+    assert (tmp_path / checkpoint.FOLDER / "3").is_dir()
+
+
+def test_what_cannot_be_written_is_told_with_the_folder(tmp_path, state):
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(OSError, match=r"no checkpoint could be written into .*run"):
+        checkpoint.save(tmp_path / "run", at(state, 1), keep=2)
