@@ -22,12 +22,19 @@ class Progress(tqdm):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         options = {"leave": None, "dynamic_ncols": True} | options
-        if sys.stderr.isatty():
+        self._plain = not sys.stderr.isatty()
+        if not self._plain:
             options |= {"bar_format": self.TERMINAL, "mininterval": 0.5}
         else:
             options |= {"bar_format": self.PLAIN, "mininterval": SECONDS, "maxinterval": SECONDS, "delay": 1e-9}
             options["file"] = _Lines()
         super().__init__(*arguments, **options)
+
+    def close(self) -> None:
+        """End the bar; a line that stands there already is not written again."""
+        if self._plain and not self.disable and self.n == self.last_print_n:
+            self.leave = False
+        super().close()
 
 
 class _Lines:

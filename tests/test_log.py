@@ -96,6 +96,14 @@ def test_without_a_terminal_there_is_a_plain_line_every_so_often(monkeypatch, ca
     assert "[00:30<01:10,  1.00 steps/s]" in lines[0]
 
 
+def test_last_line_is_there_once(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "SECONDS", 0.0)
+    with progress.Progress(total=2, desc="render") as bar:
+        bar.update(1)
+        bar.update(1)
+    assert [line.split(",")[0] for line in capsys.readouterr().err.splitlines()] == ["render: 50%", "render: 100%"]
+
+
 def test_without_a_terminal_a_bar_within_a_bar_is_not_told(capsys):
     with progress.Progress(total=1, desc="outer") as outer:
         with progress.Progress(total=1, desc="inner") as inner:

@@ -32,6 +32,7 @@ def opened():
     return [InMemory("lit", first), InMemory("dark", second)]
 
 
+@pytest.mark.slow
 def test_examples_whose_labels_or_intrinsics_break_the_step_are_named_with_their_terms(tmp_path):
     rows = np.array([0, 7, 8, 9, 16, 21, 30])
     with pytest.raises(FloatingPointError) as error:
