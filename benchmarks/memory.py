@@ -44,13 +44,16 @@ def main() -> None:
         config.write_text(CONFIG)
         command = [sys.executable, "-m", "bmc_jax.cli", "train", f"--config={config}:{steps}", f"--workdir={workdir}"]
         with (Path(folder) / "log").open("w+") as log, subprocess.Popen(command, stdout=log, stderr=log) as run:
-            measure(run, workdir, steps)
+            samples = measure(run, workdir, steps)
             if run.returncode:
                 log.seek(0)
                 sys.exit(log.read())
+    at, used = np.array([sample for sample in samples if sample[0] > steps // 2]).T
+    print(f"slope over the second half: {1000 * np.polyfit(at, used, 1)[0]:+.2f} MB in 1,000 steps")
 
 
-def measure(run: subprocess.Popen, workdir: Path, steps: int) -> None:
+def measure(run: subprocess.Popen, workdir: Path, steps: int) -> list[tuple[int, float]]:
+    """(steps done, megabytes) a few times a second until the run ends."""
     samples, tenth = [], 1
     print(f"{'steps':>16}{'resident':>12}")
     while run.poll() is None:
@@ -63,8 +66,7 @@ def measure(run: subprocess.Popen, workdir: Path, steps: int) -> None:
             median = np.median([memory for at, memory in samples if at >= first])
             print(f"{first:>7,} -{done:>7,}{median:>9.1f} MB", flush=True)
             tenth += 1
-    at, used = np.array([sample for sample in samples if sample[0] > steps // 2]).T
-    print(f"slope over the second half: {1000 * np.polyfit(at, used, 1)[0]:+.2f} MB in 1,000 steps")
+    return samples
 
 
 def last_step(workdir: Path) -> int:
