@@ -1,6 +1,7 @@
 """A look at a run while it trains: the measures of evaluation on some test images, and a picture of predictions."""
 
 import io
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -91,5 +92,5 @@ def _spread(sets: dict[str, Batch]) -> tuple[list[str], Batch]:
     for name, examples in sets.items():
         rows = np.unique(np.linspace(0, len(examples.present) - 1, each).astype(int))
         parts.append(jax.tree.map(lambda leaf: leaf[rows], examples))  # noqa: B023, used at once
-        names += [f"{name} {row}" for row in rows]
+        names += [f"{Path(name).name} {row}" for row in rows]
     return names, jax.tree.map(lambda *part: np.concatenate(part), *parts)
