@@ -2,7 +2,7 @@
 
 A run is a folder: `config.json`, `data.json`, `limits.json`, `checkpoints/`, `metrics.jsonl`, `tensorboard/`. Started
 again it goes on from its last checkpoint, bit for bit as if it had never stopped; finished, it says so and does
-nothing.
+nothing. Of several processes all read the folder, which must lie on a disk that they share, and the first writes it.
 """
 
 import contextlib
@@ -12,14 +12,28 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import grain
 import jax
+import numpy as np
 
-from bmc_jax import cache, checkpoint, config_file, data, dispatch, limits, postmortem, replicas, sources, step
+from bmc_jax import (
+    cache,
+    checkpoint,
+    config_file,
+    data,
+    dispatch,
+    distributed,
+    evaluate,
+    limits,
+    postmortem,
+    replicas,
+    sources,
+    step,
+)
 from bmc_jax.config import Config, steps, stored_size
 from bmc_jax.log import Log, require_installed
 from bmc_jax.sources import InMemory, OnDisk
@@ -38,21 +52,29 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
     """Train a configuration in a folder, or go on training there.
 
     Raises:
-      ValueError: before any work, if the folder holds a run of another configuration or limits that cannot be used.
+      ValueError: before any work, if the folder holds a run of another configuration or limits that cannot be used, or
+        the processes of the run are not alike.
+      OSError: if the folder cannot be written to; ConnectionError if another process is lost.
       FloatingPointError: at the first loss or gradient that is not finite. The last checkpoint is from before it.
       SystemExit: with the code `INTERRUPTED`, after SIGTERM or SIGINT; the step in hand is finished and saved first.
     """
-    workdir, config = Path(workdir), sources.resolve(config)
-    require_installed(config)
-    total, rows = steps(config), data.rows(config)
+    workdir = Path(workdir)
+    with distributed.together():
+        config = sources.resolve(config)
+        require_installed(config)
+        total, rows = steps(config), data.rows(config)
+        _require_own(workdir, config)
+    distributed.require_same({**config_file.flat(config), "data": sources.digest(config), **distributed.build()})
     _claim(workdir, config)
-    done = checkpoint.latest(workdir) or 0
-    if done >= total:
-        print(f"{workdir}: all {total} steps are done; nothing to train")
+    if (checkpoint.latest(workdir) or 0) >= total:
+        distributed.say(f"{workdir}: all {total} steps are done; nothing to train")
         return
 
-    state = checkpoint.restore(workdir, step.create(config))
-    opened = sources.training(config)
+    with distributed.together():
+        state = checkpoint.restore(workdir, step.create(config))
+        done = int(state.step)
+        opened = sources.training(config)
+    distributed.require_same({"the step to go on from": done})
     hand_limits = _limits(config, workdir, opened)
     batches, resident = feed(config, opened, rows[done:total])
     if config.training.steps_per_dispatch > 1:
@@ -60,11 +82,19 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
     watch = Watch(config, hand_limits)
     require_finite = functools.partial(postmortem.require_finite, config, workdir, opened, hand_limits)
 
-    print(f"training {config.name}: steps {done + 1} to {total}, {jax.local_device_count()} devices, in {workdir}")
+    distributed.say(f"training {config.name}: steps {done + 1} to {total}, {jax.device_count()} devices, in {workdir}")
+    about = {
+        "config": config_file.to_dict(config),
+        "limits": json.loads((workdir / limits.FILE).read_text()),
+        "data": sources.digest(config),
+        "environment": evaluate.environment(),
+    }
+    writer = checkpoint.Writer(workdir, keep=config.training.keep, about=about)
     train_step = step.parallel_train_step(config, resident=bool(resident))
     state, hand_limits = step.replicate((state, hand_limits))
-    with Log(workdir, config, first=done, total=total) as log, _stop_signal() as stop:
-        previous, clock = None, _Clock()
+    log = Log(workdir, config, first=done, total=total)
+    with distributed.lost_processes(), writer, log, _stop_signal() as stop:
+        previous, clock, agreed = None, _Clock(), _agreement()
         for numbers, batch in clock.waiting(batches.to_iter_dataset(data.READING)):
             state, metrics = train_step(state, batch, hand_limits, *resident)
             taken = len(numbers) if numbers.ndim == 2 else 1
@@ -81,14 +111,15 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
                 watch.look(state, done, log)
             if config.training.check_replicas and done % config.training.check_replicas == 0:
                 replicas.require_equal(state)
-            last = done == total or stop.is_set()
+            last = agreed(stop.is_set()) or done == total
             if last or done % config.training.save_every == 0:
                 require_finite(*previous)
-                checkpoint.save(workdir, state, keep=config.training.keep)
+                writer.save(state)
             if last:
                 break
+    distributed.wait()
     if done < total:
-        print(f"{workdir}: stopped and saved at step {done} of {total}; the same command goes on from there")
+        distributed.say(f"{workdir}: stopped and saved at step {done} of {total}; the same command goes on from there")
         raise SystemExit(INTERRUPTED)
 
 
@@ -97,8 +128,13 @@ def feed(config: Config, opened: Sequence[InMemory | OnDisk], rows: grain.MapDat
     is given: the images, if they are on the devices."""
     bytes_each = 3 * stored_size(config) ** 2
     size, held = (sum(map(len, part)) * bytes_each for part in (opened, [s for s in opened if isinstance(s, InMemory)]))
-    mode, why = cache.choose(config.data.cache, size, held, cache.free_on_host(), cache.free_on_devices())
-    print(f"cache: {mode}, {why}")
+    free = cache.free_on_host() // distributed.neighbours()
+    with distributed.together():
+        found = cache.choose(config.data.cache, size, held, free, cache.free_on_devices())
+    # All must take the same, which is that of the process with the least room.
+    told = max(distributed.gather(", ".join(found)), key=lambda words: cache.MODES.index(words.split(",")[0]))
+    distributed.say(f"cache: {told}")
+    mode = told.split(",")[0]
     if mode == "device":
         return cache.told(rows), (cache.on_devices(opened, step.AXIS),)
     if mode == "host":
@@ -106,9 +142,8 @@ def feed(config: Config, opened: Sequence[InMemory | OnDisk], rows: grain.MapDat
     return data.batches(opened, rows), ()
 
 
-def _claim(workdir: Path, config: Config) -> None:
-    """Make the folder this configuration's on this data, or raise ValueError if it is another's."""
-    workdir.mkdir(parents=True, exist_ok=True)
+def _require_own(workdir: Path, config: Config) -> None:
+    """Raise ValueError if the folder is another configuration's, or this one's on other data."""
     file, used = workdir / DATA_FILE, sources.digest(config)
     if file.exists():
         for before, now in zip(json.loads(file.read_text()), used, strict=False):
@@ -129,19 +164,44 @@ def _claim(workdir: Path, config: Config) -> None:
                 f"{workdir} holds a run of another configuration; give another folder, or its own values:\n  "
                 + "\n  ".join(changed)
             )
-    config_file.write(config, workdir)
-    partial = file.with_name(f"{DATA_FILE}.partial")
-    partial.write_text(json.dumps(used, indent=2) + "\n")
-    os.replace(partial, file)
+
+
+def _claim(workdir: Path, config: Config) -> None:
+    """Make the folder this configuration's on this data.
+
+    Raises OSError if it cannot be written to, and ValueError if it is not the same for all processes.
+    """
+    with distributed.together():
+        if jax.process_index() == 0:
+            try:
+                workdir.mkdir(parents=True, exist_ok=True)
+                config_file.write(config, workdir)
+                file = workdir / DATA_FILE
+                partial = file.with_name(f"{DATA_FILE}.partial")
+                partial.write_text(json.dumps(sources.digest(config), indent=2) + "\n")
+                os.replace(partial, file)
+            except OSError as error:
+                raise OSError(f"{workdir} cannot be written to ({error.strerror}): give another --workdir") from error
+    with distributed.together():
+        distributed.require_shared(workdir / DATA_FILE)
 
 
 def _limits(config: Config, workdir: Path, opened: Sequence[InMemory | OnDisk]) -> Limits:
     """The run's limits: those it began with, or what the configuration says, written into the folder."""
-    file, options = workdir / limits.FILE, config.limits
-    if file.exists():
+    file = workdir / limits.FILE
+    with distributed.together():
+        if jax.process_index() == 0 and not file.exists():
+            limits.save(_new_limits(config, opened), file)
+    with distributed.together():
+        distributed.require_shared(file)
         return limits.load(file)
+
+
+def _new_limits(config: Config, opened: Sequence[InMemory | OnDisk]) -> Limits:
+    """What the configuration says."""
+    options = config.limits
     if options.source == "fit":
-        found = limits.fit(
+        return limits.fit(
             sources.labelled_joints(opened),
             source=f"3D-labelled training poses of {config.name}",
             percentiles=options.percentiles,
@@ -149,10 +209,7 @@ def _limits(config: Config, workdir: Path, opened: Sequence[InMemory | OnDisk]) 
             length_margin=options.length_margin,
             vertices=options.vertices,
         )
-    else:
-        found = limits.load(options.source)
-    limits.save(found, file)
-    return found
+    return limits.load(options.source)
 
 
 class _Clock:
@@ -179,6 +236,23 @@ class _Clock:
         share = self._waited / (now - self._start)
         self._start, self._waited = now, 0.0
         return share
+
+
+def _agreement() -> Callable[[bool], bool]:
+    """Whether any process is to stop, asked with this process's own answer, by all of them after every step.
+
+    Of several processes the answer is that of one step before, so that nobody waits for the step in hand.
+    """
+    if jax.process_count() == 1:
+        return bool
+    ask = step.parallelize(functools.partial(jax.lax.pmax, axis_name=step.AXIS), (0,), None)
+    before: list[Any] = [False]
+
+    def agreed(stop: bool) -> bool:
+        before.append(ask(np.full(jax.local_device_count(), stop, np.int32)))
+        return bool(before.pop(0))
+
+    return agreed
 
 
 @contextlib.contextmanager

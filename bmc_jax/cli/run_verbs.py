@@ -12,12 +12,20 @@ def add(verbs: Any) -> None:
 examples:
   bmc train --config=configs/quickstart.py --workdir=runs/quickstart
   bmc train --config=configs/quickstart.py --workdir=runs/slow --config.optimizer.rate=0.001
+  srun bmc train --config=configs/quickstart.py --workdir=runs/quickstart --distributed
 
 Any field of the configuration is set by --config.FIELD=VALUE; bmc_jax/config.py lists them with their reasons.
 The same command again goes on from the last checkpoint. After SIGTERM or Ctrl-C the exit status is 75.
 """)  # fmt: skip
     parser.add_argument("--config", required=True, metavar="FILE", help="a file of configs/, or FILE:ARGUMENT")
     parser.add_argument("--workdir", required=True, metavar="DIR", help="the run's folder; made if it is not there")
+    several = parser.add_argument_group("several processes, all of which run the same command")
+    several.add_argument(
+        "--distributed", action="store_true", help="the cluster says who they are: Slurm, Open MPI, Kubernetes, TPU"
+    )
+    several.add_argument("--coordinator", metavar="HOST:PORT", help="else: where the first process listens")
+    several.add_argument("--processes", type=positive, metavar="N", help="how many there are")
+    several.add_argument("--process", type=int, metavar="I", help="which one this is, from 0")
 
     parser = verb(verbs, "evaluate", _evaluate, "measure a run's newest checkpoint", """\
 examples:
@@ -41,14 +49,17 @@ examples:
 
 
 def train(options: argparse.Namespace) -> None:
-    from bmc_jax import config_file
-    from bmc_jax import train as training
+    from bmc_jax import config_file, distributed
 
     prefix = "--config."
     for override in options.overrides:
         if not override.startswith(prefix) or "=" not in override:
             raise ValueError(f"unrecognized argument {override!r}; fields are set by --config.FIELD=VALUE")
     overrides = [override.removeprefix(prefix) for override in options.overrides]
+    # Before anything else of the package, which might ask JAX for its devices.
+    distributed.initialize(options)
+    from bmc_jax import train as training
+
     training.train(config_file.load(options.config, overrides), options.workdir)
 
 
