@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# N processes on this machine, one for each of its first N GPUs, or all on its CPU.
+#   launch/local.sh N --config=configs/FILE.py --workdir=DIR
+# Ctrl-C, or SIGTERM to this script, stops them all at the same step, saved.
+set -uo pipefail
+count=${1:?how many processes}
+shift
+port=${PORT:-$((20000 + RANDOM % 10000))}
+processes=()
+stop() { kill -TERM "${processes[@]}" 2>/dev/null; }
+trap stop TERM INT
+
+for ((i = 0; i < count; i++)); do
+  CUDA_VISIBLE_DEVICES=$i "${BMC:-bmc}" train "$@" \
+    --coordinator "localhost:$port" --processes "$count" --process "$i" &
+  processes+=($!)
+done
+
+status=0
+for process in "${processes[@]}"; do
+  wait "$process"; found=$?
+  # The first wait ends when a signal comes, before its process has.
+  while kill -0 "$process" 2>/dev/null; do wait "$process"; found=$?; done
+  # One process's error ends them all; "interrupted" is told only if nothing worse was.
+  if [ $found -ne 0 ] && [ $found -ne 75 ]; then stop; status=$found; fi
+  if [ $found -eq 75 ] && [ $status -eq 0 ]; then status=75; fi
+done
+exit $status
