@@ -78,6 +78,10 @@ class Network:
     """Channels of its first stage; the published network's."""
     patch: int = 0
     """0 for the published stem; 4 or 8 for one convolution of that kernel and stride, which a CPU can afford."""
+    pretrained: str = ""
+    """File of the ResNet's weights to begin with, under torchvision's names, `.safetensors` or with torch `.pth`; empty
+    for random ones. Needs depth 18, 34 or 50, width 64 and patch 0. A run that goes on from a checkpoint does not read
+    it."""
     pool: str = "mean"
     """"mean" over the last feature map, as published; "flatten" keeps its places, from which a small network that is
     trained for minutes reads pixels far better."""

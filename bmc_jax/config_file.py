@@ -167,6 +167,9 @@ def validate(config: Config) -> Config:
     _require(abs(share - 1) < 1e-6, "data.train[:].share", share, "shares that sum to 1")
     fits = patch == 0 or data.image_size % patch == 0
     _require(fits, "network.patch", patch, f"0 or a divisor of data.image_size, {data.image_size}")
+    for name, published in {"depth": (18, 34, 50), "width": (64,), "patch": (0,)}.items():
+        value, wanted = getattr(config.network, name), f"{' or '.join(map(str, published))} for network.pretrained"
+        _require(not config.network.pretrained or value in published, f"network.{name}", value, wanted)
     reach = data.margin * (data.context if data.augment else 1)
     wanted = f"{WINDOW} or less: no more of the surroundings, in sides of the hand's box, is in built datasets"
     _require(reach <= WINDOW, "data.margin * data.context" if data.augment else "data.margin", reach, wanted)

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int
 
 from bmc_jax import accumulation, augment, cache, dispatch, losses, optimizer
 from bmc_jax.config import Config, steps
-from bmc_jax.models import PoseNetwork
+from bmc_jax.models import PoseNetwork, pretrained
 from bmc_jax.types import Batch, Limits, Prediction
 
 AXIS = "batch"
@@ -63,12 +63,17 @@ def network(config: Config, *, axis_name: str | None = None) -> PoseNetwork:
 
 
 def create(config: Config) -> TrainState:
-    """The state before the first step, a function of `config.seed`."""
+    """The state before the first step, a function of `config.seed` and, for the ResNet, of the file
+    `network.pretrained`, if one is given: see `pretrained.load` for what is wrong with it."""
     size = config.data.image_size
     image, intrinsics = jnp.zeros((1, size, size, 3), jnp.uint8), jnp.eye(3)[None]
     # The default generator would do as well, but takes XLA's CPU compiler four times as long.
     key = jax.random.key(config.seed, impl="rbg")
     variables = jax.jit(functools.partial(network(config).init, train=False))(key, image, intrinsics)
+    if config.network.pretrained:
+        loaded = pretrained.load(config.network.pretrained, depth=config.network.depth)
+        for name, weights in zip(("params", "batch_stats"), loaded, strict=True):
+            variables[name] = variables[name] | {"backbone": jax.tree.map(jnp.array, weights)}
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],
