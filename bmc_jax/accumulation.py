@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from bmc_jax import losses, numerics
+from bmc_jax import losses
 from bmc_jax.losses import LossWeights
 from bmc_jax.types import Batch
 
@@ -63,5 +63,5 @@ def shares(parts: Batch, axis_name: str | None) -> dict[str, Float[Array, " part
     names = [field.name for field in dataclasses.fields(LossWeights)]
     counts = {name: jnp.sum(parts.present & has.get(name, parts.present), axis=-1, dtype=jnp.float32) for name in names}
     if axis_name is not None:
-        counts = jax.lax.pmean(counts, axis_name)
-    return {name: numerics.divide(count, jnp.sum(count, keepdims=True)) for name, count in counts.items()}
+        counts = jax.lax.psum(counts, axis_name)
+    return {name: count / jnp.maximum(jnp.sum(count), 1.0) for name, count in counts.items()}

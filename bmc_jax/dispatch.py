@@ -29,7 +29,7 @@ def grouped(told: grain.MapDataset, first: int, size: int) -> grain.MapDataset:
         end = min(start - start % size + size, last)
         numbers, rows = zip(*(told[step - first] for step in range(start, end)), strict=True)
         padded = np.stack([*rows, *[rows[-1]] * (size - len(rows))], axis=1)
-        return np.stack(numbers), (np.int32(len(rows)), padded)
+        return np.stack(numbers), (np.array(len(rows), np.int32), padded)
 
     return grain.MapDataset.range(len(starts)).map(of_call)
 

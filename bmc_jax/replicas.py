@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, UInt32
 
 from bmc_jax import step
@@ -14,7 +15,8 @@ from bmc_jax import step
 def require_equal(state: Any) -> None:
     """Raise RuntimeError, naming the leaves, unless a replicated state is the same to the bit on the devices of all
     processes, all of which must call this."""
-    differs = jax.device_get(_run()(state))
+    # pmap wants something that is split over the devices.
+    differs = jax.device_get(_run()(state, np.arange(jax.local_device_count())))
     found = [
         jax.tree_util.keystr(path).lstrip(".")
         for path, value in jax.tree_util.tree_flatten_with_path(differs)[0]
@@ -31,7 +33,7 @@ def require_equal(state: Any) -> None:
 
 @functools.cache
 def _run() -> Any:
-    return step.parallelize(functools.partial(jax.tree.map, _differs), (None,), None)
+    return step.parallelize(lambda state, _: jax.tree.map(_differs, state), (None, 0), None)
 
 
 def _differs(leaf: Array) -> Bool[Array, ""]:

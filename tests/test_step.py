@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import serialization
 
 from bmc_jax import augment, optimizer, sources, step
 from bmc_jax import config as configuration
@@ -52,6 +53,18 @@ def test_every_term_and_norm_is_reported_finite_and_in_float32():
         assert all(metric.dtype == jnp.float32 and np.isfinite(metric) for metric in metrics.values())
         floats = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
         assert {leaf.dtype for leaf in floats} == {jnp.dtype("float32")}
+
+
+def test_a_step_in_bfloat16_goes_where_one_in_float32_goes():
+    """Eight bits of mantissa in some ten layers: the whole update is within a fifth, of length and of direction."""
+    updates = []
+    for dtype in ("float32", "bfloat16"):
+        state, _ = train_step(dtype)(start(), mixed_batch(), LIMITS)
+        moved = jax.tree.map(lambda now, before: np.ravel(now - before), state.params, start().params)
+        updates.append(np.concatenate(jax.tree.leaves(moved)))
+    exact, rounded = updates
+    error = np.linalg.norm(rounded - exact) / np.linalg.norm(exact)
+    assert 1e-5 < error < 0.2
 
 
 def test_labels_that_are_masked_change_nothing_whatever_they_hold():
@@ -140,6 +153,43 @@ def test_weights_decay_and_biases_do_not(name):
     updates, _ = transformation.update(nothing, transformation.init(params), params)
     assert np.all(updates["kernel"] < 0)
     assert np.all(updates["bias"] == 0)
+
+
+def test_averaged_weights_are_a_recursion_that_forgets_the_start():
+    options = dataclasses.replace(CONFIG, optimizer=configuration.Optimizer(ema=0.4))
+    values = np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32)
+    average, wanted = {"w": jnp.asarray(values[0])}, values[0].astype(np.float64)
+    for number, now in enumerate(values[1:]):
+        average = optimizer.average(options, jnp.array(number), average, {"w": jnp.asarray(now)})
+        decay = min(0.4, (1 + number) / (10 + number))
+        wanted = decay * wanted + (1 - decay) * now
+        np.testing.assert_allclose(average["w"], wanted, rtol=1e-5)
+    assert decay == 0.4
+
+
+@pytest.mark.slow
+def test_a_step_averages_weights_and_statistics_and_evaluation_takes_them():
+    options = dataclasses.replace(CONFIG, optimizer=dataclasses.replace(CONFIG.optimizer, ema=0.9))
+    before = step.create(options)
+    state, _ = jax.jit(functools.partial(step.train_step, config=options))(before, mixed_batch(), LIMITS)
+    alone, _ = train_step()(start(), mixed_batch(), LIMITS)
+    jax.tree.map(np.testing.assert_array_equal, state.params, alone.params)
+    for name in ("params", "batch_stats"):
+        jax.tree.map(
+            lambda average, first, now: np.testing.assert_allclose(average, 0.1 * first + 0.9 * now, atol=1e-6),
+            state.average[name],
+            getattr(before, name),
+            getattr(state, name),
+        )
+    shown = step.evaluated(serialization.to_state_dict(state))
+    found = {"params": shown.params, "batch_stats": shown.batch_stats}
+    jax.tree.map(np.testing.assert_array_equal, found, state.average)
+
+
+def test_evaluation_takes_the_last_weights_of_a_run_without_an_average():
+    saved = serialization.to_state_dict(start())
+    assert set(saved) == {"step", "params", "batch_stats", "opt_state"}
+    assert step.evaluated(saved).params is saved["params"]
 
 
 def test_a_huge_gradient_is_scaled_down_to_the_clip():
