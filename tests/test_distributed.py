@@ -1,0 +1,154 @@
+"""Several processes: their options, what they must agree on, and two real ones that train what one does."""
+
+import argparse
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from bmc_jax import checkpoint, distributed, train
+
+SMALL_RUN = Path(__file__).parent / "small_run.py"
+
+
+def options(**given):
+    return argparse.Namespace(
+        **({"distributed": False, "coordinator": None, "processes": None, "process": None} | given)
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"coordinator": "a:1"}, "--processes and --process not given"),
+        ({"processes": 2, "process": 0}, "--coordinator not given"),
+        ({"distributed": True, "process": 0}, "--distributed finds by itself what --process says"),
+        ({"coordinator": "a", "processes": 2, "process": 0}, "--coordinator is 'a'; it must be HOST:PORT"),
+        ({"coordinator": "a:99999", "processes": 2, "process": 0}, "it must be HOST:PORT"),
+        ({"coordinator": "a:1", "processes": 2, "process": 2}, "--process is 2; it must be from 0 to 1"),
+        ({"coordinator": "a:1", "processes": 2, "process": -1}, "--process is -1"),
+    ],
+)
+def test_options_that_disagree_are_refused_before_anything(given, words):
+    with pytest.raises(ValueError, match=words):
+        distributed.initialize(options(**given))
+
+
+def test_a_process_without_options_stays_alone(monkeypatch):
+    monkeypatch.setattr(jax.distributed, "initialize", None)
+    distributed.initialize(options())
+
+
+def test_no_cluster_and_no_coordinator_are_told_with_the_remedy(monkeypatch):
+    # JAX refuses to begin once it has devices, as it has here: what it would say is put in its place.
+    def without_cluster(*_, **__):
+        raise ValueError("coordinator_address should be defined.")
+
+    def without_others(*_, **__):
+        raise RuntimeError("DEADLINE_EXCEEDED: Barrier timed out.\nand more")
+
+    monkeypatch.setattr(jax.config, "update", lambda *_: None)
+    monkeypatch.setattr(jax.distributed, "initialize", without_cluster)
+    with pytest.raises(ValueError, match=r"--distributed found no cluster .*srun or mpirun, or give --coordinator"):
+        distributed.initialize(options(distributed=True))
+    monkeypatch.setattr(jax.distributed, "initialize", without_others)
+    with pytest.raises(ConnectionError, match=r"within 7 s \(DEADLINE_EXCEEDED: Barrier timed out.\): .*host:1 can be"):
+        distributed.initialize(options(coordinator="host:1", processes=2, process=1), patience=7)
+
+
+@pytest.fixture
+def gathered(monkeypatch):
+    """What the others say, in place of other processes."""
+
+    def answer(*others):
+        monkeypatch.setattr(distributed, "gather", lambda text: [text, *others])
+
+    return answer
+
+
+def test_one_processs_error_ends_all(gathered):
+    gathered("", "no such dataset")
+    with pytest.raises(ValueError, match="process 2 of 3: no such dataset"), distributed.together():
+        pass
+    gathered("something else")
+    with pytest.raises(FileNotFoundError, match="mine"), distributed.together():
+        raise FileNotFoundError("mine")
+    gathered("", "")
+    with distributed.together():
+        pass
+
+
+def test_a_process_that_differs_is_named_with_what_it_differs_in(gathered):
+    gathered("rate: 0.1\nname: 'a'", "rate: 0.5\nname: 'a'")
+    with pytest.raises(ValueError, match="process 2 differs from process 0") as error:
+        distributed.require_same({"rate": 0.1, "name": "a"})
+    assert "process 0: rate: 0.1\n  process 2: rate: 0.5" in str(error.value)
+    assert "name" not in str(error.value)
+    gathered("rate: 0.1\nname: 'a'")
+    distributed.require_same({"rate": 0.1, "name": "a"})
+
+
+def test_a_file_that_is_not_on_a_shared_disk_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    with pytest.raises(ValueError, match="--workdir must lie on a disk that all share"):
+        distributed.require_shared(tmp_path / "data.json")
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_before_any_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"file/run cannot be written to \(Not a directory\): give another --workdir"):
+        train._claim(tmp_path / "file" / "run", train.Config())
+
+
+def bmc_train(workdir, *arguments, devices, pace="fast"):
+    command = [sys.executable, "-m", "bmc_jax.cli", "train", f"--config={SMALL_RUN}:{pace}", f"--workdir={workdir}"]
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_NUM_CPU_DEVICES": str(devices),
+        "JAX_COMPILATION_CACHE_DIR": str(workdir.parent / "compiled"),
+    }
+    with (workdir.parent / "output").open("a") as output:
+        return subprocess.Popen([*command, *arguments], env=environment, stdout=output, stderr=subprocess.STDOUT)
+
+
+def two_processes(workdir, **choices):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    who = ("--coordinator", f"localhost:{port}", "--processes", "2", "--process")
+    return [bmc_train(workdir, *who, str(process), devices=2, **choices) for process in range(2)]
+
+
+def logged(workdir):
+    file = workdir / "metrics.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does_and_stop_together_on_one_signal(tmp_path):
+    alone, both = tmp_path / "alone", tmp_path / "both"
+    assert bmc_train(alone, devices=4).wait(300) == 0
+
+    first, second = two_processes(both, pace="slow")
+    while len(logged(both)) < 2:
+        assert first.poll() is second.poll() is None, (tmp_path / "output").read_text()
+        time.sleep(0.05)
+    second.send_signal(signal.SIGTERM)
+    assert [first.wait(100), second.wait(100)] == [train.INTERRUPTED] * 2, (tmp_path / "output").read_text()
+    stopped = checkpoint.latest(both)
+    assert 2 <= stopped < 5
+    assert [process.wait(300) for process in two_processes(both)] == [0, 0], (tmp_path / "output").read_text()
+
+    assert [line["step"] for line in logged(both)] == [1, 2, 3, 4, 5]
+    losses = [[line["loss"] for line in logged(workdir)] for workdir in (both, alone)]
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+    found, wanted = (checkpoint.load(workdir)["params"] for workdir in (both, alone))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5), found, wanted)
