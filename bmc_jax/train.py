@@ -106,12 +106,13 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
             log.advance(taken)
             if done % config.training.log_every == 0 or done == total:
                 log.write(done, {**jax.tree.map(float, metrics), "input_wait": clock.share(), **log.speed()})
-            if watch.due(done) and not stop.is_set():
+            stopped = agreed(stop.is_set())
+            if watch.due(done) and not stopped:
                 require_finite(*previous)
                 watch.look(state, done, log)
             if config.training.check_replicas and done % config.training.check_replicas == 0:
                 replicas.require_equal(state)
-            last = agreed(stop.is_set()) or done == total
+            last = stopped or done == total
             if last or done % config.training.save_every == 0:
                 require_finite(*previous)
                 writer.save(state)
