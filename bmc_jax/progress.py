@@ -3,6 +3,7 @@
 import sys
 from typing import Any
 
+import jax
 from tqdm import tqdm
 
 SECONDS = 30.0
@@ -12,7 +13,8 @@ SECONDS = 30.0
 class Progress(tqdm):
     """A bar of tqdm, with its arguments. One that runs inside another goes when it is done.
 
-    Where standard error is no terminal, there is a line every `SECONDS` and one at the end instead.
+    Where standard error is no terminal, there is a line every `SECONDS` and one at the end instead. Of several
+    processes the first alone has bars.
     """
 
     TERMINAL: str | None = None
@@ -21,7 +23,7 @@ class Progress(tqdm):
     """Format of a line."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        options = {"leave": None, "dynamic_ncols": True} | options
+        options = {"leave": None, "dynamic_ncols": True, "disable": jax.process_index() > 0} | options
         self._plain = not sys.stderr.isatty()
         if not self._plain:
             options |= {"bar_format": self.TERMINAL, "mininterval": 0.5}

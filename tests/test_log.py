@@ -7,6 +7,7 @@ import sys
 import types
 
 import examples
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -94,6 +95,13 @@ def test_without_a_terminal_there_is_a_plain_line_every_so_often(monkeypatch, ca
         "train: 100%, 100 of 100 steps",
     ]
     assert "[00:30<01:10,  1.00 steps/s]" in lines[0]
+
+
+def test_of_several_processes_the_first_alone_shows_progress(monkeypatch, capsys):
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    with progress.Progress(range(2), desc="render") as bar:
+        assert list(bar) == [0, 1]
+    assert capsys.readouterr().err == ""
 
 
 def test_last_line_is_there_once(monkeypatch, capsys):
