@@ -6,6 +6,7 @@ nothing. Of several processes all read the folder, which must lie on a disk that
 """
 
 import contextlib
+import dataclasses
 import functools
 import json
 import os
@@ -36,12 +37,15 @@ from bmc_jax import (
 )
 from bmc_jax.config import Config, steps, stored_size
 from bmc_jax.log import Log, require_installed
+from bmc_jax.models import pretrained
 from bmc_jax.sources import InMemory, OnDisk
 from bmc_jax.types import Limits
 from bmc_jax.watch import Watch
 
 DATA_FILE = "data.json"
 """What the run is trained on: each source's name, split, number of images, and hash if it is a built dataset."""
+WEIGHTS_FILE = "initial_weights.json"
+"""Name and hash of the file that the ResNet's weights began with, if they did."""
 MAY_CHANGE = ("training.", "data.test", "data.directory", "data.cache", "data.workers")
 """What may change between the parts of a run, as its result up to here does not hang on it."""
 INTERRUPTED = 75
@@ -52,9 +56,10 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
     """Train a configuration in a folder, or go on training there.
 
     Raises:
-      ValueError: before any work, if the folder holds a run of another configuration or limits that cannot be used, or
-        the processes of the run are not alike.
-      OSError: if the folder cannot be written to; ConnectionError if another process is lost.
+      ValueError: before any work, if the folder holds a run of another configuration or limits that cannot be used, the
+        initial weights do not fit, or the processes of the run are not alike.
+      OSError: if the folder cannot be written to, or there is no file of initial weights; ConnectionError if another
+        process is lost.
       FloatingPointError: at the first loss or gradient that is not finite. The last checkpoint is from before it.
       SystemExit: with the code `INTERRUPTED`, after SIGTERM or SIGINT; the step in hand is finished and saved first.
     """
@@ -64,14 +69,16 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
         require_installed(config)
         total, rows = steps(config), data.rows(config)
         _require_own(workdir, config)
-    distributed.require_same({**config_file.flat(config), "data": sources.digest(config), **distributed.build()})
-    _claim(workdir, config)
+        weights = _initial_weights(workdir, config)
+    facts = {"data": sources.digest(config), "initial weights": weights, **distributed.build()}
+    distributed.require_same({**config_file.flat(config), **facts})
+    _claim(workdir, config, weights)
     if (checkpoint.latest(workdir) or 0) >= total:
         distributed.say(f"{workdir}: all {total} steps are done; nothing to train")
         return
 
     with distributed.together():
-        state = checkpoint.restore(workdir, step.create(config))
+        state = checkpoint.restore(workdir, step.create(_begun(config, weights)))
         done = int(state.step)
         opened = sources.training(config)
     distributed.require_same({"the step to go on from": done})
@@ -80,7 +87,7 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
     if config.training.steps_per_dispatch > 1:
         batches = dispatch.grouped(batches, done, config.training.steps_per_dispatch)
     watch = Watch(config, hand_limits)
-    require_finite = functools.partial(postmortem.require_finite, config, workdir, opened, hand_limits)
+    require_finite = functools.partial(postmortem.require_finite, _begun(config, weights), workdir, opened, hand_limits)
 
     distributed.say(f"training {config.name}: steps {done + 1} to {total}, {jax.device_count()} devices, in {workdir}")
     about = {
@@ -93,7 +100,7 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
     train_step = step.parallel_train_step(config, resident=bool(resident))
     state, hand_limits = step.replicate((state, hand_limits))
     log = Log(workdir, config, first=done, total=total)
-    with distributed.lost_processes(), writer, log, _stop_signal() as stop:
+    with writer, log, _stop_signal() as stop, distributed.lost_processes():
         previous, clock, agreed = None, _Clock(), _agreement()
         for numbers, batch in clock.waiting(batches.to_iter_dataset(data.READING)):
             state, metrics = train_step(state, batch, hand_limits, *resident)
@@ -167,8 +174,27 @@ def _require_own(workdir: Path, config: Config) -> None:
             )
 
 
-def _claim(workdir: Path, config: Config) -> None:
-    """Make the folder this configuration's on this data.
+def _initial_weights(workdir: Path, config: Config) -> dict[str, str] | None:
+    """Name and hash of the file of weights that a new run begins with, once it is sure that they fit; None if there is
+    none or the folder has a checkpoint, which holds weights of its own: the file may be gone."""
+    file = config.network.pretrained
+    if not file or checkpoint.latest(workdir) is not None:
+        return None
+    pretrained.load(file, depth=config.network.depth)
+    found = {"file": Path(file).name, "sha256": pretrained.sha256(file)}
+    distributed.say(f"initial weights: {found['file']}, sha256 {found['sha256']}")
+    return found
+
+
+def _begun(config: Config, weights: dict[str, str] | None) -> Config:
+    """The configuration to create a state by: without the file of initial weights where it is not needed."""
+    if weights:
+        return config
+    return dataclasses.replace(config, network=dataclasses.replace(config.network, pretrained=""))
+
+
+def _claim(workdir: Path, config: Config, weights: dict[str, str] | None = None) -> None:
+    """Make the folder this configuration's on this data, and on these initial weights if it begins with any.
 
     Raises OSError if it cannot be written to, and ValueError if it is not the same for all processes.
     """
@@ -181,6 +207,8 @@ def _claim(workdir: Path, config: Config) -> None:
                 partial = file.with_name(f"{DATA_FILE}.partial")
                 partial.write_text(json.dumps(sources.digest(config), indent=2) + "\n")
                 os.replace(partial, file)
+                if weights:
+                    (workdir / WEIGHTS_FILE).write_text(json.dumps(weights, indent=2) + "\n")
             except OSError as error:
                 raise OSError(f"{workdir} cannot be written to ({error.strerror}): give another --workdir") from error
     with distributed.together():

@@ -1,7 +1,9 @@
 """Initial weights: torchvision's names and shapes, the same features as elsewhere, and what is said of wrong files."""
 
 import functools
+import hashlib
 import importlib.util
+import json
 import re
 import sys
 
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from bmc_jax import config, config_file, step
+from bmc_jax import checkpoint, config, config_file, step, train
 from bmc_jax.models import pretrained
 from bmc_jax.models.backbone import Block, ResNet, convolution
 
@@ -354,3 +356,53 @@ def test_a_fresh_state_begins_with_the_files_weights(tmp_path, monkeypatch):
     jax.tree.map(np.testing.assert_array_equal, named, tensors(18))
     assert {"head", "refiner"} < set(state.params)
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(state))
+
+
+class CreatedError(Exception):
+    """Raised where a run would make its first state, with the file that it would read for that."""
+
+
+@pytest.fixture
+def begin(tmp_path, monkeypatch):
+    """Starts a run in `tmp_path / "run"` as far as its first state; returns the file that this would read."""
+
+    def create(options):
+        raise CreatedError(options.network.pretrained)
+
+    monkeypatch.setattr(step, "create", create)
+
+    def run(file):
+        options = examples.tiny_config()
+        options.network = config.Network(depth=18, pretrained=str(file))
+        with pytest.raises(CreatedError) as reached:
+            train.train(options, tmp_path / "run")
+        return str(reached.value)
+
+    return run
+
+
+def test_a_run_that_begins_notes_the_file_and_its_hash(tmp_path, begin, capsys):
+    file = written(tmp_path, tensors(18, 64))
+    assert begin(file) == str(file)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    noted = json.loads((tmp_path / "run" / train.WEIGHTS_FILE).read_text())
+    assert noted == {"file": "weights.safetensors", "sha256": digest}
+    assert f"initial weights: weights.safetensors, sha256 {digest}" in capsys.readouterr().out
+
+
+def test_a_run_that_goes_on_does_not_need_the_file(tmp_path, begin, monkeypatch):
+    file = written(tmp_path, tensors(18, 64))
+    begin(file)
+    noted = (tmp_path / "run" / train.WEIGHTS_FILE).read_text()
+    file.unlink()
+    monkeypatch.setattr(checkpoint, "latest", lambda workdir: 1)
+    assert begin(file) == ""
+    assert (tmp_path / "run" / train.WEIGHTS_FILE).read_text() == noted
+
+
+def test_a_run_without_the_file_or_with_a_wrong_one_leaves_no_folder(tmp_path, begin):
+    with pytest.raises(FileNotFoundError, match="no file of initial weights"):
+        begin(tmp_path / "weights.safetensors")
+    with pytest.raises(ValueError, match=r"ResNet-18(.|\n)*bn1\.bias: found \[4\], expected \[64\]"):
+        begin(written(tmp_path, tensors(18)))
+    assert not (tmp_path / "run").exists()

@@ -104,7 +104,8 @@ def _template(depth: int, width: int) -> dict[str, tuple[tuple[str, ...], tuple[
     """Every tensor's (place in our trees, shape in torchvision's layout), by torchvision's name."""
     init = functools.partial(ResNet(depth, width).init, train=False)
     trees = jax.eval_shape(init, jax.random.key(0), jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32))
-    shapes = {where: leaf.shape for where, leaf in flax.traverse_util.flatten_dict(trees).items()}
+    leaves: dict[tuple[str, ...], Any] = flax.traverse_util.flatten_dict(trees)
+    shapes = {where: leaf.shape for where, leaf in leaves.items()}
     return {
         _torch_name(where): (where, (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape)
         for where, shape in shapes.items()
