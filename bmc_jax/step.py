@@ -159,8 +159,9 @@ def train_step(
     }
     if isinstance(state, AveragedState):
         now = {"params": params, "batch_stats": batch_stats}
-        state = state.replace(average=optimizer.average(config, state.step, state.average, now))
-    return state.replace(step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state), metrics
+        state = dataclasses.replace(state, average=optimizer.average(config, state.step, state.average, now))
+    state = dataclasses.replace(state, step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state)
+    return state, metrics
 
 
 def augmented(batch: Batch, step: Int[Array, ""], config: Config) -> Batch:
