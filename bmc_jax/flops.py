@@ -6,6 +6,8 @@ network's own arithmetic takes: what XLA computes besides, or twice, does not co
 
 import functools
 import math
+import typing
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -65,8 +67,8 @@ def an_image(config: Config) -> int:
 
 def _operations(jaxpr: Jaxpr) -> int:
     """Multiplications and additions of the convolutions and matrix products of a function, and of those it calls."""
-    total = 0
-    for equation in jaxpr.eqns:
+    total, equations = 0, typing.cast(Any, jaxpr.eqns)
+    for equation in equations:
         result = math.prod(equation.outvars[0].aval.shape)
         if equation.primitive.name == "dot_general":
             (contracted, _), _ = equation.params["dimension_numbers"]

@@ -145,7 +145,7 @@ class _Bar(Progress):
         mean = (values["n"] - values["initial"]) / values["elapsed"] if values["elapsed"] else 0.0
         rate = (values["rate"] or mean) * self._batch_size
         speed = f"{rate:,.0f} images/s" + (f", MFU {rate / self._peak:.0%}" if self._peak else "")
-        return values | {"speed": speed}
+        return {**values, "speed": speed}
 
 
 class _TensorBoard:

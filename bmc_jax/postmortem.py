@@ -44,7 +44,7 @@ def require_finite(
     state = checkpoint.restore(workdir, step.create(config))
     saved = f"the weights of step {int(state.step)}"
     # Augmentation and the weights of the terms hang on the step.
-    state = state.replace(step=np.asarray(number - 1, np.int32))
+    state = dataclasses.replace(state, step=np.asarray(number - 1, np.int32))
     found = culprits(config, state, data.fetch(opened, rows), jax.device_get(hand_limits))
     names = data.describe(opened, rows[list(found)])
     blamed = [f"{name} ({', '.join(broken)})" for name, broken in zip(names, found.values(), strict=True)]
