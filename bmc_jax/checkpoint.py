@@ -43,7 +43,9 @@ class Writer:
     def __enter__(self) -> "Writer":
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, _: Any, error: BaseException | None, __: Any) -> None:
+        if isinstance(error, ConnectionError):  # another process is gone, which to wait for has no end
+            return
         with _told(self._workdir):
             self._checkpoints.close()
 

@@ -1,6 +1,7 @@
 """Checkpoints: bit for bit, the newest few, whole or not at all, and a clear refusal of another network's."""
 
 import dataclasses
+import gc
 import os
 import shutil
 
@@ -13,13 +14,20 @@ from flax import traverse_util
 from bmc_jax import checkpoint, step
 
 CONFIG = examples.tiny_config()
-# Orbax leaves other reads of a damaged checkpoint behind, which find their event loop closed.
-LEFT_BEHIND = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+# Orbax leaves other reads of a damaged checkpoint behind, which find their event loop closed: in any test after.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 @pytest.fixture(scope="module")
 def state():
-    return jax.device_get(step.create(CONFIG))
+    yield jax.device_get(step.create(CONFIG))
+    gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind():
+    yield
+    gc.collect()
 
 
 def at(state, number):
@@ -112,7 +120,6 @@ def largest_file(folder):
     return max((file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
 
 
-@LEFT_BEHIND
 @pytest.mark.parametrize("damage", [cut_short, change_a_byte])
 def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_taken(tmp_path, state, damage):
     for number in (3, 8):
@@ -133,7 +140,6 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_taken(tmp_path,
         assert checkpoint.restore(tmp_path, state).step == 3
 
 
-@LEFT_BEHIND
 def test_a_folder_of_damaged_checkpoints_alone_says_so(tmp_path, state):
     checkpoint.save(tmp_path, at(state, 3), keep=2)
     cut_short(largest_file(tmp_path / checkpoint.FOLDER / "3"))
