@@ -96,6 +96,15 @@ def test_a_process_that_differs_is_named_with_what_it_differs_in(gathered):
     distributed.require_same({"rate": 0.1, "name": "a"})
 
 
+def test_a_lost_process_is_told_and_lack_of_memory_is_not_taken_for_one(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    words = r"another process of this run was lost \(Connection closed by peer\)"
+    with pytest.raises(ConnectionError, match=words), distributed.lost_processes():
+        raise jax.errors.JaxRuntimeError("Connection closed by peer\nat some place")
+    with pytest.raises(jax.errors.JaxRuntimeError), distributed.lost_processes():
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+
 def test_a_file_that_is_not_on_a_shared_disk_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(time, "sleep", lambda _: None)
     with pytest.raises(ValueError, match="--workdir must lie on a disk that all share"):
