@@ -158,14 +158,15 @@ def _existing(workdir: str | os.PathLike, step: int | None) -> Iterator[tuple[oc
 
 def _read(checkpoints: ocp.training.Checkpointer, step: int) -> dict[str, Any]:
     content = jax.tree.map(np.asarray, checkpoints.load(step))
-    told = (checkpoints.metadata(step).custom_metadata or {}).get(CHECKSUM)
+    beside: Any = checkpoints.metadata(step).custom_metadata or {}
+    told = beside.get(CHECKSUM)
     if told is not None and told != _checksum(content):
         raise ValueError("its checksum is not that of its content")
     return content
 
 
 def _checksum(content: dict[str, Any]) -> int:
-    leaves: dict[str, np.ndarray] = traverse_util.flatten_dict(content, sep="/")
+    leaves: dict[str, Any] = traverse_util.flatten_dict(content, sep="/")
     total = 0
     for name in sorted(leaves):
         total = zlib.crc32(np.ascontiguousarray(leaves[name]).data, zlib.crc32(name.encode(), total))
