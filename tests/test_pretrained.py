@@ -198,8 +198,8 @@ def test_half_precision_becomes_float32(tmp_path):
 
 @pytest.mark.parametrize("depth", [18, pytest.param(50, marks=pytest.mark.slow)])
 def test_features_are_those_of_pytorchs_conventions_in_float64(tmp_path, depth):
-    # Odd sides: "SAME" padding would be the same as PyTorch's on some, but not here and there alike.
-    image = np.random.default_rng(1).normal(0, 1, (2, 3, 45, 38))
+    # Where a side is odd, "SAME" pads as PyTorch does: these are odd and even before each stride of 2.
+    image = np.random.default_rng(1).normal(0, 1, (2, 3, 46, 55))
     params, batch_stats = pretrained.load(written(tmp_path, tensors(depth)), depth=depth, width=4)
     assert_same(features(depth, 4, params, batch_stats, image), reference_features(tensors(depth), image, depth))
 
