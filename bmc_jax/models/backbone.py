@@ -2,8 +2,9 @@
 
 Conventions are torchvision's, so that its pretrained weights fit exactly: modules bear its names, the stride of a
 bottleneck sits on its 3x3 convolution ("v1.5"), padding is symmetric as in PyTorch rather than "SAME", BatchNorm has
-epsilon 1e-5 and keeps nine tenths of its running statistics. Parameters and statistics are float32 whatever the dtype
-of the computation.
+epsilon 1e-5 and keeps nine tenths of its running statistics. One thing differs, in training alone: into the running
+variance goes the batch's own, not n / (n - 1) times that. Parameters and statistics are float32 whatever the dtype of
+the computation.
 """
 
 from functools import partial
