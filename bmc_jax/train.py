@@ -5,21 +5,17 @@ again it goes on from its last checkpoint, bit for bit as if it had never stoppe
 nothing. Of several processes all read the folder, which must lie on a disk that they share, and the first writes it.
 """
 
-import contextlib
 import dataclasses
 import functools
 import json
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import grain
 import jax
-import numpy as np
 
 from bmc_jax import (
     cache,
@@ -34,6 +30,7 @@ from bmc_jax import (
     replicas,
     sources,
     step,
+    stopping,
 )
 from bmc_jax.config import Config, steps, stored_size
 from bmc_jax.log import Log, require_installed
@@ -48,8 +45,6 @@ WEIGHTS_FILE = "initial_weights.json"
 """Name and hash of the file that the ResNet's weights began with, if they did."""
 MAY_CHANGE = ("training.", "data.test", "data.directory", "data.cache", "data.workers")
 """What may change between the parts of a run, as its result up to here does not hang on it."""
-INTERRUPTED = 75
-"""Exit code after SIGTERM or SIGINT, once the state is saved: "try again later" (EX_TEMPFAIL)."""
 
 
 def train(config: Config, workdir: str | os.PathLike) -> None:
@@ -61,7 +56,7 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
       OSError: if the folder cannot be written to, or there is no file of initial weights; ConnectionError if another
         process is lost.
       FloatingPointError: at the first loss or gradient that is not finite. The last checkpoint is from before it.
-      SystemExit: with the code `INTERRUPTED`, after SIGTERM or SIGINT; the step in hand is finished and saved first.
+      SystemExit: with the code `stopping.INTERRUPTED`, after SIGTERM or SIGINT, once the step in hand is saved.
     """
     workdir = Path(workdir)
     with distributed.together():
@@ -100,8 +95,8 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
     train_step = step.parallel_train_step(config, resident=bool(resident))
     state, hand_limits = step.replicate((state, hand_limits))
     log = Log(workdir, config, first=done, total=total)
-    with writer, log, _stop_signal() as stop, distributed.lost_processes():
-        previous, clock, agreed = None, _Clock(), _agreement()
+    with writer, log, stopping.signalled() as stop, distributed.lost_processes():
+        previous, clock, agreed = None, _Clock(), stopping.agreement()
         for numbers, batch in clock.waiting(batches.to_iter_dataset(data.READING)):
             state, metrics = train_step(state, batch, hand_limits, *resident)
             taken = len(numbers) if numbers.ndim == 2 else 1
@@ -128,7 +123,7 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
     distributed.wait()
     if done < total:
         distributed.say(f"{workdir}: stopped and saved at step {done} of {total}; the same command goes on from there")
-        raise SystemExit(INTERRUPTED)
+        raise SystemExit(stopping.INTERRUPTED)
 
 
 def feed(config: Config, opened: Sequence[InMemory | OnDisk], rows: grain.MapDataset) -> tuple[Any, tuple]:
@@ -265,39 +260,3 @@ class _Clock:
         share = self._waited / (now - self._start)
         self._start, self._waited = now, 0.0
         return share
-
-
-def _agreement() -> Callable[[bool], bool]:
-    """Whether any process is to stop, asked with this process's own answer, by all of them after every step.
-
-    Of several processes the answer is that of one step before, so that nobody waits for the step in hand.
-    """
-    if jax.process_count() == 1:
-        return bool
-    ask = step.parallelize(functools.partial(jax.lax.pmax, axis_name=step.AXIS), (0,), None)
-    before: list[Any] = [False]
-
-    def agreed(stop: bool) -> bool:
-        before.append(ask(np.full(jax.local_device_count(), stop, np.int32)))
-        return bool(before.pop(0))
-
-    return agreed
-
-
-@contextlib.contextmanager
-def _stop_signal() -> Iterator[threading.Event]:
-    """An event that SIGTERM and SIGINT set instead of killing. A second signal does what it always did."""
-    stop, before = threading.Event(), dict[int, Any]()
-
-    def handle(number: int, _: Any) -> None:
-        stop.set()
-        signal.signal(number, before[number])
-
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGINT):
-            before[number] = signal.signal(number, handle)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import pytest
 
-from bmc_jax import checkpoint, distributed, train
+from bmc_jax import checkpoint, distributed, stopping, train
 
 SMALL_RUN = Path(__file__).parent / "small_run.py"
 
@@ -151,7 +151,7 @@ def test_two_processes_train_what_one_does_and_stop_together_on_one_signal(tmp_p
         assert first.poll() is second.poll() is None, (tmp_path / "output").read_text()
         time.sleep(0.05)
     second.send_signal(signal.SIGTERM)
-    assert [first.wait(100), second.wait(100)] == [train.INTERRUPTED] * 2, (tmp_path / "output").read_text()
+    assert [first.wait(100), second.wait(100)] == [stopping.INTERRUPTED] * 2, (tmp_path / "output").read_text()
     stopped = checkpoint.latest(both)
     assert 2 <= stopped < 5
     assert [process.wait(300) for process in two_processes(both)] == [0, 0], (tmp_path / "output").read_text()

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bmc_jax import checkpoint, config, config_file, limits, sources, step, train
+from bmc_jax import checkpoint, config, config_file, limits, sources, step, stopping, train
 from bmc_jax.datasets import build
 from bmc_jax.log import Log
 
@@ -61,7 +61,7 @@ def test_an_interrupted_run_ends_bit_for_bit_as_one_that_was_not(tmp_path, monke
         interrupt_after(2, patch)
         with pytest.raises(SystemExit) as stop:
             train.train(options, parts)
-    assert stop.value.code == train.INTERRUPTED != 0
+    assert stop.value.code == stopping.INTERRUPTED != 0
     assert checkpoint.latest(parts) == 2
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     # What a run wrote after its last checkpoint is written again: it must not be there twice.

@@ -13,8 +13,6 @@ from bmc_jax.cli.arguments import COCO, SPLITS, TEXT, positive, verb
 
 READERS = ("freihand", "rhd", "ho3d", "ho3d_v1", "dexter_object", "coco_hand", "synthetic")
 """Modules of `bmc_jax.datasets` that read one."""
-INTERRUPTED = 75
-"""Exit status of a build that was stopped: "try again later" (EX_TEMPFAIL)."""
 
 
 def add(verbs: Any, arguments: Sequence[str]) -> None:
@@ -135,8 +133,10 @@ def _build(options: argparse.Namespace) -> None:
             beam=options.beam,
         )
     except KeyboardInterrupt:
+        from bmc_jax import stopping
+
         print("\nstopped; the same command goes on from there")
-        raise SystemExit(INTERRUPTED) from None
+        raise SystemExit(stopping.INTERRUPTED) from None
     finally:
         signal.signal(signal.SIGTERM, before)
     summary = store.summary(folder)
