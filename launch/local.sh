@@ -6,8 +6,8 @@ set -uo pipefail
 count=${1:?how many processes}
 shift
 port=${PORT:-$((20000 + RANDOM % 10000))}
-processes=()
-stop() { kill -TERM "${processes[@]}" 2>/dev/null; }
+processes=() signalled=0
+stop() { signalled=1; kill -TERM "${processes[@]}" 2>/dev/null; }
 trap stop TERM INT
 
 for ((i = 0; i < count; i++)); do
@@ -19,8 +19,9 @@ done
 status=0
 for process in "${processes[@]}"; do
   wait "$process"; found=$?
-  # The first wait ends when a signal comes, before its process has.
+  # A signal ends a wait before its process has ended, or just when it does: the next wait tells the process's own status.
   while kill -0 "$process" 2>/dev/null; do wait "$process"; found=$?; done
+  if [ $signalled -eq 1 ]; then wait "$process"; found=$?; fi
   # One process's error ends them all; "interrupted" is told only if nothing worse was.
   if [ $found -ne 0 ] && [ $found -ne 75 ]; then stop; status=$found; fi
   if [ $found -eq 75 ] && [ $status -eq 0 ]; then status=75; fi

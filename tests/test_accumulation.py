@@ -52,6 +52,7 @@ def after_two_steps(run, state, batch):
     return jax.device_get((state, metrics))
 
 
+@pytest.mark.slow
 def test_four_parts_on_each_of_four_devices_are_one_large_batch_on_one(monkeypatch):
     monkeypatch.setattr(pose, "ResNet", Pixels)
     config, batch = examples.tiny_config(), lopsided_batch()

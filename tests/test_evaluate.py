@@ -172,6 +172,7 @@ def test_photographs_are_measured_against_their_2d_labels(run, measured_photogra
     assert (run / evaluate.FOLDER / f"photographs_{name}.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_built_datasets_are_measured_and_shown_as_far_as_they_are_labelled(run, tmp_path):
     """Of `some` every other hand has 3D labels."""
     for name in ("none", "some"):
