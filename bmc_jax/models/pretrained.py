@@ -143,7 +143,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
 def _read_with_torch(path: Path) -> dict[str, np.ndarray]:
     try:
-        import torch
+        import torch  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ValueError(
             f"{path} can only be read where torch is installed. Convert it wherever that is, with safetensors: "
