@@ -68,6 +68,7 @@ def test_missing_k_is_said_and_stands_for_a_stated_focal_length(tmp_path):
     [
         ({"joints_3d": [[0, 0, 1]] * 20}, "joints_3d must be 21 times"),
         ({"joints_3d": [[0, 0]] * 21}, "joints_3d must be 21 times"),
+        ({"joints_3d": [[0, 0, float("nan")], *[None] * 20]}, "joints_3d has a number that is not finite; write null"),
         ({"bbox": [1, 2, 3]}, r"bbox is \[1, 2, 3\]; it must be x, y, width, height"),
         ({"bbox": ["a", 2, 3, 4]}, "it must be x, y, width, height"),
         ({"keypoints": [float("nan"), 1, 2] * 21}, "no labelled keypoint, or one that is not finite"),

@@ -183,6 +183,10 @@ def _joints_3d(row: Row, where: str) -> np.ndarray | None:
         return None
     if len(given) != hand.NUM_JOINTS or any(joint is not None and len(joint) != 3 for joint in given):
         raise ValueError(f"{where}: joints_3d must be {hand.NUM_JOINTS} times (x, y, z) in metres, or null")
+    if not np.isfinite(np.array([joint for joint in given if joint is not None], np.float64)).all():
+        raise ValueError(
+            f"{where}: joints_3d has a number that is not finite; write null for a joint that is not known"
+        )
     return np.array([[np.nan] * 3 if joint is None else joint for joint in given], np.float64)
 
 
