@@ -13,10 +13,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from bmc_jax import checkpoint, config_file, data, draw, limits, measures, photographs, sources, step
-from bmc_jax.config import Config
-from bmc_jax.progress import Progress
-from bmc_jax.types import Batch, Limits, Prediction
+from bmc_jax import draw, inference, measures, photographs, sources
+from bmc_jax.inference import Trained
+from bmc_jax.types import Batch, Prediction
 
 FILE = "metrics.json"
 PHOTOGRAPHS_FILE = "photographs.json"
@@ -41,17 +40,18 @@ def evaluate(workdir: str | os.PathLike, *, split: str = "test", count: int | No
       ValueError: if the run's files cannot be read, or there is no such split or dataset.
     """
     workdir = Path(workdir)
-    options, saved, hand_limits = _open(workdir)
+    trained = inference.load(workdir)
+    options = trained.config
     sources.require_tests(options, split)
-    domains, run = {}, step.parallel_eval_step(options)
+    domains, run = {}, inference.program(options)
     for entry in options.data.test:
         name, of = sources.test_split(entry, split)
         examples = sources.test(options, name, of, count)
-        prediction = predict(options, saved, examples, run=run)
-        measured, means = measures.compare(prediction, examples, hand_limits)
+        prediction = inference.predict(options, trained.saved, examples, run=run)
+        measured, means = measures.compare(prediction, examples, trained.limits)
         domains[entry] = {"split": of, "count": len(examples.present), **measured}
         _keep(predictions_file(workdir, entry), prediction, examples, **means)
-    content = _heading(options, saved, hand_limits) | {"split": split, "domains": domains}
+    content = _heading(trained) | {"split": split, "domains": domains}
     _write(workdir / FILE, content)
     return content
 
@@ -68,14 +68,15 @@ def evaluate_photographs(
     Raises FileNotFoundError and ValueError as `evaluate` and `photographs.read` do.
     """
     workdir, annotations = Path(workdir), Path(annotations)
-    options, saved, hand_limits = _open(workdir)
+    trained = inference.load(workdir)
+    options = trained.config
     indices = photographs.spread(annotations, count)
     found = photographs.read(annotations, size=options.data.image_size, indices=indices)
     examples, valid = found.batch, np.asarray(found.batch.joints_2d_valid)
-    prediction = predict(options, saved, examples)
-    measured, means = measures.compare(prediction, examples, hand_limits)
+    prediction = inference.predict(options, trained.saved, examples)
+    measured, means = measures.compare(prediction, examples, trained.limits)
     name = annotations.absolute().parent.name
-    content = _heading(options, saved, hand_limits) | {
+    content = _heading(trained) | {
         "name": name,
         "count": len(indices),
         "description": found.description,
@@ -94,23 +95,6 @@ def evaluate_photographs(
     draw.save(figure, workdir / FOLDER / f"photographs_{name}.png")
     _write(workdir / PHOTOGRAPHS_FILE, content)
     return content
-
-
-def predict(options: Config, saved: dict[str, Any], examples: Batch, *, run: Any = None) -> Prediction:
-    """The predictions of a saved state for `examples [count, ...]`, host numpy in their order, each example once.
-
-    `run` is `step.parallel_eval_step(options)`, to be compiled once for several sets.
-    """
-    devices = jax.local_device_count()
-    batch_size = -(-options.data.batch_size // devices) * devices
-    run, state = run or step.parallel_eval_step(options), step.replicate(step.evaluated(saved))
-    parts = []
-    with Progress(total=len(examples.present), desc="predict", unit=" images") as bar:
-        for batch in data.evaluation_batches(examples, batch_size):
-            prediction, present = data.unshard((run(state, batch), batch.present))
-            parts.append(jax.tree.map(lambda rows: rows[present], prediction))  # noqa: B023, used at once
-            bar.update(int(present.sum()))
-    return jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
 
 
 def table(content: dict[str, Any]) -> str:
@@ -137,15 +121,12 @@ def table(content: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _open(workdir: Path) -> tuple[Config, dict[str, Any], Limits]:
-    return config_file.read(workdir), checkpoint.load(workdir), limits.load(workdir / limits.FILE)
-
-
-def _heading(options: Config, saved: dict[str, Any], hand_limits: Limits) -> dict[str, Any]:
+def _heading(trained: Trained) -> dict[str, Any]:
+    meta = trained.limits.meta
     return {
-        "experiment": options.name,
-        "step": int(saved["step"]),
-        "limits": f"{hand_limits.meta.source}, {hand_limits.meta.count:,} poses",
+        "experiment": trained.config.name,
+        "step": int(trained.saved["step"]),
+        "limits": f"{meta.source}, {meta.count:,} poses",
         "environment": environment(),
     }
 

@@ -216,11 +216,6 @@ def parallel_train_step(config: Config, *, resident: bool = False) -> Any:
     return parallelize(on_many, (None, (None, 0), *axes), None, donate=True)
 
 
-def parallel_eval_step(config: Config) -> Any:
-    """`eval_step` over the local devices: (state, batch `[device, b, ...]`) -> predictions `[device, b, ...]`."""
-    return parallelize(functools.partial(eval_step, config=config), (None, 0), 0)
-
-
 def parallelize(function: Any, in_axes: tuple[Any, ...], out_axes: int | None, *, donate: bool = False) -> Any:
     """Run a function on every local device at once: arguments and results of axis 0 are split over the devices, those
     of axis None are the same on all.

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import test_photographs
 
-from bmc_jax import checkpoint, config_file, evaluate, hand, limits, measures, report, sources, step
+from bmc_jax import checkpoint, config_file, evaluate, hand, inference, limits, measures, report, sources, step
 from bmc_jax.datasets import build
 from bmc_jax.types import Prediction
 
@@ -22,9 +22,9 @@ LIMITS = limits.fit(examples.examples(300).joints_3d, source="hands of this test
 @pytest.fixture(scope="module", autouse=True)
 def compiled_once():
     """All configurations here have one network."""
-    run = step.parallel_eval_step(examples.tiny_config())
+    run = inference.program(examples.tiny_config())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(step, "parallel_eval_step", lambda options: run)
+        patch.setattr(inference, "program", lambda options, **_: run)
         yield
 
 
@@ -120,9 +120,9 @@ def test_padded_examples_count_once_and_in_order(monkeypatch, count):
         joints = np.broadcast_to(value[..., None, None], (*value.shape, 21, 3))
         return Prediction(joints[..., :2], joints[..., 0], value, value, joints)
 
-    monkeypatch.setattr(step, "parallel_eval_step", lambda options: number)
+    monkeypatch.setattr(inference, "program", lambda options: number)
     saved = {"step": 3, "params": {}, "batch_stats": {}}
-    prediction = evaluate.predict(examples.tiny_config(), saved, examples.examples(count))
+    prediction = inference.predict(examples.tiny_config(), saved, examples.examples(count))
     np.testing.assert_array_equal(prediction.root_depth, np.arange(count))
     assert prediction.joints_3d.shape == (count, 21, 3)
 
@@ -131,7 +131,7 @@ def test_batch_size_that_devices_cannot_share_is_rounded_up(run):
     options = examples.tiny_config()
     options.data.batch_size = 6
     assert jax.local_device_count() == 4
-    prediction = evaluate.predict(options, checkpoint.load(run), examples.examples(5))
+    prediction = inference.predict(options, checkpoint.load(run), examples.examples(5))
     assert prediction.joints_2d.shape == (5, 21, 2)
 
 
@@ -156,7 +156,7 @@ def test_network_is_evaluated_as_it_was_saved(run):
     options, saved = examples.tiny_config(), checkpoint.load(run)
     state = step.TrainState(saved["step"], saved["params"], saved["batch_stats"], None)
     direct = jax.jit(lambda batch: step.eval_step(state, batch, config=options))(labelled)
-    prediction = evaluate.predict(options, saved, labelled)
+    prediction = inference.predict(options, saved, labelled)
     np.testing.assert_allclose(prediction.joints_2d, direct.joints_2d, atol=1e-3)
     np.testing.assert_allclose(prediction.joints_3d, direct.joints_3d, rtol=1e-3, atol=1e-3)
 

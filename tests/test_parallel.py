@@ -6,7 +6,7 @@ import examples
 import jax
 import numpy as np
 
-from bmc_jax import data, sources, step
+from bmc_jax import data, inference, sources, step
 
 CONFIG = examples.tiny_config()
 LIMITS = examples.narrow_limits()
@@ -58,6 +58,6 @@ def test_four_devices_are_one_device_and_compile_once(monkeypatch):
 def test_predictions_do_not_hang_on_the_number_of_devices():
     state, batch = step.create(CONFIG), examples.examples(8)
     alone = jax.jit(functools.partial(step.eval_step, config=CONFIG))(state, batch)
-    together = step.parallel_eval_step(CONFIG)(step.replicate(state), data.shard(batch))
+    together = inference.program(CONFIG)(step.replicate(state), data.shard(batch))
     assert together.joints_2d.shape == (4, 2, 21, 2)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), data.unshard(together), alone)
