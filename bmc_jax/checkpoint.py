@@ -6,6 +6,7 @@ damaged afterwards is set aside, and the one before it taken.
 """
 
 import contextlib
+import math
 import os
 import warnings
 import zlib
@@ -29,16 +30,37 @@ State = TypeVar("State")
 class Writer:
     """Saves a run's states while it goes on; a context manager that ends when all of them are on disk.
 
-    Every process must call the same methods at the same steps. All but the `keep` newest are deleted. `about` is put
-    beside each state, as JSON: what the run is.
+    Every process must call the same methods at the same steps. All but the `keep` newest are deleted, and, if `best`
+    is (name of a measure, whether less is better), the best by it. `about` is put beside each state, as JSON: what the
+    run is.
 
     Raises OSError, naming the folder, where something cannot be written: at the next `save`, or at the end.
     """
 
-    def __init__(self, workdir: str | os.PathLike, *, keep: int, about: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        workdir: str | os.PathLike,
+        *,
+        keep: int,
+        about: dict[str, Any] | None = None,
+        best: tuple[str, bool] | None = None,
+    ) -> None:
         self._workdir, self._about = workdir, about
+        policies = ocp.training.preservation_policies
+        preserved: list[Any] = [policies.LatestN(keep)]
+        if best:
+            key, less = best
+            worst = math.inf if less else -math.inf
+            preserved.append(
+                policies.BestN(
+                    get_metric_fn=lambda found: found.get(key, worst),
+                    reverse=less,
+                    n=1,
+                    keep_checkpoints_without_metrics=False,
+                )
+            )
         with _told(workdir):
-            self._checkpoints = _open(workdir, preservation_policy=ocp.training.preservation_policies.LatestN(keep))
+            self._checkpoints = _open(workdir, preservation_policy=policies.AnyPreservationPolicy(preserved))
 
     def __enter__(self) -> "Writer":
         return self
@@ -49,16 +71,16 @@ class Writer:
         with _told(self._workdir):
             self._checkpoints.close()
 
-    def save(self, state: Any) -> None:
+    def save(self, state: Any, measured: dict[str, float] | None = None) -> None:
         """Copy a state and write it, under its own `state.step`, while the caller goes on; wait only for the one
-        before. A step already saved stays."""
+        before. A step already saved stays. `measured` is what the best is found by."""
         # A copy also on a CPU, where the host's array would be the device's, which the next step takes back.
         content = jax.tree.map(np.array, serialization.to_state_dict(jax.device_get(state)))
         step = int(content["step"])
         with _told(self._workdir):
             if step not in [saved.step for saved in self._checkpoints.checkpoints]:
                 about = {**(self._about or {}), CHECKSUM: _checksum(content)}
-                self._checkpoints.save_async(step, content, force=True, custom_metadata=about)
+                self._checkpoints.save_async(step, content, force=True, metrics=measured or None, custom_metadata=about)
 
 
 def save(workdir: str | os.PathLike, state: Any, *, keep: int) -> None:
@@ -73,6 +95,22 @@ def latest(workdir: str | os.PathLike) -> int | None:
         return None
     with _open(workdir) as checkpoints:
         return checkpoints.latest.step if checkpoints.latest else None
+
+
+def best(workdir: str | os.PathLike, measure: str, *, less: bool) -> int:
+    """The saved step with the best value of a measure; of equal ones the newest.
+
+    Raises FileNotFoundError if nothing was saved with it.
+    """
+    found = {}
+    if latest(workdir) is not None:
+        with _open(workdir) as checkpoints:
+            for saved in checkpoints.checkpoints:
+                if measure in (metrics := cast(dict[str, float], saved.metrics or {})):
+                    found[saved.step] = metrics[measure]
+    if not found:
+        raise FileNotFoundError(f"{workdir} holds no checkpoint that was measured by {measure}")
+    return (min if less else max)(reversed(found), key=found.__getitem__)
 
 
 def restore(workdir: str | os.PathLike, state: State) -> State:

@@ -173,6 +173,10 @@ class Training:
     checkpoint or a setting, is no longer a test: evaluate on the entry `name:validation` for that."""
     evaluate_count: int = 512
     """Images of each entry that they measure: the first so many."""
+    best: str = ""
+    """Measure of an evaluation, "split/set/measure" as in `metrics.jsonl`, such as
+    "validation/mannequin/joints_3d_mm": every evaluated state is then saved, and the best by it kept besides the
+    newest; empty for none."""
     picture_every: int = 0
     """Steps between pictures of what the network says of some of those images; 0 for none."""
     wandb: str = ""
@@ -180,7 +184,7 @@ class Training:
     save_every: int = 500
     """Steps between checkpoints; also saved at the end and on SIGTERM or SIGINT."""
     keep: int = 2
-    """Checkpoints kept: one to go on from if the other is damaged."""
+    """Newest checkpoints kept: one to go on from if the other is damaged."""
     check_replicas: int = 0
     """Steps between comparisons of the devices' copies of the state, to the bit; 0 for never."""
     steps_per_dispatch: int = 1

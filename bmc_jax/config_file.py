@@ -181,6 +181,8 @@ def validate(config: Config) -> Config:
     watched = config.training.evaluate_every or config.training.picture_every
     wanted = "the names of sets, as training.evaluate_every and training.picture_every look at their images"
     _require(bool(data.test) or not watched, "data.test", data.test, wanted)
+    best, every = config.training.best, config.training.evaluate_every
+    _require(bool(every) or not best, "training.evaluate_every", every, "above 0 for training.best")
     _require_dispatch(config)
     return config
 

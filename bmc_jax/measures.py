@@ -41,6 +41,17 @@ MEASURES = {
 }
 
 
+def less_is_better(name: str) -> bool:
+    """Of a measure named "split/set/measure", as a look at a training run names them.
+
+    Raises ValueError if there is no such measure.
+    """
+    key = name.rpartition("/")[2]
+    if key not in MEASURES:
+        raise ValueError(f"training.best is {name!r}; it must end in a measure: {', '.join(MEASURES)}")
+    return MEASURES[key][3]
+
+
 def compare(
     prediction: Prediction, examples: Batch, hand_limits: Limits
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -13,7 +13,7 @@ from bmc_jax import step
 
 
 def require_equal(state: Any) -> None:
-    """Raise RuntimeError, naming the leaves, unless a replicated state is the same to the bit on the devices of all
+    """Raise ArithmeticError, naming the leaves, unless a replicated state is the same to the bit on the devices of all
     processes, all of which must call this."""
     # pmap wants something that is split over the devices.
     differs = jax.device_get(_run()(state, np.arange(jax.local_device_count())))
@@ -24,7 +24,7 @@ def require_equal(state: Any) -> None:
     ]
     if found:
         named = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
-        raise RuntimeError(
+        raise ArithmeticError(
             f"step {int(state.step)}: the devices' copies of {named} differ. A result of the step was not averaged "
             f"over the devices (jax.lax.pmean under {step.AXIS!r}), or a device computes wrongly. Nothing that was "
             "saved since the last check is to be trusted"

@@ -22,6 +22,7 @@ from bmc_jax import (
     checkpoint,
     config_file,
     data,
+    device_memory,
     dispatch,
     distributed,
     evaluate,
@@ -31,13 +32,13 @@ from bmc_jax import (
     sources,
     step,
     stopping,
+    watch,
 )
 from bmc_jax.config import Config, steps, stored_size
 from bmc_jax.log import Log, require_installed
 from bmc_jax.models import pretrained
 from bmc_jax.sources import InMemory, OnDisk
 from bmc_jax.types import Limits
-from bmc_jax.watch import Watch
 
 DATA_FILE = "data.json"
 """What the run is trained on: each source's name, split, number of images, and hash if it is a built dataset."""
@@ -55,6 +56,7 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
         initial weights do not fit, or the processes of the run are not alike.
       OSError: if the folder cannot be written to, or there is no file of initial weights; ConnectionError if another
         process is lost.
+      MemoryError: if a device's memory is full, with what would need less.
       FloatingPointError: at the first loss or gradient that is not finite. The last checkpoint is from before it.
       SystemExit: with the code `stopping.INTERRUPTED`, after SIGTERM or SIGINT, once the step in hand is saved.
     """
@@ -62,6 +64,7 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
     with distributed.together():
         config = sources.resolve(config)
         require_installed(config)
+        best = watch.best(config)
         total, rows = steps(config), data.rows(config)
         _require_own(workdir, config)
         weights = _initial_weights(workdir, config)
@@ -81,7 +84,7 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
     batches, resident = feed(config, opened, rows[done:total])
     if config.training.steps_per_dispatch > 1:
         batches = dispatch.grouped(batches, done, config.training.steps_per_dispatch)
-    watch = Watch(config, hand_limits)
+    looks = watch.Watch(config, hand_limits)
     require_finite = functools.partial(postmortem.require_finite, _begun(config, weights), workdir, opened, hand_limits)
 
     distributed.say(f"training {config.name}: steps {done + 1} to {total}, {jax.device_count()} devices, in {workdir}")
@@ -91,11 +94,12 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
         "data": sources.digest(config),
         "environment": evaluate.environment(),
     }
-    writer = checkpoint.Writer(workdir, keep=config.training.keep, about=about)
+    writer = checkpoint.Writer(workdir, keep=config.training.keep, about=about, best=best)
     train_step = step.parallel_train_step(config, resident=bool(resident))
     state, hand_limits = step.replicate((state, hand_limits))
     log = Log(workdir, config, first=done, total=total)
-    with writer, log, stopping.signalled() as stop, distributed.lost_processes():
+    enough = device_memory.enough(config, cached=bool(resident))
+    with writer, log, stopping.signalled() as stop, enough, distributed.lost_processes():
         previous, clock, agreed = None, _Clock(), stopping.agreement()
         for numbers, batch in clock.waiting(batches.to_iter_dataset(data.READING)):
             state, metrics = train_step(state, batch, hand_limits, *resident)
@@ -109,15 +113,16 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
             if done % config.training.log_every == 0 or done == total:
                 log.write(done, {**jax.tree.map(float, metrics), "input_wait": clock.share(), **log.speed()})
             stopped = agreed(stop.is_set())
-            if watch.due(done) and not stopped:
+            measured = {}
+            if looks.due(done) and not stopped:
                 require_finite(*previous)
-                watch.look(state, done, log)
+                measured = looks.look(state, done, log)
             if config.training.check_replicas and done % config.training.check_replicas == 0:
                 replicas.require_equal(state)
             last = stopped or done == total
-            if last or done % config.training.save_every == 0:
+            if last or done % config.training.save_every == 0 or (best and measured):
                 require_finite(*previous)
-                writer.save(state)
+                writer.save(state, measured)
             if last:
                 break
     distributed.wait()

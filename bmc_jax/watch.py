@@ -9,7 +9,7 @@ import numpy as np
 from flax import serialization
 from PIL import Image
 
-from bmc_jax import draw, evaluate, measures, sources, step
+from bmc_jax import draw, inference, measures, sources, step
 from bmc_jax.config import Config, steps
 from bmc_jax.log import Log
 from bmc_jax.types import Batch, Limits
@@ -18,6 +18,27 @@ from bmc_jax.types import Batch, Limits
 SHOWN = 12
 #: Measures that are told in words, too.
 TOLD = ("joints_2d_px", "joints_3d_mm")
+
+
+def best(config: Config) -> tuple[str, bool] | None:
+    """(measure, whether less of it is better) that the best checkpoint is kept by; None for none.
+
+    Raises ValueError unless it is one of those that a look finds.
+    """
+    wanted = config.training.best
+    if not wanted:
+        return None
+    less = measures.less_is_better(wanted)
+    sets = [_title(entry) for entry in config.data.test]
+    if wanted.rpartition("/")[0] not in sets:
+        raise ValueError(f"training.best is {wanted!r}; it must begin with one of {', '.join(sets)}")
+    return wanted, less
+
+
+def _title(entry: str) -> str:
+    """What an entry of `data.test` is called in the log: "split/set"."""
+    name, split = sources.test_split(entry, "test")
+    return f"{split}/{name}"
 
 
 class Watch:
@@ -35,9 +56,9 @@ class Watch:
         count = training.evaluate_count if training.evaluate_every else SHOWN
         splits = {entry: sources.test_split(entry, "test") for entry in config.data.test}
         sets = {entry: sources.test(config, name, split, count) for entry, (name, split) in splits.items()}
-        self._sets = {f"{split}/{name}": sets[entry] for entry, (name, split) in splits.items()}
+        self._sets = {_title(entry): examples for entry, examples in sets.items()}
         self._captions, self._shown = _spread(sets)
-        self._run = step.parallel_eval_step(config)
+        self._run = inference.program(config)
 
     def due(self, done: int) -> bool:
         """Whether there is anything to look at after that step."""
@@ -48,7 +69,7 @@ class Watch:
         the measures of `measures.MEASURES`; none after a step without evaluation."""
         saved, measured = serialization.to_state_dict(state), dict[str, float]()
         for name, examples in self._sets.items() if self._evaluates(done) else ():
-            prediction = evaluate.predict(self._config, saved, examples, run=self._run)
+            prediction = inference.predict(self._config, saved, examples, run=self._run)
             found = measures.measure(prediction.joints_2d, prediction.joints_3d, examples, self._limits)
             log.say(f"step {done:,}, {name}: {_words(found)}")
             measured |= {f"{name}/{key}": value for key, value in found.items()}
@@ -69,7 +90,7 @@ class Watch:
     def _picture(self, saved: dict[str, Any], done: int) -> np.ndarray:
         """The predictions over their images, uint8 `[height, width, 3]`."""
         shown = self._shown
-        joints = evaluate.predict(self._config, saved, shown, run=self._run).joints_2d
+        joints = inference.predict(self._config, saved, shown, run=self._run).joints_2d
         figure = draw.contact_sheet(
             shown.image,
             shown.joints_2d,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bmc_jax import checkpoint, config_file, draw, evaluate, limits, sources, step, train, watch
+from bmc_jax import checkpoint, config_file, draw, evaluate, inference, limits, sources, step, train, watch
 from bmc_jax.log import Log
 
 LIMITS = limits.load("clinical")
@@ -33,8 +33,8 @@ def compiled():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(step, "eval_step", counting)
-        run = step.parallel_eval_step(examples.tiny_config())
-        patch.setattr(step, "parallel_eval_step", lambda options: run)
+        run = inference.program(examples.tiny_config())
+        patch.setattr(inference, "program", lambda options, **_: run)
         yield traced
 
 
@@ -102,7 +102,7 @@ def test_pictures_show_hands_from_all_over_each_set_with_their_labels(tmp_path, 
     assert shown["captions"] == [f"{name} {row}" for name in options.data.test for row in rows]
     saved = {"step": 0, "params": start().params, "batch_stats": start().batch_stats}
     for part, one in zip(np.split(shown["predicted"], 2), sets, strict=True):
-        alone = evaluate.predict(options, saved, jax.tree.map(lambda leaf: leaf[rows], one))
+        alone = inference.predict(options, saved, jax.tree.map(lambda leaf: leaf[rows], one))
         np.testing.assert_allclose(part, alone.joints_2d, atol=1e-4)
     picture = np.asarray(Image.open(tmp_path / "pictures/step_000500.jpg"))
     assert picture.ndim == 3
@@ -118,7 +118,8 @@ def test_training_is_looked_at_when_asked_and_goes_as_if_it_were_not(tmp_path, c
     monkeypatch.setattr(step, "parallel_train_step", lambda *_, **__: take)
     monkeypatch.setattr(step, "create", lambda _: start())
     monkeypatch.setattr(draw, "contact_sheet", functools.partial(lambda *_, **__: draw.Figure()))
-    for name, options in (("watched", examples.tiny_config(**OPTIONS)), ("not", examples.tiny_config())):
+    kept = OPTIONS | {"best": "test/mannequin/joints_3d_mm", "keep": 1}
+    for name, options in (("watched", examples.tiny_config(**kept)), ("not", examples.tiny_config())):
         train.train(options, tmp_path / name)
     lines = [json.loads(line) for line in (tmp_path / "watched/metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" not in line] == [3, 6, 8]
@@ -128,7 +129,25 @@ def test_training_is_looked_at_when_asked_and_goes_as_if_it_were_not(tmp_path, c
     ]
     jax.tree.map(np.testing.assert_array_equal, *(checkpoint.load(tmp_path / name) for name in ("watched", "not")))
     assert not (tmp_path / "not/pictures").exists()
+    measured = {line["step"]: line[kept["best"]] for line in lines if kept["best"] in line}
+    assert measured.keys() == {3, 6, 8}
+    best = inference.load(tmp_path / "watched", "best")
+    assert best.saved["step"] == min(measured, key=measured.__getitem__) < 8
     assert sum(split == "test" for _, split, _ in rendered) == 2
+
+
+@pytest.mark.parametrize(
+    ("best", "words"),
+    [
+        ("test/mannequin/joints_4d_mm", "must end in a measure: joints_2d_px"),
+        ("test/elsewhere/joints_3d_mm", "must begin with one of test/mannequin, test/real_like"),
+    ],
+)
+def test_best_by_what_is_not_measured_is_an_error_before_training(best, words):
+    with pytest.raises(ValueError, match=words):
+        watch.best(examples.tiny_config(evaluate_every=5, best=best))
+    with pytest.raises(ValueError, match=r"training.evaluate_every is 0"):
+        config_file.validate(examples.tiny_config(best="test/mannequin/joints_3d_mm"))
 
 
 def test_nothing_to_look_at_is_an_error_before_training():

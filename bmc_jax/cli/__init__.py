@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warnings.showwarning = _show_warning
         try:
             options.run(options)
-        except (ValueError, OSError, FloatingPointError) as error:
+        except (ValueError, OSError, ArithmeticError, MemoryError) as error:
             if options.debug:
                 raise
             print(f"bmc: error: {error}", file=sys.stderr)
