@@ -51,9 +51,14 @@ def _pixels(encoded: bytes, middle: np.ndarray, side: float, pixels: int) -> np.
         _, extent = opened.draft("RGB", (wanted[0], wanted[1])) or ("", (0, 0, width, 0))
         image = opened.convert("RGB")
     shrunk = extent[2] / width
-    side, middle = side * shrunk, (middle + 0.5) * shrunk
+    return square(image, (middle + 0.5) * shrunk - 0.5, side * shrunk, pixels)
+
+
+def square(image: Image.Image, middle: np.ndarray, side: float, pixels: int) -> np.ndarray:
+    """The square of `side` pixels of an RGB image at its pixel `middle`, uint8 `[pixels, pixels, 3]`; filtered where it
+    shrinks, black beyond the image."""
     # From here on as Pillow counts: from the corner of the first pixel, half a pixel before its centre.
-    low, high = middle - side / 2, middle + side / 2
+    low, high = middle + 0.5 - side / 2, middle + 0.5 + side / 2
     reach = BICUBIC_REACH * max(1.0, side / pixels)
     outer_low, outer_high = np.floor(low - reach).astype(int), np.ceil(high + reach).astype(int)
     if outer_low.min() < 0 or (outer_high > image.size).any():
