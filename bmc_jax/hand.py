@@ -35,6 +35,8 @@ WRIST, MIDDLE_MCP, MIDDLE_PIP = 0, 9, 10
 FINGER_JOINTS = np.arange(1, NUM_JOINTS, dtype=np.int32).reshape(len(FINGERS), len(LEVELS))
 #: Parent of each joint, `[21]`; the wrist is its own.
 PARENTS = np.array([WRIST] + [parent for finger in FINGER_JOINTS for parent in (WRIST, *finger[:-1])], np.int32)
+#: The joint by which each finger's PIP, DIP and TIP bone turns; the thumb's have names of their own.
+TURNING_JOINTS = (("CMC", "MCP", "IP"),) + (LEVELS[:3],) * 4
 #: The bone whose length is the unit of the network's depth and of the limits, as FreiHAND's `scale`.
 SCALE_BONE = (MIDDLE_MCP, MIDDLE_PIP)
 

@@ -14,8 +14,6 @@ from bmc_jax.types import Limits
 #: Poses measured at a time. One shape, so that anatomy is compiled once.
 CHUNK = 4096
 
-_THUMB_JOINTS = ("CMC", "MCP", "IP")
-
 
 @dataclass(frozen=True)
 class Violation:
@@ -41,7 +39,7 @@ class Violation:
     def __str__(self) -> str:
         value, limit = (", ".join(f"{x:.1f}" for x in xs) for xs in (self.value, self.limit))
         if self.quantity == "joint angle":
-            joint = (_THUMB_JOINTS if self.finger == "thumb" else hand.LEVELS)[hand.LEVELS.index(self.bone) - 1]
+            joint = hand.TURNING_JOINTS[hand.FINGERS.index(self.finger)][hand.LEVELS.index(self.bone) - 1]
             what = f"{self.finger} {joint} joint: flexion, abduction"
         elif self.quantity == "bone length":
             what = f"{self.finger} {self.bone} bone: length"
