@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bmc_jax import draw
+from bmc_jax import draw, hand
+from bmc_jax.types import Limits
 
 #: What of `metrics.jsonl` has a curve: the loss, its terms, and what tells whether training goes well.
 PANELS = (
@@ -113,4 +114,36 @@ def bars(panels: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Figure:
         names = list(next(iter(next(iter(panels.values())).values())))
         handles = [Line2D([], [], color=colour, linewidth=6) for colour in colours[: len(names)]]
         figure.legend(handles, names, loc="outside upper right", ncols=len(names), handlelength=0.9)
+    return figure
+
+
+def angle_curves(times: Sequence[float], angles: np.ndarray, beyond: np.ndarray, limits: Limits) -> Figure:
+    """A video's joint angles `[n, 5, 3, 2]` in radians over its seconds, a column a finger and a row a bone.
+
+    Behind each curve is what the limits allow of that angle by itself; where flexion and abduction together are
+    `beyond [n, 5, 3]` the hull, both curves have dots.
+    """
+    hulls, degrees = np.degrees(np.asarray(limits.hull)), np.degrees(angles)
+    seconds = np.asarray(times)
+    with matplotlib.rc_context(draw.STYLE):
+        figure = Figure(figsize=(11.5, 5.6), layout="constrained")
+        grid = figure.subplots(3, 5, sharex=True, sharey="row")
+        for finger, level in np.ndindex(5, 3):
+            axes, out = grid[level, finger], beyond[:, finger, level] > 0
+            for angle, colour in enumerate((draw.INSIDE, "#009E73")):
+                low, high = hulls[finger, level, :, angle].min(), hulls[finger, level, :, angle].max()
+                axes.axhspan(low, high, color=colour, alpha=0.10, linewidth=0)
+                curve = degrees[:, finger, level, angle]
+                axes.plot(seconds, curve, color=colour, linewidth=1.4)
+                axes.plot(seconds[out], curve[out], ".", color=draw.OUTSIDE, markersize=3.5)
+            name = f"{hand.FINGERS[finger]} {hand.TURNING_JOINTS[finger][level]}"
+            axes.set_title(f"{name} · {100 * np.mean(~out):.0f} % within")
+            if level == 2:
+                axes.set_xlabel("seconds")
+            if finger == 0:
+                axes.set_ylabel("degrees")
+        handles = [Line2D([], [], color=colour, linewidth=1.8) for colour in (draw.INSIDE, "#009E73")]
+        handles.append(Line2D([], [], color=draw.OUTSIDE, marker=".", linestyle=""))
+        names = ["flexion", "abduction", "beyond the limits"]
+        figure.legend(handles, names, loc="outside upper left", ncols=3)
     return figure

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from bmc_jax.cli import data_verbs, limits_verbs, run_verbs
+from bmc_jax.cli import data_verbs, export_verbs, limits_verbs, predict_verb, run_verbs
 from bmc_jax.cli.arguments import TEXT, group
 
 DESCRIPTION = """\
@@ -22,6 +22,7 @@ examples:
   bmc train --config=configs/quickstart.py --workdir=runs/quickstart
   bmc evaluate runs/quickstart
   bmc report runs/quickstart
+  bmc predict runs/quickstart photographs --out predicted
   bmc limits fit poses.npy --out limits.json
   bmc data build freihand --source FreiHAND_pub_v2 --out data
   bmc data preview data/freihand --out preview.png
@@ -31,7 +32,8 @@ bmc VERB --help says more of each.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `bmc` with these arguments, by default the process's. Exit status 0, or 2 after a user's error."""
+    """Run `bmc` with these arguments, by default the process's. Exit status 0, 1 if part of the work was left out, or 2
+    after a user's error."""
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = _parser(arguments)
     options, rest = parser.parse_known_args(arguments)
@@ -42,13 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
-            options.run(options)
+            status = options.run(options)
         except (ValueError, OSError, ArithmeticError, MemoryError) as error:
             if options.debug:
                 raise
             print(f"bmc: error: {error}", file=sys.stderr)
             return 2
-    return 0
+    return status or 0
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
@@ -60,6 +62,8 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     parser.set_defaults(debug=False)
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
     run_verbs.add(verbs)
+    export_verbs.add(verbs)
+    predict_verb.add(verbs)
     limits_verbs.add(group(verbs, "limits", "fit, show and check biomechanical limits"))
     data_verbs.add(group(verbs, "data", "build, verify, list and look at data"), arguments)
     return parser
