@@ -19,7 +19,7 @@ from jaxtyping import Array, Int
 
 from bmc_jax import data
 from bmc_jax.progress import Progress
-from bmc_jax.sources import CHUNK, InMemory, OnDisk
+from bmc_jax.sources import CHUNK, Opened
 from bmc_jax.types import Batch
 
 #: Share of the free memory that images may take where nobody says otherwise; the rest is for training.
@@ -102,8 +102,11 @@ def _lines(file: str | Path) -> list[str]:
         return []
 
 
-def on_devices(opened: Sequence[InMemory | OnDisk], axis_name: str) -> Resident:
-    """All the sources' examples, laid end to end and cut into equal parts, one for each local device."""
+def on_devices(opened: Sequence[Opened], axis_name: str) -> Resident:
+    """All the sources' examples, laid end to end and cut into equal parts, one for each local device; without sources
+    there is nothing in it."""
+    if not opened:
+        return Resident(None, None)
     devices, total = jax.local_devices(), sum(len(source) for source in opened)
     a_device = -(-total // len(devices))
     parts, labels = [], []

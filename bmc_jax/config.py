@@ -17,14 +17,17 @@ class Source:
     """One set of training images."""
 
     name: str = "synthetic"
-    """A domain of `bmc_jax.synthesis`, which is rendered before training; or a built dataset: the name of a folder
-    under `data.directory`, or the path of one."""
+    """A domain of `bmc_jax.synthesis`, rendered before training unless `fresh`; or a built dataset: the name of a
+    folder under `data.directory`, or the path of one."""
     split: str = "train"
     """Of that domain or dataset."""
     labels: str = "3d"
     """What the training may see: "3d" (2D and 3D joints) or "2d" alone."""
     count: int = 0
     """Images: the first so many; 0 for all of a built dataset. Of a rendered domain it must be said."""
+    fresh: bool = False
+    """Whether a rendered domain's images are rendered as training goes on, in the step where that is on an accelerator,
+    and none of them twice: `count` is then what an epoch counts, and of how many poses limits are fitted to."""
     share: float = 0.5
     """Of every batch. Both kinds of supervision are in each step, so their losses are balanced by weights alone."""
     green_screen: bool = False

@@ -13,8 +13,9 @@ import grain
 import jax
 import numpy as np
 
+from bmc_jax import sources
 from bmc_jax.config import Config
-from bmc_jax.sources import InMemory, OnDisk
+from bmc_jax.sources import Opened
 from bmc_jax.types import Batch
 
 #: Two batches are put together while the next two wait: few enough to keep memory flat, and enough to bridge a slow
@@ -40,8 +41,9 @@ def share_out(shares: list[float], batch_size: int) -> list[int]:
 def rows(config: Config, process: int | None = None, processes: int | None = None) -> grain.MapDataset:
     """Row numbers by step, `[b]` int32, without end: those of this process, or of process p of P.
 
-    Every source is reshuffled each time it has been gone through; where within its pass a step falls hangs on the step
-    alone, so a resumed run sees what an uninterrupted one would have. The configuration must be resolved.
+    Every source is reshuffled each time it has been gone through, and a fresh one never has been; where within its pass
+    a step falls hangs on the step alone, so a resumed run sees what an uninterrupted one would have. The configuration
+    must be resolved.
 
     Raises:
       ValueError: if all devices cannot have equal parts of a batch, or a source would have none of it.
@@ -56,11 +58,12 @@ def rows(config: Config, process: int | None = None, processes: int | None = Non
             f"data.batch_size {size} cannot be split over {devices} devices{each}; make it a multiple of {parts}"
         )
     counts = share_out([source.share for source in train], size)
-    orders = [
-        grain.MapDataset.range(source.count).seed(config.seed + i).shuffle().repeat().batch(count)
-        for i, (source, count) in enumerate(zip(train, counts, strict=True))
-    ]
-    first = offsets([source.count for source in train])
+    lengths, orders = [sources.length(config, source) for source in train], []
+    for i, (source, length, count) in enumerate(zip(train, lengths, counts, strict=True)):
+        order = grain.MapDataset.range(length)
+        order = order if source.fresh else order.seed(config.seed + i).shuffle()
+        orders.append(order.repeat().batch(count))
+    first = offsets(lengths)
 
     def of_step(step: int) -> np.ndarray:
         parts = [np.asarray(order[step]) + start for order, start in zip(orders, first, strict=False)]
@@ -74,7 +77,7 @@ def offsets(counts: Sequence[int]) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(counts)])
 
 
-def fetch(opened: Sequence[InMemory | OnDisk], numbers: np.ndarray) -> Batch:
+def fetch(opened: Sequence[Opened], numbers: np.ndarray) -> Batch:
     """The examples of those row numbers, which come in the order of the sources, `[b, ...]` host numpy."""
     first = offsets([len(source) for source in opened])
     ends = np.sum(numbers < first[:, None], axis=1)
@@ -86,12 +89,12 @@ def fetch(opened: Sequence[InMemory | OnDisk], numbers: np.ndarray) -> Batch:
     return jax.tree.map(lambda *part: np.concatenate(part), *parts)
 
 
-def batches(opened: Sequence[InMemory | OnDisk], numbers: grain.MapDataset) -> grain.MapDataset:
+def batches(opened: Sequence[Opened], numbers: grain.MapDataset) -> grain.MapDataset:
     """(row numbers, batch `[local device, b, ...]`) for each list of row numbers."""
     return numbers.map(lambda found: (found, shard(fetch(opened, found))))
 
 
-def describe(opened: Sequence[InMemory | OnDisk], numbers: np.ndarray) -> list[str]:
+def describe(opened: Sequence[Opened], numbers: np.ndarray) -> list[str]:
     """Those rows by source and number, and id where there is one."""
     first = offsets([len(source) for source in opened])
     of = np.searchsorted(first, numbers, side="right") - 1

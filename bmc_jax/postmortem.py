@@ -13,7 +13,7 @@ import numpy as np
 
 from bmc_jax import checkpoint, data, step
 from bmc_jax.config import Config
-from bmc_jax.sources import InMemory, OnDisk
+from bmc_jax.sources import Opened
 from bmc_jax.types import Batch, Limits
 
 #: Examples named in a message.
@@ -23,7 +23,7 @@ NAMED = 10
 def require_finite(
     config: Config,
     workdir: Path,
-    opened: Sequence[InMemory | OnDisk],
+    opened: Sequence[Opened],
     hand_limits: Limits,
     number: int,
     metrics: Mapping[str, Any],

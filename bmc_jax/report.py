@@ -132,7 +132,8 @@ def _run(folder: Path) -> Iterable[str]:
 def _facts(options: config.Config, measured: dict[str, Any]) -> str:
     """What was run, in a few lines."""
     sources = "; ".join(
-        f"{source.count:,} {source.name} images with {source.labels.upper()} labels" for source in options.data.train
+        f"{source.count:,} {source.name} images{' an epoch' * source.fresh} with {source.labels.upper()} labels"
+        for source in options.data.train
     )
     weights, network, rates = options.weights, options.network, options.optimizer
     stem = f", patch stem of {network.patch}" if network.patch else ""

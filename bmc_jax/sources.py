@@ -1,6 +1,6 @@
-"""What a configured source of images is: a domain rendered into RAM, or a split of a built dataset on disk.
+"""What a configured source of images is: a domain rendered into RAM or as training goes on, or a dataset built on disk.
 
-Either has `load(rows)`, the examples of those numbers with the labels that they may be used with; `poses()`, its 3D
+Each has `load(rows)`, the examples of those numbers with the labels that they may be used with; `poses()`, its 3D
 poses; `describe(row)`, a name for messages; and a length. Sources with 2D labels only have their 3D labels taken out
 here, at the door: nothing later can read them.
 """
@@ -14,13 +14,15 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Array, Int
 
 from bmc_jax import config, crops, hand, synthesis
 from bmc_jax.config import Config
 from bmc_jax.datasets import store
 from bmc_jax.progress import Progress
 from bmc_jax.synthesis import DOMAINS, domains
-from bmc_jax.synthesis.renderer import SPLITS
+from bmc_jax.synthesis.domains import Domain
+from bmc_jax.synthesis.renderer import ACCELERATOR_CHUNK, SPLITS
 from bmc_jax.types import Batch
 
 #: Images rendered or decoded between two movements of the progress bar.
@@ -105,11 +107,63 @@ class OnDisk:
             ) from error
 
 
+@dataclass(frozen=True)
+class Fresh:
+    """Examples of a rendered domain that are rendered whenever they are asked for. As training asks for each row once,
+    in order, none needs to be kept and nothing to be shuffled."""
+
+    seed: int
+    domain: Domain
+    split: str
+    count: int
+    """Examples whose poses limits may be fitted to: the first so many."""
+    length: int
+    labels: str
+    """"2d" or "3d"."""
+    number: int
+    """`Batch.source` of its examples."""
+    size: int
+    """Pixels of a side."""
+
+    def __len__(self) -> int:
+        return self.length
+
+    def load(self, rows: np.ndarray) -> Batch:
+        """The examples of those rows, host numpy `[len(rows), ...]`."""
+        return self._labelled(synthesis.render(self.seed, self.domain, self.split, rows, self.size))
+
+    def draw(self, rows: Int[Array, " row"]) -> Batch:
+        """`load` as a part of a program, for accelerators; the same but for rounding."""
+
+        def one(row: Int[Array, ""]) -> Batch:
+            return synthesis.example(self.seed, self.domain, self.split, row, self.size)
+
+        # Not all at once: a pixel that is being rendered takes much more memory than one that is.
+        return self._labelled(jax.lax.map(one, rows, batch_size=ACCELERATOR_CHUNK))
+
+    def poses(self) -> np.ndarray:
+        """The poses of the first `count`, `[pose, 21, 3]` metres; no image is rendered."""
+        if self.labels == "2d":
+            return np.zeros((0, hand.NUM_JOINTS, 3), np.float32)
+        return synthesis.poses(self.seed, self.domain, self.split, np.arange(self.count), self.size)
+
+    def describe(self, row: int) -> str:
+        return f"{self.domain.name} {row}"
+
+    def _labelled(self, examples: Batch) -> Batch:
+        examples = dataclasses.replace(examples, source=np.full(len(examples.present), self.number, np.int32))
+        return examples if self.labels == "3d" else without_3d(examples)
+
+
+Opened = InMemory | OnDisk | Fresh
+
+
 def resolve(options: Config) -> Config:
     """The same configuration with every source's `count` filled in, once it is sure that all its data is there.
 
     Raises ValueError, naming the field and the remedy, for a name that is neither a rendered domain nor a built
-    dataset, a split or a number of images that it does not have, or 3D labels that are asked for and not there.
+    dataset, a split or a number of images that it does not have, 3D labels that are asked for and not there, or more
+    fresh images than can be numbered.
     """
     train, poses = [], 0
     for i, source in enumerate(options.data.train):
@@ -123,6 +177,8 @@ def resolve(options: Config) -> Config:
             train.append(source)
             poses += source.count if source.labels == "3d" else 0
             continue
+        if source.fresh:
+            raise ValueError(f"{field}.fresh is True; {source.name} is a built dataset; only a rendered domain can be")
         if source.count > available["examples"]:
             raise ValueError(
                 f"{field}.count is {source.count}; {source.name} has {available['examples']} examples in "
@@ -135,7 +191,19 @@ def resolve(options: Config) -> Config:
     if options.limits.source == "fit" and not poses:
         raise ValueError("limits.source is 'fit'; no training source has complete 3D labels to fit to: name a preset")
     require_tests(options)
-    return dataclasses.replace(options, data=dataclasses.replace(options.data, train=tuple(train)))
+    options = dataclasses.replace(options, data=dataclasses.replace(options.data, train=tuple(train)))
+    total = sum(length(options, source) for source in train)
+    if any(source.fresh for source in train) and total > np.iinfo(np.int32).max:
+        raise ValueError(
+            f"training.epochs is {options.training.epochs:g}; {total:.2g} images would be rendered for them, and no "
+            "more than 2.1e+09 have a number: take fewer epochs, or a smaller count for the fresh sources"
+        )
+    return options
+
+
+def length(options: Config, source: config.Source) -> int:
+    """Rows of a source of a resolved configuration: its images or, if fresh, no fewer than the whole run takes."""
+    return config.steps(options) * options.data.batch_size if source.fresh else source.count
 
 
 def require_tests(options: Config, split: str = "test") -> None:
@@ -165,12 +233,33 @@ def test_split(entry: str, default: str) -> tuple[str, str]:
     return (name, split) if colon else (entry, default)
 
 
-def training(options: Config) -> list[InMemory | OnDisk]:
+def fresh(options: Config) -> dict[int, Fresh]:
+    """The fresh training sources of a resolved configuration, by their number."""
+    stored = config.stored_size(options)
+    return {
+        number: Fresh(
+            seed=options.seed,
+            domain=_domain(options, source.name, stored),
+            split=source.split,
+            count=source.count,
+            length=length(options, source),
+            labels=source.labels,
+            number=number,
+            size=stored,
+        )
+        for number, source in enumerate(options.data.train)
+        if source.fresh
+    }
+
+
+def training(options: Config) -> list[Opened]:
     """The training sources of a resolved configuration, rendered or opened, their images of `stored_size` pixels."""
     stored, pool = config.stored_size(options), ThreadPoolExecutor(threads(options), "decode")
-    found: list[InMemory | OnDisk] = []
+    rendered_later, found = fresh(options), list[Opened]()
     for number, source in enumerate(options.data.train):
-        if source.name in DOMAINS:
+        if source.fresh:
+            found.append(rendered_later[number])
+        elif source.name in DOMAINS:
             examples = rendered(options, source.name, source.split, source.count, number, stored=stored)
             found.append(InMemory(source.name, examples if source.labels == "3d" else without_3d(examples)))
         else:
@@ -218,11 +307,17 @@ def rendered(
     source of that `number`; with `stored` pixels a side, the crops with their surroundings."""
     size = options.data.image_size
     stored = size if stored is None else stored
-    domain = domains.get(name) if stored == size else domains.widen(domains.get(name), stored / size)
+    domain = _domain(options, name, stored)
     examples = _in_chunks(
         f"render {name} {split}", count, lambda index: synthesis.render(options.seed, domain, split, index, stored)
     )
     return dataclasses.replace(examples, source=np.full(count, number, np.int32))
+
+
+def _domain(options: Config, name: str, stored: int) -> Domain:
+    """A domain whose pictures of `stored` pixels a side show the crops with their surroundings."""
+    size = options.data.image_size
+    return domains.get(name) if stored == size else domains.widen(domains.get(name), stored / size)
 
 
 def _in_chunks(title: str, count: int, make: Callable[[np.ndarray], Batch]) -> Batch:
@@ -241,15 +336,16 @@ def _in_chunks(title: str, count: int, make: Callable[[np.ndarray], Batch]) -> B
 
 def without_3d(examples: Batch) -> Batch:
     """The same examples with 2D labels only. What 3D said is overwritten, not just masked."""
+    # By shape, so that inside a program it is the same.
     return dataclasses.replace(
         examples,
-        joints_3d=np.zeros_like(examples.joints_3d),
-        joints_3d_valid=np.zeros_like(examples.joints_3d_valid),
-        scale=np.ones_like(examples.scale),
+        joints_3d=np.zeros(examples.joints_3d.shape, examples.joints_3d.dtype),
+        joints_3d_valid=np.zeros(examples.joints_3d_valid.shape, bool),
+        scale=np.ones(examples.scale.shape, examples.scale.dtype),
     )
 
 
-def labelled_joints(opened: Sequence[InMemory | OnDisk]) -> np.ndarray:
+def labelled_joints(opened: Sequence[Opened]) -> np.ndarray:
     """The 3D poses that training has complete labels for, `[pose, 21, 3]` metres: what limits may be fitted to."""
     return np.concatenate([source.poses() for source in opened])
 
@@ -266,5 +362,6 @@ def digest(options: Config) -> list[dict[str, Any]]:
     for source in options.data.train:
         built = None if source.name in DOMAINS else store.find(source.name, options.data.directory)
         content = {"name": source.name, "split": source.split, "count": source.count}
+        content |= {"fresh": True} if source.fresh else {}
         found.append(content | ({"hash": store.summary(built)["hash"]} if built else {}))
     return found

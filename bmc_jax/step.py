@@ -17,7 +17,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from bmc_jax import accumulation, augment, cache, dispatch, losses, optimizer
+from bmc_jax import accumulation, augment, cache, dispatch, fresh, losses, optimizer
 from bmc_jax.config import Config, steps
 from bmc_jax.models import PoseNetwork, pretrained
 from bmc_jax.types import Batch, Limits, Prediction
@@ -196,15 +196,16 @@ def parallel_train_step(config: Config, *, resident: bool = False) -> Any:
     """`train_step` over the local devices: (state, batch `[device, b, ...]`, limits) -> (state, metrics). The state is
     donated: use the one returned.
 
-    With `resident` images it is (state, rows as `cache.told` has them, limits, `cache.Resident`) -> the same. With
-    `training.steps_per_dispatch` it takes that many steps, of what `dispatch.grouped` says; the metrics are the last's.
+    With `resident` images it is (state, rows as `cache.told` has them, limits, `cache.Resident`) -> the same, and
+    renders those of fresh sources. With `training.steps_per_dispatch` it takes that many steps, of what
+    `dispatch.grouped` says; the metrics are the last's.
     """
     run = functools.partial(train_step, config=config, axis_name=AXIS)
     if not resident:
         return parallelize(run, (None, 0, None), None, donate=True)
 
     def on_rows(state: TrainState, rows: Int[Array, "device b"], limits: Limits, examples: cache.Resident) -> Any:
-        return run(state, cache.gather(rows, examples, AXIS), limits)
+        return run(state, fresh.gather(rows, examples, config, AXIS), limits)
 
     axes = None, cache.Resident(0, None)
     if config.training.steps_per_dispatch == 1:

@@ -26,6 +26,7 @@ from bmc_jax import (
     dispatch,
     distributed,
     evaluate,
+    fresh,
     limits,
     postmortem,
     replicas,
@@ -37,7 +38,7 @@ from bmc_jax import (
 from bmc_jax.config import Config, steps, stored_size
 from bmc_jax.log import Log, require_installed
 from bmc_jax.models import pretrained
-from bmc_jax.sources import InMemory, OnDisk
+from bmc_jax.sources import Fresh, InMemory, OnDisk, Opened
 from bmc_jax.types import Limits
 
 DATA_FILE = "data.json"
@@ -131,11 +132,12 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
         raise SystemExit(stopping.INTERRUPTED)
 
 
-def feed(config: Config, opened: Sequence[InMemory | OnDisk], rows: grain.MapDataset) -> tuple[Any, tuple]:
+def feed(config: Config, opened: Sequence[Opened], rows: grain.MapDataset) -> tuple[Any, tuple]:
     """Each step's (row numbers, what the step is given), from where the images are to wait; and what else every step
     is given: the images, if they are on the devices."""
     bytes_each = 3 * stored_size(config) ** 2
-    size, held = (sum(map(len, part)) * bytes_each for part in (opened, [s for s in opened if isinstance(s, InMemory)]))
+    kept = [source for source in opened if not isinstance(source, Fresh)]
+    size, held = (sum(map(len, part)) * bytes_each for part in (kept, [s for s in kept if isinstance(s, InMemory)]))
     free = cache.free_on_host() // distributed.neighbours()
     with distributed.together():
         found = cache.choose(config.data.cache, size, held, free, cache.free_on_devices())
@@ -143,8 +145,10 @@ def feed(config: Config, opened: Sequence[InMemory | OnDisk], rows: grain.MapDat
     told = max(distributed.gather(", ".join(found)), key=lambda words: cache.MODES.index(words.split(",")[0]))
     distributed.say(f"cache: {told}")
     mode = told.split(",")[0]
+    if len(kept) < len(opened):
+        distributed.say(f"fresh images: {fresh.told(mode)}")
     if mode == "device":
-        return cache.told(rows), (cache.on_devices(opened, step.AXIS),)
+        return cache.told(rows), (cache.on_devices(kept, step.AXIS),)
     if mode == "host":
         opened = [sources.read(source) if isinstance(source, OnDisk) else source for source in opened]
     return data.batches(opened, rows), ()
@@ -215,7 +219,7 @@ def _claim(workdir: Path, config: Config, weights: dict[str, str] | None = None)
         distributed.require_shared(workdir / DATA_FILE)
 
 
-def _limits(config: Config, workdir: Path, opened: Sequence[InMemory | OnDisk]) -> Limits:
+def _limits(config: Config, workdir: Path, opened: Sequence[Opened]) -> Limits:
     """The run's limits: those it began with, or what the configuration says, written into the folder."""
     file = workdir / limits.FILE
     with distributed.together():
@@ -226,7 +230,7 @@ def _limits(config: Config, workdir: Path, opened: Sequence[InMemory | OnDisk]) 
         return limits.load(file)
 
 
-def _new_limits(config: Config, opened: Sequence[InMemory | OnDisk]) -> Limits:
+def _new_limits(config: Config, opened: Sequence[Opened]) -> Limits:
     """What the configuration says."""
     options = config.limits
     if options.source == "fit":

@@ -53,6 +53,12 @@ def test_counts_that_were_left_open_are_filled_in(data):
         (posed(split="test"), r"data.train\[0\].name: the dataset posed has no split 'test'; it has train"),
         (config.Source("flat"), r"data.train\[0\].labels is '3d'; flat has 2D labels only, so it must be '2d'"),
         (config.Source("mannequin"), r"data.train\[0\].count is 0; say how many images of mannequin to render"),
+        (config.Source("mannequin", fresh=True), r"data.train\[0\].count is 0; say how many images of mannequin"),
+        (posed(fresh=True), r"data.train\[0\].fresh is True; posed is a built dataset; only a rendered domain can be"),
+        (
+            config.Source("mannequin", count=2**25, fresh=True),
+            r"training.epochs is 70; 2.3e\+09 images would be rendered .* fewer epochs, or a smaller count",
+        ),
         (config.Source("mannequin", split="dev", count=3), "mannequin has no split 'dev'; it has train, validation"),
         (config.Source("mannequin", count=3, green_screen=True), "mannequin is rendered, without a green screen"),
         (

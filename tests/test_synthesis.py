@@ -261,17 +261,23 @@ def test_people_of_two_splits_are_different_people():
     assert len(np.unique(people, axis=0)) == 2 * domain.subjects
 
 
-def test_the_fused_form_draws_the_same_picture(mannequin):
-    domain = synthesis.DOMAINS["mannequin"]
-    index = 2
-    person = synthesis.person_key(0, domain, "train", synthesis.subject(0, domain, "train", index))
-    key = synthesis.example_key(0, domain, "train", index)
-    fused = renderer.fused(key[None], person[None], domain, SIZE)
-    np.testing.assert_allclose(fused["joints_3d"][0], mannequin.joints_3d[index], atol=1e-6)
-    np.testing.assert_allclose(fused["joints_2d"][0], mannequin.joints_2d[index], atol=1e-3)
-    difference = np.abs(np.asarray(fused["image"][0], int) - mannequin.image[index].astype(int))
+def test_an_example_inside_a_program_is_the_one_that_is_rendered(mannequin):
+    domain, indices = synthesis.DOMAINS["mannequin"], np.array([2, 17])
+    draw = jax.jit(jax.vmap(lambda index: synthesis.example(0, domain, "train", index, SIZE)))
+    drawn, wanted = jax.device_get(draw(indices)), jax.tree.map(lambda leaf: leaf[indices], mannequin)
+    difference = np.abs(drawn.image.astype(int) - wanted.image)
     # A contour's pixel may fall to the other side.
     assert np.mean(difference > 1) < 0.005
+    for field in dataclasses.fields(drawn):
+        found, rendered = getattr(drawn, field.name), getattr(wanted, field.name)
+        assert (found.shape, found.dtype) == (rendered.shape, rendered.dtype), field.name
+        if field.name != "image":
+            np.testing.assert_allclose(found, rendered, rtol=1e-5, atol=1e-3 if field.name == "joints_2d" else 1e-6)
+
+
+def test_poses_are_those_of_the_pictures(mannequin):
+    poses = synthesis.poses(0, "mannequin", "train", np.arange(COUNT)[::-1], SIZE)
+    np.testing.assert_allclose(poses, mannequin.joints_3d[::-1], atol=1e-6)
 
 
 def test_mannequins_are_the_union_of_their_capsules():

@@ -4,6 +4,7 @@ In one program XLA for CPU computes shared values once for each consumer, some f
 an accelerator is meant to fuse them and to save the traffic between. Both run the same functions.
 """
 
+import dataclasses
 import functools
 import os
 from collections.abc import Callable, Sequence
@@ -239,6 +240,17 @@ def _in_chunks(make: Callable, seed: int, domain: Domain, split: str, indices: S
     return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(indices)], *made)
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 4))
+def example(seed: int, domain: Domain, split: str, index: int | Int[Array, ""], size: int) -> Batch:
+    """One example of a domain's split inside a program of one's own, for vmap: what `render` gives, but for rounding.
+
+    As with `sample`, for accelerators. Raises ValueError for an unknown split.
+    """
+    key = example_key(seed, domain, split, index)
+    person = person_key(seed, domain, split, _subject(key, domain.subjects))
+    return dataclasses.replace(sample(key, domain, size, person), index=jnp.asarray(index, jnp.int32))
+
+
 def render(seed: int, domain: str | Domain, split: str, indices: Sequence[int] | np.ndarray, size: int = 128) -> Batch:
     """Those examples of a domain's split, on the host, with all labels; a pure function of the arguments.
 
@@ -253,6 +265,23 @@ def render(seed: int, domain: str | Domain, split: str, indices: Sequence[int] |
     run, chunk = (functools.partial(draw, staged), CPU_CHUNK) if on_cpu else (fused, ACCELERATOR_CHUNK)
     made = _in_chunks(lambda keys, persons: run(keys, persons, domain, size), seed, domain, split, indices, chunk)
     return Batch(index=np.asarray(indices, np.int32), **made)
+
+
+def poses(
+    seed: int, domain: str | Domain, split: str, indices: Sequence[int] | np.ndarray, size: int = 128
+) -> np.ndarray:
+    """The 3D joints of those examples, `[n, 21, 3]` metres, camera frame, without their pictures."""
+    domain = domains.get(domain) if isinstance(domain, str) else domain
+
+    def make(keys, persons):
+        scene_keys, _ = staged(_two, keys)
+        return staged(_joints, scene_keys, persons, domain=domain, size=size)
+
+    return _in_chunks(make, seed, domain, split, indices, ACCELERATOR_CHUNK)
+
+
+def _joints(key: PRNGKeyArray, person: PRNGKeyArray, domain: Domain, size: int):
+    return sample_scene(key, person, domain, size).joints
 
 
 def depth(
