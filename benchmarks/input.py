@@ -9,7 +9,8 @@ labels, and the photographs of `../shared/data/real_weak` if they are there.
 (c) For each place where images can wait: the time of a training step on batches as they come, against that of a step
 on one batch that is given again and again, and the share of the time that the loop stood waiting for a batch. Network,
 batch size and augmentation are those of --config, by default small ones that a CPU can train; the images are those of
-(b). On a CPU, decoding and training take the same cores, so a step gets longer where nothing waits.
+(b), and last fresh ones of `synthetic`, whose step on one batch renders too where rendering is inside the step. On a
+CPU, decoding, rendering and training take the same cores, so a step gets longer where nothing waits.
 """
 
 import argparse
@@ -77,9 +78,10 @@ def make(root: Path, name: str, width: int, height: int, count: int) -> None:
     build.build("coco_hand", folder, root, name=name, workers=1)
 
 
-def on(options: Config, root: Path, name: str, **changes: Any) -> Config:
-    """The configuration on one of the made datasets, with limits that need no 3D labels."""
-    train_on = (Source(name, labels="2d", share=1.0),)
+def on(options: Config, root: Path, name: str, fresh: int = 0, **changes: Any) -> Config:
+    """The configuration on one of the made datasets, or on so many fresh images of a domain an epoch, with limits that
+    need no 3D labels."""
+    train_on = (Source(name, labels="2d", share=1.0, count=fresh, fresh=fresh > 0),)
     own = dataclasses.replace(options.data, train=train_on, test=(), directory=str(root), **changes)
     return sources.resolve(dataclasses.replace(options, data=own, limits=Limits(source="clinical")))
 
@@ -106,8 +108,9 @@ def waiting(options: Config, root: Path, name: str, count: int) -> None:
     size = options.data.batch_size
     title = f"{count} steps of {size} images"
     print(f"\n(c) {title:<22}{'ms a step':>10}{'one batch':>12}{'longer by':>12}{'waiting':>10}")
-    for mode in ("none", "host", "device"):
-        given = on(options, root, name, cache=mode)
+    settings = {mode: on(options, root, name, cache=mode) for mode in ("none", "host", "device")}
+    settings["fresh"] = on(options, root, "synthetic", fresh=size * (count + 5))
+    for mode, given in settings.items():
         opened = sources.training(given)
         batches, resident = train.feed(given, opened, data.rows(given))
         run = step.parallel_train_step(given, resident=bool(resident))
