@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from bmc_jax.cli import data_verbs, export_verbs, limits_verbs, predict_verb, run_verbs
+from bmc_jax.cli import data_verbs, export_verbs, limits_verbs, predict_verb, run_verbs, score_verb
 from bmc_jax.cli.arguments import TEXT, group
 
 DESCRIPTION = """\
@@ -23,6 +23,7 @@ examples:
   bmc evaluate runs/quickstart
   bmc report runs/quickstart
   bmc predict runs/quickstart photographs --out predicted
+  bmc score pred.json FreiHAND_pub_v2_eval --protocol freihand
   bmc limits fit poses.npy --out limits.json
   bmc data build freihand --source FreiHAND_pub_v2 --out data
   bmc data preview data/freihand --out preview.png
@@ -64,6 +65,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     run_verbs.add(verbs)
     export_verbs.add(verbs)
     predict_verb.add(verbs)
+    score_verb.add(verbs)
     limits_verbs.add(group(verbs, "limits", "fit, show and check biomechanical limits"))
     data_verbs.add(group(verbs, "data", "build, verify, list and look at data"), arguments)
     return parser

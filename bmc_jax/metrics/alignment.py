@@ -106,13 +106,13 @@ def fit(prediction: np.ndarray, target: np.ndarray, valid: np.ndarray) -> tuple[
 
 
 ALIGNMENTS: dict[str, tuple[Callable[..., np.ndarray], str]] = {
-    "absolute": (absolute, "none, camera frame"),
+    "absolute": (absolute, "none: camera frame"),
     "root": (root, "wrists joined"),
-    "root_scale": (root_scale, "wrists joined, true scale (middle MCP to PIP)"),
-    "scale_translation": (scale_translation, "wrists joined, true scale (wrist to middle MCP)"),
+    "root_scale": (root_scale, "wrists joined, true MCP-PIP length"),
+    "scale_translation": (scale_translation, "wrists joined, true wrist-MCP length"),
     "centroid": (centroid, "centroids joined"),
     "centroid_scale": (centroid_scale, "centroids joined, true mean radius"),
-    "procrustes": (procrustes, "Procrustes, reflection allowed"),
+    "procrustes": (procrustes, "moved, scaled, turned or mirrored"),
 }
 """What each name stands for: the function, and words."""
 

@@ -47,7 +47,7 @@ def content(path: Path) -> tuple[Predictions, str]:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     if path.suffix == ".npz":
-        return _fields(_arrays(path), str(path)), "fields"
+        return _fields(arrays(path), str(path)), "fields"
     try:
         if path.suffix == ".txt":
             return _lines(path), "lines"
@@ -115,7 +115,7 @@ def _pair(content: Any, where: str) -> Predictions:
                 "first: exchange xyz and verts"
             )
     there = any(vertices)
-    return Predictions(_poses(joints, f"{where}: xyz"), _points(vertices, f"{where}: verts") if there else None)
+    return Predictions(poses(joints, f"{where}: xyz"), points(vertices, f"{where}: verts") if there else None)
 
 
 def _lines(path: Path) -> Predictions:
@@ -137,10 +137,11 @@ def _lines(path: Path) -> Predictions:
     return Predictions(np.array(rows).reshape(-1, hand.NUM_JOINTS, 3), names=tuple(names))
 
 
-def _arrays(path: Path) -> dict[str, Any]:
+def arrays(path: Path) -> dict[str, Any]:
+    """What an .npz file holds. Raises ValueError if it is none, or holds other than numbers and texts."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return dict(arrays)
+        with np.load(path, allow_pickle=False) as archive:
+            return dict(archive)
     except (ValueError, OSError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is damaged or no file of arrays ({error}); write it again") from error
 
@@ -148,34 +149,37 @@ def _arrays(path: Path) -> dict[str, Any]:
 def _fields(fields: dict[str, Any], where: str) -> Predictions:
     if "joints" not in fields:
         raise ValueError(f"{where} has {', '.join(fields) or 'no fields'}; joints [N, {hand.NUM_JOINTS}, 3] are needed")
-    joints = _poses(fields["joints"], f"{where}: joints")
+    joints = poses(fields["joints"], f"{where}: joints")
     names, left, vertices = (fields.get(name) for name in ("names", "left", "vertices"))
     for name, values in (("names", names), ("left", left), ("vertices", vertices)):
         if values is not None and len(values) != len(joints):
             raise ValueError(f"{where}: {len(values):,} {name} for {len(joints):,} poses")
     return Predictions(
         joints,
-        None if vertices is None else _points(vertices, f"{where}: vertices"),
+        None if vertices is None else points(vertices, f"{where}: vertices"),
         None if names is None else tuple(map(str, names)),
         None if left is None else np.asarray(left, bool),
     )
 
 
-def _poses(rows: Any, where: str) -> np.ndarray:
-    joints = _points(rows, where)
+def poses(rows: Any, where: str) -> np.ndarray:
+    """`points` of 21 joints."""
+    joints = points(rows, where)
     if joints.shape[1] != hand.NUM_JOINTS:
         raise ValueError(f"{where} has {joints.shape[1]} points a pose; a hand has {hand.NUM_JOINTS}")
     return joints
 
 
-def _points(rows: Any, where: str) -> np.ndarray:
+def points(rows: Any, where: str) -> np.ndarray:
     """Points `[N, points, 3]`, NaN where a file has null."""
+    if not isinstance(rows, list | np.ndarray):
+        raise ValueError(f"{where} is a {type(rows).__name__}, not a list of poses")
     try:
-        points = np.array(rows, np.float64)
+        array = np.array(rows, np.float64)
     except (ValueError, TypeError):
-        points = np.empty(0)
-    if points.ndim == 3 and points.shape[-1] == 3 and points.size:
-        return points
+        array = np.empty(0)
+    if array.ndim == 3 and array.shape[-1] == 3 and array.size:
+        return array
     shapes = []
     for number, row in enumerate(rows):
         try:
