@@ -80,6 +80,9 @@ def _fill(building: Path, trained: Trained) -> None:
     program.write(building, weights, config=trained.config, limits=trained.limits)
     difference = program.check(building, weights, config=trained.config, limits=trained.limits)
     backbone = _backbone(building, trained.config, state)
+    if backbone == BACKBONE:
+        # safetensors lets its file be read by its owner alone.
+        shutil.copymode(building / FILE, building / BACKBONE)
     sizes = {file.name: file.stat().st_size for file in building.iterdir() if file.is_file()}
     facts = {"difference": difference, "backbone": backbone, "sizes": sizes}
     card.write(building, trained, about=about, origins=origins, scale=scale, **facts)

@@ -1,0 +1,177 @@
+"""How fast is prediction with the paper's network, against PyTorch on the same device, and how soon is an export ready?
+
+    python benchmarks/inference.py [--batches 1 64 1024] [--dtypes float32 bfloat16] [--compile] [--one-core]
+
+Needs the extras `bench` and `export`; with a GPU, a PyTorch that knows it. ResNet-50 at 128x128 with random weights,
+the same in both libraries, whose pixels are compared first. Ours is all of prediction: network, refiner, lifting;
+images are on the device already. PyTorch's is the network up to its head (see `inference_torch`), eager, channels last,
+on a GPU under autocast for bfloat16. "Exported" is `load.py` of an exported folder, from numpy to numpy, with angles
+and plausibility. All take turns in one process, and the shortest of some rounds counts.
+
+With --one-core each has one thread on one core and CPU seconds are counted, which other work on the machine disturbs
+least. A batch of 1 is run often enough to last half a second in a round.
+"""
+
+import argparse
+import functools
+import json
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+# Leaves memory to PyTorch.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+import inference_torch
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from machine import machine
+
+from bmc_jax import checkpoint, config_file, export, inference, limits, step
+from bmc_jax.config import Config
+from bmc_jax.export import program
+from bmc_jax.types import Batch
+
+#: Seconds of a round, at least.
+ROUND = 0.5
+#: Of a process that has never seen the folder.
+FRESH = """
+import time; start = time.perf_counter()
+import jax, json, numpy as np, pathlib, runpy, sys
+imported = time.perf_counter()
+predict = runpy.run_path(sys.argv[1] + "/load.py")["load"](pathlib.Path(sys.argv[1]))
+loaded = time.perf_counter()
+given = dict(np.load(sys.argv[2]))
+predict(**given); first = time.perf_counter()
+print(json.dumps([imported - start, loaded - imported, first - loaded]))
+"""
+
+
+def weights(options: Config) -> step.TrainState:
+    """Random ones, of a network whose blocks are not the identity as they are before training."""
+    shapes = jax.eval_shape(functools.partial(step.create, options))
+    generator = np.random.default_rng(0)
+
+    def some(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        name = jax.tree_util.keystr(path)
+        if name.endswith("['kernel']"):
+            size = np.sqrt(1 / np.prod(leaf.shape[:-1]))
+            return generator.normal(0, size, leaf.shape).astype(np.float32)
+        one = name.endswith(("['scale']", "['var']"))
+        return generator.uniform(0.5 * one, 0.2 + 0.8 * one, leaf.shape).astype(np.float32)
+
+    trees = {"params": shapes.params, "batch_stats": shapes.batch_stats}
+    return step.TrainState(jnp.zeros((), jnp.int32), **jax.tree_util.tree_map_with_path(some, trees), opt_state=None)
+
+
+def images(count: int, size: int) -> Batch:
+    given = program.probes(size)
+    repeat = -(-count // len(given["image"]))
+    image, intrinsics = (np.tile(given[key], (repeat, *[1] * (given[key].ndim - 1)))[:count] for key in ("image", "K"))
+    none = np.zeros((count, 0))
+    return Batch(image, intrinsics, *[none] * 7, present=np.ones(count, bool))
+
+
+def exported(options: Config, state: step.TrainState, folder: Path) -> Path:
+    """An export of a run with these weights."""
+    run = folder / options.network.dtype
+    run.mkdir()
+    config_file.write(options, run)
+    limits.save(limits.load("clinical"), run / limits.FILE)
+    checkpoint.save(run, state, keep=1)
+    return export.export(run, folder / f"{options.network.dtype}_exported")
+
+
+def shortest(runs: dict[str, tuple[Callable, Callable]], rounds: int, clock: Callable[[], float]) -> dict[str, float]:
+    """Seconds of a call of each, in the shortest of some rounds in which all have their turn."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, (take, wait) in runs.items():
+            calls, start = 0, clock()
+            while not calls or clock() - start < ROUND:
+                jax.block_until_ready(take())
+                wait()
+                calls += 1
+            times[name].append((clock() - start) / calls)
+    return {name: min(found) for name, found in times.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 64, 1024])
+    parser.add_argument("--dtypes", nargs="+", help="(default: float32, and bfloat16 on an accelerator)")
+    parser.add_argument("--compile", action="store_true", help="PyTorch with torch.compile, too")
+    parser.add_argument("--one-core", action="store_true", help="on a CPU that others use: CPU seconds of one thread")
+    parser.add_argument("--rounds", type=int, default=3)
+    choices = parser.parse_args()
+    if choices.one_core:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        torch.set_num_threads(1)
+    on_cpu, clock = jax.default_backend() == "cpu", time.process_time if choices.one_core else time.perf_counter
+    if jax.local_device_count() > 1:
+        parser.error("this measures one device: hide the others, as by CUDA_VISIBLE_DEVICES=0")
+    if not on_cpu and not torch.cuda.is_available():
+        parser.error("JAX is on an accelerator, but PyTorch is not: install a PyTorch that knows it")
+
+    print(f"{machine()}; torch {torch.__version__}, {torch.get_num_threads()} threads\n")
+    print(
+        "| dtype | batch | bmc_jax ms | images/s | exported ms | PyTorch ms | images/s | ratio | torch.compile ratio |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|", flush=True)
+    notes = []
+    with tempfile.TemporaryDirectory() as place:
+        for dtype in choices.dtypes or (["float32"] if on_cpu else ["float32", "bfloat16"]):
+            options = Config()
+            options.network.dtype = dtype
+            state = weights(options)
+            folder = exported(options, state, Path(place))
+            notes.append(ready(folder, options))
+            predict = runpy.run_path(os.fspath(folder / export.program.LOADER))["load"](folder)
+            for size in choices.batches:
+                batch = images(size, options.data.image_size)
+                run, on_device = inference.program(options), step.replicate(state)
+                placed = jax.device_put(jax.tree.map(lambda leaf: leaf[None], batch), jax.devices()[0])
+                runs: dict[str, tuple[Callable, Callable]] = {
+                    "ours": (functools.partial(run, on_device, placed), lambda: None),
+                    "exported": (functools.partial(predict, batch.image, batch.intrinsics), lambda: None),
+                }
+                for name, compiled in [("eager", False)] + [("compiled", True)] * choices.compile:
+                    runs[name] = inference_torch.predictor(state, batch.image, dtype=dtype, compiled=compiled)
+                found = {name: take() for name, (take, _) in runs.items()}
+                half = options.data.image_size / 2
+                theirs = found["eager"].float().cpu().numpy().reshape(size, 21, 3)[..., :2] * half + half - 0.5
+                apart = float(np.abs(np.asarray(found["ours"].joints_2d)[0] - theirs).max())
+                times = shortest(runs, choices.rounds, clock)
+                cells = [dtype, f"{size}", f"{times['ours'] * 1e3:.1f}", f"{size / times['ours']:.1f}"]
+                cells += [f"{times['exported'] * 1e3:.1f}", f"{times['eager'] * 1e3:.1f}"]
+                cells += [f"{size / times['eager']:.1f}"]
+                ratios = [times[name] / times["ours"] if name in times else None for name in ("eager", "compiled")]
+                cells += ["-" if ratio is None else f"{ratio:.2f}" for ratio in ratios]
+                print(f"| {' | '.join(cells)} |", flush=True)
+                notes.append(f"{dtype}, batch {size}: pixels differ from PyTorch's by at most {apart:.1g} px")
+    print("\n" + "\n".join(notes))
+
+
+def ready(folder: Path, options: Config) -> str:
+    """How large an exported folder is, and how long a new process takes to answer with it."""
+    given = {name: rows[:1] for name, rows in program.probes(options.data.image_size).items()}
+    np.savez(folder / "given.npz", **given)
+    command = [sys.executable, "-I", "-c", FRESH, os.fspath(folder), os.fspath(folder / "given.npz")]
+    times = [subprocess.run(command, check=True, capture_output=True, text=True, timeout=600).stdout for _ in range(3)]
+    imported, loaded, first = np.min([json.loads(told) for told in times], axis=0)
+    sizes = [(folder / name).stat().st_size / 1e6 for name in (program.FILE, program.WEIGHTS, export.BACKBONE)]
+    return (
+        f"{options.network.dtype}: program {sizes[0]:.2f} MB, weights {sizes[1]:.1f} MB, backbone {sizes[2]:.1f} MB; "
+        f"in a new process importing JAX takes {imported:.2f} s, loading {loaded:.2f} s, the first answer {first:.2f} s"
+    )
+
+
+if __name__ == "__main__":
+    main()
