@@ -122,7 +122,7 @@ def _lists(protocol: str, path: Path) -> Truth:
 def _json(file: Path) -> Any:
     try:
         return json.loads(file.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is damaged ({error}); fetch it again") from error
 
 
@@ -162,8 +162,7 @@ def _arrays(path: Path) -> Truth:
         raise ValueError(f"{path}: joints have the shape {joints.shape}; [N, {hand.NUM_JOINTS}, 3] is needed")
     others = {name: arrays[name] for name in ("vertices", "names", "left", "intrinsics") if name in arrays}
     for name, values in others.items():
-        if len(values) != len(joints):
-            raise ValueError(f"{path}: {len(values):,} {name} for {len(joints):,} poses")
+        reading.require_rows(name, values, len(joints), str(path))
     if "names" in others:
         others["names"] = tuple(map(str, others["names"]))
     return Truth(str(path), joints, **others)

@@ -151,6 +151,7 @@ def test_what_cannot_be_written_is_named(tmp_path, joints):
     refused("names of the images are needed", "hands19", "a.txt")
     refused("kind 'stb' is none of", "stb")
     refused("2 names are given for 6 poses", "rhd", "a.npz", names=["a", "b"])
+    refused("5 left are given for 6 poses", "rhd", "a.npz", left=np.ones(5, bool))
 
 
 ORDERS = {"MANO": MANO, "BigHand": BIGHAND, "RHD": RHD, "level by level": PAPER}
@@ -247,6 +248,10 @@ def test_forms_that_are_wrong_are_named(tmp_path, joints):
     refused(
         "joint 2 of pose 1 is [nan", json.dumps([[xyz[0], [*xyz[1][:2], [None] * 3, *xyz[1][3:]], *xyz[2:]], verts])
     )
+    refused("1 names for 6 poses", json.dumps({"joints": xyz, "names": 6}))
+    refused("damaged or no JSON", "[" * 100_000)
+    refused("int too large", json.dumps([[[[10**400] * 3] * 21] * 6, verts]))
+    refused("left is of <U1; true or false", json.dumps({"joints": xyz, "left": ["1"] * 6}))
     refused("no zip file", "text", "pred.zip")
     refused("damaged or no file of arrays", "text", "a.npz")
     refused("holds lines of text", "a.png " + "0.5 " * 63, "a.txt")

@@ -88,6 +88,11 @@ def check(joints: np.ndarray, expected: Expected, where: str, left: np.ndarray |
     _side(poses, expected, where, np.zeros(len(poses), bool) if left is None else left[sized])
 
 
+def ordered(joints: np.ndarray, name: str) -> np.ndarray:
+    """Poses of an order, wrist first and then finger by finger from its base: FreiHAND's."""
+    return joints[:, [0, *(joint for chain in CHAINS[name] for joint in chain)]]
+
+
 def bones(joints: np.ndarray, name: str) -> np.ndarray:
     """Lengths of the bones in an order, `[N, 5, 4]`: thumb first, each finger from the wrist on."""
     chains = np.array([(0, *chain) for chain in CHAINS[name]])
@@ -145,8 +150,7 @@ def _unit(poses: np.ndarray, expected: Expected, where: str) -> None:
 
 
 def _side(poses: np.ndarray, expected: Expected, where: str, left: np.ndarray) -> None:
-    reorder = [0, *(joint for chain in CHAINS[expected.order] for joint in chain)]
-    poses = poses[:, reorder]
+    poses = ordered(poses, expected.order)
     # What tells the side divides by the thumb's distance from the wrist.
     thumbs = np.linalg.norm(poses[:, 1:5] - poses[:, :1], axis=-1).mean(axis=1) > 0
     behind = screening.thumb_side(poses[thumbs]) * np.where(left[thumbs], -1, 1) < -screening.UNDECIDED

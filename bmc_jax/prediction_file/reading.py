@@ -48,13 +48,13 @@ def content(path: Path) -> tuple[Predictions, str]:
         raise FileNotFoundError(f"there is no file {path}")
     if path.suffix == ".npz":
         return _fields(arrays(path), str(path)), "fields"
+    text = _text(path)
+    if path.suffix == ".txt":
+        return _lines(text, path), "lines"
     try:
-        if path.suffix == ".txt":
-            return _lines(path), "lines"
-        text = _text(path)
         parsed: Any = _without_mesh(text) or json.loads(text)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is damaged or no text ({error}); write it again") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged or no JSON ({error}); write it again") from error
     if isinstance(parsed, dict):
         return _fields(parsed, str(path)), "fields"
     return _pair(parsed, str(path)), "pair"
@@ -83,16 +83,17 @@ def _without_mesh(text: str) -> list | None:
 
 
 def _text(path: Path) -> str:
-    if path.suffix != ".zip":
-        return path.read_text()
     try:
+        if path.suffix != ".zip":
+            return path.read_text()
         with zipfile.ZipFile(path) as archive:
             if INSIDE not in archive.namelist():
                 inside = ", ".join(archive.namelist()[:5]) or "nothing"
                 raise ValueError(f"{path} holds {inside}; servers look for {INSIDE} at its top: zip -j {path} {INSIDE}")
             return archive.read(INSIDE).decode()
     except (zipfile.BadZipFile, zlib.error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is damaged or no zip file ({error}); make it again") from error
+        kind = "zip file" if path.suffix == ".zip" else "text"
+        raise ValueError(f"{path} is damaged or no {kind} ({error}); write it again") from error
 
 
 def _pair(content: Any, where: str) -> Predictions:
@@ -118,9 +119,9 @@ def _pair(content: Any, where: str) -> Predictions:
     return Predictions(poses(joints, f"{where}: xyz"), points(vertices, f"{where}: verts") if there else None)
 
 
-def _lines(path: Path) -> Predictions:
+def _lines(text: str, path: Path) -> Predictions:
     names, rows = [], []
-    for number, line in enumerate(path.read_text().rstrip().splitlines(), start=1):
+    for number, line in enumerate(text.rstrip().splitlines(), start=1):
         name, *fields = line.split() or [""]
         try:
             rows.append([float(field) for field in fields])
@@ -152,14 +153,22 @@ def _fields(fields: dict[str, Any], where: str) -> Predictions:
     joints = poses(fields["joints"], f"{where}: joints")
     names, left, vertices = (fields.get(name) for name in ("names", "left", "vertices"))
     for name, values in (("names", names), ("left", left), ("vertices", vertices)):
-        if values is not None and len(values) != len(joints):
-            raise ValueError(f"{where}: {len(values):,} {name} for {len(joints):,} poses")
+        require_rows(name, values, len(joints), where)
+    if left is not None and np.asarray(left).dtype != bool:
+        raise ValueError(f"{where}: left is of {np.asarray(left).dtype}; true or false is needed for each hand")
     return Predictions(
         joints,
         None if vertices is None else points(vertices, f"{where}: vertices"),
         None if names is None else tuple(map(str, names)),
         None if left is None else np.asarray(left, bool),
     )
+
+
+def require_rows(name: str, values: Any, count: int, where: str) -> None:
+    """Raise ValueError unless a field is not there or has a row for each pose."""
+    listed = isinstance(values, list) or (isinstance(values, np.ndarray) and values.ndim > 0)
+    if values is not None and not (listed and len(values) == count):
+        raise ValueError(f"{where}: {len(values) if listed else 1:,} {name} for {count:,} poses")
 
 
 def poses(rows: Any, where: str) -> np.ndarray:
@@ -176,7 +185,7 @@ def points(rows: Any, where: str) -> np.ndarray:
         raise ValueError(f"{where} is a {type(rows).__name__}, not a list of poses")
     try:
         array = np.array(rows, np.float64)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         array = np.empty(0)
     if array.ndim == 3 and array.shape[-1] == 3 and array.size:
         return array
@@ -184,7 +193,7 @@ def points(rows: Any, where: str) -> np.ndarray:
     for number, row in enumerate(rows):
         try:
             shapes.append(np.array(row, np.float64).shape)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise ValueError(f"{where}: pose {number} is not a list of points x, y, z ({error})") from error
         if len(shapes[-1]) != 2 or shapes[-1] != shapes[0] or shapes[-1][1] != 3:
             first = f" and pose 0 {list(shapes[0])}" if number else ""

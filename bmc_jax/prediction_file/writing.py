@@ -51,16 +51,19 @@ def write(
         joints, names = joints[rows], tuple(listed)
         vertices, left = (None if one is None else np.asarray(one)[rows] for one in (vertices, left))
     checked(joints, joints)
+    if vertices is not None:
+        checked(np.asarray(vertices), np.asarray(vertices))
     if not partial and len(joints) not in OFFICIAL.get(kind, (len(joints),)):
         needed = min(OFFICIAL[kind], key=lambda count: abs(count - len(joints)))
         raise ValueError(
             f"the predictions: {check.count_message(len(joints), needed, 'poses')}; a server takes no other number"
         )
+    for what, values in (("names", names), ("vertices", vertices), ("left", left)):
+        if values is not None and len(values) != len(joints):
+            raise ValueError(f"{len(values):,} {what} are given for {len(joints):,} poses")
     sides = np.ones((len(joints), 1, 3))
     if left is not None:
         sides[np.asarray(left, bool), :, 0] = -1
-    if names is not None and len(names) != len(joints):
-        raise ValueError(f"{len(names):,} names are given for {len(joints):,} poses")
     predicted = Predictions(
         joints * sides,
         None if vertices is None else np.asarray(vertices, np.float64) * sides,
@@ -134,11 +137,10 @@ def _zip(path: Path) -> Path:
 
 
 def _compare(kind: str, path: Path, predicted: Predictions) -> None:
-    """Raise AssertionError unless the file has these hands: every bone as long, every wrist where it was. Bones are
-    found by the checker's own table of orders."""
+    """Raise AssertionError unless the file has these hands, by the checker's own table of orders."""
     expected, (found, _) = KINDS[kind], content(path)
-    unit = UNITS[expected.unit]
-    bones = check.bones(predicted.joints, "freihand")
-    np.testing.assert_allclose(check.bones(found.joints, expected.order) * unit, bones, atol=1e-9)
-    wrists = found.joints[:, 0] * unit * [1, expected.forward, expected.forward]
-    np.testing.assert_allclose(wrists, predicted.joints[:, 0], atol=1e-9)
+    terms = UNITS[expected.unit] * np.array([1, expected.forward, expected.forward])
+    joints = check.ordered(found.joints, expected.order) * terms
+    np.testing.assert_allclose(joints, predicted.joints, rtol=1e-12, atol=1e-9)
+    if predicted.vertices is not None and found.vertices is not None:
+        np.testing.assert_allclose(found.vertices * terms, predicted.vertices, rtol=1e-12, atol=1e-9)
