@@ -26,6 +26,8 @@ NAMES = {
     *("joints.json", "joints.npz", "hands.csv", "joints.csv", "angles.csv", "left_out.csv"),
     *("overlays", "page.html", "video.mp4", "angles.png"),
 }
+#: What the hands of a video have besides.
+VIDEO = ("frame", "time", "followed")
 #: Metres from wrist to middle MCP of an adult's hand, which sets the scale where none is given. The median of RHD's
 #: 2,728 evaluation hands is 0.091, the rendered hands' mean 0.094. How many scale bones that is, the checkpoint's
 #: limits say: datasets put the MCP joint in different places, and with it the length of the scale bone (0.030 to
@@ -171,29 +173,27 @@ def write(content: dict[str, Any], answers: Answers, folder: Path, formats: Sequ
 def _npz(content: dict[str, Any], answers: Answers, file: Path) -> None:
     """Arrays at full precision; angles in radians; the document without its hands as JSON text in `about`."""
     hands = content["hands"]
-    videos = {
-        name: np.array([one[name] for one in hands]) for name in ("frame", "time", "followed") if name in hands[0]
+    arrays: dict[str, Any] = {
+        "image": np.array([one["image"] for one in hands]),
+        "hand": np.array([one["hand"] for one in hands]),
+        "size": np.array([one["size"] for one in hands]),
+        "box": np.array([view.box for view in answers.views]),
+        "intrinsics": np.stack([view.intrinsics for view in answers.views]),
+        "joints_2d": answers.joints_2d,
+        "joints_3d": answers.joints_3d * answers.scale,
+        "joints_3d_scale": answers.joints_3d,
+        "within_limits": answers.verdict.within,
+        "about": json.dumps({key: value for key, value in content.items() if key != "hands"}),
     }
-    np.savez_compressed(
-        file,
-        image=np.array([one["image"] for one in hands]),
-        hand=np.array([one["hand"] for one in hands]),
-        size=np.array([one["size"] for one in hands]),
-        box=np.array([view.box for view in answers.views]),
-        intrinsics=np.stack([view.intrinsics for view in answers.views]),
-        joints_2d=answers.joints_2d,
-        joints_3d=answers.joints_3d * answers.scale,
-        joints_3d_scale=answers.joints_3d,
-        **{name: getattr(answers.verdict, name) for name in answers.verdict.__dataclass_fields__},
-        within_limits=answers.verdict.within,
-        about=json.dumps({key: value for key, value in content.items() if key != "hands"}),
-        **videos,
-    )
+    arrays |= {name: getattr(answers.verdict, name) for name in answers.verdict.__dataclass_fields__}
+    arrays |= {name: np.array([one[name] for one in hands]) for name in VIDEO if name in hands[0]}
+    np.savez_compressed(file, **arrays)
 
 
 def _csv(content: dict[str, Any], folder: Path) -> None:
     """Three tables whose rows share the hand's number, and the images that were left out."""
-    hands, first = content["hands"], ["frame", "time", "followed"] if "frame" in content["hands"][0] else []
+    hands = content["hands"]
+    first = [name for name in VIDEO if name in hands[0]]
     k = [f"k{row}{column}" for row in range(3) for column in range(3)]
     box = ["left", "top", "right", "bottom"]
     about = ["box_from", "intrinsics_from", "within_limits"]

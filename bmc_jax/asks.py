@@ -43,9 +43,9 @@ def asks(
     images: Sequence[Path],
     *,
     left: bool = False,
-    box: Sequence[float] | None = None,
+    box: Sequence[float | int] | None = None,
     boxes: Path | None = None,
-    intrinsics: Sequence[float] | None = None,
+    intrinsics: Sequence[float | int] | None = None,
 ) -> tuple[list[Ask], list[tuple[Path, str]]]:
     """The hands of some images, and the images that are left out with the reason.
 

@@ -34,10 +34,10 @@ def predict(
     *,
     step: int | str | None = None,
     left: bool = False,
-    box: Sequence[float] | None = None,
+    box: Sequence[float | int] | None = None,
     boxes: str | os.PathLike | None = None,
-    intrinsics: Sequence[float] | None = None,
-    scale: float | None = None,
+    intrinsics: Sequence[float | int] | None = None,
+    scale: float | int | None = None,
     formats: Sequence[str] = ("json",),
     passes: int = 1,
     turns: int = 1,
@@ -86,7 +86,7 @@ def judged(
     seen: Sequence[View],
     joints_2d: np.ndarray,
     joints_3d: np.ndarray,
-    scale: float | None,
+    scale: float | int | None,
     **video: Any,
 ) -> Answers:
     """The answers with their verdict and their scale in metres. Raises ValueError for a scale that is not positive."""

@@ -13,6 +13,9 @@ from jaxtyping import Float
 from bmc_jax import anatomy, hull, measures
 from bmc_jax.types import Limits
 
+#: Hands measured at a time. One shape, so that anatomy is compiled once.
+CHUNK = 128
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -43,7 +46,9 @@ def judge(joints: np.ndarray, left: np.ndarray, limits: Limits) -> Verdict:
     """Hands `[n, 21, 3]` in scale units against limits, `left [n]` of them left ones: these are judged as their mirror
     images, so angles have the same signs on both hands. Up to `measures.TOLERANCE` counts as within."""
     right = np.where(np.asarray(left)[:, None, None], joints * np.array([-1.0, 1.0, 1.0]), joints)
-    measured = {name: np.array(value) for name, value in _measure(jnp.asarray(right, jnp.float32), limits).items()}
+    padded = np.concatenate([right, np.repeat(right[-1:], -len(right) % CHUNK, axis=0)]).astype(np.float32)
+    parts = [_measure(jnp.asarray(padded[first : first + CHUNK]), limits) for first in range(0, len(padded), CHUNK)]
+    measured = {name: np.concatenate([part[name] for part in parts])[: len(right)] for name in parts[0]}
     beyond = {"angles_beyond": measured.pop("angles_beyond")}
     for name in ("bone_length", "curvature", "spread"):
         low, high = np.moveaxis(np.asarray(getattr(limits, name)), -1, 0)

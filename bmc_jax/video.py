@@ -28,6 +28,8 @@ from bmc_jax.views import Ask, View
 #: Longer side of a hand's joints over the side of the crop that they were found in, between which the hand is followed:
 #: a well-placed crop has about two thirds.
 SHARES = (0.35, 1.0)
+#: Share of the frames or seconds that a video announces, below which it has broken off.
+WHOLE = 0.95
 #: Factor by which the box grows or shrinks from frame to frame at most.
 CHANGE = 1.1
 FOLLOWED = "joints of the frame before"
@@ -49,9 +51,9 @@ def predict(
     *,
     step: int | str | None = None,
     left: bool = False,
-    box: Sequence[float] | None = None,
-    intrinsics: Sequence[float] | None = None,
-    scale: float | None = None,
+    box: Sequence[float | int] | None = None,
+    intrinsics: Sequence[float | int] | None = None,
+    scale: float | int | None = None,
     formats: Sequence[str] = ("json",),
     passes: int = 1,
     turns: int = 1,
@@ -149,7 +151,7 @@ def frames(clip: Path, left_out: list[tuple[Path, str]]) -> Iterator[tuple[Image
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         rate = float(stream.average_rate or 25)
-        number = 0
+        number, time = 0, 0.0
         try:
             for frame in Progress(
                 container.decode(stream), total=stream.frames or None, desc="predict", unit=" frames"
@@ -160,6 +162,11 @@ def frames(clip: Path, left_out: list[tuple[Path, str]]) -> Iterator[tuple[Image
                 number += 1
         except av.FFmpegError as error:
             left_out.append((clip, f"{clip} breaks off after {number} frames: {error.strerror}"))
+            return
+        # Some containers end without a word. Sound may be longer than the pictures.
+        seconds = (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0.0
+        if number < WHOLE * stream.frames or time + 2 / rate < WHOLE * seconds:
+            left_out.append((clip, f"{clip} breaks off after {number} frames, {time:.1f} s"))
 
 
 def _asker(trained: Trained, passes: int, turns: int) -> Callable[[View], Prediction]:

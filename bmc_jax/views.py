@@ -29,7 +29,7 @@ class Ask:
     file: Path
     left: bool = False
     """Whether it is a left hand."""
-    box: tuple[float, float, float, float] | None = None
+    box: tuple[float | int, float | int, float | int, float | int] | None = None
     """(left, top, right, bottom) of the hand, pixels; None to show the network the middle square of the image."""
     box_from: str = WHOLE
     intrinsics: np.ndarray | None = None
@@ -129,7 +129,7 @@ def _box(ask: Ask, size: tuple[int, int], margin: float) -> tuple[tuple[float, f
         side = min(size)
         left, top = (width - side) / 2 - 0.5, (height - side) / 2 - 0.5
         return (left, top, left + side, top + side), float(side)
-    left, top, right, bottom = ask.box
+    left, top, right, bottom = map(float, ask.box)
     where = f"{ask.file}: the hand's box is {left:g}, {top:g}, {right:g}, {bottom:g} (left, top, right, bottom)"
     if not np.isfinite(ask.box).all() or not (right > left and bottom > top):
         raise ValueError(f"{where}, which has no size")
