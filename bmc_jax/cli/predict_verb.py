@@ -74,13 +74,14 @@ def _predict(options: argparse.Namespace) -> int:
         if options.boxes:
             raise ValueError("a video takes --box, the hand's at the start, not --boxes")
         predicted = video.predict(options.checkpoint, inputs[0], options.out, **arguments)
-        what = "frames"
+        what = "frame"
     else:
         from bmc_jax import predict
 
         predicted = predict.predict(options.checkpoint, inputs, options.out, boxes=options.boxes, **arguments)
-        what = "hands"
-    print(f"{predicted.hands} {what}, {predicted.within} of them within all limits; written to {predicted.out}")
+        what = "hand"
+    many = f"{predicted.hands} {what}{'s' if predicted.hands > 1 else ''}"
+    print(f"{many}, {predicted.within} of them within all limits; written to {predicted.out}")
     for file, reason in predicted.left_out:
         print(f"left out: {reason if str(file) in reason else f'{file}: {reason}'}")
     return 1 if predicted.left_out else 0
