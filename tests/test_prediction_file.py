@@ -145,7 +145,7 @@ def test_what_cannot_be_written_is_named(tmp_path, joints):
     refused("where 11,524 (HO-3D v2's evaluation)", "ho3d")
     broken = joints.copy()
     broken[2, 5] = np.nan
-    refused("joint [2, 5] (index MCP) is [nan, nan, nan]", joints=broken, partial=True)
+    refused("joint [2, 5] is [nan, nan, nan] (index MCP)", joints=broken, partial=True)
     refused("(6, 20, 3)", joints=joints[:, :20])
     refused("to end in .json", name="pred.txt", partial=True)
     refused("names of the images are needed", "hands19", "a.txt")

@@ -35,7 +35,7 @@ def checked(
         if bad.any():
             first = tuple(int(number) for number in np.argwhere(bad)[0])
             which = f" ({hand.JOINTS[first[-1]]})" if prediction.shape[-2] == hand.NUM_JOINTS else ""
-            raise ValueError(f"{name} joint {list(first)}{which} is {joints[first].tolist()}; must be finite")
+            raise ValueError(f"{name} joint {list(first)} is {joints[first].tolist()}{which}; must be finite")
     if valid.all():
         return prediction, target, valid
     return np.where(valid[..., None], prediction, 0.0), np.where(valid[..., None], target, 0.0), valid
