@@ -18,8 +18,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int
 
 from bmc_jax import data
+from bmc_jax.opened import Opened
 from bmc_jax.progress import Progress
-from bmc_jax.sources import CHUNK, Opened
+from bmc_jax.sources import CHUNK
 from bmc_jax.types import Batch
 
 #: Share of the free memory that images may take where nobody says otherwise; the rest is for training.

@@ -15,7 +15,7 @@ import numpy as np
 
 from bmc_jax import sources
 from bmc_jax.config import Config
-from bmc_jax.sources import Opened
+from bmc_jax.opened import Opened
 from bmc_jax.types import Batch
 
 #: Two batches are put together while the next two wait: few enough to keep memory flat, and enough to bridge a slow

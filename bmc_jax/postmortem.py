@@ -13,7 +13,7 @@ import numpy as np
 
 from bmc_jax import checkpoint, data, step
 from bmc_jax.config import Config
-from bmc_jax.sources import Opened
+from bmc_jax.opened import Opened
 from bmc_jax.types import Batch, Limits
 
 #: Examples named in a message.
