@@ -47,7 +47,9 @@ def judge(joints: np.ndarray, left: np.ndarray, limits: Limits) -> Verdict:
     images, so angles have the same signs on both hands. Up to `measures.TOLERANCE` counts as within."""
     right = np.where(np.asarray(left)[:, None, None], joints * np.array([-1.0, 1.0, 1.0]), joints)
     padded = np.concatenate([right, np.repeat(right[-1:], -len(right) % CHUNK, axis=0)]).astype(np.float32)
-    parts = [_measure(jnp.asarray(padded[first : first + CHUNK]), limits) for first in range(0, len(padded), CHUNK)]
+    parts = [
+        _measure(jnp.asarray(padded[first : first + CHUNK]), limits.hull) for first in range(0, len(padded), CHUNK)
+    ]
     measured = {name: np.concatenate([part[name] for part in parts])[: len(right)] for name in parts[0]}
     beyond = {"angles_beyond": measured.pop("angles_beyond")}
     for name in ("bone_length", "curvature", "spread"):
@@ -60,11 +62,11 @@ def judge(joints: np.ndarray, left: np.ndarray, limits: Limits) -> Verdict:
 
 
 @jax.jit
-def _measure(joints: Float[jax.Array, "hand 21 3"], limits: Limits) -> dict[str, jax.Array]:
+def _measure(joints: Float[jax.Array, "hand 21 3"], hulls: Float[jax.Array, "5 3 vertex 2"]) -> dict[str, jax.Array]:
     angles = anatomy.joint_angles(joints)
     return {
         "angles": angles,
-        "angles_beyond": hull.distance(angles, limits.hull),
+        "angles_beyond": hull.distance(angles, hulls),
         "bone_length": anatomy.bone_lengths(joints),
         "curvature": anatomy.palm_curvature(joints),
         "spread": anatomy.palm_spread(joints),
