@@ -48,8 +48,8 @@ def picture(image: Image.Image, view: View, joints_2d: np.ndarray) -> dict[str, 
 def page(content: dict[str, Any], numbers: Sequence[int], pictures: Sequence[dict[str, Any]], title: str) -> str:
     """The page of the hands of those numbers of an `answers.document`, each with its `picture`."""
     hands, left_out = content["hands"], len(content["left_out"])
-    about = f"{content['checkpoint']['experiment']}, step {content['checkpoint']['step']:,} · "
-    about += f"{len(numbers)} of {len(hands)} hands" if len(numbers) < len(hands) else f"{len(hands)} hands"
+    about = f"{content['checkpoint']['experiment']}, step {content['checkpoint']['step']:,}"
+    about += f" · {len(numbers)} of {len(hands)} hands" if len(numbers) < len(hands) else ""
     about += f" · images left out: {left_out}" if left_out else ""
     data = content | {
         "hands": [hands[i] for i in numbers],
