@@ -59,6 +59,8 @@ def save(limits: Limits, path: str | os.PathLike[str]) -> None:
     try:
         beside.write_text(text + "\n", encoding="utf-8")
         os.replace(beside, path)
+    except OSError as error:  # which names no file where the disk is full
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         beside.unlink(missing_ok=True)
 

@@ -1,22 +1,12 @@
-"""Several processes: their options, what they must agree on, and two real ones that train what one does."""
+"""Several processes: their options, and what they must agree on. Real ones are in `test_faults`."""
 
 import argparse
-import json
-import os
-import signal
-import socket
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import jax
-import numpy as np
 import pytest
 
-from bmc_jax import checkpoint, distributed, stopping, train
-
-SMALL_RUN = Path(__file__).parent / "small_run.py"
+from bmc_jax import distributed, train
 
 
 def options(**given):
@@ -115,49 +105,3 @@ def test_a_folder_that_cannot_be_written_to_is_told_before_any_work(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"file/run cannot be written to \(Not a directory\): give another --workdir"):
         train._claim(tmp_path / "file" / "run", train.Config())
-
-
-def bmc_train(workdir, *arguments, devices, pace="fast"):
-    command = [sys.executable, "-m", "bmc_jax.cli", "train", f"--config={SMALL_RUN}:{pace}", f"--workdir={workdir}"]
-    environment = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "JAX_NUM_CPU_DEVICES": str(devices),
-        "JAX_COMPILATION_CACHE_DIR": str(workdir.parent / "compiled"),
-    }
-    with (workdir.parent / "output").open("a") as output:
-        return subprocess.Popen([*command, *arguments], env=environment, stdout=output, stderr=subprocess.STDOUT)
-
-
-def two_processes(workdir, **choices):
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    who = ("--coordinator", f"localhost:{port}", "--processes", "2", "--process")
-    return [bmc_train(workdir, *who, str(process), devices=2, **choices) for process in range(2)]
-
-
-def logged(workdir):
-    file = workdir / "metrics.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-
-
-@pytest.mark.slow
-def test_two_processes_train_what_one_does_and_stop_together_on_one_signal(tmp_path):
-    alone, both = tmp_path / "alone", tmp_path / "both"
-    assert bmc_train(alone, devices=4).wait(300) == 0
-
-    first, second = two_processes(both, pace="slow")
-    while len(logged(both)) < 2:
-        assert first.poll() is second.poll() is None, (tmp_path / "output").read_text()
-        time.sleep(0.05)
-    second.send_signal(signal.SIGTERM)
-    assert [first.wait(100), second.wait(100)] == [stopping.INTERRUPTED] * 2, (tmp_path / "output").read_text()
-    stopped = checkpoint.latest(both)
-    assert 2 <= stopped < 5
-    assert [process.wait(300) for process in two_processes(both)] == [0, 0], (tmp_path / "output").read_text()
-
-    assert [line["step"] for line in logged(both)] == [1, 2, 3, 4, 5]
-    losses = [[line["loss"] for line in logged(workdir)] for workdir in (both, alone)]
-    np.testing.assert_allclose(*losses, rtol=1e-5)
-    found, wanted = (checkpoint.load(workdir)["params"] for workdir in (both, alone))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5), found, wanted)
