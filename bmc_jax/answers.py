@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bmc_jax import hand
+from bmc_jax import hand, screening
 from bmc_jax.inference import Trained
 from bmc_jax.limits_file import PALM_PAIRS
 from bmc_jax.types import Limits
@@ -52,6 +52,16 @@ class Answers:
     """Seconds into the video, of a video's frames."""
     followed: Sequence[bool] | None = None
     """Whether the hand was looked for around the last frame's, of a video's frames."""
+
+
+def require(formats: Sequence[str], scale: float | int | None) -> None:
+    """Raise ValueError, before any work, for a format that is none of `FORMATS` and a scale that is no bone's."""
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown or not formats:
+        raise ValueError(f"formats {list(formats)}: name one or more of {', '.join(FORMATS)}")
+    low, high = screening.SHORTEST_SCALE_BONE, screening.PALM_LENGTH[1]
+    if scale is not None and not low <= scale <= high:
+        raise ValueError(f"the scale, from middle MCP to middle PIP, is {scale:g} m, no bone's {low}-{high} m")
 
 
 def assumed_scale(limits: Limits) -> tuple[float, str]:

@@ -60,6 +60,7 @@ def predict(
       FileNotFoundError: if there is no checkpoint, image or file of boxes.
       ValueError: for arguments that contradict each other, and if no image at all can be used.
     """
+    answers.require(formats, scale)
     images = asks.files([Path(one) for one in inputs])
     asked, left_out = asks.asks(
         images, left=left, box=box, boxes=None if boxes is None else Path(boxes), intrinsics=intrinsics
@@ -89,9 +90,7 @@ def judged(
     scale: float | int | None,
     **video: Any,
 ) -> Answers:
-    """The answers with their verdict and their scale in metres. Raises ValueError for a scale that is not positive."""
-    if scale is not None and not 0 < scale < np.inf:
-        raise ValueError(f"the scale is the length of a bone in metres, about 0.03 to 0.045, not {scale:g}")
+    """The answers with their verdict and their scale in metres."""
     metres, words = (scale, "given") if scale is not None else answers.assumed_scale(trained.limits)
     left = np.array([one.ask.left for one in seen])
     return Answers(seen, joints_2d, joints_3d, verdict.judge(joints_3d, left, trained.limits), metres, words, **video)

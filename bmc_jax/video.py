@@ -71,6 +71,7 @@ def predict(
     clip = Path(clip)
     if not clip.is_file():
         raise FileNotFoundError(f"there is no video {clip}")
+    answers.require(formats, scale)
     (start,), _ = asks.asks([clip], left=left, box=box, intrinsics=intrinsics)
     left_out: list[tuple[Path, str]] = []
     with answers.folder(Path(out), force=force) as building:

@@ -278,7 +278,11 @@ def test_verdict_knows_how_far_each_quantity_is_beyond():
         ({"box": (50, 30, float("nan"), 40)}, r"which has no size"),
         ({"intrinsics": (-100.0, 100, 60, 45)}, r"photo.png: K is .*with positive focal lengths"),
         ({"intrinsics": (float("inf"), 100, 60, 45)}, r"photo.png: K is .*with positive focal lengths"),
-        ({"scale": -0.04}, r"the scale is the length of a bone in metres, .* not -0.04"),
+        ({"scale": -0.04}, r"the scale, from middle MCP to middle PIP, is -0.04 m, no bone's 0.005-0.25 m"),
+        ({"scale": 44.6}, r"is 44.6 m, no bone's"),
+        ({"scale": float("nan")}, r"is nan m, no bone's"),
+        ({"formats": ("json", "xml")}, r"formats \['json', 'xml'\]: name one or more of json, csv, npz"),
+        ({"formats": ()}, r"formats \[\]: name one or more"),
     ],
 )
 def test_bad_argument_is_named(spotting, photo, tmp_path, arguments, message):
