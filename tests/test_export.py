@@ -8,6 +8,7 @@ import shutil
 
 import examples
 import jax
+import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import pytest
@@ -28,9 +29,12 @@ from bmc_jax import (
 from bmc_jax.config import Network, Source
 from bmc_jax.datasets import store
 from bmc_jax.export import card, origin, program
-from bmc_jax.types import Prediction
+from bmc_jax.types import LimitsMetadata, Prediction
 
-LIMITS = limits.fit(examples.examples(300).joints_3d, source="hands of this test", left="keep")
+LIMITS = dataclasses.replace(
+    jax.tree.map(jnp.asarray, examples.narrow_limits()),
+    meta=LimitsMetadata(source="hands of this test", count=300),
+)
 STEP = 3
 
 
@@ -132,10 +136,10 @@ def test_exported_program_is_the_checkpoint(said, predict, count):
 
 
 def test_poses_within_limits_are_said_to_be(monkeypatch, as_users_have_it):
-    """On hands that the limits were fitted to, one of which has a finger three units too long."""
+    """By limits that allow any angle, of hands one of which has too long a finger."""
     hands = examples.examples(5)
     units = hands.joints_3d / hands.scale[:, None, None]
-    units[2, 8] += 3.0
+    units[2, 8] += 9.0
 
     known = Prediction(units, units, units, units, units)
 
@@ -144,7 +148,13 @@ def test_poses_within_limits_are_said_to_be(monkeypatch, as_users_have_it):
             return known
 
     monkeypatch.setattr(step, "network", lambda config: Known())
-    wide = limits.widen(LIMITS, degrees=5.0, fraction=0.5)
+    wide = dataclasses.replace(
+        LIMITS,
+        bone_length=np.broadcast_to(np.array([0.0, 5.5], np.float32), (5, 4, 2)),
+        curvature=np.broadcast_to(np.array([-99.0, 99.0], np.float32), (4, 2)),
+        spread=np.broadcast_to(np.array([0.0, 4.0], np.float32), (4, 2)),
+        hull=100 * LIMITS.hull,
+    )
     judge = jax.jit(functools.partial(program.answer, config=options(), limits=wide))
     found = judge({}, hands.image, hands.intrinsics, hands.scale)
     assert found["within_limits"].tolist() == [True, True, False, True, True]
