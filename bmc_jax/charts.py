@@ -11,6 +11,8 @@ from matplotlib.lines import Line2D
 from bmc_jax import draw, hand
 from bmc_jax.types import Limits
 
+COLOURS = (draw.INSIDE, "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+
 #: What of `metrics.jsonl` has a curve: the loss, its terms, and what tells whether training goes well.
 PANELS = (
     "loss",
@@ -60,13 +62,19 @@ def _running_mean(values: np.ndarray, width: int) -> np.ndarray:
     return (total[high] - total[low]) / (high - low)
 
 
-def pck(curves: Mapping[str, np.ndarray], thresholds_mm: np.ndarray, *, title: str | None = None) -> Figure:
+def pck(
+    curves: Mapping[str, np.ndarray],
+    thresholds_mm: np.ndarray,
+    *,
+    title: str | None = None,
+    distance: str = "distance to the true joint, wrists aligned, mm",
+) -> Figure:
     """Share of joints within each distance, one line a name; a name that ends in "mean pose" is dashed in the colour of
     the line before it."""
     with matplotlib.rc_context(draw.STYLE):
         figure = Figure(figsize=(7.6, 3.4), layout="constrained")
         axes = figure.add_subplot()
-        colours = iter((draw.INSIDE, "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00") * 4)
+        colours = iter(COLOURS * 4)
         colour = draw.INK
         for name, shares in curves.items():
             dashed = name.endswith("mean pose")
@@ -81,10 +89,34 @@ def pck(curves: Mapping[str, np.ndarray], thresholds_mm: np.ndarray, *, title: s
                 label=f"{name} · AUC {area:.2f}",
             )
         axes.set(xlim=(thresholds_mm[0], thresholds_mm[-1]), ylim=(0, 100))
-        axes.set(xlabel="distance to the true joint, wrists aligned, mm", ylabel="joints within it, %")
+        axes.set(xlabel=distance, ylabel="joints within it, %")
         figure.legend(loc="outside right center")
         if title:
             axes.set_title(title, loc="left", fontsize=10.5, fontweight="bold")
+    return figure
+
+
+def joints(errors: Mapping[str, Mapping[str, float]], *, title: str | None = None) -> Figure:
+    """Mean error of each joint, a line a name, base to tip of each finger; the unit is what the name ends in, and each
+    unit has a panel of its own."""
+    units = list(dict.fromkeys(name.rpartition(", ")[2] for name in errors))
+    with matplotlib.rc_context(draw.STYLE):
+        figure = Figure(figsize=(10.5, 2.5 * len(units) + 0.5), layout="constrained")
+        for unit, axes in zip(units, figure.subplots(len(units), 1, sharex=True, squeeze=False)[:, 0], strict=True):
+            for (name, values), colour in zip(
+                ((name, of) for name, of in errors.items() if name.endswith(unit)), COLOURS, strict=False
+            ):
+                for i, finger in enumerate(("wrist", *hand.FINGERS)):
+                    places = [p for p, joint in enumerate(hand.JOINTS) if joint.split()[0] == finger]
+                    heights = [values.get(hand.JOINTS[place], np.nan) for place in places]
+                    label = name.removesuffix(f", {unit}") if i == 0 else None
+                    axes.plot([p + i for p in places], heights, "o-", color=colour, markersize=4, label=label)
+            places = [p + ("wrist", *hand.FINGERS).index(joint.split()[0]) for p, joint in enumerate(hand.JOINTS)]
+            axes.set_xticks(places, [joint.replace(" ", "\n") for joint in hand.JOINTS], fontsize=7)
+            axes.set(ylabel=f"mean error, {unit}", ylim=(0, None))
+            axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+        if title:
+            figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
     return figure
 
 

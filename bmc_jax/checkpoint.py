@@ -80,7 +80,13 @@ class Writer:
         with _told(self._workdir):
             if step not in [saved.step for saved in self._checkpoints.checkpoints]:
                 about = {**(self._about or {}), CHECKSUM: _checksum(content)}
-                self._checkpoints.save_async(step, content, force=True, metrics=measured or None, custom_metadata=about)
+                self._checkpoints.save_async(
+                    step,
+                    content,
+                    force=True,
+                    metrics=dict[str, Any](measured) if measured else None,
+                    custom_metadata=about,
+                )
 
 
 def save(workdir: str | os.PathLike, state: Any, *, keep: int) -> None:

@@ -1,20 +1,23 @@
-"""A run's checkpoint on images -> `metrics.json`, predictions for the report, and a table. What is measured is in
-`measures`."""
+"""A checkpoint on images -> `metrics.json`, predictions for the report and for the datasets' servers, pictures, and a
+table. What is measured is in `measures`, the datasets' own figures in `official`."""
 
-import importlib.metadata
+import dataclasses
 import json
 import os
-import platform
 import re
-import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from bmc_jax import draw, inference, measures, photographs, sources
+from bmc_jax import augment, charts, draw, inference, measures, metrics, official, origin, photographs, sources
+from bmc_jax.config import Config
+from bmc_jax.datasets import store
+from bmc_jax.environment import environment
 from bmc_jax.inference import Trained
+from bmc_jax.synthesis import DOMAINS
 from bmc_jax.types import Batch, Prediction
 
 FILE = "metrics.json"
@@ -23,41 +26,130 @@ FOLDER = "predictions"
 
 #: Images kept with the predictions, for pictures.
 PICTURES = 24
+#: Of the sheet of the worst.
+WORST = 20
 
 
-def evaluate(workdir: str | os.PathLike, *, split: str = "test", count: int | None = None) -> dict[str, Any]:
-    """Measure a run's newest checkpoint on `count` images of every entry of `data.test`, of the given split where an
-    entry names none; write and return `metrics.json`.
+def evaluate(
+    workdir: str | os.PathLike,
+    entries: Sequence[str] = (),
+    *,
+    split: str = "test",
+    count: int | None = None,
+    step: int | str | None = None,
+    passes: int = 1,
+    turns: int = 1,
+) -> dict[str, Any]:
+    """Measure a checkpoint, the newest or that of `step` ("best": the best one), on the given domains and built
+    datasets, by default those of `data.test`; write and return `metrics.json`.
 
-    By default rendered domains have `data.test_count` images, and built datasets are measured whole.
+    Takes `count` images of each, by default `data.test_count` of rendered domains and all of built datasets, of the
+    given split where an entry names none; in `passes` and `turns` as `inference` has them.
 
-    Each entry has the measures of the `network`, those of the `mean_pose` of these very labels (2D and 3D, the best
-    constant guess), by how many percent the network's error is below that, and how far the `labels` keep the limits.
-    What is in 3D is measured on the `count_3d` images whose 3D labels are complete.
+    Each entry has the measures of the `network` with 95 % `intervals` over the images and by `joints` and `fingers`;
+    those of the `mean_pose` of these very labels (2D and 3D, the best constant guess), by how many percent the
+    network's error is below that, and how far the `labels` keep the limits. What is in 3D is measured on the `count_3d`
+    images whose 3D labels are complete. Datasets with a protocol of their own have its `official` figures, and the
+    prediction file that its server takes; `metres` says by which scale poses were made metres.
+
+    Beside them, in `predictions/`: PCK curves, errors by joint, and the worst images.
 
     Raises:
-      FileNotFoundError: if the folder holds no run, or no checkpoint.
+      FileNotFoundError: if the folder holds no run, or no such checkpoint.
       ValueError: if the run's files cannot be read, or there is no such split or dataset.
     """
     workdir = Path(workdir)
-    trained = inference.load(workdir)
+    trained = inference.load(workdir, step)
     options = trained.config
+    if entries:
+        options = dataclasses.replace(options, data=dataclasses.replace(options.data, test=tuple(entries)))
     sources.require_tests(options, split)
-    domains, run = {}, inference.program(options)
+    stored, domains = inference.stored_size(options, passes), {}
+    run = inference.program(options, passes=passes, turns=turns)
+    (workdir / FOLDER).mkdir(exist_ok=True)
     for entry in options.data.test:
         name, of = sources.test_split(entry, split)
-        examples = sources.test(options, name, of, count)
-        prediction = inference.predict(options, trained.saved, examples, run=run)
+        wide = sources.test(options, name, of, count, stored=stored)
+        prediction = inference.predict(options, trained.saved, wide, run=run)
+        examples = jax.device_get(augment.central(wide, options.data.image_size))
         measured, means = measures.compare(prediction, examples, trained.limits)
         domains[entry] = {"split": of, "count": len(examples.present), **measured}
+        domains[entry] |= _official(trained, options, name, of, prediction, examples, predictions_file(workdir, entry))
         _keep(predictions_file(workdir, entry), prediction, examples, **means)
-    content = _heading(trained) | {"split": split, "domains": domains}
+        _draw(workdir, entry, prediction, examples)
+    looks = {"passes": passes, "turns": turns}
+    content = _heading(trained) | {"split": split, **looks, "domains": domains}
     _write(workdir / FILE, content)
     return content
 
 
+def _official(
+    trained: Trained, options: Config, name: str, split: str, prediction: Prediction, examples: Batch, file: Path
+) -> dict[str, Any]:
+    """What the dataset's own protocol makes of the predictions; nothing where there is none."""
+    if name in DOMAINS:
+        return {}
+    folder = store.find(name, options.data.directory)
+    protocol = official.protocol(folder)
+    if protocol is None:
+        return {}
+    scale = np.array(examples.scale, np.float64)
+    words = "each hand's true scale"
+    if not (scale > 0).all():
+        usual, whose = origin.scale(origin.origins(trained.config, trained.folder))
+        words = f"{words}, or {1000 * usual:.1f} mm ({whose}) where it is not known"
+        scale = np.where(scale > 0, scale, usual)
+    metres = np.asarray(prediction.joints_3d, np.float64) * scale[:, None, None]
+    return {
+        "official": {
+            "protocol": protocol,
+            "metres": words,
+            "figures": official.figures(protocol, metres, examples),
+            **official.write(protocol, folder, split, metres, file.with_suffix("")),
+        }
+    }
+
+
+def _draw(workdir: Path, entry: str, prediction: Prediction, examples: Batch) -> None:
+    """PCK, errors by joint and the worst images, beside the predictions; nothing of images without labels."""
+    stem = predictions_file(workdir, entry).with_suffix("")
+    found = measures.errors(prediction.joints_2d, prediction.joints_3d, examples)
+    if not found:
+        return
+    rows, by = np.arange(len(examples.present)), "joints_2d_px"
+    if "joints_3d_mm" in found:
+        rows, by = np.flatnonzero(measures.whole(examples)), "joints_3d_mm"
+        steps = np.linspace(0, 50, 100)
+        keys = ("joints_3d_mm", "aligned_mm", "absolute_mm")
+        curves = {measures.title(key): metrics.pck(found[key][0], steps).mean(axis=1) for key in keys}
+        figure = charts.pck(curves, steps, title=entry, distance="distance to the true joint, mm")
+        draw.save(figure, f"{stem}_pck.png")
+    by_joint = {measures.title(key): metrics.by_joint(*found[key]) for key in found}
+    draw.save(charts.joints(by_joint, title=entry), f"{stem}_joints.png")
+    errors, valid = found[by]
+    each = np.sum(errors, axis=1, where=valid) / np.maximum(valid.sum(axis=1), 1)
+    worst = np.argsort(-each, kind="stable")[:WORST]
+    shown, unit = rows[worst], measures.MEASURES[by][1]
+    figure = draw.contact_sheet(
+        examples.image[shown],
+        examples.joints_2d[shown],
+        np.asarray(examples.joints_2d_valid)[shown],
+        predicted=prediction.joints_2d[shown],
+        captions=[f"row {row} · {each[one]:.0f} {unit}" for row, one in zip(shown, worst, strict=True)],
+        columns=5,
+        title=f"{entry}: the worst {len(shown)} by {measures.title(by)}",
+    )
+    draw.save(figure, f"{stem}_worst.jpg")
+
+
 def evaluate_photographs(
-    workdir: str | os.PathLike, annotations: str | os.PathLike, *, count: int | None = None
+    workdir: str | os.PathLike,
+    annotations: str | os.PathLike,
+    *,
+    count: int | None = None,
+    step: int | str | None = None,
+    passes: int = 1,
+    turns: int = 1,
 ) -> dict[str, Any]:
     """Measure a run's newest checkpoint on photographs of which only 2D labels are known.
 
@@ -68,12 +160,15 @@ def evaluate_photographs(
     Raises FileNotFoundError and ValueError as `evaluate` and `photographs.read` do.
     """
     workdir, annotations = Path(workdir), Path(annotations)
-    trained = inference.load(workdir)
+    trained = inference.load(workdir, step)
     options = trained.config
     indices = photographs.spread(annotations, count)
-    found = photographs.read(annotations, size=options.data.image_size, indices=indices)
-    examples, valid = found.batch, np.asarray(found.batch.joints_2d_valid)
-    prediction = inference.predict(options, trained.saved, examples)
+    stored = inference.stored_size(options, passes)
+    found = photographs.read(annotations, size=options.data.image_size, indices=indices, stored=stored)
+    run = inference.program(options, passes=passes, turns=turns)
+    prediction = inference.predict(options, trained.saved, found.batch, run=run)
+    examples = jax.device_get(augment.central(found.batch, options.data.image_size))
+    valid = np.asarray(examples.joints_2d_valid)
     measured, means = measures.compare(prediction, examples, trained.limits)
     name = annotations.absolute().parent.name
     content = _heading(trained) | {
@@ -104,7 +199,7 @@ def table(content: dict[str, Any]) -> str:
     for name, measured in sets.items():
         lines += [
             f"{name} · {measured.get('split', 'photographs')} · {measured['count']} images · step {content['step']}",
-            f"  {'':<32}{'network':>10}{'mean pose':>12}{'reduction':>12}{'labels':>10}",
+            f"  {'':<32}{'network, 95 % interval':>26}{'mean pose':>12}{'reduction':>12}{'labels':>10}",
         ]
         for key, (words, unit, digits, _) in measures.MEASURES.items():
             if key not in measured["network"]:
@@ -113,12 +208,26 @@ def table(content: dict[str, Any]) -> str:
             network, constant, labels = ("-" if value is None else f"{value:.{digits}f}" for value in values)
             reduction = measured["reduction_percent"].get(key)
             reduction = "-" if reduction is None else f"{reduction:.1f} %"
+            interval = measured.get("intervals", {}).get(key)
+            network += "" if interval is None else f"  {interval[0]:.{digits}f} to {interval[1]:.{digits}f}"
             title = f"{words}, {unit}" if unit else words
-            lines.append(f"  {title:<32}{network:>10}{constant:>12}{reduction:>12}{labels:>10}")
+            lines.append(f"  {title:<32}{network:>26}{constant:>12}{reduction:>12}{labels:>10}")
+        if "official" in measured:
+            lines += _official_lines(measured["official"])
         if measured.get("labels_predicted"):
             lines.append(f"  The labels are another model's predictions: {measured['description']!r}.")
         lines.append("")
     return "\n".join(lines)
+
+
+def _official_lines(found: dict[str, Any]) -> list[str]:
+    title = metrics.PROTOCOLS[found["protocol"]].title
+    lines = [f"  by {title}'s protocol, with {found['metres']}:"]
+    lines += [f"    {name:<44}{value:>12}   {interval}" for name, value, interval in official.rows(found["figures"])]
+    if not found["figures"]:
+        lines.append("    nothing: no 3D labels are here; the file below is what its server evaluates")
+    whole = "" if found["complete"] else ", of a part of the split, which no server takes"
+    return [*lines, f"    {' and '.join(found['files'])} in {FOLDER}/{whole}"]
 
 
 def _heading(trained: Trained) -> dict[str, Any]:
@@ -129,29 +238,6 @@ def _heading(trained: Trained) -> dict[str, Any]:
         "limits": f"{meta.source}, {meta.count:,} poses",
         "environment": environment(),
     }
-
-
-def environment() -> dict[str, str]:
-    """Versions, commit and hardware, for the record."""
-    packages = ("bmc-jax", "jax", "flax", "optax", "numpy")
-    device = jax.devices()[0]
-    return {
-        "versions": ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages),
-        "python": platform.python_version(),
-        "commit": _commit(),
-        "hardware": f"{jax.device_count()} x {device.device_kind}, {os.cpu_count()} CPU cores",
-    }
-
-
-def _commit() -> str:
-    """The commit of this source tree; "unknown" where it is installed apart from one."""
-    git = ["git", "-C", str(Path(__file__).parent)]
-    try:
-        subprocess.run([*git, "ls-files", "--error-unmatch", Path(__file__).name], check=True, capture_output=True)
-        found = subprocess.run([*git, "describe", "--always", "--dirty"], check=True, capture_output=True, text=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return found.stdout.strip()
 
 
 def predictions_file(workdir: Path, name: str) -> Path:

@@ -54,12 +54,13 @@ def load(folder: str | os.PathLike, step: int | str | None = None) -> Trained:
     """
     folder = Path(folder)
     config = config_file.read(folder)
+    number = None if step is None or step == BEST else int(step)
     if step == BEST:
         key = config.training.best
         if not key:
             raise ValueError(f"{folder} kept no best checkpoint: training.best named no measure")
-        step = checkpoint.best(folder, key, less=measures.less_is_better(key))
-    saved = checkpoint.load(folder, step)
+        number = checkpoint.best(folder, key, less=measures.less_is_better(key))
+    saved = checkpoint.load(folder, number)
     return Trained(folder, config, limits.load(folder / limits.FILE), saved)
 
 

@@ -27,11 +27,11 @@ MEASURES = {
     "depth_mm": ("Z, wrists aligned", "mm", 1, True),
     "joints_3d_mm": ("3D, wrists aligned, mean", "mm", 1, True),
     "joints_3d_median_mm": ("3D, wrists aligned, median", "mm", 1, True),
-    "joints_3d_auc": ("PCK AUC, 0-50 mm", "", 3, False),
+    "joints_3d_auc": ("3D, wrists aligned, AUC 0-50 mm", "", 3, False),
     "aligned_mm": ("3D, Procrustes", "mm", 1, True),
-    "aligned_auc": ("Procrustes PCK AUC, 0-50 mm", "", 3, False),
+    "aligned_auc": ("3D, Procrustes, AUC 0-50 mm", "", 3, False),
     "absolute_mm": ("3D, in the camera's frame", "mm", 1, True),
-    "absolute_auc": ("PCK AUC in that frame, 0-50 mm", "", 3, False),
+    "absolute_auc": ("3D, in the camera's frame, AUC 0-50 mm", "", 3, False),
     "root_depth_mm": ("wrist's depth", "mm", 1, True),
     "within_limits": ("poses within all limits", "%", 1, False),
     "angles_within": ("joint angles within hulls", "%", 1, False),
@@ -70,6 +70,7 @@ def compare(
         "network": network,
         "mean_pose": constant,
         "reduction_percent": _reductions(network, constant),
+        **_details(errors(prediction.joints_2d, prediction.joints_3d, examples)),
     }
     if mean_3d is None:
         return measured, {"mean_2d": mean_2d}
@@ -77,6 +78,48 @@ def compare(
         "mean_2d": mean_2d,
         "mean_3d": mean_3d,
     }
+
+
+def title(name: str) -> str:
+    """A measure in words, with its unit."""
+    words, unit, _, _ = MEASURES[name]
+    return f"{words}, {unit}" if unit else words
+
+
+def errors(joints_2d: Array, joints_3d: Array, examples: Batch) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """What the mean errors among the measures are the means of: by measure, each joint's `[N, 21]` in px or mm, and
+    which count. Those in 3D are of the `whole` examples only; what no example has a label for is not there."""
+    pixels, known = _labelled_pixels(examples)
+    distances = metrics.joint_errors(np.asarray(joints_2d), pixels)
+    found = {"joints_2d_px": (distances, known)} if known.any() else {}
+    rows = whole(examples)
+    if not rows.any():
+        return found
+    labels = np.asarray(examples.joints_3d, np.float64)[rows]
+    metres = np.asarray(joints_3d, np.float64)[rows] * np.asarray(examples.scale)[rows, None, None]
+    relative = metrics.root_relative(metres), metrics.root_relative(labels)
+    distances = {
+        "depth_mm": metrics.joint_errors(*(joints[..., 2:] for joints in relative)),
+        "joints_3d_mm": metrics.joint_errors(*relative),
+        "aligned_mm": metrics.joint_errors(metrics.procrustes(metres, labels), labels),
+        "absolute_mm": metrics.joint_errors(metres, labels),
+    }
+    every = np.ones(labels.shape[:2], bool)
+    return found | {name: (metrics.MILLIMETRES * distance, every) for name, distance in distances.items()}
+
+
+def _details(found: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
+    """95 % intervals over the images, and means by joint and by finger, of `errors`."""
+    details = {
+        "joints": {name: metrics.by_joint(*of) for name, of in found.items()},
+        "fingers": {name: metrics.by_finger(*of) for name, of in found.items()},
+    }
+    intervals = {name: metrics.bootstrap(*of) for name, of in found.items() if len(of[0]) > 1}
+    for name in ("joints_3d", "aligned", "absolute"):
+        if f"{name}_mm" in intervals:
+            distance = found[f"{name}_mm"][0] / metrics.MILLIMETRES
+            intervals[f"{name}_auc"] = metrics.bootstrap(metrics.areas(distance))
+    return details | {"intervals": {name: list(interval) for name, interval in intervals.items()}}
 
 
 def whole(examples: Batch) -> np.ndarray:
@@ -110,7 +153,8 @@ def _labelled_pixels(examples: Batch) -> tuple[np.ndarray, np.ndarray]:
 def measure(joints_2d: Array, joints_3d: Array | None, examples: Batch, hand_limits: Limits) -> dict[str, float]:
     """The `MEASURES` of poses, `[N, 21, 2]` pixels and `[N, 21, 3]` scale units or none, as far as there are labels."""
     pixels, known = _labelled_pixels(examples)
-    measured = {"joints_2d_px": float(metrics.joint_errors(np.asarray(joints_2d), pixels)[known].mean())}
+    distances = metrics.joint_errors(np.asarray(joints_2d), pixels)[known]
+    measured = {"joints_2d_px": float(distances.mean())} if known.any() else dict[str, float]()
     if joints_3d is None:
         return measured
     rows = whole(examples)

@@ -145,18 +145,19 @@ def training(options: Config) -> list[Opened]:
     return found
 
 
-def test(options: Config, name: str, split: str, count: int | None) -> Batch:
+def test(options: Config, name: str, split: str, count: int | None, *, stored: int) -> Batch:
     """The first `count` examples of a domain or a dataset, as crops with all their labels, host numpy: by default
-    `data.test_count` of a domain and all of a dataset.
+    `data.test_count` of a domain and all of a dataset. Of `stored` pixels a side, at least `data.image_size`: if more,
+    with their surroundings.
 
     Raises ValueError if there is no such split, or a damaged image.
     """
     if name in DOMAINS:
-        return rendered(options, name, split, count or options.data.test_count)
+        return rendered(options, name, split, count or options.data.test_count, stored=stored)
     records = store.records(store.find(name, options.data.directory), split)
     size, number = options.data.image_size, min(count or len(records), len(records))
     with ThreadPoolExecutor(threads(options), "decode") as pool:
-        source = OnDisk(name, records, number, "3d", 0, size, size, options.data.margin, pool.map)
+        source = OnDisk(name, records, number, "3d", 0, size, stored, options.data.margin, pool.map)
         return read(source).examples
 
 

@@ -25,7 +25,6 @@ from bmc_jax import (
     device_memory,
     dispatch,
     distributed,
-    evaluate,
     fresh,
     limits,
     postmortem,
@@ -36,6 +35,7 @@ from bmc_jax import (
     watch,
 )
 from bmc_jax.config import Config, steps, stored_size
+from bmc_jax.environment import environment
 from bmc_jax.log import Log, require_installed
 from bmc_jax.models import pretrained
 from bmc_jax.opened import Fresh, InMemory, OnDisk, Opened
@@ -93,7 +93,7 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
         "config": config_file.to_dict(config),
         "limits": json.loads((workdir / limits.FILE).read_text()),
         "data": sources.digest(config),
-        "environment": evaluate.environment(),
+        "environment": environment(),
     }
     writer = checkpoint.Writer(workdir, keep=config.training.keep, about=about, best=best)
     train_step = step.parallel_train_step(config, resident=bool(resident))

@@ -55,7 +55,10 @@ class Watch:
             return
         count = training.evaluate_count if training.evaluate_every else SHOWN
         splits = {entry: sources.test_split(entry, "test") for entry in config.data.test}
-        sets = {entry: sources.test(config, name, split, count) for entry, (name, split) in splits.items()}
+        sets = {
+            entry: sources.test(config, name, split, count, stored=config.data.image_size)
+            for entry, (name, split) in splits.items()
+        }
         self._sets = {_title(entry): examples for entry, examples in sets.items()}
         self._captions, self._shown = _spread(sets)
         self._run = inference.program(config)

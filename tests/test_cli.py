@@ -113,18 +113,22 @@ def test_train_names_an_unknown_field(capsys, tmp_path):
 
 
 def test_evaluate_prints_the_table_and_where_it_is(monkeypatch, capsys):
-    monkeypatch.setattr(evaluate, "evaluate", lambda workdir, split, count: {"split": split, "count": count})
+    monkeypatch.setattr(evaluate, "evaluate", lambda *given, **named: (given, named))
     monkeypatch.setattr(evaluate, "table", lambda content: f"table of {content}")
-    assert cli.main(["evaluate", "runs/x", "--split", "train", "--count", "3"]) == 0
-    assert capsys.readouterr().out == "table of {'split': 'train', 'count': 3}\nwritten to runs/x/metrics.json\n"
+    given = ["evaluate", "runs/x", "freihand", "rhd:train", "--split", "train", "--count", "3", "--step", "best"]
+    assert cli.main([*given, "--passes", "2", "--turns", "3"]) == 0
+    named = {"split": "train", "count": 3, "step": "best", "passes": 2, "turns": 3}
+    content = ("runs/x", ["freihand", "rhd:train"]), named
+    assert capsys.readouterr().out == f"table of {content}\nwritten to runs/x/metrics.json\n"
 
 
 def test_evaluate_takes_photographs(monkeypatch, capsys):
-    monkeypatch.setattr(evaluate, "evaluate_photographs", lambda workdir, file, count: {"file": str(file)})
+    monkeypatch.setattr(evaluate, "evaluate_photographs", lambda workdir, file, **_: {"file": str(file)})
     monkeypatch.setattr(evaluate, "table", lambda content: f"table of {content}")
     assert cli.main(["evaluate", "runs/x", "--data", "coco:a/b.json"]) == 0
     assert capsys.readouterr().out == "table of {'file': 'a/b.json'}\nwritten to runs/x/photographs.json\n"
     assert fails(capsys, "evaluate", "runs/x", "--data", "a/b.json") == "'a/b.json' is not of the form coco:FILE"
+    assert "rhd is one too many" in fails(capsys, "evaluate", "runs/x", "rhd", "--data", "coco:a/b.json")
 
 
 def test_evaluate_names_a_folder_that_is_no_run(capsys, tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import test_photographs
 
-from bmc_jax import checkpoint, config_file, evaluate, hand, inference, limits, measures, report, sources, step
+from bmc_jax import checkpoint, config_file, draw, evaluate, hand, inference, limits, measures, report, sources, step
 from bmc_jax.datasets import build
 from bmc_jax.types import Prediction
 
@@ -45,7 +45,7 @@ def measured_run(run):
     """What evaluation returns with random images in place of rendered ones."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            sources, "rendered", lambda options, domain, split, count: examples.examples(count, seed=len(split))
+            sources, "rendered", lambda options, domain, split, count, **_: examples.examples(count, seed=len(split))
         )
         return evaluate.evaluate(run, count=COUNT)
 
@@ -143,11 +143,23 @@ def test_evaluation_writes_every_domain(run, measured_run):
         assert set(measured["network"]) == set(measured["mean_pose"]) == set(measures.MEASURES)
         network, constant = measured["network"]["joints_2d_px"], measured["mean_pose"]["joints_2d_px"]
         assert measured["reduction_percent"]["joints_2d_px"] == pytest.approx(100 * (1 - network / constant))
+        assert list(measured["joints"]["joints_3d_mm"]) == list(hand.JOINTS)
+        of_joints = list(measured["joints"]["joints_3d_mm"].values())
+        assert np.mean(of_joints) == pytest.approx(measured["network"]["joints_3d_mm"])
+        of_fingers = measured["fingers"]["joints_3d_mm"]
+        assert (of_fingers["wrist"] + 4 * sum(of_fingers[name] for name in hand.FINGERS)) / 21 == pytest.approx(
+            measured["network"]["joints_3d_mm"]
+        )
+        for name, (low, high) in measured["intervals"].items():
+            assert low <= measured["network"][name] <= high
+            assert low < high or name == "joints_3d_auc"
     assert measured_run["step"] == 0
     assert "jax " in measured_run["environment"]["versions"]
     kept = np.load(run / evaluate.FOLDER / "mannequin.npz")
     assert kept["joints_3d"].shape == (COUNT, 21, 3)
     assert kept["image"].shape == (COUNT, examples.SIZE, examples.SIZE, 3)
+    pictures = sorted(file.name for file in (run / evaluate.FOLDER).glob("mannequin_*"))
+    assert pictures == ["mannequin_joints.png", "mannequin_pck.png", "mannequin_worst.jpg"]
     assert not list(run.glob("**/*partial*"))
 
 
@@ -199,6 +211,21 @@ def test_built_datasets_are_measured_and_shown_as_far_as_they_are_labelled(run, 
     assert none["network"]["joints_2d_px"] == pytest.approx(some["network"]["joints_2d_px"], rel=1e-4)
     assert "none:train · train · 6 images" in evaluate.table(content)
     assert "none:train" in report.report([workdir], tmp_path / "report.html").read_text()
+
+
+def test_worst_images_are_shown_worst_first(run, monkeypatch):
+    labelled, shown = examples.examples(30), []
+    prediction = perfect(labelled)
+    joints = prediction.joints_3d.copy()
+    joints[[7, 3, 21], 8] += np.array([[3.0], [2.0], [1.0]])
+    monkeypatch.setattr(
+        evaluate.draw, "contact_sheet", lambda *_, captions, **__: shown.extend(captions) or draw.Figure()
+    )
+    monkeypatch.setattr(evaluate.charts, "pck", lambda *_, **__: draw.Figure())
+    monkeypatch.setattr(evaluate.charts, "joints", lambda *_, **__: draw.Figure())
+    evaluate._draw(run, "worst", dataclasses.replace(prediction, joints_3d=joints), labelled)
+    assert [caption.partition(" · ")[0] for caption in shown[:3]] == ["row 7", "row 3", "row 21"]
+    assert len(shown) == evaluate.WORST
 
 
 def test_table_states_units_and_whose_labels_they_are(measured_run, measured_photograph):

@@ -23,12 +23,13 @@ from bmc_jax import (
     inference,
     limits,
     losses,
+    origin,
     step,
     train,
 )
 from bmc_jax.config import Network, Source
 from bmc_jax.datasets import store
-from bmc_jax.export import card, origin, program
+from bmc_jax.export import card, program
 from bmc_jax.types import LimitsMetadata, Prediction
 
 LIMITS = dataclasses.replace(

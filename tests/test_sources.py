@@ -126,11 +126,11 @@ def test_decoded_into_ram_it_is_the_same(data):
 
 def test_a_test_set_has_all_its_labels_and_as_many_images_as_asked_for(data):
     options = mixture(data, posed())
-    assert len(sources.test(options, "posed", "train", None).present) == 10
-    found = sources.test(options, "posed", "train", 4)
+    assert len(sources.test(options, "posed", "train", None, stored=32).present) == 10
+    found = sources.test(options, "posed", "train", 4, stored=32)
     assert found.joints_3d_valid.all()
     assert found.image.shape == (4, 32, 32, 3)
-    assert len(sources.test(options, "flat", "train", 40).present) == 6
+    assert len(sources.test(options, "flat", "train", 40, stored=32).present) == 6
 
 
 def test_poses_come_from_3d_labelled_sources_without_decoding_an_image(data, monkeypatch):

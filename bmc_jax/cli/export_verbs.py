@@ -3,9 +3,7 @@
 import argparse
 from typing import Any
 
-from bmc_jax.cli.arguments import verb
-
-BEST = "best"
+from bmc_jax.cli.arguments import step, verb
 
 
 def add(verbs: Any) -> None:
@@ -20,14 +18,8 @@ torchvision's names where there are any, and a model card, README.md, with what 
 """)  # fmt: skip
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder of a run, or an exported one")
     parser.add_argument("--out", required=True, metavar="DIR", help="what is made; must not be there yet")
-    parser.add_argument("--step", type=_step, metavar="N|best", help="which checkpoint (default: the newest)")
+    step(parser)
     parser.add_argument("--force", action="store_true", help="replace an export that is there")
-
-
-def _step(text: str) -> int | str:
-    if text != BEST and not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text} is neither a step nor {BEST!r}")
-    return text if text == BEST else int(text)
 
 
 def _export(options: argparse.Namespace) -> None:

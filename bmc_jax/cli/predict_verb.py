@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from bmc_jax.cli.arguments import positive, verb
+from bmc_jax.cli.arguments import looks, verb
 
 FORMATS = ("json", "csv", "npz")
 
@@ -24,7 +24,6 @@ status is then 1.
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder of a trained run, or of an exported one")
     parser.add_argument("inputs", nargs="+", metavar="IMAGE", help="images, folders of images, or one video")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results")
-    parser.add_argument("--step", type=_step, metavar="N", help="a checkpoint's step, or best (default: the newest)")
     where = parser.add_argument_group("where the hand is, in pixels of the upright image")
     where.add_argument("--box", type=_four, metavar="X,Y,W,H", help="of the hand in one image, or in a video's start")
     where.add_argument("--boxes", metavar="COCO.json", help="bbox, and perhaps hand_side and K, of every hand")
@@ -44,9 +43,7 @@ status is then 1.
         help="length of the bone from middle MCP to middle PIP (default: that of a hand with 0.092 m from wrist to "
         "middle MCP)",
     )
-    looks = parser.add_argument_group("looks at each hand")
-    looks.add_argument("--passes", type=int, choices=(1, 2), default=1, help="2: look again, at the hand found first")
-    looks.add_argument("--turns", type=positive, default=1, metavar="N", help="turned looks to average (default: 1)")
+    looks(parser)
     parser.add_argument(
         "--format", nargs="+", choices=FORMATS, default=["json"], metavar="F", help="of json, csv, npz (default: json)"
     )
@@ -95,7 +92,3 @@ def _four(text: str) -> tuple[float, ...]:
     if len(numbers) != 4:
         raise argparse.ArgumentTypeError(f"{text!r} has {len(numbers)} numbers, four are needed")
     return numbers
-
-
-def _step(text: str) -> int | str:
-    return text if text == "best" else int(text)

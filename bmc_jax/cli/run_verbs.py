@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from bmc_jax.cli.arguments import COCO, SPLITS, positive, verb
+from bmc_jax.cli.arguments import COCO, SPLITS, looks, positive, verb
 
 
 def add(verbs: Any) -> None:
@@ -27,17 +27,25 @@ The same command again goes on from the last checkpoint. After SIGTERM or Ctrl-C
     several.add_argument("--processes", type=positive, metavar="N", help="how many there are")
     several.add_argument("--process", type=int, metavar="I", help="which one this is, from 0")
 
-    parser = verb(verbs, "evaluate", _evaluate, "measure a run's newest checkpoint", """\
+    parser = verb(verbs, "evaluate", _evaluate, "measure a checkpoint, by the datasets' official protocols too", """\
 examples:
   bmc evaluate runs/quickstart
+  bmc evaluate runs/mine freihand rhd --passes 2
+  bmc evaluate runs/mine ho3d:test --step best
   bmc evaluate runs/quickstart --data coco:photographs/annotations.json --count 500
 
-Writes metrics.json (photographs.json for photographs) and predictions/ into the run's folder.
+Writes metrics.json (photographs.json for photographs) and, in predictions/, pictures and each dataset's prediction file
+into the checkpoint's folder.
 """)  # fmt: skip
-    parser.add_argument("workdir", metavar="WORKDIR", help="folder of a trained run")
-    parser.add_argument("--split", default="test", choices=SPLITS, help="of the rendered images (default: test)")
+    parser.add_argument("workdir", metavar="CHECKPOINT", help="folder of a trained run, or what bmc export made of one")
+    parser.add_argument(
+        "entries", nargs="*", metavar="DATASET", help="rendered domains and built datasets, NAME or NAME:SPLIT "
+        "(default: those of the configuration, data.test)"
+    )  # fmt: skip
+    parser.add_argument("--split", default="test", choices=SPLITS, help="where no other is said (default: test)")
     parser.add_argument("--data", metavar="coco:FILE", help="photographs with 2D labels, a COCO keypoint file, instead")
     parser.add_argument("--count", type=positive, metavar="N", help="images of each set (default: all of it)")
+    looks(parser)
 
     parser = verb(verbs, "report", _report, "show runs as one self-contained HTML page", """\
 examples:
@@ -66,11 +74,14 @@ def train(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from bmc_jax import evaluate
 
+    given = {name: getattr(options, name) for name in ("count", "step", "passes", "turns")}
     if options.data is None:
-        content = evaluate.evaluate(options.workdir, split=options.split, count=options.count)
+        content = evaluate.evaluate(options.workdir, options.entries, split=options.split, **given)
         file = evaluate.FILE
+    elif options.entries:
+        raise ValueError(f"--data stands in the place of datasets; {', '.join(options.entries)} is one too many")
     else:
-        content = evaluate.evaluate_photographs(options.workdir, _coco_file(options.data), count=options.count)
+        content = evaluate.evaluate_photographs(options.workdir, _coco_file(options.data), **given)
         file = evaluate.PHOTOGRAPHS_FILE
     print(evaluate.table(content))
     print(f"written to {Path(options.workdir) / file}")

@@ -20,9 +20,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from bmc_jax import checkpoint, config_file, inference, limits
+from bmc_jax import checkpoint, config_file, inference, limits, origin
 from bmc_jax.config import Config
-from bmc_jax.export import card, origin, program
+from bmc_jax.export import card, program
 from bmc_jax.inference import Trained
 from bmc_jax.models import pretrained
 from bmc_jax.step import TrainState, evaluated

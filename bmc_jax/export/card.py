@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import bmc_jax
-from bmc_jax import evaluate, hand, limits, measures
+from bmc_jax import evaluate, hand, limits, measures, origin
 from bmc_jax.config import Config, steps
-from bmc_jax.export import origin, program
+from bmc_jax.environment import environment
+from bmc_jax.export import program
 from bmc_jax.inference import Trained
 from bmc_jax.train import WEIGHTS_FILE
 
@@ -166,10 +167,7 @@ def _measured(trained: Trained) -> str:
         if any(key in measured["network"] for measured in domains.values())
     ]
     names = [f"{name}, {measured['split']}, {measured['count']:,} images" for name, measured in domains.items()]
-    return (
-        "Of poses at each hand's true scale, in crops made from the labels. Measures of 3D say what was aligned before "
-        "them; where it is not said, as of the PCK's AUC, wrists were.\n\n" + _table(("", *names), rows)
-    )
+    return "Of poses at each hand's true scale, in crops made from the labels.\n\n" + _table(("", *names), rows)
 
 
 def _number(value: float | None, digits: int, unit: str) -> str:
@@ -204,7 +202,7 @@ def _bounds(origins: list[origin.Origin], trained: Trained) -> str:
 
 
 def _made(about: dict[str, Any]) -> str:
-    now = evaluate.environment()
+    now = environment()
     trained = about.get("environment", {})
     rows = [(name, trained.get(name, "not recorded"), now[name]) for name in now]
     return f"bmc-jax {bmc_jax.__version__}\n\n" + _table(("", "trained with", "exported with"), rows)
