@@ -100,24 +100,35 @@ def joints(errors: Mapping[str, Mapping[str, float]], *, title: str | None = Non
     """Mean error of each joint, a line a name, base to tip of each finger; the unit is what the name ends in, and each
     unit has a panel of its own."""
     units = list(dict.fromkeys(name.rpartition(", ")[2] for name in errors))
+    groups = ("wrist", *hand.FINGERS)
+    places = [place + groups.index(joint.split()[0]) for place, joint in enumerate(hand.JOINTS)]
     with matplotlib.rc_context(draw.STYLE):
         figure = Figure(figsize=(10.5, 2.5 * len(units) + 0.5), layout="constrained")
         for unit, axes in zip(units, figure.subplots(len(units), 1, sharex=True, squeeze=False)[:, 0], strict=True):
             for (name, values), colour in zip(
                 ((name, of) for name, of in errors.items() if name.endswith(unit)), COLOURS, strict=False
             ):
-                for i, finger in enumerate(("wrist", *hand.FINGERS)):
-                    places = [p for p, joint in enumerate(hand.JOINTS) if joint.split()[0] == finger]
-                    heights = [values.get(hand.JOINTS[place], np.nan) for place in places]
-                    label = name.removesuffix(f", {unit}") if i == 0 else None
-                    axes.plot([p + i for p in places], heights, "o-", color=colour, markersize=4, label=label)
-            places = [p + ("wrist", *hand.FINGERS).index(joint.split()[0]) for p, joint in enumerate(hand.JOINTS)]
-            axes.set_xticks(places, [joint.replace(" ", "\n") for joint in hand.JOINTS], fontsize=7)
+                label = name.removesuffix(f", {unit}")
+                for finger in groups:
+                    line = [
+                        (x, values.get(joint, np.nan))
+                        for x, joint in zip(places, hand.JOINTS, strict=True)
+                        if joint.split()[0] == finger
+                    ]
+                    axes.plot(*zip(*line, strict=True), "o-", color=colour, markersize=4, label=label)
+                    label = None
+            axes.set_xticks(places, [_tick(joint) for joint in hand.JOINTS])
             axes.set(ylabel=f"mean error, {unit}", ylim=(0, None))
             axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
         if title:
             figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
     return figure
+
+
+def _tick(joint: str) -> str:
+    """The finger once, below the names of its joints."""
+    finger, _, level = joint.partition(" ")
+    return f"{level or joint}\n{finger if level == 'PIP' else ' '}"
 
 
 def bars(panels: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Figure:

@@ -121,7 +121,7 @@ def _draw(workdir: Path, entry: str, prediction: Prediction, examples: Batch) ->
         rows, by = np.flatnonzero(measures.whole(examples)), "joints_3d_mm"
         steps = np.linspace(0, 50, 100)
         keys = ("joints_3d_mm", "aligned_mm", "absolute_mm")
-        curves = {measures.title(key): metrics.pck(found[key][0], steps).mean(axis=1) for key in keys}
+        curves = {measures.MEASURES[key][0]: metrics.pck(found[key][0], steps).mean(axis=1) for key in keys}
         figure = charts.pck(curves, steps, title=entry, distance="distance to the true joint, mm")
         draw.save(figure, f"{stem}_pck.png")
     by_joint = {measures.title(key): metrics.by_joint(*found[key]) for key in found}
@@ -199,9 +199,9 @@ def table(content: dict[str, Any]) -> str:
     for name, measured in sets.items():
         lines += [
             f"{name} · {measured.get('split', 'photographs')} · {measured['count']} images · step {content['step']}",
-            f"  {'':<32}{'network, 95 % interval':>26}{'mean pose':>12}{'reduction':>12}{'labels':>10}",
+            f"  {'':<40}{'network':>10}   {'95 % interval':<17}{'mean pose':>12}{'reduction':>12}{'labels':>10}",
         ]
-        for key, (words, unit, digits, _) in measures.MEASURES.items():
+        for key, (_, _, digits, _) in measures.MEASURES.items():
             if key not in measured["network"]:
                 continue
             values = [measured.get(who, {}).get(key) for who in ("network", "mean_pose", "labels")]
@@ -209,9 +209,10 @@ def table(content: dict[str, Any]) -> str:
             reduction = measured["reduction_percent"].get(key)
             reduction = "-" if reduction is None else f"{reduction:.1f} %"
             interval = measured.get("intervals", {}).get(key)
-            network += "" if interval is None else f"  {interval[0]:.{digits}f} to {interval[1]:.{digits}f}"
-            title = f"{words}, {unit}" if unit else words
-            lines.append(f"  {title:<32}{network:>26}{constant:>12}{reduction:>12}{labels:>10}")
+            between = "" if interval is None else f"{interval[0]:.{digits}f} to {interval[1]:.{digits}f}"
+            lines.append(
+                f"  {measures.title(key):<40}{network:>10}   {between:<17}{constant:>12}{reduction:>12}{labels:>10}"
+            )
         if "official" in measured:
             lines += _official_lines(measured["official"])
         if measured.get("labels_predicted"):

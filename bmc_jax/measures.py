@@ -25,7 +25,7 @@ TOLERANCE = 1e-4
 MEASURES = {
     "joints_2d_px": ("2D", "px", 2, True),
     "depth_mm": ("Z, wrists aligned", "mm", 1, True),
-    "joints_3d_mm": ("3D, wrists aligned, mean", "mm", 1, True),
+    "joints_3d_mm": ("3D, wrists aligned", "mm", 1, True),
     "joints_3d_median_mm": ("3D, wrists aligned, median", "mm", 1, True),
     "joints_3d_auc": ("3D, wrists aligned, AUC 0-50 mm", "", 3, False),
     "aligned_mm": ("3D, Procrustes", "mm", 1, True),

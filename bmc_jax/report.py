@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from bmc_jax import charts, config, config_file, draw, evaluate, limits, log, measures, metrics
+from bmc_jax import charts, config, config_file, draw, evaluate, limits, log, measures, metrics, official
 
 #: Hands a picture: over their images, and in 3D.
 SHEET, POSES = 12, 3
@@ -26,34 +26,7 @@ TABLE_2 = {
     "the same, with the biomechanical losses (the paper's result)": (3.79, 9.97, 13.78),
 }
 
-PAGE = Template("""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title><style>
-:root { --ink: #1f2933; --quiet: #66717d; --line: #e1e5ea; --blue: #0072b2; --wash: #f6f8fa; }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 2.5rem 1.5rem 5rem; max-width: 70rem; color: var(--ink); background: #fff;
-  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }
-h1 { font-size: 1.9rem; margin: 0 0 .2rem; letter-spacing: -.01em; }
-h2 { font-size: 1.35rem; margin: 3rem 0 .8rem; padding-top: 1.2rem; border-top: 3px solid var(--blue); }
-h3 { font-size: 1.05rem; margin: 2rem 0 .5rem; }
-p { margin: .4rem 0; max-width: 48rem; } .quiet { color: var(--quiet); font-size: .92rem; }
-table { border-collapse: collapse; margin: .8rem 0; font-size: .92rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .32rem .9rem .32rem 0; text-align: right; border-bottom: 1px solid var(--line); }
-th { color: var(--quiet); font-weight: 600; vertical-align: bottom; }
-th:first-child, td:first-child { text-align: left; }
-tr.ours td { font-weight: 600; color: var(--blue); }
-.facts td { text-align: left; vertical-align: top; } .facts td:first-child { color: var(--quiet); white-space: nowrap; }
-img { display: block; max-width: 100%; height: auto; margin: .8rem 0; }
-details { margin: .8rem 0; } summary { cursor: pointer; color: var(--blue); }
-pre { background: var(--wash); padding: 1rem; overflow-x: auto; font-size: .82rem; line-height: 1.4; }
-.scroll { overflow-x: auto; } .beside { display: flex; flex-wrap: wrap; column-gap: 1.8rem; }
-.beside table { font-size: .82rem; } .beside th, .beside td { padding-right: .55rem; }
-</style></head><body>
-<h1>$title</h1>
-<p class="quiet">$subtitle</p>
-$body
-</body></html>
-""")
+PAGE = Template((Path(__file__).parent / "report.html").read_text())
 
 
 def report(workdirs: Sequence[str | os.PathLike], out: str | os.PathLike) -> Path:
@@ -92,8 +65,7 @@ def _summary(folders: list[Path]) -> str:
     for folder in folders:
         measured = _json(folder / evaluate.FILE)
         for domain, values in measured.get("domains", {}).items():
-            network = [values["network"].get(key) for key in ("joints_2d_px", "depth_mm", "joints_3d_mm")]
-            words = ("" if value is None else f"{value:.2f}" for value in network)
+            words = (_with_interval(values, key) for key in ("joints_2d_px", "depth_mm", "joints_3d_mm"))
             rows.append((f"{measured['experiment']} on {domain}", *words))
     paper = [(f"Paper: {name}", *(f"{value:.2f}" for value in values)) for name, values in TABLE_2.items()]
     return (
@@ -101,8 +73,16 @@ def _summary(folders: list[Path]) -> str:
         + _table(["", "2D, px", "Z, mm", "3D, mm"], rows + paper, ours=len(rows))
         + "<p class='quiet'>The same quantities on other images: the paper's are photographs of FreiHAND after "
         "training on RHD, those above it are this package's rendered test hands. The order of the settings compares, "
-        "the figures do not. Z and 3D are relative to the wrist.</p>"
+        "the figures do not. Z and 3D are relative to the wrist. In brackets, 95 % intervals over the test images: how "
+        "far another draw of such images might move a figure, not another seed of training.</p>"
     )
+
+
+def _with_interval(values: dict[str, Any], key: str) -> str:
+    if key not in values["network"]:
+        return ""
+    interval = values.get("intervals", {}).get(key)
+    return f"{values['network'][key]:.2f}" + (f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else "")
 
 
 def _run(folder: Path) -> Iterable[str]:
@@ -111,7 +91,9 @@ def _run(folder: Path) -> Iterable[str]:
     yield _facts(options, measured)
     if "domains" in measured:
         yield _measures(measured)
-        yield _picture(_bars(measured), "Errors of the network and of the mean pose")
+        yield from _official(measured)
+        if any("joints_2d_px" in values["network"] for values in measured["domains"].values()):
+            yield _picture(_bars(measured), "Errors of the network and of the mean pose")
         if _whole(measured):
             yield _picture(_pck(folder, measured), "Share of joints within each distance")
     else:
@@ -173,6 +155,17 @@ def _measures(measured: dict[str, Any]) -> str:
         head = ["", "network", "mean pose", "reduction", "labels"]
         parts.append(f"<div><h3>{html.escape(title)}</h3>{_table(head, rows)}</div>")
     return f"<div class='beside'>{''.join(parts)}</div>"
+
+
+def _official(measured: dict[str, Any]) -> Iterable[str]:
+    """What the datasets' own protocols say, every figure with its alignment and unit in its name."""
+    for domain, values in measured["domains"].items():
+        found = values.get("official", {})
+        if found.get("figures"):
+            title = metrics.PROTOCOLS[found["protocol"]].title
+            yield f"<h3>{html.escape(domain)} by {html.escape(title)}'s protocol</h3>"
+            yield _table(["", "value", "95 % interval"], official.rows(found["figures"]))
+            yield f"<p class='quiet'>Poses in metres by {html.escape(found['metres'])}.</p>"
 
 
 def _bars(measured: dict[str, Any]) -> Figure:

@@ -35,9 +35,15 @@ def run(folder, *, name="tiny & small", evaluated=True):
         "mean_pose": dict.fromkeys(measures.MEASURES, 24.68),
         "reduction_percent": {"joints_2d_px": 50.0},
         "labels": labels,
+        "intervals": {"joints_2d_px": [11.25, 13.75]},
     }
+    figure = {"value": 7.25, "unit": "mm", "interval": [6.5, 8.0]}
+    official = {"protocol": "rhd", "metres": "a ruler", "figures": {"joints_root_mean_mm": figure}}
     heading = {"experiment": name, "step": 5, "limits": "<clinic>", "environment": {"hardware": "8 x test chip"}}
-    content = heading | {"split": "test", "domains": dict.fromkeys(options.data.test, measured)}
+    content = heading | {
+        "split": "test",
+        "domains": dict.fromkeys(options.data.test, measured | {"official": official}),
+    }
     (folder / evaluate.FILE).write_text(json.dumps(content))
     photographs = heading | measured | {"name": "street", "description": "of a street", "labels_predicted": True}
     (folder / evaluate.PHOTOGRAPHS_FILE).write_text(json.dumps(photographs))
@@ -75,6 +81,10 @@ def test_page_shows_what_was_run_and_measured(page):
         assert words in page
     assert "12.34" in page
     assert "50.0 %" in page
+    assert "12.34 (11.25 to 13.75)" in page
+    assert re.search("joints_root_mean_mm</td><td>7.25</td><td>6.50 to 8.00<", page)
+    assert "by RHD's protocol" in page.replace("&#x27;", "'")
+    assert "a ruler" in page
     assert "which another model predicted" in page
 
 
