@@ -4,6 +4,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -37,6 +38,22 @@ def test_the_job_set_starts_as_many_processes_as_it_says():
     host = f"{job_set['metadata']['name']}-{replicated['name']}-0-0.{job_set['metadata']['name']}"
     port = container["ports"][0]["containerPort"]
     assert f"--coordinator={host}:{port}" in container["args"]
+
+
+def test_the_jobs_of_the_job_set_are_what_kubernetes_takes():
+    """A JobSet's own few fields are in no published schema; what it is a set of is."""
+    job_set = yaml.safe_load((LAUNCH / "gke_jobset.yaml").read_text())
+    for replicated in job_set["spec"]["replicatedJobs"]:
+        job = {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": replicated["name"]},
+            **replicated["template"],
+        }
+        kubernetes_validate.validate(job, kubernetes_validate.latest_version(), strict=True)
+        job["spec"]["template"]["spec"]["containers"][0]["arg"] = ["--fast"]
+        with pytest.raises(kubernetes_validate.ValidationError, match="'arg' was unexpected"):
+            kubernetes_validate.validate(job, kubernetes_validate.latest_version(), strict=True)
 
 
 @pytest.fixture
