@@ -21,6 +21,8 @@ from jax.experimental import multihost_utils
 PATIENCE = 300
 #: Seconds without a sign of life after which a process is taken for dead, and the others stop.
 HEARTBEAT = 60
+#: Of the runtime's errors where another process is gone, the first words.
+LOST = ("UNKNOWN:", "UNAVAILABLE:", "INTERNAL:", "ABORTED:", "CANCELLED:", "DEADLINE_EXCEEDED:", "FAILED_PRECONDITION:")
 #: Seconds that a file may take to be seen on another machine.
 PATIENCE_WITH_DISKS = 60
 
@@ -166,8 +168,10 @@ def lost_processes() -> Iterator[None]:
     """What JAX fails with when another process is gone, as a ConnectionError that says so."""
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1 or "RESOURCE_EXHAUSTED" in str(error):
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
+        # Some of the runtime's own errors come as a ValueError, told by the status that they begin with.
+        of_runtime = isinstance(error, jax.errors.JaxRuntimeError) or str(error).startswith(LOST)
+        if jax.process_count() == 1 or not of_runtime or "RESOURCE_EXHAUSTED" in str(error):
             raise
         raise ConnectionError(
             f"another process of this run was lost ({str(error).splitlines()[0][:200]}): its own output says why. The "

@@ -1,4 +1,9 @@
-"""Four fake CPU devices, no silent broadcasting of ranks, and the hands that many tests start from."""
+"""Four fake CPU devices, no silent broadcasting of ranks, and programs compiled once for all test processes."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
 
 import jax
 import jaxtyping
@@ -6,6 +11,16 @@ import pytest
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Processes of one test run, which have its number in common, take from each other what they compiled.
+compiled = Path(tempfile.gettempdir()) / f"bmc_jax_tests_{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"
+jax.config.update("jax_compilation_cache_dir", str(compiled))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def pytest_sessionfinish(session):
+    if not hasattr(session.config, "workerinput"):
+        shutil.rmtree(compiled, ignore_errors=True)
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import jax
+
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["small_run", "bmc_jax.train", "bmc_jax.cli"])
 SETTINGS = (
@@ -25,23 +27,23 @@ def start(workdir, *arguments, devices=4, pause=0.0, largest_file=None, heartbea
     bytes, and takes other processes for dead after `heartbeat` seconds. What it prints is in `workdir`.txt."""
     command = ["train", f"--config={Path(__file__).with_name('small_run.py')}", f"--workdir={workdir}", *SETTINGS]
     process = SERVER.Process(
-        target=_run, args=([*command, *arguments], f"{workdir}.txt", devices, pause, largest_file, heartbeat)
+        target=_run,
+        args=([*command, *arguments], f"{workdir}.txt", devices, pause, largest_file, heartbeat),
+        kwargs={"compiled": jax.config.jax_compilation_cache_dir},
     )
     process.start()
     return process
 
 
-def _run(command, output, devices, pause, largest_file, heartbeat):
+def _run(command, output, devices, pause, largest_file, heartbeat, *, compiled):
     file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)
-    import jax
-
     from bmc_jax import cli, distributed
     from bmc_jax.log import Log
 
     jax.config.update("jax_num_cpu_devices", devices)
-    jax.config.update("jax_compilation_cache_dir", str(Path(output).parent / "compiled"))
+    jax.config.update("jax_compilation_cache_dir", compiled)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     if heartbeat:

@@ -91,6 +91,10 @@ def test_a_lost_process_is_told_and_lack_of_memory_is_not_taken_for_one(monkeypa
     words = r"another process of this run was lost \(Connection closed by peer\)"
     with pytest.raises(ConnectionError, match=words), distributed.lost_processes():
         raise jax.errors.JaxRuntimeError("Connection closed by peer\nat some place")
+    with pytest.raises(ConnectionError, match="Gloo all-reduce failed"), distributed.lost_processes():
+        raise ValueError("UNKNOWN: Gloo all-reduce failed: Connection reset by peer")
+    with pytest.raises(ValueError, match="a damaged image"), distributed.lost_processes():
+        raise ValueError("a damaged image")
     with pytest.raises(jax.errors.JaxRuntimeError), distributed.lost_processes():
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
 

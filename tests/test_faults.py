@@ -119,7 +119,7 @@ def two(workdir, **choices):
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     who = ("--coordinator", f"localhost:{port}", "--processes", "2", "--process")
-    return [killable_run.start(workdir, *who, str(number), devices=2, **choices) for number in range(2)]
+    return [killable_run.start(workdir, *who, str(number), devices=1, **choices) for number in range(2)]
 
 
 def test_two_processes_train_what_one_does_stop_on_one_signal_and_when_one_is_killed_and_go_on_as_one(whole):
@@ -133,17 +133,17 @@ def test_two_processes_train_what_one_does_stop_on_one_signal_and_when_one_is_ki
     stopped = checkpoint.latest(workdir)
     assert stopped == logged(workdir)[-1]["step"] < STEPS
 
-    first, second = two(workdir, pause=0.05, heartbeat=5)
+    first, second = two(workdir, pause=0.05, heartbeat=3)
     wait_until(first, workdir, lambda: len(logged(workdir)) > stopped + 5)
     second.kill()
     first.join(60)
-    assert first.exitcode not in (None, 0), output(workdir)
+    assert first.exitcode in (1, -signal.SIGABRT), output(workdir)  # ours, or JAX's own where nothing was under way
     assert re.search(r"another process of this run was lost|distributed service detected", output(workdir))
     last = checkpoint.latest(workdir)
     assert last > stopped
 
-    # One process with two devices in the place of two with two each.
-    process = killable_run.start(workdir, devices=2)
+    # One process with four devices in the place of two with one each.
+    process = killable_run.start(workdir)
     process.join(PATIENCE)
     assert process.exitcode == 0, output(workdir)
     assert begun(workdir)[-1] == last + 1

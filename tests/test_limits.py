@@ -216,7 +216,7 @@ def test_a_failed_save_leaves_the_old_file(fitted, tmp_path, monkeypatch):
     before = file.read_bytes()
 
     def full(*_, **__):
-        raise OSError("no space left on device")
+        raise OSError(28, "no space left on device")
 
     monkeypatch.setattr("os.replace", full)
     with pytest.raises(OSError, match="no space"):

@@ -33,8 +33,8 @@ bmc VERB --help says more of each.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `bmc` with these arguments, by default the process's. Exit status 0, 1 if part of the work was left out, or 2
-    after a user's error."""
+    """Run `bmc` with these arguments, by default the process's. Exit status 0, 1 if part of the work was left out
+    or another process was lost, or 2 after a user's error."""
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = _parser(arguments)
     options, rest = parser.parse_known_args(arguments)
@@ -50,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.debug:
                 raise
             print(f"bmc: error: {error}", file=sys.stderr)
-            return 2
+            # The same command would meet any other error again.
+            return 1 if isinstance(error, ConnectionError) else 2
     return status or 0
 
 
