@@ -28,7 +28,7 @@ def spotting(monkeypatch):
     """Without a network, its place taken by what finds the spot."""
     monkeypatch.setattr(inference, "load", spotter.trained)
     monkeypatch.setattr(inference, "program", lambda config, **looks: None)
-    monkeypatch.setattr(inference, "predict", lambda config, saved, batch, *, run: spotter.answer(batch))
+    monkeypatch.setattr(inference, "predict", lambda config, saved, batch, **_: spotter.answer(batch))
 
 
 @pytest.fixture
