@@ -18,7 +18,7 @@ class Source:
 
     name: str = "synthetic"
     """A domain of `bmc_jax.synthesis`, rendered before training unless `fresh`; or a built dataset: the name of a
-    folder under `data.directory`, or the path of one."""
+    folder under `data.directory`, or the path of one. With network.input "points" also an .npy file of 3D joints."""
     split: str = "train"
     """Of that domain or dataset."""
     labels: str = "3d"
@@ -75,6 +75,11 @@ class Data:
 
 @dataclass(slots=True)
 class Network:
+    input: str = "image"
+    """"image", or "points": the 2D joints themselves go into a small MLP, and no image is rendered or read (see
+    `models.lifting`). `depth`, `width`, `patch`, `pool` and `dtype` are the ResNet's alone."""
+    noise: float = 0.0
+    """Standard deviation, in pixels of the crop, by which the points that go in are off; the labels are not."""
     depth: int = 50
     """Layers of the ResNet, 10, 18, 34 or 50; the paper's is 50."""
     width: int = 64
@@ -94,6 +99,8 @@ class Network:
     detach_root_depth: bool = True
     """Keeps the gradient from running through the root depth, where it is huge if the scale bone points along its ray.
     In a lifting trial the depth error on the 2D-labelled domain was 12.9 mm without and 16.1 mm with that gradient."""
+    refine: bool = True
+    """Whether an MLP corrects the root depth that the quadratic finds (Eq. 8, Table 3)."""
 
 
 @dataclass(slots=True)
@@ -127,7 +134,8 @@ class Biomechanics:
 @dataclass(slots=True)
 class Limits:
     source: str = "fit"
-    """"fit" to the 3D-labelled training poses, and only those; or a preset's name, or a limits file."""
+    """"fit" to the 3D-labelled training poses, and only those; or "fit:NAME", to the 3D poses of the training split of
+    another domain, dataset or file of joints; or a preset's name, or a limits file."""
     percentiles: tuple[float, float] = (0.0, 100.0)
     """Of the training poses. Rendered hands have no outliers to cut off; real annotations have."""
     vertices: int = 16

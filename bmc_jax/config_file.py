@@ -53,6 +53,8 @@ RULES = {
     "data.batch_size": _POSITIVE,
     "data.cache": _one_of("auto", "device", "host", "none"),
     "data.workers": _NOT_NEGATIVE,
+    "network.input": _one_of("image", "points"),
+    "network.noise": _NOT_NEGATIVE,
     "network.depth": _one_of(10, 18, 34, 50),
     "network.width": _POSITIVE,
     "network.patch": _NOT_NEGATIVE,
@@ -183,6 +185,15 @@ def validate(config: Config) -> Config:
     _require(bool(data.test) or not watched, "data.test", data.test, wanted)
     best, every = config.training.best, config.training.evaluate_every
     _require(bool(every) or not best, "training.evaluate_every", every, "above 0 for training.best")
+    if config.network.input == "points":
+        _require(
+            not data.augment, "data.augment", True, "false for network.input 'points': there is no image to change"
+        )
+        fresh = any(source.fresh for source in data.train)
+        _require(not fresh, "data.train[:].fresh", True, "false for network.input 'points': nothing is rendered")
+        _require(not config.network.pretrained, "network.pretrained", "given", "empty for network.input 'points'")
+    else:
+        _require(config.network.noise == 0, "network.noise", config.network.noise, "0 unless network.input is 'points'")
     _require_dispatch(config)
     return config
 

@@ -28,6 +28,8 @@ Array = np.ndarray | jax.Array
 FINGER_COLOURS = ("#D55E00", "#E69F00", "#009E73", "#56B4E9", "#CC79A7")
 INSIDE, OUTSIDE = "#0072B2", "#D55E00"
 INK, QUIET, PAPER = "#1f2933", "#8a94a0", "#ffffff"
+#: Grey of an image that is none.
+EMPTY = 60
 
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -106,7 +108,9 @@ def skeleton(
 
 
 def photograph(axes: Axes, image: Array) -> None:
-    """An image `[height, width, 3]` that fills its axes, pixel centres at integers."""
+    """An image `[height, width, 3]` that fills its axes, pixel centres at integers; one without channels is grey."""
+    if not image.shape[-1]:
+        image = np.full((*image.shape[:2], 3), EMPTY, np.uint8)
     axes.imshow(image, interpolation="bilinear")
     axes.set(xlim=(-0.5, image.shape[1] - 0.5), ylim=(image.shape[0] - 0.5, -0.5))
     axes.set_axis_off()

@@ -12,7 +12,19 @@ from typing import Any
 import jax
 import numpy as np
 
-from bmc_jax import augment, charts, draw, inference, measures, metrics, official, origin, photographs, sources
+from bmc_jax import (
+    augment,
+    charts,
+    draw,
+    inference,
+    joints_file,
+    measures,
+    metrics,
+    official,
+    origin,
+    photographs,
+    sources,
+)
 from bmc_jax.config import Config
 from bmc_jax.datasets import store
 from bmc_jax.environment import environment
@@ -87,7 +99,7 @@ def _official(
     trained: Trained, options: Config, name: str, split: str, prediction: Prediction, examples: Batch, file: Path
 ) -> dict[str, Any]:
     """What the dataset's own protocol makes of the predictions; nothing where there is none."""
-    if name in DOMAINS:
+    if name in DOMAINS or joints_file.is_one(name):
         return {}
     folder = store.find(name, options.data.directory)
     protocol = official.protocol(folder)

@@ -10,7 +10,6 @@ import typing
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from bmc_jax import step
@@ -56,12 +55,11 @@ def images_per_second(config: Config) -> float | None:
 def an_image(config: Config) -> int:
     """Floating-point operations of training on one image: those of the network's convolutions and matrix products,
     once forwards and twice backwards, towards what comes in and towards the weights."""
-    size = config.data.image_size
-    image, intrinsics = jnp.zeros((1, size, size, 3), jnp.uint8), jnp.eye(3)[None]
+    given = step.blank(config)
     network = step.network(config)
     key = jax.random.key(0, impl="rbg")
-    variables = jax.eval_shape(functools.partial(network.init, train=False), key, image, intrinsics)
-    forward = jax.make_jaxpr(functools.partial(network.apply, train=False))(variables, image, intrinsics)
+    variables = jax.eval_shape(functools.partial(network.init, train=False), key, *given)
+    forward = jax.make_jaxpr(functools.partial(network.apply, train=False))(variables, *given)
     return 3 * _operations(forward.jaxpr)
 
 

@@ -82,6 +82,8 @@ def answer(state: step.TrainState, batch: Batch, *, config: Config, passes: int 
     """
     if passes not in (1, 2) or turns < 1:
         raise ValueError(f"passes must be 1 or 2 and turns positive, not {passes} and {turns}")
+    if config.network.input == "points" and (passes, turns) != (1, 1):
+        raise ValueError(f"passes {passes} and turns {turns} are looks at images; network.input 'points' has one only")
     size = config.data.image_size
     crops = augment.central(batch, size)
     if passes == 1 and turns == 1:

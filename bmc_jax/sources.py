@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from bmc_jax import config, synthesis
+from bmc_jax import config, joints_file, synthesis
 from bmc_jax.config import Config
 from bmc_jax.datasets import store
 from bmc_jax.opened import Fresh, InMemory, OnDisk, Opened, without_3d
@@ -19,6 +19,8 @@ from bmc_jax.synthesis.domains import Domain
 from bmc_jax.synthesis.renderer import SPLITS
 from bmc_jax.types import Batch
 
+#: Before the name of what limits are fitted to, in `limits.source`.
+FIT_TO = "fit:"
 #: Images rendered or decoded between two movements of the progress bar.
 CHUNK = 256
 
@@ -27,8 +29,8 @@ def resolve(options: Config) -> Config:
     """The same configuration with every source's `count` filled in, once it is sure that all its data is there.
 
     Raises ValueError, naming the field and the remedy, for a name that is neither a rendered domain nor a built
-    dataset, a split or a number of images that it does not have, 3D labels that are asked for and not there, or more
-    fresh images than can be numbered.
+    dataset, a split or a number of images that it does not have, 3D labels that are asked for and not there, a dataset
+    where points are lifted or a file of joints where they are not, or more fresh images than can be numbered.
     """
     train, poses = [], 0
     for i, source in enumerate(options.data.train):
@@ -55,6 +57,8 @@ def resolve(options: Config) -> Config:
         poses += available["complete_3d"] if source.labels == "3d" else 0
     if options.limits.source == "fit" and not poses:
         raise ValueError("limits.source is 'fit'; no training source has complete 3D labels to fit to: name a preset")
+    if options.limits.source.startswith(FIT_TO):
+        _splits(options, "limits.source", options.limits.source.removeprefix(FIT_TO), "train")
     require_tests(options)
     options = dataclasses.replace(options, data=dataclasses.replace(options.data, train=tuple(train)))
     total = sum(length(options, source) for source in train)
@@ -83,6 +87,15 @@ def _splits(options: Config, field: str, name: str, split: str) -> dict[str, Any
         if split not in SPLITS:
             raise ValueError(f"{field}: {name} has no split {split!r}; it has {', '.join(SPLITS)}")
         return None
+    lifts = options.network.input == "points"
+    if joints_file.is_one(name):
+        if not lifts:
+            raise ValueError(f"{field} is {name!r}, a file of joints without images, for network.input 'points' only")
+        count = len(joints_file.poses(name, split))
+        return {"examples": count, "complete_3d": count, "partial_3d": 0}
+    if lifts:
+        known = f"a rendered domain ({', '.join(DOMAINS)}) or an {joints_file.SUFFIX} file of joints"
+        raise ValueError(f"{field} is {name!r}; for network.input 'points' it must be {known}")
     try:
         splits = store.summary(store.find(name, options.data.directory))["splits"]
     except ValueError as error:
@@ -127,6 +140,9 @@ def training(options: Config) -> list[Opened]:
         elif source.name in DOMAINS:
             examples = rendered(options, source.name, source.split, source.count, number, stored=stored)
             found.append(InMemory(source.name, examples if source.labels == "3d" else without_3d(examples)))
+        elif joints_file.is_one(source.name):
+            examples = _from_file(options, source.name, source.split, source.count, number)
+            found.append(InMemory(source.name, examples if source.labels == "3d" else without_3d(examples)))
         else:
             records = store.records(store.find(source.name, options.data.directory), source.split)
             found.append(
@@ -154,6 +170,8 @@ def test(options: Config, name: str, split: str, count: int | None, *, stored: i
     """
     if name in DOMAINS:
         return rendered(options, name, split, count or options.data.test_count, stored=stored)
+    if joints_file.is_one(name):
+        return _from_file(options, name, split, count or len(joints_file.poses(name, split)))
     records = store.records(store.find(name, options.data.directory), split)
     size, number = options.data.image_size, min(count or len(records), len(records))
     with ThreadPoolExecutor(threads(options), "decode") as pool:
@@ -170,14 +188,20 @@ def rendered(
     options: Config, name: str, split: str, count: int, number: int = 0, *, stored: int | None = None
 ) -> Batch:
     """The first `count` images of a domain's split with all their labels, host numpy `[count, ...]`, marked as of the
-    source of that `number`; with `stored` pixels a side, the crops with their surroundings."""
+    source of that `number`; with `stored` pixels a side, the crops with their surroundings. Where points are lifted,
+    images without channels."""
     size = options.data.image_size
     stored = size if stored is None else stored
     domain = _domain(options, name, stored)
-    examples = _in_chunks(
-        f"render {name} {split}", count, lambda index: synthesis.render(options.seed, domain, split, index, stored)
-    )
+    make = synthesis.labels if options.network.input == "points" else synthesis.render
+    title = f"render {name} {split}"
+    examples = _in_chunks(title, count, lambda index: make(options.seed, domain, split, index, stored))
     return dataclasses.replace(examples, source=np.full(count, number, np.int32))
+
+
+def _from_file(options: Config, name: str, split: str, count: int, number: int = 0) -> Batch:
+    size, margin = options.data.image_size, options.data.margin
+    return joints_file.examples(name, split, count, number, size=size, margin=margin)
 
 
 def _domain(options: Config, name: str, stored: int) -> Domain:
@@ -205,6 +229,19 @@ def labelled_joints(opened: Sequence[Opened]) -> np.ndarray:
     return np.concatenate([source.poses() for source in opened])
 
 
+def poses(options: Config, name: str) -> np.ndarray:
+    """The 3D poses of the training split of a domain, dataset or file of joints, `[pose, 21, 3]` metres; of a domain as
+    many as the 3D-labelled sources have examples."""
+    if joints_file.is_one(name):
+        return joints_file.poses(name, "train")
+    count = sum(source.count for source in options.data.train if source.labels == "3d")
+    if name in DOMAINS:
+        return synthesis.poses(options.seed, domains.get(name), "train", np.arange(max(count, 1)))
+    records = store.records(store.find(name, options.data.directory), "train")
+    size, stored = options.data.image_size, config.stored_size(options)
+    return OnDisk(name, records, len(records), "3d", 0, size, stored, options.data.margin, map).poses()
+
+
 def threads(options: Config) -> int:
     """That decode images."""
     return options.data.workers or os.cpu_count() or 1
@@ -215,8 +252,11 @@ def digest(options: Config) -> list[dict[str, Any]]:
     the hash of its files."""
     found = []
     for source in options.data.train:
-        built = None if source.name in DOMAINS else store.find(source.name, options.data.directory)
         content = {"name": source.name, "split": source.split, "count": source.count}
         content |= {"fresh": True} if source.fresh else {}
-        found.append(content | ({"hash": store.summary(built)["hash"]} if built else {}))
+        if joints_file.is_one(source.name):
+            content["hash"] = joints_file.digest(source.name)
+        elif source.name not in DOMAINS:
+            content["hash"] = store.summary(store.find(source.name, options.data.directory))["hash"]
+        found.append(content)
     return found

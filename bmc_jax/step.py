@@ -17,9 +17,9 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from bmc_jax import accumulation, augment, cache, dispatch, fresh, losses, optimizer
+from bmc_jax import accumulation, augment, cache, dispatch, fresh, hand, losses, optimizer
 from bmc_jax.config import Config, steps
-from bmc_jax.models import PoseNetwork, pretrained
+from bmc_jax.models import LiftingNetwork, PoseNetwork, points, pretrained
 from bmc_jax.types import Batch, Limits, Prediction
 
 AXIS = "batch"
@@ -49,8 +49,10 @@ class AveragedState(TrainState):
     are come nearest to those of the averaged network without a look at more images."""
 
 
-def network(config: Config, *, axis_name: str | None = None) -> PoseNetwork:
+def network(config: Config, *, axis_name: str | None = None) -> PoseNetwork | LiftingNetwork:
     """The network of a configuration, not yet initialised."""
+    if config.network.input == "points":
+        return LiftingNetwork(detach_root_depth=config.network.detach_root_depth, refine=config.network.refine)
     return PoseNetwork(
         depth=config.network.depth,
         width=config.network.width,
@@ -58,18 +60,33 @@ def network(config: Config, *, axis_name: str | None = None) -> PoseNetwork:
         pool=config.network.pool,
         dtype=jnp.dtype(config.network.dtype),
         detach_root_depth=config.network.detach_root_depth,
+        refine=config.network.refine,
         axis_name=axis_name,
     )
+
+
+def blank(config: Config) -> tuple[Any, Any]:
+    """What a configuration's network is shown of one hand, of the right shape and all zero, and a K."""
+    size = config.data.image_size
+    image, joints = jnp.zeros((1, size, size, 3), jnp.uint8), jnp.zeros((1, hand.NUM_JOINTS, 2), jnp.float32)
+    return joints if config.network.input == "points" else image, jnp.eye(3)[None]
+
+
+def shown(config: Config, batch: Batch) -> Any:
+    """What a configuration's network is shown of a batch, beside K."""
+    if config.network.input == "points":
+        return points(batch, noise=config.network.noise, seed=config.seed)
+    return batch.image
 
 
 def create(config: Config) -> TrainState:
     """The state before the first step, a function of `config.seed` and, for the ResNet, of the file
     `network.pretrained`, if one is given: see `pretrained.load` for what is wrong with it."""
-    size = config.data.image_size
-    image, intrinsics = jnp.zeros((1, size, size, 3), jnp.uint8), jnp.eye(3)[None]
     # The default generator would do as well, but takes XLA's CPU compiler four times as long.
     key = jax.random.key(config.seed, impl="rbg")
-    variables = jax.jit(functools.partial(network(config).init, train=False))(key, image, intrinsics)
+    variables = jax.jit(functools.partial(network(config).init, train=False))(key, *blank(config))
+    # The lifting network has no BatchNorm.
+    variables.setdefault("batch_stats", {})
     if config.network.pretrained:
         loaded = pretrained.load(config.network.pretrained, depth=config.network.depth)
         for name, weights in zip(("params", "batch_stats"), loaded, strict=True):
@@ -119,7 +136,7 @@ def train_step(
     def loss(params: Any, batch_stats: Any, batch: Batch, weights: losses.LossWeights) -> Any:
         prediction, updates = network(config, axis_name=axis_name).apply(
             {"params": params, "batch_stats": batch_stats},
-            batch.image,
+            shown(config, batch),
             batch.intrinsics,
             train=True,
             mutable=["batch_stats"],
@@ -134,7 +151,7 @@ def train_step(
             independent=angles.independent,
             detach_frames=angles.detach_frames,
         )
-        return total, (terms, updates["batch_stats"])
+        return total, (terms, updates.get("batch_stats", {}))
 
     gradients, metrics, batch_stats = accumulation.gradient(
         loss,
@@ -176,7 +193,8 @@ def augmented(batch: Batch, step: Int[Array, ""], config: Config) -> Batch:
 def eval_step(state: TrainState, batch: Batch, *, config: Config) -> Prediction:
     """The predictions for a batch `[b, ...]`, by BatchNorm's running statistics."""
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    return typing.cast(Prediction, network(config).apply(variables, batch.image, batch.intrinsics, train=False))
+    seen = shown(config, batch)
+    return typing.cast(Prediction, network(config).apply(variables, seen, batch.intrinsics, train=False))
 
 
 def evaluated(saved: dict[str, Any]) -> TrainState:

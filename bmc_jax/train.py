@@ -135,7 +135,7 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
 def feed(config: Config, opened: Sequence[Opened], rows: grain.MapDataset) -> tuple[Any, tuple]:
     """Each step's (row numbers, what the step is given), from where the images are to wait; and what else every step
     is given: the images, if they are on the devices."""
-    bytes_each = 3 * stored_size(config) ** 2
+    bytes_each = 0 if config.network.input == "points" else 3 * stored_size(config) ** 2
     kept = [source for source in opened if not isinstance(source, Fresh)]
     size, held = (sum(map(len, part)) * bytes_each for part in (kept, [s for s in kept if isinstance(s, InMemory)]))
     free = cache.free_on_host() // distributed.neighbours()
@@ -233,10 +233,12 @@ def _limits(config: Config, workdir: Path, opened: Sequence[Opened]) -> Limits:
 def _new_limits(config: Config, opened: Sequence[Opened]) -> Limits:
     """What the configuration says."""
     options = config.limits
-    if options.source == "fit":
+    if options.source == "fit" or options.source.startswith(sources.FIT_TO):
+        name = options.source.removeprefix(sources.FIT_TO)
+        own = options.source == "fit"
         return limits.fit(
-            sources.labelled_joints(opened),
-            source=f"3D-labelled training poses of {config.name}",
+            sources.labelled_joints(opened) if own else sources.poses(config, name),
+            source=f"3D-labelled training poses of {config.name}" if own else f"training poses of {name}",
             percentiles=options.percentiles,
             angle_margin=options.angle_margin,
             length_margin=options.length_margin,

@@ -1,5 +1,7 @@
-"""The network: an image and its intrinsics in, a 2.5D pose and the 3D pose it stands for out."""
+"""The network: an image and its intrinsics in, a 2.5D pose and the 3D pose it stands for out; or the same from 2D
+joints."""
 
+from bmc_jax.models.lifting import LiftingNetwork, points
 from bmc_jax.models.pose import PoseNetwork
 
-__all__ = ["PoseNetwork"]
+__all__ = ["LiftingNetwork", "PoseNetwork", "points"]

@@ -46,6 +46,8 @@ class PoseNetwork(nn.Module):
     detach_root_depth: bool = True
     """Whether the root's depth, quadratic and refined, is a constant to the pixels and relative depths. The quadratic's
     gradient is huge where the scale bone points along its ray, and does harm (see the configuration)."""
+    refine: bool = True
+    """Whether the refiner corrects the root's depth, or the quadratic's is taken."""
     axis_name: str | None = None
     """Devices over which BatchNorm takes its statistics."""
 
@@ -70,18 +72,33 @@ class PoseNetwork(nn.Module):
         half = jnp.array([width / 2, height / 2], jnp.float32)
         centre = jnp.array([(width - 1) / 2, (height - 1) / 2], jnp.float32)
         joints_2d = centre[None, None] + half[None, None] * pose[..., :2]
-        is_root = np.arange(hand.NUM_JOINTS) == hand.WRIST
-        relative_depth = jnp.where(is_root[None], 0.0, pose[..., 2])
+        return lifted(joints_2d, pose[..., 2], intrinsics, detach=self.detach_root_depth, refine=self.refine)
 
-        known_2d, known_depth = joints_2d, relative_depth
-        if self.detach_root_depth:
-            known_2d, known_depth = jax.lax.stop_gradient((joints_2d, relative_depth))
-        root_depth = camera.root_depth(known_2d, known_depth, intrinsics, bone=hand.SCALE_BONE)
+
+def lifted(
+    joints_2d: Float[Array, "batch 21 2"],
+    depth: Float[Array, "batch 21"],
+    intrinsics: Float[Array, "batch 3 3"],
+    *,
+    detach: bool,
+    refine: bool,
+) -> Prediction:
+    """The 3D pose of pixels and relative depths, of which the root's is taken as 0; within a module, whose "refiner" it
+    makes. See `PoseNetwork` for `detach` and `refine`."""
+    is_root = np.arange(hand.NUM_JOINTS) == hand.WRIST
+    relative_depth = jnp.where(is_root[None], 0.0, depth)
+
+    known_2d, known_depth = joints_2d, relative_depth
+    if detach:
+        known_2d, known_depth = jax.lax.stop_gradient((joints_2d, relative_depth))
+    root_depth = camera.root_depth(known_2d, known_depth, intrinsics, bone=hand.SCALE_BONE)
+    refined = root_depth
+    if refine:
         refined = Refiner(name="refiner")(known_depth, camera.rays(known_2d, intrinsics), root_depth)
-        return Prediction(
-            joints_2d=joints_2d,
-            relative_depth=relative_depth,
-            root_depth=root_depth,
-            refined_root_depth=refined,
-            joints_3d=camera.lift(joints_2d, relative_depth, refined, intrinsics),
-        )
+    return Prediction(
+        joints_2d=joints_2d,
+        relative_depth=relative_depth,
+        root_depth=root_depth,
+        refined_root_depth=refined,
+        joints_3d=camera.lift(joints_2d, relative_depth, refined, intrinsics),
+    )

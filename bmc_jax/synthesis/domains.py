@@ -1,4 +1,4 @@
-"""The three kinds of pictures: what varies in each, and by how much.
+"""The kinds of pictures: what varies in each, and by how much.
 
 `synthetic` and `mannequin` stand for renderings with 3D labels, `real_like` for photographs. From `synthetic` to
 `real_like` is a small step; `mannequin`, a jointed doll under hard light before a lurid wall, is far from both, and is
@@ -143,6 +143,8 @@ DOMAINS = {
         ),
     )
 }
+#: The people and cameras of `real_like`, hands seen from any side: what the other domains' views do not tell of.
+DOMAINS["any_view"] = dataclasses.replace(DOMAINS["real_like"], name="any_view", views="so3")
 
 
 def get(name: str) -> Domain:

@@ -280,6 +280,20 @@ def poses(
     return _in_chunks(make, seed, domain, split, indices, ACCELERATOR_CHUNK)
 
 
+def labels(seed: int, domain: str | Domain, split: str, indices: Sequence[int] | np.ndarray, size: int = 128) -> Batch:
+    """What `render` gives but for the pictures: the images have `size` x `size` pixels of no channels, no bytes."""
+    domain = domains.get(domain) if isinstance(domain, str) else domain
+
+    def make(keys, persons):
+        scene_keys, _ = staged(_two, keys)
+        scenes = staged(sample_scene, scene_keys, persons, domain=domain, size=size)
+        return staged(_labels, scenes, size=size)
+
+    made = _in_chunks(make, seed, domain, split, indices, ACCELERATOR_CHUNK)
+    images = np.zeros((len(indices), size, size, 0), np.uint8)
+    return Batch(image=images, index=np.asarray(indices, np.int32), **made)
+
+
 def _joints(key: PRNGKeyArray, person: PRNGKeyArray, domain: Domain, size: int):
     return sample_scene(key, person, domain, size).joints
 
