@@ -69,7 +69,8 @@ def run(tmp_path_factory):
     told = [{"name": source.name, "split": "train", "count": 16} for source in options().data.train]
     (folder / train.DATA_FILE).write_text(json.dumps(told))
     network = {"joints_2d_px": 12.345, "aligned_mm": 9.876}
-    measured = {"step": STEP, "domains": {"real_like": {"split": "test", "count": 8, "network": network}}}
+    domains = {"real_like": {"split": "test", "count": 8, "network": network}}
+    measured = {"step": STEP, "passes": 2, "turns": 3, "domains": domains}
     (folder / evaluate.FILE).write_text(json.dumps(measured))
     with checkpoint.Writer(folder, keep=1, about={"environment": {"commit": "the commit of training"}}) as writer:
         writer.save(state)

@@ -167,7 +167,10 @@ def _measured(trained: Trained) -> str:
         if any(key in measured["network"] for measured in domains.values())
     ]
     names = [f"{name}, {measured['split']}, {measured['count']:,} images" for name, measured in domains.items()]
-    return "Of poses at each hand's true scale, in crops made from the labels.\n\n" + _table(("", *names), rows)
+    looks = f"passes: {content['passes']}, turned looks: {content['turns']}"
+    return f"Of poses at each hand's true scale, in crops made from the labels; {looks}.\n\n" + _table(
+        ("", *names), rows
+    )
 
 
 def _number(value: float | None, digits: int, unit: str) -> str:
