@@ -51,6 +51,12 @@ def test_freihand_of_its_own_files(tmp_path, capsys, true, predicted):
     arguments = ["score", tmp_path / "pred.zip", tmp_path, "--protocol", "freihand", "--out", out]
     assert cli.main(list(map(str, arguments))) == 0
     content, printed = json.loads(out.read_text()), capsys.readouterr().out
+    written = out.stat().st_mtime_ns
+    assert cli.main(list(map(str, arguments))) == 2
+    assert "--force to replace it" in capsys.readouterr().err
+    assert out.stat().st_mtime_ns == written
+    assert cli.main(list(map(str, [*arguments, "--force"]))) == 0
+    capsys.readouterr()
     expected, _ = official.evaluate(true, predicted, official.procrustes)
     assert value(content, "joints_procrustes_mean_mm") == pytest.approx(expected["mean"], rel=1e-9)
     assert value(content, "joints_procrustes_auc_0_50mm") == pytest.approx(expected["auc"], rel=1e-9)

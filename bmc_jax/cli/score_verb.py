@@ -1,6 +1,7 @@
 """`bmc score`: a file of predictions, from any framework, against a dataset's truth."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from bmc_jax.cli.arguments import verb
@@ -33,6 +34,7 @@ forms, and what each protocol measures.
     )
     parser.add_argument("--subsets", metavar="FILE", help="of hands19: lines of an image's name and INTERP or EXTRAP")
     parser.add_argument("--out", metavar="FILE", help="write every figure there, as JSON")
+    parser.add_argument("--force", action="store_true", help="replace that file if it is there")
     parser.add_argument(
         "--unchecked",
         action="store_true",
@@ -43,6 +45,8 @@ forms, and what each protocol measures.
 def _score(options: argparse.Namespace) -> None:
     from bmc_jax import score
 
+    if options.out and Path(options.out).exists() and not options.force:
+        raise FileExistsError(f"{options.out} is there: give another --out, or --force to replace it")
     content = score.score(
         options.predictions,
         options.truth,
