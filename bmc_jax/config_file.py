@@ -25,6 +25,8 @@ from bmc_jax.datasets.record import WINDOW
 
 FILE = "config.json"
 """Name of a run's configuration in its folder."""
+PREFIX = "--config."
+"""Before a field on the command line."""
 
 
 def _one_of(*words: str | int) -> tuple[Callable[[Any], bool], str]:
@@ -108,14 +110,22 @@ def load(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Config:
 
     for override in overrides:
         _check_override(override)
-    arguments = ["bmc", *(f"--config.{override}" for override in overrides)]
+    arguments = ["bmc", *(f"{PREFIX}{override}" for override in overrides)]
     values = flags.FlagValues()
     try:
         config_flags.DEFINE_config_dataclass("config", config, "", flag_values=values, sys_argv=arguments)
         values(arguments)
     except (flags.Error, IndexError, TypeError) as error:
-        raise ValueError(f"{error} (in {', '.join(overrides)})".replace("--config.", "")) from error
+        raise ValueError(f"{error} (in {', '.join(overrides)})".replace(PREFIX, "")) from error
     return from_dict(to_dict(values.config))
+
+
+def from_arguments(arguments: Sequence[str]) -> list[str]:
+    """`field=value` of each `--config.field=value`. Raises ValueError for an argument of another form."""
+    for argument in arguments:
+        if not argument.startswith(PREFIX) or "=" not in argument:
+            raise ValueError(f"unrecognized argument {argument!r}; fields are set by {PREFIX}FIELD=VALUE")
+    return [argument.removeprefix(PREFIX) for argument in arguments]
 
 
 def to_dict(config: Config) -> dict[str, Any]:

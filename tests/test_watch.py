@@ -116,7 +116,8 @@ def test_training_is_looked_at_when_asked_and_goes_as_if_it_were_not(tmp_path, c
         return moved(state, 0.001).replace(step=state.step + 1), {"loss": 1.0, "gradient_norm": float(state.step)}
 
     monkeypatch.setattr(step, "parallel_train_step", lambda *_, **__: take)
-    monkeypatch.setattr(step, "create", lambda _: start())
+    beginning = start()
+    monkeypatch.setattr(step, "create", lambda _: beginning)
     monkeypatch.setattr(draw, "contact_sheet", functools.partial(lambda *_, **__: draw.Figure()))
     kept = OPTIONS | {"best": "test/mannequin/joints_3d_mm", "keep": 1}
     for name, options in (("watched", examples.tiny_config(**kept)), ("not", examples.tiny_config())):

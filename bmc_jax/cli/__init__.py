@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from bmc_jax.cli import data_verbs, export_verbs, limits_verbs, predict_verb, run_verbs, score_verb
+from bmc_jax.cli import data_verbs, experiment_verb, export_verbs, limits_verbs, predict_verb, run_verbs, score_verb
 from bmc_jax.cli.arguments import TEXT, group
 
 DESCRIPTION = """\
@@ -22,6 +22,7 @@ examples:
   bmc train --config=configs/quickstart.py --workdir=runs/quickstart
   bmc evaluate runs/quickstart
   bmc report runs/quickstart
+  bmc experiment lifting --seeds 5
   bmc predict runs/quickstart photographs --out predicted
   bmc score pred.json FreiHAND_pub_v2_eval --protocol freihand
   bmc limits fit poses.npy --out limits.json
@@ -31,6 +32,9 @@ examples:
 bmc VERB --help says more of each.
 """
 
+#: Verbs that take --config.FIELD=VALUE.
+CONFIGURED = (run_verbs.train, experiment_verb.run)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `bmc` with these arguments, by default the process's. Exit status 0, 1 if part of the work was left out
@@ -38,10 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = _parser(arguments)
     options, rest = parser.parse_known_args(arguments)
-    if rest and options.run is not run_verbs.train:
+    if rest and options.run not in CONFIGURED:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if options.run is run_verbs.train:
-        options.overrides = rest
+    options.overrides, options.typed = rest, list(arguments)
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
@@ -64,6 +67,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     parser.set_defaults(debug=False)
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
     run_verbs.add(verbs)
+    experiment_verb.add(verbs)
     export_verbs.add(verbs)
     predict_verb.add(verbs)
     score_verb.add(verbs)

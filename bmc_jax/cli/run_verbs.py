@@ -59,11 +59,7 @@ examples:
 def train(options: argparse.Namespace) -> None:
     from bmc_jax import config_file, distributed
 
-    prefix = "--config."
-    for override in options.overrides:
-        if not override.startswith(prefix) or "=" not in override:
-            raise ValueError(f"unrecognized argument {override!r}; fields are set by --config.FIELD=VALUE")
-    overrides = [override.removeprefix(prefix) for override in options.overrides]
+    overrides = config_file.from_arguments(options.overrides)
     # Before anything else of the package, which might ask JAX for its devices.
     distributed.initialize(options)
     from bmc_jax import train as training
