@@ -16,7 +16,7 @@ from bmc_jax.opened import Fresh, InMemory, OnDisk, Opened, without_3d
 from bmc_jax.progress import Progress
 from bmc_jax.synthesis import DOMAINS, domains
 from bmc_jax.synthesis.domains import Domain
-from bmc_jax.synthesis.renderer import SPLITS
+from bmc_jax.synthesis.keys import SPLITS
 from bmc_jax.types import Batch
 
 #: Before the name of what limits are fitted to, in `limits.source`.

@@ -21,7 +21,7 @@ BASE = jax.tree.map(lambda leaf: leaf[0], examples.examples(1))
 def picture(seed, domain, split, index, size):
     """In place of the renderer, which takes long to compile: exact, and of every argument."""
     number = jnp.asarray(index, jnp.int32)
-    of = seed + 3 * list(domains.DOMAINS).index(domain.name) + 7 * synthesis.renderer.SPLITS.index(split)
+    of = seed + 3 * list(domains.DOMAINS).index(domain.name) + 7 * synthesis.keys.SPLITS.index(split)
     place = jnp.arange(size * size * 3, dtype=jnp.int32).reshape(size, size, 3)
     return dataclasses.replace(
         jax.tree.map(jnp.asarray, BASE),

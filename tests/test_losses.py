@@ -242,7 +242,9 @@ def gradient_of_total(prediction, batch, weights=ONES):
 
 def test_masked_labels_of_nan_change_neither_value_nor_gradient():
     prediction, batch = examples()
-    zeroed = jax.tree.map(lambda leaf: jnp.nan_to_num(leaf) if leaf.dtype == jnp.float32 else leaf, batch)
+    zeroed = jax.tree.map(
+        lambda leaf: jnp.where(jnp.isnan(leaf), 0.0, leaf) if leaf.dtype == jnp.float32 else leaf, batch
+    )
     value, gradient = gradient_of_total(prediction, batch)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((value, gradient)))
     chex.assert_trees_all_equal((value, gradient), gradient_of_total(prediction, zeroed))

@@ -130,9 +130,8 @@ def test_clinical_poses_reach_the_corners():
     assert poses.shape == (2000, 21, 3)
     assert poses.dtype == np.float32
     bones = np.asarray(anatomy.bones(jnp.asarray(poses)))[:, 1:, 1:]
-    lengths = np.linalg.norm(bones, axis=-1)
-    cosines = np.sum(bones[:, :, 1:] * bones[:, :, :-1], axis=-1) / (lengths[:, :, 1:] * lengths[:, :, :-1])
-    bends = np.rad2deg(np.arccos(np.clip(cosines, -1, 1)))
+    before, after = bones[:, :, :-1], bones[:, :, 1:]
+    bends = np.rad2deg(np.arctan2(np.linalg.norm(np.cross(before, after), axis=-1), np.sum(before * after, axis=-1)))
     high = [skeleton.JOINT_RANGES[name].high for name in ("pip_flexion", "dip_flexion")]
     np.testing.assert_allclose(bends.max(axis=(0, 1)), high, atol=0.1)
     flexion = np.rad2deg(jax.jit(anatomy.joint_angles)(poses))[:, 1:, 1:, 0]

@@ -6,18 +6,8 @@ and `sample` one from any key.
 
 from bmc_jax.synthesis import domains, skeleton
 from bmc_jax.synthesis.domains import DOMAINS, Domain
-from bmc_jax.synthesis.renderer import (
-    depth,
-    example,
-    example_key,
-    labels,
-    person_key,
-    poses,
-    render,
-    sample,
-    subject,
-    visible,
-)
+from bmc_jax.synthesis.keys import example_key, person_key, subject
+from bmc_jax.synthesis.renderer import depth, example, labels, poses, render, sample, visible
 
 __all__ = [
     "DOMAINS",

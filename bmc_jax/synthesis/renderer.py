@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from zlib import crc32
 
 import jax
 import jax.numpy as jnp
@@ -18,13 +17,12 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from bmc_jax import anatomy, camera
-from bmc_jax.synthesis import background, domains, gestures, material, rays, sensor, shading, surface, viewpoint
+from bmc_jax.synthesis import background, domains, gestures, keys, material, rays, sensor, shading, surface, viewpoint
 from bmc_jax.synthesis.domains import Domain
 from bmc_jax.synthesis.randomness import Draws
 from bmc_jax.synthesis.thing import Thing, draw_thing
 from bmc_jax.types import Batch
 
-SPLITS = ("train", "validation", "test")
 #: Pictures in one call: few enough for a CPU's cache, many enough to fill an accelerator.
 CPU_CHUNK, ACCELERATOR_CHUNK = 16, 256
 #: A joint is visible if it lies at most so many metres behind the surface that its pixel shows, within its own finger.
@@ -169,56 +167,13 @@ def sample(key: PRNGKeyArray, domain: Domain, size: int = 128, person: PRNGKeyAr
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
-def fused(keys: Key[Array, " batch"], persons: Key[Array, " batch"], domain: Domain, size: int) -> dict:
+def fused(examples: Key[Array, " batch"], persons: Key[Array, " batch"], domain: Domain, size: int) -> dict:
     """`draw` for a batch of pictures as one program."""
-    return jax.vmap(lambda key, person: draw(inline, key, person, domain, size))(keys, persons)
-
-
-def _split_key(seed: int, domain: Domain, split: str) -> PRNGKeyArray:
-    if split not in SPLITS:
-        raise ValueError(f"no split {split!r}; there are {', '.join(map(repr, SPLITS))}")
-    # The generator is named, so that no setting of JAX's changes the pictures.
-    key = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), crc32(domain.name.encode()))
-    return jax.random.fold_in(key, SPLITS.index(split))
-
-
-def _example_key(of_split: PRNGKeyArray, index) -> PRNGKeyArray:
-    return jax.random.fold_in(jax.random.fold_in(of_split, 0), index)
-
-
-def _person_key(of_split: PRNGKeyArray, number) -> PRNGKeyArray:
-    return jax.random.fold_in(jax.random.fold_in(of_split, 1), number)
-
-
-def _subject(example: PRNGKeyArray, subjects: int) -> Int[Array, ""]:
-    return jax.random.randint(jax.random.fold_in(example, 0), (), 0, subjects)
-
-
-@functools.partial(jax.jit, static_argnums=1)
-def _keys(of_split: PRNGKeyArray, subjects: int, indices: Int[Array, " example"]):
-    """Keys of examples, and of the people in them."""
-    examples = jax.vmap(_example_key, (None, 0))(of_split, indices)
-    numbers = jax.vmap(_subject, (0, None))(examples, subjects)
-    return examples, jax.vmap(_person_key, (None, 0))(of_split, numbers)
-
-
-def example_key(seed: int, domain: Domain, split: str, index: int | Int[Array, ""]) -> PRNGKeyArray:
-    """Key of one example of a domain's split; no two share one."""
-    return _example_key(_split_key(seed, domain, split), index)
-
-
-def subject(seed: int, domain: Domain, split: str, index: int | Int[Array, ""]) -> Int[Array, ""]:
-    """Which of the split's `domain.subjects` people an example shows. Each split has people of its own."""
-    return _subject(example_key(seed, domain, split, index), domain.subjects)
-
-
-def person_key(seed: int, domain: Domain, split: str, number: int | Int[Array, ""]) -> PRNGKeyArray:
-    """Key of a split's person by number: the hand and its skin."""
-    return _person_key(_split_key(seed, domain, split), number)
+    return jax.vmap(lambda key, person: draw(inline, key, person, domain, size))(examples, persons)
 
 
 def _in_chunks(make: Callable, seed: int, domain: Domain, split: str, indices: Sequence[int] | np.ndarray, chunk: int):
-    """`make(keys, persons)` for all indices, as host arrays.
+    """`make(examples, persons)`, of their keys, for all indices, as host arrays.
 
     Every call has a full chunk, the last one repeating an index: a shape of its own would be compiled anew, and could
     round differently.
@@ -227,10 +182,10 @@ def _in_chunks(make: Callable, seed: int, domain: Domain, split: str, indices: S
     if indices.ndim != 1 or len(indices) == 0 or indices.min() < 0:
         raise ValueError(f"indices must be a non-empty list of numbers from 0, not {indices!r}")
     padded = np.concatenate([indices, np.full(-len(indices) % chunk, indices[-1])]).astype(np.int32)
-    of_split = _split_key(seed, domain, split)
+    of_split = keys.split_key(seed, domain, split)
 
     def on_host(part):
-        return jax.tree.map(np.asarray, make(*_keys(of_split, domain.subjects, part)))
+        return jax.tree.map(np.asarray, make(*keys.of_examples(of_split, domain.subjects, part)))
 
     # No stage keeps every core busy, so some chunks are under way at a time; the first alone, which compiles.
     first, *others = padded.reshape(-1, chunk)
@@ -246,8 +201,8 @@ def example(seed: int, domain: Domain, split: str, index: int | Int[Array, ""], 
 
     As with `sample`, for accelerators. Raises ValueError for an unknown split.
     """
-    key = example_key(seed, domain, split, index)
-    person = person_key(seed, domain, split, _subject(key, domain.subjects))
+    key = keys.example_key(seed, domain, split, index)
+    person = keys.person_key(seed, domain, split, keys.subject(seed, domain, split, index))
     return dataclasses.replace(sample(key, domain, size, person), index=jnp.asarray(index, jnp.int32))
 
 
@@ -263,7 +218,9 @@ def render(seed: int, domain: str | Domain, split: str, indices: Sequence[int] |
     domain = domains.get(domain) if isinstance(domain, str) else domain
     on_cpu = jax.default_backend() == "cpu"
     run, chunk = (functools.partial(draw, staged), CPU_CHUNK) if on_cpu else (fused, ACCELERATOR_CHUNK)
-    made = _in_chunks(lambda keys, persons: run(keys, persons, domain, size), seed, domain, split, indices, chunk)
+    made = _in_chunks(
+        lambda examples, persons: run(examples, persons, domain, size), seed, domain, split, indices, chunk
+    )
     return Batch(index=np.asarray(indices, np.int32), **made)
 
 
@@ -273,8 +230,8 @@ def poses(
     """The 3D joints of those examples, `[n, 21, 3]` metres, camera frame, without their pictures."""
     domain = domains.get(domain) if isinstance(domain, str) else domain
 
-    def make(keys, persons):
-        scene_keys, _ = staged(_two, keys)
+    def make(examples, persons):
+        scene_keys, _ = staged(_two, examples)
         return staged(_joints, scene_keys, persons, domain=domain, size=size)
 
     return _in_chunks(make, seed, domain, split, indices, ACCELERATOR_CHUNK)
@@ -284,14 +241,17 @@ def labels(seed: int, domain: str | Domain, split: str, indices: Sequence[int] |
     """What `render` gives but for the pictures: the images have `size` x `size` pixels of no channels, no bytes."""
     domain = domains.get(domain) if isinstance(domain, str) else domain
 
-    def make(keys, persons):
-        scene_keys, _ = staged(_two, keys)
-        scenes = staged(sample_scene, scene_keys, persons, domain=domain, size=size)
-        return staged(_labels, scenes, size=size)
+    def make(examples, persons):
+        return staged(_labels, _scenes(examples, persons, domain, size), size=size)
 
     made = _in_chunks(make, seed, domain, split, indices, ACCELERATOR_CHUNK)
     images = np.zeros((len(indices), size, size, 0), np.uint8)
     return Batch(image=images, index=np.asarray(indices, np.int32), **made)
+
+
+def _scenes(examples: Key[Array, " batch"], persons: Key[Array, " batch"], domain: Domain, size: int):
+    scene_keys, _ = staged(_two, examples)
+    return staged(sample_scene, scene_keys, persons, domain=domain, size=size)
 
 
 def _joints(key: PRNGKeyArray, person: PRNGKeyArray, domain: Domain, size: int):
@@ -304,10 +264,8 @@ def depth(
     """Depth (z, metres) of the surface in each pixel of those examples, `[n, size, size]`; infinite beside it."""
     domain = domains.get(domain) if isinstance(domain, str) else domain
 
-    def make(keys, persons):
-        scene_keys, _ = staged(_two, keys)
-        scenes = staged(sample_scene, scene_keys, persons, domain=domain, size=size)
-        return staged(_depth, *_trace(staged, scenes, domain, size), size=size)
+    def make(examples, persons):
+        return staged(_depth, *_trace(staged, _scenes(examples, persons, domain, size), domain, size), size=size)
 
     return _in_chunks(make, seed, domain, split, indices, CPU_CHUNK)
 
