@@ -60,7 +60,7 @@ RULES = {
     "network.depth": _one_of(10, 18, 34, 50),
     "network.width": _POSITIVE,
     "network.patch": _NOT_NEGATIVE,
-    "network.pool": _one_of("mean", "flatten"),
+    "network.pool": _one_of("mean", "flatten", "heatmaps"),
     "network.dtype": _one_of("float32", "bfloat16"),
     **{f"weights.{weight.name}": _NOT_NEGATIVE for weight in dataclasses.fields(Weights)},
     "biomechanics.angle_mode": _one_of("euclidean", "circle_l1", "circle_l1_squared"),

@@ -12,6 +12,7 @@ import pytest
 from bmc_jax import camera, hand
 from bmc_jax.models import PoseNetwork
 from bmc_jax.models.backbone import Block, ResNet, convolution
+from bmc_jax.models.heatmaps import read_off
 from bmc_jax.models.pose import normalise
 from bmc_jax.models.refiner import Refiner
 
@@ -176,3 +177,30 @@ def test_training_updates_the_running_statistics_and_evaluation_does_not():
         _, state = jax.jit(apply)(variables, BATCH.image, BATCH.intrinsics)
         before, after = variables["batch_stats"]["backbone"]["bn1"], state["batch_stats"]["backbone"]["bn1"]
         assert np.any(before["mean"] != after["mean"]) == train
+
+
+def test_a_heatmaps_peak_is_where_the_joint_is_and_how_deep():
+    generator = np.random.default_rng(1)
+    depth = generator.normal(size=(2, 4, 8, hand.NUM_JOINTS)).astype(np.float32)
+    row, column = generator.integers(0, 4, (2, hand.NUM_JOINTS)), generator.integers(0, 8, (2, hand.NUM_JOINTS))
+    batch, joint = np.indices(row.shape)
+    heat = np.zeros_like(depth)
+    heat[batch, row, column, joint] = 50.0
+    expected = [2 * (column + 0.5) / 8 - 1, 2 * (row + 0.5) / 4 - 1, depth[batch, row, column, joint]]
+    np.testing.assert_allclose(read_off(heat, depth), np.stack(expected, -1), atol=1e-6)
+
+
+def test_flat_heatmaps_are_the_centre_at_mean_depth():
+    depth = np.random.default_rng(2).normal(size=(1, 3, 5, hand.NUM_JOINTS)).astype(np.float32)
+    pose = read_off(np.full_like(depth, 7.0), depth)
+    np.testing.assert_allclose(pose[..., :2], 0.0, atol=1e-6)
+    np.testing.assert_allclose(pose[..., 2], depth.mean(axis=(1, 2)), atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_a_network_of_heatmaps_predicts_in_the_crop_in_float32(dtype):
+    network, variables = initialised(pool="heatmaps", dtype=dtype)
+    prediction = predictor(network)(variables)
+    assert {leaf.dtype for leaf in jax.tree.leaves(prediction)} == {jnp.dtype(jnp.float32)}
+    size = BATCH.image.shape[-2]
+    assert np.all((np.asarray(prediction.joints_2d) > -0.5) & (np.asarray(prediction.joints_2d) < size - 0.5))

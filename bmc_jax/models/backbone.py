@@ -68,7 +68,7 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """ResNet-10, 18, 34 or 50 up to and including the pooling."""
+    """ResNet-10, 18, 34 or 50 up to and including the pooling, if any."""
 
     depth: int = 50
     """10, 18, 34 or 50."""
@@ -78,15 +78,18 @@ class ResNet(nn.Module):
     """0: the published stem, 7x7 at stride 2 and then a 3x3 maximum at stride 2. Else one convolution of that kernel
     and stride, for machines that cannot afford the stem: 4 keeps the later resolutions, 8 halves them."""
     pool: str = "mean"
-    """"mean" over the last feature map, as published, or "flatten", which keeps its places."""
+    """"mean" over the last feature map, as published; "flatten", which keeps its places; "maps", none."""
     dtype: Any = jnp.float32
     """Of the computation."""
     axis_name: str | None = None
     """Devices over which BatchNorm takes its statistics."""
 
     @nn.compact
-    def __call__(self, image: Float[Array, "batch height width 3"], *, train: bool) -> Float[Array, "batch feature"]:
-        """Features, float32. With `train`, BatchNorm normalises by the batch and updates its running statistics."""
+    def __call__(
+        self, image: Float[Array, "batch height width 3"], *, train: bool
+    ) -> Float[Array, "batch feature"] | tuple[Float[Array, "batch _ _ _"], ...]:
+        """Features, float32; with `pool` "maps" the maps of all stages, finest first. With `train`, BatchNorm
+        normalises by the batch and updates its running statistics."""
         conv = partial(convolution, dtype=self.dtype)
         norm = partial(
             nn.BatchNorm,
@@ -104,9 +107,13 @@ class ResNet(nn.Module):
             # PyTorch pads a maximum with -infinity; after the ReLU zeros are as low.
             x = nn.max_pool(jnp.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)]), (3, 3), strides=(2, 2))
         stages, bottleneck = FAMILY[self.depth]
+        maps = ()
         for i, blocks in enumerate(stages):
             for j in range(blocks):
                 stride = 2 if i > 0 and j == 0 else 1
                 x = Block(self.width * 2**i, stride, bottleneck, conv, norm, name=f"layer{i + 1}_{j}")(x)
+            maps += (x,)
+        if self.pool == "maps":
+            return maps
         x = x.astype(jnp.float32)
         return jnp.mean(x, axis=(1, 2)) if self.pool == "mean" else x.reshape(x.shape[0], -1)

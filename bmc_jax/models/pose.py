@@ -15,12 +15,15 @@ from jaxtyping import Array, Float, UInt8
 
 from bmc_jax import camera, hand
 from bmc_jax.models.backbone import ResNet
+from bmc_jax.models.heatmaps import Heatmaps
 from bmc_jax.models.refiner import Refiner
 from bmc_jax.types import Prediction
 
 #: Of ImageNet's pixels in [0, 1], by channel: what pretrained weights expect to have been taken out.
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
+#: Channels of the map that heatmaps are read off, in widths of the ResNet's first stage.
+HEATMAP_CHANNELS = 4
 
 
 def normalise(image: UInt8[Array, "*batch height width 3"]) -> Float[Array, "*batch height width 3"]:
@@ -40,7 +43,7 @@ class PoseNetwork(nn.Module):
     patch: int = 0
     """See `ResNet.patch`."""
     pool: str = "mean"
-    """See `ResNet.pool`."""
+    """"mean" or "flatten", by which the ResNet's last map becomes a vector; or "heatmaps", see `Heatmaps`."""
     dtype: Any = jnp.float32
     """Of the ResNet's computation."""
     detach_root_depth: bool = True
@@ -64,9 +67,14 @@ class PoseNetwork(nn.Module):
         Gradients with `detach_root_depth`: the refiner's weights learn from whatever reads the refined root depth or
         the 3D joints; the pixels and relative depths learn from those only past the root depth.
         """
-        backbone = ResNet(self.depth, self.width, self.patch, self.pool, self.dtype, self.axis_name, name="backbone")
+        pool = "maps" if self.pool == "heatmaps" else self.pool
+        backbone = ResNet(self.depth, self.width, self.patch, pool, self.dtype, self.axis_name, name="backbone")
         features = backbone(normalise(image), train=train)
-        pose = nn.Dense(hand.NUM_JOINTS * 3, name="head")(features).reshape(-1, hand.NUM_JOINTS, 3)
+        if self.pool == "heatmaps":
+            head = Heatmaps(HEATMAP_CHANNELS * self.width, self.dtype, self.axis_name, name="head")
+            pose = head(features, train=train)
+        else:
+            pose = nn.Dense(hand.NUM_JOINTS * 3, name="head")(features).reshape(-1, hand.NUM_JOINTS, 3)
 
         height, width = image.shape[-3:-1]
         half = jnp.array([width / 2, height / 2], jnp.float32)
