@@ -1,6 +1,7 @@
 """Synthetic hands: right anatomy, right labels, the same bytes every time, people who stay in their split."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from bmc_jax import anatomy, camera, hand, synthesis
-from bmc_jax.synthesis import domains, gestures, renderer, skeleton, surface, viewpoint
+from bmc_jax.synthesis import domains, gestures, material, renderer, shading, skeleton, surface, viewpoint
 from bmc_jax.synthesis.randomness import Draws
 
 # Nearly every test here waits for the renderer to compile.
@@ -320,3 +321,34 @@ def test_bad_requests_are_named(arguments, message):
 def test_unknown_views_are_refused():
     with pytest.raises(ValueError, match="'sphere' of domain 'synthetic'"):
         dataclasses.replace(domains.get("synthetic"), views="sphere")
+
+
+@pytest.mark.parametrize("facing", ["palm", "back"])
+def test_a_gloves_segments_have_colours_of_their_own(facing):
+    parts = jnp.arange(surface.NUM_CAPSULES)
+    flat = jnp.zeros(len(parts))
+    textured = material.Texture(
+        kind=jnp.full(len(parts), material.SKIN),
+        part=parts,
+        blotches=flat,
+        grain=flat,
+        palmar=flat + (facing == "palm"),
+        nail=flat,
+        nail_edge=flat,
+        crease=flat,
+        knuckle=flat,
+    )
+    domain = synthesis.DOMAINS["gloved_any_view"]
+    look = shading.draw_look(Draws(jax.random.key(0, impl="threefry2x32")), jnp.full(3, 0.5), domain)
+    towards = (flat, flat, flat + 1)
+    away = (flat, flat, flat - 1)
+    shade = functools.partial(shading.shade, towards, away, openness=flat + 1, lit=flat + 1, look=look, thing=None)
+    colours = np.stack(shade(textured, detail=domain.detail, glove=domain.glove), axis=-1)
+    between = np.linalg.norm(colours[:, None] - colours[None], axis=-1)
+    assert between[:15, :15][~np.eye(15, dtype=bool)].min() > 0.02
+    # The palm is one colour, the forearm another.
+    palm = colours[list(surface.METACARPALS)]
+    np.testing.assert_array_equal(palm, np.broadcast_to(palm[0], palm.shape))
+    assert between[surface.METACARPALS[0], surface.FOREARM[0]] > 0.1
+    bare = np.stack(shade(textured, detail=domain.detail, glove=False), axis=-1)
+    np.testing.assert_allclose(bare, np.broadcast_to(bare[0], bare.shape), atol=1e-6)

@@ -37,6 +37,8 @@ class Texture:
 
     kind: Int[Array, "*pixel"]
     """SKIN, CLOTH or THING."""
+    part: Int[Array, "*pixel"]
+    """The nearest capsule, or `NUM_CAPSULES` on the object."""
     blotches: Float[Array, "*pixel"]
     """Noise of some centimetres, about unit variance."""
     grain: Float[Array, "*pixel"]
@@ -171,6 +173,7 @@ def texture(
     wrist_line = jnp.where(palm, 0.5 * _ridge(y + 0.004, 300.0), 0.0)
     return Texture(
         kind=jnp.where(thing, THING, jnp.where(cloth, CLOTH, SKIN)),
+        part=nearest,
         blotches=coarse,
         grain=fine,
         palmar=palmar,

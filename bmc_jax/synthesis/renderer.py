@@ -116,7 +116,9 @@ def _picture(run: Callable, scene: Scene, key: Key[Array, "*batch"], domain: Dom
     textured = run(
         material.texture, point, *located, scene.turn, scene.joints, capsules, look.sleeve, scene.blotches, scene.grain
     )
-    shown = run(shading.shade, ray, normal, textured, openness, lit, look, held, detail=domain.detail)
+    shown = run(
+        shading.shade, ray, normal, textured, openness, lit, look, held, detail=domain.detail, glove=domain.glove
+    )
 
     cloud_key, room_key, furnish_key, focus_key, sensor_key = run(_split, key)
     cloud = run(background.clouds, cloud_key, domain=domain, size=size)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 from bmc_jax.synthesis.domains import Domain
 from bmc_jax.synthesis.material import CLOTH, SKIN, THING, Texture
 from bmc_jax.synthesis.randomness import Draws
-from bmc_jax.synthesis.surface import Planar
+from bmc_jax.synthesis.surface import FOREARM, Planar
 from bmc_jax.synthesis.thing import Thing
 
 #: Linear RGB of skin from light to dark.
@@ -27,6 +27,24 @@ SKIN_RAMP = np.array(
 )
 PALM_COLOUR, NAIL_COLOUR = (0.80, 0.50, 0.42), (0.90, 0.66, 0.60)
 NAIL_EDGE_COLOUR, FLUSH_COLOUR = (0.95, 0.92, 0.85), (0.70, 0.26, 0.20)
+
+
+def _hue(degrees: float) -> np.ndarray:
+    """Full colour at an angle of the colour circle, 0 red, 120 green."""
+    return np.clip(np.abs((degrees / 60 + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
+
+
+#: Linear RGB of a glove's finger segments, thumb to little, root to tip: a hue a finger, dark, full and pale.
+GLOVE = np.array(
+    [
+        [0.01 + 0.12 * _hue(degrees), 0.02 + 0.9 * _hue(degrees), 0.5 + 0.5 * _hue(degrees)]
+        for degrees in (0.0, 60.0, 130.0, 205.0, 285.0)
+    ],
+    np.float32,
+).reshape(15, 3)
+GLOVE_PALM, GLOVE_FOREARM = (0.75, 0.45, 0.25), (0.05, 0.05, 0.05)
+#: How bright the glove is on the back of the hand, relative to the palm's side.
+GLOVE_BACK = 0.55
 
 
 @jax.tree_util.register_dataclass
@@ -90,7 +108,9 @@ def draw_look(draws: Draws, skin: Float[Array, "3"], domain: Domain) -> Look:
     )
 
 
-def _albedo(surface: Texture, look: Look, thing: Thing | None, detail: float, channel: int) -> Float[Array, "*pixel"]:
+def _albedo(
+    surface: Texture, look: Look, thing: Thing | None, detail: float, glove: bool, channel: int
+) -> Float[Array, "*pixel"]:
     """Share of one colour channel that the surface reflects."""
     skin = look.skin[channel]
     palm = 0.7 * skin + 0.3 * PALM_COLOUR[channel]
@@ -107,6 +127,12 @@ def _albedo(surface: Texture, look: Look, thing: Thing | None, detail: float, ch
     nail = jnp.where(look.polished, look.polish[channel], nail)
     colour = colour + 0.85 * surface.nail * (nail - colour)
 
+    if glove:
+        fabric = jnp.full(surface.part.shape, GLOVE_PALM[channel])
+        for part, segment in [*enumerate(GLOVE), *((part, GLOVE_FOREARM) for part in FOREARM)]:
+            fabric = jnp.where(surface.part == part, segment[channel], fabric)
+        colour = fabric * (GLOVE_BACK + (1 - GLOVE_BACK) * surface.palmar)
+
     colour = jnp.where(surface.kind == CLOTH, look.cloth[channel] * (1 + 0.12 * surface.grain), colour)
     if thing is not None:
         colour = jnp.where(surface.kind == THING, thing.colour[channel] * (1 + 0.12 * surface.blotches), colour)
@@ -122,6 +148,7 @@ def shade(
     look: Look,
     thing: Thing | None,
     detail: float,
+    glove: bool,
 ) -> Planar:
     """Red, green and blue of every pixel's surface: key light with its shadow, ambient and fill light, highlight."""
 
@@ -144,7 +171,7 @@ def shade(
 
     channels = []
     for channel in range(3):
-        colour = _albedo(surface, look, thing, detail, channel)
+        colour = _albedo(surface, look, thing, detail, glove, channel)
         direct = look.key * look.key_tint[channel] * wrapped * (1 + bleed * (1.0, -0.15, -0.3)[channel]) * lit
         # Skin lights the skin beside it: crevices are red rather than black.
         indirect = look.ambient_tint[channel] * ambient * (openness + (1 - openness) * 0.35 * colour * skin)
