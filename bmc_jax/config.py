@@ -52,6 +52,9 @@ class Data:
     datasets are evaluated whole."""
     directory: str = "data"
     """Folder of the built datasets."""
+    keep_rendered: bool = False
+    """Whether rendered images are written there, for the next run that asks for the same: the other arms of an
+    experiment, or this run going on after a stop. 12 KiB an image of 64 pixels, 48 KiB one of 128."""
     image_size: int = 128
     """Side of the crop, pixels; the paper's."""
     margin: float = 1.5
@@ -92,7 +95,7 @@ class Network:
     it."""
     pool: str = "mean"
     """"mean" over the last feature map, as published; "flatten" keeps its places, from which a small network that is
-    trained for minutes reads pixels far better."""
+    trained for minutes reads pixels far better; "heatmaps" reads each joint off maps of its own, better still."""
     dtype: str = "float32"
     """Of the ResNet's computation. "bfloat16" halves time and memory on accelerators; parameters, statistics, geometry
     and losses stay float32."""

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from bmc_jax import config, joints_file, synthesis
+from bmc_jax import config, joints_file, rendered_file, synthesis
 from bmc_jax.config import Config
 from bmc_jax.datasets import store
 from bmc_jax.opened import Fresh, InMemory, OnDisk, Opened, without_3d
@@ -192,10 +192,19 @@ def rendered(
     images without channels."""
     size = options.data.image_size
     stored = size if stored is None else stored
-    domain = _domain(options, name, stored)
-    make = synthesis.labels if options.network.input == "points" else synthesis.render
-    title = f"render {name} {split}"
-    examples = _in_chunks(title, count, lambda index: make(options.seed, domain, split, index, stored))
+    domain, seed = _domain(options, name, stored), options.seed
+    lifts = options.network.input == "points"
+    one_chunk = synthesis.labels if lifts else synthesis.render
+
+    def make() -> Batch:
+        title = f"render {name} {split}"
+        return _in_chunks(title, count, lambda index: one_chunk(seed, domain, split, index, stored))
+
+    if options.data.keep_rendered and not lifts:
+        options_of_file = {"seed": seed, "domain": domain, "split": split, "count": count, "size": stored}
+        examples = rendered_file.kept(options.data.directory, make, **options_of_file)
+    else:
+        examples = make()
     return dataclasses.replace(examples, source=np.full(count, number, np.int32))
 
 
