@@ -40,13 +40,21 @@ TURNING_JOINTS = (("CMC", "MCP", "IP"),) + (LEVELS[:3],) * 4
 #: The bone whose length is the unit of the network's depth and of the limits, as FreiHAND's `scale`.
 SCALE_BONE = (MIDDLE_MCP, MIDDLE_PIP)
 
+#: MANO, as HO-3D has it: index, middle, little, ring, thumb without their tips, then the five tips from the thumb.
+_MANO = np.array([0, 13, 14, 15, 16, 1, 2, 3, 17, 4, 5, 6, 18, 10, 11, 12, 19, 7, 8, 9, 20])
 #: Joint index in the named order of each joint in our order: `ours = theirs[..., TO_FREIHAND[name], :]`.
 TO_FREIHAND = {
     "freihand": np.arange(NUM_JOINTS),
+    # Three others that number their joints as FreiHAND does.
+    "mediapipe": np.arange(NUM_JOINTS),
+    "openpose": np.arange(NUM_JOINTS),
+    "coco-wholebody": np.arange(NUM_JOINTS),
     # The paper's order runs level by level: wrist, five MCP, five PIP, five DIP, five TIP.
     "paper": np.concatenate([[WRIST], np.arange(1, NUM_JOINTS).reshape(len(LEVELS), len(FINGERS)).T.reshape(-1)]),
     # RHD runs from tip to base in every finger.
     "rhd": np.concatenate([[WRIST], FINGER_JOINTS[:, ::-1].reshape(-1)]),
-    # MANO, as HO-3D has it: index, middle, little, ring, thumb without their tips, then the five tips from the thumb.
-    "ho3d": np.array([0, 13, 14, 15, 16, 1, 2, 3, 17, 4, 5, 6, 18, 10, 11, 12, 19, 7, 8, 9, 20]),
+    "ho3d": _MANO,
+    "mano": _MANO,
+    # InterHand2.6M, one hand of its two: tip to base in every finger, and the wrist at the end.
+    "interhand": np.concatenate([[NUM_JOINTS - 1], FINGER_JOINTS[:, ::-1].reshape(-1) - 1]),
 }

@@ -13,6 +13,8 @@ from bmc_jax.types import Limits
 
 #: Poses measured at a time. One shape, so that anatomy is compiled once.
 CHUNK = 4096
+#: The same for angles held against hulls, each against every edge.
+ANGLES_CHUNK = 512
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ def _intervals(quantity, values, limits, unit_size, unit, names) -> list[Violati
 
 
 def _angles(angles: np.ndarray, limits: Limits) -> list[Violation]:
-    distance, nearest = map(np.asarray, _nearest_allowed(angles, limits.hull))
+    distance, nearest = nearest_allowed(angles, limits)
     found = []
     for pose, finger, level in np.argwhere(distance > 0):
         value, limit = (tuple(np.degrees(x[pose, finger, level]).tolist()) for x in (angles, nearest))
@@ -144,6 +146,17 @@ def _angles(angles: np.ndarray, limits: Limits) -> list[Violation]:
         names = hand.FINGERS[finger], hand.LEVELS[level + 1]
         found.append(Violation(int(pose), "joint angle", *names, value, limit, excess, "degrees"))
     return found
+
+
+def nearest_allowed(angles: np.ndarray, limits: Limits) -> tuple[np.ndarray, np.ndarray]:
+    """Of angles `[N, 5, 3, 2]`, radians: how far they are beyond the hulls `[N, 5, 3]`, and the nearest allowed ones
+    `[N, 5, 3, 2]`."""
+    count = len(angles)
+    padded = np.concatenate([angles, np.repeat(angles[-1:], -count % ANGLES_CHUNK, axis=0)])
+    starts = range(0, len(padded), ANGLES_CHUNK)
+    parts = [_nearest_allowed(padded[start : start + ANGLES_CHUNK], limits.hull) for start in starts]
+    distance, nearest = (np.concatenate([np.asarray(part[i]) for part in parts])[:count] for i in (0, 1))
+    return distance, nearest
 
 
 @jax.jit

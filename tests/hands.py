@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
+import scipy.spatial.transform
 
 from bmc_jax import hand
 from bmc_jax.types import Limits, LimitsMetadata
@@ -30,6 +31,31 @@ def sampled(count=1000, flexion=(-0.6, 1.9), abduction=(-0.6, 0.6)):
     generator = np.random.default_rng(1)
     joints, angles = zip(*[reference.sample_hand(generator, flexion, abduction) for _ in range(count)], strict=True)
     return np.stack(joints), np.stack(angles)
+
+
+@functools.cache
+def adults(count=200):
+    """Right hands `[count, 21, 3]` in metres of adults' bones, fingers bent by up to 80 degrees a joint, before a
+    camera that each of them is turned to in its own way."""
+    random = np.random.default_rng(5)
+    roots = [(-22, 25, -20), (-26, 94, 0), (-4, 94, 0), (15, 86, 0), (33, 75, -3)]
+    bones = [(46, 32, 27), (40, 22, 20), (45, 26, 21), (41, 26, 21), (33, 18, 20)]
+    hands = np.zeros((count, 21, 3))
+    for finger, (root, lengths) in enumerate(zip(roots, bones, strict=True)):
+        sideways = np.array([-0.6, 0.75, -0.3]) if finger == 0 else np.array([0.02 * (finger - 2), 1.0, 0.0])
+        ahead = sideways / np.linalg.norm(sideways)
+        joint = np.array(root) * random.normal(1, 0.03, (count, 1))
+        hands[:, 1 + 4 * finger] = joint
+        bend = np.zeros(count)
+        for level, length in enumerate(lengths):
+            bend = bend + random.uniform(0, 0.4 if finger == 0 else 1.4, count) * (0.6 if level == 2 else 1)
+            along = np.cos(bend)[:, None] * ahead + np.sin(bend)[:, None] * [0, 0, -1]
+            joint = joint + length * random.normal(1, 0.03, (count, 1)) * along
+            hands[:, 2 + level + 4 * finger] = joint
+    turns = scipy.spatial.transform.Rotation.random(count, random_state=5).as_matrix()
+    return np.einsum("nij,nkj->nki", turns, hands) / 1000 + random.uniform(
+        [-0.1, -0.1, 0.4], [0.1, 0.1, 0.9], (count, 1, 3)
+    )
 
 
 def in_scale_units(joints):

@@ -9,7 +9,16 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from bmc_jax.cli import data_verbs, experiment_verb, export_verbs, limits_verbs, predict_verb, run_verbs, score_verb
+from bmc_jax.cli import (
+    data_verbs,
+    experiment_verb,
+    export_verbs,
+    limits_library_verbs,
+    limits_verbs,
+    predict_verb,
+    run_verbs,
+    score_verb,
+)
 from bmc_jax.cli.arguments import TEXT, group
 
 DESCRIPTION = """\
@@ -71,6 +80,8 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     export_verbs.add(verbs)
     predict_verb.add(verbs)
     score_verb.add(verbs)
-    limits_verbs.add(group(verbs, "limits", "fit, show and check biomechanical limits"))
+    limits = group(verbs, "limits", "fit, show, check and compare biomechanical limits")
+    limits_verbs.add(limits)
+    limits_library_verbs.add(limits)
     data_verbs.add(group(verbs, "data", "build, verify, list and look at data"), arguments)
     return parser

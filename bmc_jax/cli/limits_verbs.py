@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bmc_jax.cli.arguments import positive, verb
+from bmc_jax.cli.pose_arguments import PRESETS, announce, conventions, converted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 def add(limits: Any) -> None:
     poses = "array [N, 21, 3]: metres, camera frame, FreiHAND order, right hands"
+    known = f"a preset ({', '.join(PRESETS)}) or a limits file"
     parser = verb(limits, "fit", _fit, "fit limits to poses", """\
 examples:
   bmc limits fit poses.npy --out limits.json
@@ -47,17 +49,27 @@ examples:
   bmc limits show clinical
   bmc limits show limits.json --samples poses.npy --out hulls.png
 """)  # fmt: skip
-    parser.add_argument("limits", metavar="LIMITS", help="a preset (clinical) or a limits file")
+    parser.add_argument("limits", metavar="LIMITS", help=known)
     parser.add_argument("--samples", metavar="POSES.npy", help=f"draw these poses' angles too; {poses}")
     parser.add_argument("--out", default="hulls.png", metavar="PNG", help="(default: hulls.png)")
 
     parser = verb(limits, "check", _check, "say which joints violate which limit, and by how much", """\
-example:
+With --limits, a report for each joint on poses of any named joint order, in m, cm or mm, of right or left hands: what
+is not said is detected, and an error tells where it cannot be. NaN frames are gaps. With LIMITS instead, a list of the
+violations of poses in metres, FreiHAND order, right hands.
+
+examples:
+  bmc limits check predictions.npz --limits clinical --out report.html
+  bmc limits check hands.csv --limits mine.json --order mediapipe --unit mm --side left --json
   bmc limits check pose.npy clinical
 """)  # fmt: skip
-    parser.add_argument("poses", metavar="POSES.npy", help=f"{poses}; one pose may be [21, 3]")
-    parser.add_argument("limits", metavar="LIMITS", help="a preset (clinical) or a limits file")
+    parser.add_argument("poses", metavar="POSES", help="npy, npz, json or csv: [N, 21, 3], or one pose [21, 3]")
+    parser.add_argument("limits", metavar="LIMITS", nargs="?", help=f"{known}: list every violation")
     parser.add_argument("--count", type=positive, default=30, metavar="N", help="violations to list (default: 30)")
+    parser.add_argument("--limits", dest="report", metavar="LIMITS", help=f"{known}: report on each joint")
+    conventions(parser)
+    parser.add_argument("--out", metavar="HTML", help="write the report as a page, with pictures of the worst poses")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
 def _fit(options: argparse.Namespace) -> None:
@@ -90,11 +102,48 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
+    if (options.limits is None) == (options.report is None):
+        raise ValueError("give limits once: --limits LIMITS for a report, or LIMITS for a list of violations")
+    if options.report is not None:
+        return _report(options)
+    if options.order or options.unit or options.side or options.out or options.json:
+        raise ValueError(
+            "--order, --unit, --side, --out and --json are of the report: give the limits as --limits LIMITS"
+        )
     from bmc_jax import limits
 
     poses = _poses(options.poses)
     violations = limits.check(poses, limits.load(options.limits))
     print(limits.report(violations, len(poses), lines=options.count))
+
+
+def _report(options: argparse.Namespace) -> None:
+    import dataclasses
+    import json
+
+    from bmc_jax import limits, limits_page, limits_summary
+
+    held = limits.load(options.report)
+    poses = converted(options)
+    rows = poses.there
+    summary = limits_summary.summarise(poses.joints[rows], held, indices=rows)
+    if options.out:
+        limits_page.check(options.out, Path(options.poses).name, poses, held, summary)
+    if options.json:
+        content = {
+            "file": options.poses,
+            "limits": options.report,
+            "conventions": [dataclasses.asdict(finding) for finding in poses.findings],
+            "frames": len(poses.joints),
+            "gaps": poses.gaps.tolist(),
+            "impossible": poses.impossible.tolist(),
+        }
+        print(json.dumps(content | summary.to_dict(), indent=2, allow_nan=False))
+        return
+    announce(poses)
+    print(limits_summary.table(summary))
+    if options.out:
+        print(f"written to {options.out}")
 
 
 def _poses(path: str) -> "np.ndarray":
