@@ -1,5 +1,5 @@
-"""The table of an experiment: mean and deviation of each arm over its seeds, whether each step is more than chance, how
-much of the gap it closes, and the paper's numbers beside ours.
+"""What an experiment's runs say: mean and deviation of each arm over its seeds, whether each step is more than chance,
+how much of the gap it closes, and the paper's numbers beside ours. `table` shows it, `claims` judges by it.
 
 Seeds are paired: a seed is the same hands and the same first weights in every arm, so what is tested is the mean of the
 differences seed by seed, by Student's paired t-test, two-sided.
@@ -7,15 +7,20 @@ differences seed by seed, by Student's paired t-test, two-sided.
 
 import hashlib
 import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from bmc_jax import config_file, measures, paper
+from bmc_jax import config_file, paper
 from bmc_jax.experiment import Arm, Experiment, folder, measured
 
-#: Of the table, in its order.
+#: Measures of `measures.MEASURES`, in the table's order.
 COLUMNS = (
     "joints_2d_px",
     "depth_mm",
@@ -23,17 +28,20 @@ COLUMNS = (
     "joints_3d_median_mm",
     "joints_3d_auc",
     "aligned_mm",
+    "aligned_auc",
+    "within_limits",
     "angles_within",
 )
 #: What steps and gaps are told of.
-TESTED = ("depth_mm", "joints_3d_mm", "aligned_mm")
+TESTED = ("joints_2d_px", "depth_mm", "joints_3d_mm", "aligned_mm", "angles_within")
 
 
 def compare(experiment: Experiment, seeds: int, out: Any, command: str) -> dict[str, Any]:
     """What there is to say of the finished runs, for JSON.
 
-    `sets` has for each set of test images the `arms`: `seeds`, `mean` and `sd` (of the seeds, by n - 1; none of one) by
-    measure, the share of the gap `closed` in percent, and the step from the arm before, `change` and `p` by measure.
+    `sets` has for each set of test images the `arms`: `seeds`, by measure the `values` of these, their `mean` and `sd`
+    (by n - 1; none of one), the paper's, the share of the gap `closed` in percent, and the step from the arm before,
+    `change` and `p` by measure. Files, and nothing else of the machine, are told by name alone.
 
     Raises ValueError if no run is finished.
     """
@@ -41,55 +49,97 @@ def compare(experiment: Experiment, seeds: int, out: Any, command: str) -> dict[
     known = [content for of_arm in runs.values() for content in of_arm.values()]
     if not known:
         raise ValueError(f"no run of {experiment.file} in {out} is finished")
-    sets = {name: _set(experiment, runs, name) for name in known[0]["domains"]}
+    names = list(dict.fromkeys(name for content in known for name in content["domains"]))
+    environments = [content["environment"] for content in known]
     return {
-        "experiment": experiment.file,
+        "experiment": Path(experiment.file).stem,
         "command": command,
-        "environment": known[-1]["environment"],
+        "environment": {
+            word: ", ".join(dict.fromkeys(environment[word] for environment in environments if word in environment))
+            for word in environments[-1]
+        },
         "configurations": {arm.name: _hash(experiment, arm, seeds, out) for arm in experiment.arms},
-        "sets": sets,
+        "claims": [asdict(claim) for claim in experiment.claims],
+        "others": {
+            _file_name(name): {row: paper.row(row, name, name == names[-1]) for row in experiment.others}
+            for name in names
+        },
+        "sets": {_file_name(name): _set(experiment, runs, name, name == names[-1]) for name in names},
     }
 
 
+def write(content: dict[str, Any], file: Path) -> None:
+    """As JSON, a list of numbers to a line, whole or not at all."""
+    text = json.dumps(content, indent=1, allow_nan=False)
+    text = re.sub(r"\[[^\[\]{}\"]*\]", lambda found: re.sub(r"\s+", " ", found[0]).replace("[ ", "["), text)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(file.name + ".partial")
+    partial.write_text(text.replace(" ]", "]") + "\n")
+    os.replace(partial, file)
+
+
+def _file_name(entry: str) -> str:
+    """An entry of `data.test` or a field's value: of a file, its name."""
+    return Path(entry).name if Path(entry).is_absolute() else entry
+
+
 def _hash(experiment: Experiment, arm: Arm, seeds: int, out: Any) -> str:
-    """Of an arm's configuration, all but its seed; "" if none of its runs has begun."""
+    """Of an arm's configuration, all but its seed and where its files lie; "" if none of its runs has begun."""
     for seed in range(seeds):
         if (folder(out, arm.name, seed) / config_file.FILE).is_file():
-            content = config_file.to_dict(config_file.read(folder(out, arm.name, seed))) | {"seed": None}
+            values = config_file.flat(config_file.read(folder(out, arm.name, seed))) | {"seed": None}
+            content = {path: _file_name(value) if isinstance(value, str) else value for path, value in values.items()}
             return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
     return ""
 
 
-def _set(experiment: Experiment, runs: dict[str, dict[int, dict[str, Any]]], name: str) -> dict[str, Any]:
+def _set(
+    experiment: Experiment, runs: dict[str, dict[int, dict[str, Any]]], name: str, is_target: bool
+) -> dict[str, Any]:
     values = {
-        arm: {seed: content["domains"][name]["network"] for seed, content in of_arm.items()}
+        arm: {
+            seed: _measures(content["domains"][name]) for seed, content in of_arm.items() if name in content["domains"]
+        }
         for arm, of_arm in runs.items()
-        if of_arm
     }
+    values = {arm: of_arm for arm, of_arm in values.items() if of_arm}
+    rows = {arm.name: paper.row(arm.paper, name, is_target) for arm in experiment.arms}
+    columns = list(dict.fromkeys([*COLUMNS, *(key for row in rows.values() for key in row)]))
     found = {}
     for arm in experiment.arms:
         if arm.name not in values:
             continue
-        keys = [key for key in COLUMNS if all(key in one for one in values[arm.name].values())]
-        by_key = {key: np.array([one[key] for one in values[arm.name].values()]) for key in keys}
+        keys = [key for key in columns if all(key in one for one in values[arm.name].values())]
+        seeds = sorted(values[arm.name])
+        by_key = {key: np.array([values[arm.name][seed][key] for seed in seeds]) for key in keys}
         found[arm.name] = {
             "words": arm.words,
-            "seeds": sorted(values[arm.name]),
+            "seeds": seeds,
+            "values": {key: several.tolist() for key, several in by_key.items()},
             "mean": {key: float(several.mean()) for key, several in by_key.items()},
             "sd": {key: float(several.std(ddof=1)) for key, several in by_key.items() if len(several) > 1},
-            "paper": paper.ROWS.get(arm.paper, {}),
+            "paper": rows[arm.name],
         }
+        found[arm.name] |= {} if arm.fraction is None else {"fraction": arm.fraction}
         if arm.after in values:
             found[arm.name]["step"] = {"after": arm.after} | _step(values[arm.after], values[arm.name])
     if experiment.gap and all(end in found for end in experiment.gap):
         first, last = (found[end]["mean"] for end in experiment.gap)
         for of_arm in found.values():
-            of_arm["closed"] = {
-                key: 100 * (first[key] - of_arm["mean"][key]) / (first[key] - last[key])
-                for key in TESTED
-                if key in first and first[key] != last[key]
-            }
+            of_arm["closed"] = dict(_closed(of_arm["mean"], first, last))
     return found
+
+
+def _measures(domain: dict[str, Any]) -> dict[str, float]:
+    """Of a run on a set of test images: ours, and the official figures where a dataset has them."""
+    official = domain.get("official", {}).get("figures", {})
+    return domain["network"] | {name: figure["value"] for name, figure in official.items()}
+
+
+def _closed(mean: dict[str, float], first: dict[str, float], last: dict[str, float]) -> Iterator[tuple[str, float]]:
+    for key in TESTED:
+        if key in mean and key in first and key in last and first[key] != last[key]:
+            yield key, 100 * (first[key] - mean[key]) / (first[key] - last[key])
 
 
 def _step(before: dict[int, dict[str, float]], now: dict[int, dict[str, float]]) -> dict[str, Any]:
@@ -97,65 +147,12 @@ def _step(before: dict[int, dict[str, float]], now: dict[int, dict[str, float]])
     both = sorted(before.keys() & now.keys())
     found: dict[str, Any] = {"seeds": both}
     for key in TESTED:
-        pairs = np.array([(before[seed][key], now[seed][key]) for seed in both if key in before[seed]])
-        if not len(pairs):
+        known = [seed for seed in both if key in before[seed] and key in now[seed]]
+        if not known:
             continue
+        pairs = np.array([(before[seed][key], now[seed][key]) for seed in known])
         change = pairs[:, 1] - pairs[:, 0]
         found[key] = {"change": float(change.mean())}
         if len(pairs) > 1 and np.ptp(change) > 0:
             found[key]["p"] = float(stats.ttest_rel(pairs[:, 1], pairs[:, 0]).pvalue)
     return found
-
-
-def table(content: dict[str, Any]) -> str:
-    """The same as Markdown, in columns that a terminal shows too."""
-    environment = content["environment"]
-    lines = [f"`{content['command']}` · {environment['hardware']} · commit {environment['commit']}", ""]
-    for name, arms in content["sets"].items():
-        counts = sorted({len(arm["seeds"]) for arm in arms.values()})
-        seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-        lines += [f"### {name}, mean ± sd of {seeds} seeds", ""]
-        columns = ["arm", *(measures.title(key) for key in COLUMNS)]
-        lines += [*_aligned([columns, *(_values(key, arm) for key, arm in arms.items())]), ""]
-        steps = ["arm", "after", "Z, mm", "3D, mm", "gap closed: Z", "3D", "paper: Z, mm", "3D, mm"]
-        lines += [*_aligned([steps, *(_steps(key, arm) for key, arm in arms.items())]), ""]
-    lines += ["Z and 3D beside *after*: the mean change from that arm over the same seeds, and p of a paired t-test."]
-    return "\n".join(lines) + "\n"
-
-
-def _values(name: str, arm: dict[str, Any]) -> list[str]:
-    cells = [name]
-    for key in COLUMNS:
-        digits = measures.MEASURES[key][2]
-        spread = f" ± {arm['sd'][key]:.{digits}f}" if key in arm["sd"] else ""
-        cells.append(f"{arm['mean'][key]:.{digits}f}{spread}" if key in arm["mean"] else "")
-    return cells
-
-
-def _steps(name: str, arm: dict[str, Any]) -> list[str]:
-    keys, step = ("depth_mm", "joints_3d_mm"), arm.get("step", {})
-    closed = [arm.get("closed", {}).get(key) for key in keys]
-    return [
-        f"{name}: {arm['words']}",
-        step.get("after", ""),
-        *(_change(step.get(key)) for key in keys),
-        *("" if share is None else f"{share:.0f} %" for share in closed),
-        *(f"{arm['paper'][key]:.2f}" if key in arm["paper"] else "" for key in keys),
-    ]
-
-
-def _change(found: dict[str, float] | None) -> str:
-    if found is None:
-        return ""
-    p = found.get("p")
-    return f"{found['change']:+.2f}" + ("" if p is None else " (p < 0.001)" if p < 0.001 else f" (p {p:.3f})")
-
-
-def _aligned(rows: list[list[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    padded = [
-        [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        for row in rows
-    ]
-    return ["| " + " | ".join(row) + " |" for row in [padded[0], rule, *padded[1:]]]

@@ -67,7 +67,7 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
         require_installed(config)
         best = watch.best(config)
         total, rows = steps(config), data.rows(config)
-        _require_own(workdir, config)
+        require_own(workdir, config)
         weights = _initial_weights(workdir, config)
     facts = {"data": sources.digest(config), "initial weights": weights, **distributed.build()}
     distributed.require_same({**config_file.flat(config), **facts})
@@ -154,7 +154,7 @@ def feed(config: Config, opened: Sequence[Opened], rows: grain.MapDataset) -> tu
     return data.batches(opened, rows), ()
 
 
-def _require_own(workdir: Path, config: Config) -> None:
+def require_own(workdir: Path, config: Config) -> None:
     """Raise ValueError if the folder is another configuration's, or this one's on other data."""
     file, used = workdir / DATA_FILE, sources.digest(config)
     if file.exists():

@@ -1,5 +1,6 @@
-"""Experiments: the arms that a file says, run or left alone seed by seed, and their table by others' formulas."""
+"""Experiments: the arms that a file says, run or left alone seed by seed, and their comparison by others' formulas."""
 
+import dataclasses
 import json
 import subprocess
 from pathlib import Path
@@ -9,22 +10,30 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bmc_jax import cli, comparison, config_file, evaluate, experiment, paper, train
+from bmc_jax import cli, comparison, config_file, evaluate, experiment, paper, setting, table, train
 from bmc_jax.config import steps
 
-LIFTING = str(Path(__file__).parents[1] / "configs/lifting.py")
+CONFIGS = Path(__file__).parents[1] / "configs"
+LIFTING = str(CONFIGS / "lifting.py")
+EXPERIMENTS = sorted(str(path) for path in CONFIGS.glob("*.py") if "\nARMS = " in path.read_text())
 FILE = """
 import sys
 sys.path.insert(0, {tests!r})
 import examples
 from bmc_jax.experiment import Arm
 
+from bmc_jax.claims import Claim
+
 ARMS = Arm("a", "nothing"), Arm("b", "something", after="a", paper="Table 4, + BL"), Arm("c", "all", after="b")
 GAP = "a", "c"
+CLAIMS = Claim("something helps", "b", than="a", measure="depth_mm"),
 
 def get_config(argument=""):
     config = examples.tiny_config()
-    config.name = argument
+    config.name, _, dataset = argument.partition("@")
+    if dataset:
+        config.data.train[1].name = dataset
+        config.data.train[1].count = 0
     return config
 """
 
@@ -36,14 +45,19 @@ def file(tmp_path):
     return str(path)
 
 
-def finished(workdir, **network):
+def finished(workdir, commit="abc", official=None, entries=("target",), **network):
     """A run's folder with measures of its last step."""
-    workdir.mkdir(parents=True)
-    config_file.write(examples.tiny_config(), workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    config = examples.tiny_config()
+    config.name = workdir.parent.name
+    config_file.write(config, workdir)
+    figures = (
+        {"official": {"figures": {name: {"value": value} for name, value in official.items()}}} if official else {}
+    )
     content = {
-        "step": steps(examples.tiny_config()),
-        "environment": {"hardware": "a chip", "commit": "abc"},
-        "domains": {"target": {"network": network}},
+        "step": steps(config),
+        "environment": {"hardware": "a chip", "commit": commit},
+        "domains": {entry: {"network": network} | figures for entry in entries},
     }
     (workdir / evaluate.FILE).write_text(json.dumps(content))
 
@@ -83,14 +97,18 @@ def test_unfinished_runs_are_trained_and_measured_seed_by_seed_and_finished_ones
     file, tmp_path, monkeypatch, capsys
 ):
     done = []
-    finished(tmp_path / "out/b/seed0")
+    finished(tmp_path / "out/b/seed0", entries=("mannequin", "real_like"))
+    finished(tmp_path / "out/c/seed0", entries=("mannequin",))
     monkeypatch.setattr(train, "train", lambda config, workdir: done.append((config.name, config.seed, workdir)))
     monkeypatch.setattr(evaluate, "evaluate", lambda workdir: done.append(workdir))
     experiment.run(experiment.read(file), 2, tmp_path / "out", ["training.epochs=2.0"])
+    # c lacks measures of one of the test sets.
     runs = [("a", 0), ("c", 0), ("a", 1), ("b", 1), ("c", 1)]
     folders = [experiment.folder(tmp_path / "out", *run) for run in runs]
     assert done == [part for run, at in zip(runs, folders, strict=True) for part in ((*run, at), at)]
     assert "b/seed0: finished" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"b/seed0 holds a run of another configuration.*\n.*rate"):
+        experiment.run(experiment.read(file, arms=["b"]), 1, tmp_path / "out", ["optimizer.rate=0.5"])
 
 
 def test_the_table_has_the_mean_the_deviation_the_paired_test_and_the_gap(file, tmp_path):
@@ -111,10 +129,11 @@ def test_the_table_has_the_mean_the_deviation_the_paired_test_and_the_gap(file, 
     gap = [np.mean(depth[arm]) for arm in "abc"]
     assert arms["b"]["closed"]["depth_mm"] == pytest.approx(100 * (gap[0] - gap[1]) / (gap[0] - gap[2]))
     assert "step" not in arms["a"]
-    assert len(set(content["configurations"].values())) == 1
-    words = comparison.table(content)
+    assert len(set(content["configurations"].values())) == 3
+    words = table.markdown(content)
     assert f"{np.mean(depth['b']):.1f} ± {np.std(depth['b'], ddof=1):.1f}" in words
     assert "17.58" in words  # of the paper
+    assert arms["b"]["values"]["depth_mm"] == depth["b"]
     assert json.loads(json.dumps(content, allow_nan=False)) == content
 
 
@@ -142,6 +161,65 @@ def test_what_is_no_experiment_is_refused(file, tmp_path):
         experiment.read(str(tmp_path / "plain.py"))
 
 
+def test_what_is_wrong_with_any_arms_data_is_told_before_one_is_trained(file, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train, "train", None)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["experiment", file, "--data", "freihand"]) == 2
+    told = capsys.readouterr().err
+    assert "a, b, c: data.train[1].name is 'freihand'" in told
+    assert setting.BUILDS["freihand"] in told
+    assert told.count("bmc data build freihand") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_recorded_result_names_files_and_data_without_their_folders(file, tmp_path, monkeypatch):
+    def measure(workdir):
+        finished(workdir, entries=(str(tmp_path / "hands.npy"),), depth_mm=3.0)
+
+    monkeypatch.setattr(train, "train", lambda config, workdir: None)
+    monkeypatch.setattr(evaluate, "evaluate", measure)
+    monkeypatch.setattr(experiment, "require_data", lambda *_: None)
+    record = tmp_path / "docs/small.json"
+    options = ["--out", str(tmp_path / "out"), "--seeds", "1", f"--config.data.directory={tmp_path}"]
+    assert cli.main(["experiment", file, *options, "--record", str(record)]) == 0
+    content = json.loads(record.read_text())
+    assert content["command"] == "bmc experiment small.py --seeds 1 --config.data.directory=" + tmp_path.name
+    assert list(content["sets"]) == ["hands.npy"]
+    assert str(tmp_path) not in record.read_text()
+    assert record.read_text() == (tmp_path / "out/experiment.json").read_text()
+    assert '"depth_mm": [3.0]' in record.read_text()
+
+
+def test_official_figures_stand_where_the_paper_has_them_and_all_commits_are_told(file, tmp_path):
+    rows = experiment.read(str(CONFIGS / "table8.py")).others
+    assert rows
+    name = "tips_procrustes_auc_20_50mm"
+    finished(tmp_path / "a/seed0", official={name: 0.7}, entries=("dexter_object",), joints_2d_px=1.0)
+    finished(tmp_path / "a/seed1", "def", official={name: 0.8}, entries=("dexter_object",), joints_2d_px=1.0)
+    found = experiment.read(file)
+    arms = (experiment.Arm("a", "ours", paper="Table 8, ours"),)
+    found = dataclasses.replace(found, arms=arms, others=rows, claims=(), gap=None)
+    content = comparison.compare(found, 2, tmp_path, "")
+    assert content["environment"]["commit"] == "abc, def"
+    lines = table.markdown(content).splitlines()
+    (ours,) = (line for line in lines if line.startswith("| a ") and "0.750" in line)
+    assert [cell.strip() for cell in ours.split("|")][-4:-2] == ["0.750 ± 0.071", "0.82"]
+    (zhang,) = (line for line in lines if "Zhang" in line)
+    assert "0.82" in zhang
+
+
+@pytest.mark.parametrize(("status", "after"), [(75, "requeue 7"), (3, "")])
+def test_a_task_that_was_interrupted_queues_again_and_one_that_failed_does_not(file, tmp_path, status, after):
+    script = tmp_path / "array.sh"
+    assert cli.main(["experiment", file, "--seeds", "1", "--slurm", str(script)]) == 0
+    for name, words in (("srun", f"exit {status}"), ("scontrol", f'echo "$@" >> {tmp_path}/calls')):
+        (tmp_path / name).write_text(f"#!/usr/bin/env bash\n{words}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_ARRAY_TASK_ID": "0", "SLURM_JOB_ID": "7"}
+    assert subprocess.run(["bash", str(script)], env=environment, timeout=20).returncode == status
+    assert ((tmp_path / "calls").read_text().strip() if (tmp_path / "calls").exists() else "") == after
+
+
 def test_the_slurm_array_runs_each_arm_with_each_seed_once(file, tmp_path):
     script = tmp_path / "array.sh"
     assert cli.main(["experiment", file, "--seeds", "2", "--out", "runs/x", "--slurm", str(script)]) == 0
@@ -167,7 +245,18 @@ def test_command_writes_the_table(file, tmp_path, monkeypatch, capsys):
     assert (tmp_path / "out/experiment.md").read_text().startswith("`bmc experiment")
 
 
-def test_paper_rows_that_arms_name_are_there():
-    for arm in experiment.read(LIFTING).arms:
+@pytest.mark.parametrize("file", EXPERIMENTS)
+def test_what_arms_and_claims_name_is_there(file):
+    found = experiment.read(file)
+    names = [arm.name for arm in found.arms]
+    assert len(set(names)) == len(names)
+    for arm in found.arms:
         assert not arm.paper or arm.paper in paper.ROWS
-        assert not arm.after or arm.after in {other.name for other in experiment.read(LIFTING).arms}
+        assert not arm.after or arm.after in names
+    assert set(found.gap or ()) <= set(names)
+    assert set(found.others) <= set(paper.ROWS)
+    for claim in found.claims:
+        assert {claim.arm, claim.than, claim.gap_to or claim.arm} <= set(names)
+        assert claim.measure in comparison.COLUMNS
+    for row in found.others:
+        assert all(paper.row(row, key.partition("/")[0], False) for key in paper.ROWS[row])

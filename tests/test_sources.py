@@ -185,12 +185,12 @@ def test_a_run_is_refused_on_a_dataset_that_has_changed(data, tmp_path):
         {"name": "posed", "split": "train", "count": 10, "hash": store.summary(data / "posed/1.0.0")["hash"]}
     ]
     options.data.cache, options.data.workers = "none", 3
-    train._require_own(tmp_path, options)
+    train.require_own(tmp_path, options)
     file = data / "posed/1.0.0" / store.SUMMARY
     before = file.read_text()
     file.write_text(json.dumps(json.loads(before) | {"hash": "other"}))
     with pytest.raises(ValueError, match=r"the dataset posed has changed since .*'hash': 'other'.* now"):
-        train._require_own(tmp_path, options)
+        train.require_own(tmp_path, options)
     file.write_text(before)
 
 
