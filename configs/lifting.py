@@ -5,9 +5,9 @@
     bmc train --config=configs/lifting.py:bl+rb --workdir=runs/one
 
 Hands with 3D labels are `mannequin`'s, seen palm or back on. The target is `any_view`: other people's hands from any
-side, of which only 2D joints are labelled. Given as `ARM@FILE`, the target is a file of 3D joints, and the 3D labels are
-`any_view`'s: real hands are seen from any side. All arms are told the same points, which are off by a pixel, take the
-same number of steps and see as many hands of the source.
+side, of which only 2D joints are labelled. Given as `ARM@FILE`, the target is a file of 3D joints, and the hands with
+3D labels are `any_view`'s, since real ones are seen from any side. All arms are told the same points, which are off by
+a pixel, take the same number of steps and see as many hands of the source.
 
 Limits are those of the 3D-labelled training hands, the source's: the paper's *approximated* ones. Its *computed* ones
 are the target's, which the arm `computed` fits to the 3D joints of the target's training split and uses for nothing
