@@ -96,6 +96,9 @@ class Network:
     pool: str = "mean"
     """"mean" over the last feature map, as published; "flatten" keeps its places, from which a small network that is
     trained for minutes reads pixels far better; "heatmaps" reads each joint off maps of its own, better still."""
+    lift: bool = False
+    """Whether depths are told from the 2D joints that heatmaps found, and not from the image: see
+    `models.two_stage`. Needs `pool` "heatmaps"."""
     dtype: str = "float32"
     """Of the ResNet's computation. "bfloat16" halves time and memory on accelerators; parameters, statistics, geometry
     and losses stay float32."""
@@ -203,7 +206,7 @@ class Training:
     """Steps between comparisons of the devices' copies of the state, to the bit; 0 for never."""
     steps_per_dispatch: int = 1
     """Steps in one call, for networks so small that Python is what limits them. Needs `data.cache` "device"; what is
-    logged is the last step's."""
+    logged is the last step's. Not for images on a CPU, where a convolution inside such a call is far slower."""
 
 
 @dataclass(slots=True)

@@ -182,6 +182,8 @@ def validate(config: Config) -> Config:
     for name, published in {"depth": (18, 34, 50), "width": (64,), "patch": (0,)}.items():
         value, wanted = getattr(config.network, name), f"{' or '.join(map(str, published))} for network.pretrained"
         _require(not config.network.pretrained or value in published, f"network.{name}", value, wanted)
+    lifts = config.network.pool == "heatmaps" or not config.network.lift
+    _require(lifts, "network.lift", True, "false unless network.pool is 'heatmaps'")
     reach = data.margin * (data.context if data.augment else 1)
     wanted = f"{WINDOW} or less: no more of the surroundings, in sides of the hand's box, is in built datasets"
     _require(reach <= WINDOW, "data.margin * data.context" if data.augment else "data.margin", reach, wanted)

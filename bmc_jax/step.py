@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int
 
 from bmc_jax import accumulation, augment, cache, dispatch, fresh, hand, losses, optimizer
 from bmc_jax.config import Config, steps
-from bmc_jax.models import LiftingNetwork, PoseNetwork, points, pretrained
+from bmc_jax.models import LiftingNetwork, PoseNetwork, TwoStageNetwork, points, pretrained
 from bmc_jax.types import Batch, Limits, Prediction
 
 AXIS = "batch"
@@ -49,20 +49,16 @@ class AveragedState(TrainState):
     are come nearest to those of the averaged network without a look at more images."""
 
 
-def network(config: Config, *, axis_name: str | None = None) -> PoseNetwork | LiftingNetwork:
+def network(config: Config, *, axis_name: str | None = None) -> PoseNetwork | TwoStageNetwork | LiftingNetwork:
     """The network of a configuration, not yet initialised."""
-    if config.network.input == "points":
-        return LiftingNetwork(detach_root_depth=config.network.detach_root_depth, refine=config.network.refine)
-    return PoseNetwork(
-        depth=config.network.depth,
-        width=config.network.width,
-        patch=config.network.patch,
-        pool=config.network.pool,
-        dtype=jnp.dtype(config.network.dtype),
-        detach_root_depth=config.network.detach_root_depth,
-        refine=config.network.refine,
-        axis_name=axis_name,
-    )
+    options = config.network
+    root = {"detach_root_depth": options.detach_root_depth, "refine": options.refine}
+    if options.input == "points":
+        return LiftingNetwork(**root)
+    image = {"depth": options.depth, "width": options.width, "patch": options.patch, "dtype": jnp.dtype(options.dtype)}
+    if options.lift:
+        return TwoStageNetwork(**image, **root, axis_name=axis_name)
+    return PoseNetwork(**image, **root, pool=options.pool, axis_name=axis_name)
 
 
 def blank(config: Config) -> tuple[Any, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bmc_jax import camera, hand
-from bmc_jax.models import PoseNetwork
+from bmc_jax.models import PoseNetwork, TwoStageNetwork
 from bmc_jax.models.backbone import Block, ResNet, convolution
 from bmc_jax.models.heatmaps import read_off
 from bmc_jax.models.pose import normalise
@@ -187,12 +187,12 @@ def test_a_heatmaps_peak_is_where_the_joint_is_and_how_deep():
     heat = np.zeros_like(depth)
     heat[batch, row, column, joint] = 50.0
     expected = [2 * (column + 0.5) / 8 - 1, 2 * (row + 0.5) / 4 - 1, depth[batch, row, column, joint]]
-    np.testing.assert_allclose(read_off(heat, depth), np.stack(expected, -1), atol=1e-6)
+    np.testing.assert_allclose(read_off(jnp.asarray(heat), jnp.asarray(depth)), np.stack(expected, -1), atol=1e-6)
 
 
 def test_flat_heatmaps_are_the_centre_at_mean_depth():
     depth = np.random.default_rng(2).normal(size=(1, 3, 5, hand.NUM_JOINTS)).astype(np.float32)
-    pose = read_off(np.full_like(depth, 7.0), depth)
+    pose = read_off(jnp.full(depth.shape, 7.0), jnp.asarray(depth))
     np.testing.assert_allclose(pose[..., :2], 0.0, atol=1e-6)
     np.testing.assert_allclose(pose[..., 2], depth.mean(axis=(1, 2)), atol=1e-6)
 
@@ -204,3 +204,26 @@ def test_a_network_of_heatmaps_predicts_in_the_crop_in_float32(dtype):
     assert {leaf.dtype for leaf in jax.tree.leaves(prediction)} == {jnp.dtype(jnp.float32)}
     size = BATCH.image.shape[-2]
     assert np.all((np.asarray(prediction.joints_2d) > -0.5) & (np.asarray(prediction.joints_2d) < size - 0.5))
+
+
+def test_in_two_stages_depths_are_told_from_points_that_they_do_not_move():
+    network = TwoStageNetwork(**TINY)
+    variables = jax.eval_shape(
+        lambda key: network.init(key, BATCH.image, BATCH.intrinsics, train=False), jax.random.key(0)
+    )
+    generator = np.random.default_rng(0)
+    variables = jax.tree.map(lambda leaf: generator.uniform(0.01, 0.1, leaf.shape).astype(leaf.dtype), variables)
+
+    def sums(params):
+        told = network.apply(variables | {"params": params}, BATCH.image, BATCH.intrinsics, train=False)
+        return jnp.stack([told.relative_depth.sum(), told.joints_2d.sum()])
+
+    depths, places = (
+        {name: max(np.abs(leaf[i]).max() for leaf in jax.tree.leaves(part)) for name, part in jacobian.items()}
+        for jacobian in [jax.jit(jax.jacrev(sums))(variables["params"])]
+        for i in (0, 1)
+    )
+    assert depths["backbone"] == depths["head"] == 0
+    assert depths["lifting"] > 0
+    assert places["backbone"] > 0
+    assert places["head"] > 0

@@ -3,5 +3,6 @@ joints."""
 
 from bmc_jax.models.lifting import LiftingNetwork, points
 from bmc_jax.models.pose import PoseNetwork
+from bmc_jax.models.two_stage import TwoStageNetwork
 
-__all__ = ["LiftingNetwork", "PoseNetwork", "points"]
+__all__ = ["LiftingNetwork", "PoseNetwork", "TwoStageNetwork", "points"]

@@ -22,14 +22,16 @@ class Heatmaps(nn.Module):
 
     channels: int
     """Of the map that heatmaps are read off."""
+    depths: bool = True
+    """Whether depths are told too."""
     dtype: Any = jnp.float32
     """Of the computation up to the heatmaps, which are float32."""
     axis_name: str | None = None
     """Devices over which BatchNorm takes its statistics."""
 
     @nn.compact
-    def __call__(self, stages: tuple[Float[Array, "batch _ _ _"], ...], *, train: bool) -> Float[Array, "batch 21 3"]:
-        """(u, v, depth) by joint: u and v in [-1, 1] from the image's left and upper edges to the others."""
+    def __call__(self, stages: tuple[Float[Array, "batch _ _ _"], ...], *, train: bool) -> Float[Array, "batch 21 _"]:
+        """(u, v, depth) by joint, or (u, v): in [-1, 1] from the image's left and upper edges to the others."""
         conv = partial(convolution, dtype=self.dtype)
         norm = partial(
             nn.BatchNorm,
@@ -45,18 +47,20 @@ class Heatmaps(nn.Module):
             x = jax.image.resize(x, (*stage.shape[:3], self.channels), "nearest")
             x = x + conv(self.channels, 1, name=f"side{i + 1}")(stage)
             x = nn.relu(norm(name=f"bn{i + 1}")(conv(self.channels, 3, name=f"conv{i + 1}")(x)))
-        maps = nn.Dense(2 * hand.NUM_JOINTS, name="maps")(x.astype(jnp.float32))
-        return read_off(*jnp.split(maps, 2, axis=-1))
+        x = x.astype(jnp.float32)
+        heat = nn.Dense(hand.NUM_JOINTS, name="heat")(x)
+        if not self.depths:
+            return read_off(heat)
+        return read_off(heat, nn.Dense(hand.NUM_JOINTS, name="depth")(x))
 
 
-def read_off(
-    heat: Float[Array, "batch row column joint"], depth: Float[Array, "batch row column joint"]
-) -> Float[Array, "batch joint 3"]:
-    """(u, v, depth) where the heatmaps, whose softmax is taken, say that joints are; a cell's u and v are its
-    middle's."""
+def read_off(*maps: Float[Array, "batch row column joint"]) -> Float[Array, "batch joint _"]:
+    """(u, v), and a depth for a second map, where the first map, a heatmap whose softmax is taken, says that joints
+    are; a cell's u and v are its middle's."""
+    heat, *others = maps
     rows, columns = heat.shape[1:3]
     weights = nn.softmax(heat, axis=(1, 2))
     across, down = (2 * (np.arange(cells, dtype=np.float32) + 0.5) / cells - 1 for cells in (columns, rows))
     u = jnp.einsum("brcj,c->bj", weights, across)
     v = jnp.einsum("brcj,r->bj", weights, down)
-    return jnp.stack([u, v, jnp.sum(weights * depth, axis=(1, 2))], axis=-1)
+    return jnp.stack([u, v, *(jnp.sum(weights * other, axis=(1, 2)) for other in others)], axis=-1)

@@ -33,8 +33,9 @@ class LiftingNetwork(nn.Module):
         """Pixels in any crop: only their rays count. The pixels that come out are those that came in, corrected."""
         del train
         rays = camera.rays(points, intrinsics)
-        # At its usual depth the hand's place and shape are then in scale units: numbers near one.
-        x = USUAL_DEPTH * rays[..., :2].reshape(-1, 2 * hand.NUM_JOINTS)
+        # At its usual depth the hand's place and shape are then in scale units: numbers near one. Points that are
+        # predictions themselves are not moved to where depth would be told more easily.
+        x = USUAL_DEPTH * jax.lax.stop_gradient(rays[..., :2]).reshape(-1, 2 * hand.NUM_JOINTS)
         for _ in range(3):
             x = nn.relu(nn.Dense(self.hidden)(x))
         pose = nn.Dense(3 * hand.NUM_JOINTS, name="head", kernel_init=nn.initializers.zeros)(x)

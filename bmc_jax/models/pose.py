@@ -71,16 +71,23 @@ class PoseNetwork(nn.Module):
         backbone = ResNet(self.depth, self.width, self.patch, pool, self.dtype, self.axis_name, name="backbone")
         features = backbone(normalise(image), train=train)
         if self.pool == "heatmaps":
-            head = Heatmaps(HEATMAP_CHANNELS * self.width, self.dtype, self.axis_name, name="head")
+            head = Heatmaps(HEATMAP_CHANNELS * self.width, True, self.dtype, self.axis_name, name="head")
             pose = head(features, train=train)
         else:
             pose = nn.Dense(hand.NUM_JOINTS * 3, name="head")(features).reshape(-1, hand.NUM_JOINTS, 3)
 
-        height, width = image.shape[-3:-1]
-        half = jnp.array([width / 2, height / 2], jnp.float32)
-        centre = jnp.array([(width - 1) / 2, (height - 1) / 2], jnp.float32)
-        joints_2d = centre[None, None] + half[None, None] * pose[..., :2]
+        joints_2d = to_pixels(pose[..., :2], image)
         return lifted(joints_2d, pose[..., 2], intrinsics, detach=self.detach_root_depth, refine=self.refine)
+
+
+def to_pixels(
+    place: Float[Array, "batch 21 2"], image: UInt8[Array, "batch height width 3"]
+) -> Float[Array, "batch 21 2"]:
+    """Pixels of what is in halves of the image from its centre."""
+    height, width = image.shape[-3:-1]
+    half = jnp.array([width / 2, height / 2], jnp.float32)
+    centre = jnp.array([(width - 1) / 2, (height - 1) / 2], jnp.float32)
+    return centre[None, None] + half[None, None] * place
 
 
 def lifted(
