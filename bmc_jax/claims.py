@@ -58,7 +58,7 @@ def judge(claim: Claim, values: Mapping[str, Mapping[int, float]]) -> Finding:
     better = sign * (than - arm)
     whole = sign * (than - end[0]) if end else np.abs(than)
     beyond = better - claim.by / 100 * whole
-    p = float(stats.ttest_1samp(beyond, 0.0)[1]) if len(seeds) > 1 and np.ptp(beyond) > 0 else None
+    p = float(stats.ttest_rel(beyond, np.zeros_like(beyond)).pvalue) if len(seeds) > 1 and np.ptp(beyond) > 0 else None
     reached = float(100 * better.mean() / whole.mean()) if whole.mean() else None
     if beyond.mean() <= 0:
         return Finding(FAILS, reached, p, len(seeds))

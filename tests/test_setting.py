@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from bmc_jax import config_file, experiment
+from bmc_jax import config_file, experiment, setting
 from bmc_jax.config import steps
 
+SOURCE, TARGET = (source.name for source in setting.synthetic().data.train)
 CONFIGS = Path(__file__).parents[1] / "configs"
 TABLES = ("table2", "table3", "table4", "table5", "table6", "table7", "table8", "figure5")
 #: Data that each knows: the paper's own rows only, or photographs without 3D labels besides.
@@ -49,7 +50,7 @@ def test_arms_of_a_table_take_as_many_steps_and_see_as_much_of_each_domain_in_ea
             of_one = [config for arm, config in found if arm.name.startswith("ho3d-") == bool(prefix)]
             taken = [steps(config) for config in of_one]
             assert not taken or max(taken) - min(taken) <= 1, (data, taken)
-            for name in ("rhd", "synthetic"):
+            for name in ("rhd", SOURCE):
                 seen = {
                     one.share * config.data.batch_size
                     for config in of_one
@@ -81,7 +82,7 @@ def test_limits_are_fitted_to_what_an_arm_is_told_in_3d_but_for_the_computed_one
     for table in TABLES:
         for data in KNOWN[table]:
             for arm, config in arms(table, data):
-                target = {"paper": "freihand", "synthetic": "real_like"}.get(data)
+                target = {"paper": "freihand", "synthetic": TARGET}.get(data)
                 assert config.limits.source == (f"fit:{target}" if arm.name == "computed" else "fit")
 
 
