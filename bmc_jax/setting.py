@@ -11,7 +11,8 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from bmc_jax.config import Biomechanics, Config, Data, Limits, Network, Optimizer, Source, Training, Weights
+from bmc_jax import joints_file
+from bmc_jax.config import Biomechanics, Config, Data, Network, Optimizer, Source, Training, Weights
 
 
 class Unavailable(ValueError):
@@ -40,6 +41,8 @@ class Supervision:
 #: The weight of each biomechanical loss.
 TERMS = {"bl": "bone_length", "rb": "palm", "a": "joint_angle"}
 ALL = tuple(TERMS)
+#: Rendered hands of each domain, and the domain of bare ones seen from any side.
+COUNT, ANY_VIEW = 20_480, "any_view"
 #: Of the target's images, in percent, those with 3D labels in Figure 5.
 PERCENTAGES = (2, 5, 10, 20, 40)
 
@@ -111,6 +114,26 @@ def _both(name: str, **options: bool) -> tuple[Source, ...]:
     return tuple(Source(name, split, "2d", share=share, **options) for split, share in shares.items())
 
 
+def points(source: str = "mannequin", target: str = ANY_VIEW) -> Config:
+    """2D joints in the place of images, off by a pixel; `target` may be a file of 3D joints."""
+    target_count = 0 if joints_file.is_one(target) else COUNT
+    return Config(
+        data=Data(
+            train=(Source(source, labels="3d", count=COUNT), Source(target, labels="2d", count=target_count)),
+            test=(source, target),
+            test_count=2_048,
+            batch_size=512,
+            augment=False,
+            cache="device",
+        ),
+        network=Network(input="points", noise=1.0),
+        weights=Weights(bone_length=1.5, palm=0.5, joint_angle=1.5),
+        biomechanics=Biomechanics(ramp=0.1),
+        optimizer=Optimizer(name="adamw", rate=1e-3, weight_decay=1e-2, schedule="cosine", warmup=0.05, clip=10.0),
+        training=Training(epochs=12.0, log_every=100, save_every=500, steps_per_dispatch=20),
+    )
+
+
 def synthetic() -> Config:
     """Rendered hands in gloves, small enough for two CPU cores; found by trial, see docs/reproduction.md.
 
@@ -120,8 +143,8 @@ def synthetic() -> Config:
     return Config(
         data=Data(
             train=(
-                Source("gloved_mannequin", labels="3d", count=20_480),
-                Source("gloved_any_view", labels="2d", count=20_480),
+                Source("gloved_mannequin", labels="3d", count=COUNT),
+                Source("gloved_any_view", labels="2d", count=COUNT),
             ),
             test=("gloved_mannequin", "gloved_any_view"),
             test_count=1_024,
@@ -135,7 +158,7 @@ def synthetic() -> Config:
         # Signs of depths are learned from the source first: the losses cannot tell them, and would keep wrong ones.
         biomechanics=Biomechanics(start=0.3, ramp=0.3),
         optimizer=Optimizer(name="adamw", rate=3e-3, weight_decay=0.05, schedule="cosine", warmup=0.05, clip=10.0),
-        training=Training(epochs=3.0, log_every=80, save_every=1_000),
+        training=Training(epochs=2.5, log_every=80, save_every=1_000),
     )
 
 
@@ -143,12 +166,12 @@ def photos() -> Config:
     """As `synthetic`, with bare hands from any side for the source, and for the target the built dataset `photos`: 2D
     labels only, a tenth in its split "test"."""
     config = synthetic()
-    train = (Source("any_view", labels="3d", count=20_480), Source("photos", labels="2d"))
+    train = (Source(ANY_VIEW, labels="3d", count=COUNT), Source("photos", labels="2d"))
     return dataclasses.replace(config, data=dataclasses.replace(config.data, train=train, test=("photos",)))
 
 
 #: Every setting by the name that `--data` knows it by, as Tables 2 to 6 have it.
-SETTINGS = {"paper": paper_validation, "synthetic": synthetic, "photos": photos}
+SETTINGS = {"paper": paper_validation, "synthetic": synthetic, "points": points, "photos": photos}
 #: Without 3D labels of the target.
 UNLABELLED = ("photos",)
 

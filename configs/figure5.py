@@ -4,6 +4,7 @@ given aligned AUC on FreiHAND's test.
 
     bmc experiment figure5 --seeds 3                   # freihand_gs, as built: a GPU
     bmc experiment figure5 --seeds 3 --data synthetic  # rendered hands: two CPU cores
+    bmc experiment figure5 --seeds 3 --data points     # 2D joints of rendered hands: minutes
 
 Limits are of the images with 3D labels, so fewer of them are tighter. FreiHAND is taken before the green screen alone:
 of its four versions of an image, some would else have labels and some not.
@@ -40,5 +41,5 @@ CLAIMS = (
 
 
 def get_config(argument: str = "10+bmc") -> Config:
-    settings = {"paper": setting.paper_fractions, "synthetic": setting.synthetic}
+    settings = {"paper": setting.paper_fractions, "synthetic": setting.synthetic, "points": setting.points}
     return setting.get_config("figure5", argument, (arm.name for arm in ARMS), settings)

@@ -14,14 +14,12 @@ are the target's, which the arm `computed` fits to the 3D joints of the target's
 else.
 """
 
+import dataclasses
+
 from bmc_jax import setting
 from bmc_jax.claims import Claim
-from bmc_jax.config import Biomechanics, Config, Data, Network, Optimizer, Source, Training, Weights
+from bmc_jax.config import Config
 from bmc_jax.experiment import Arm
-
-#: Hands of each domain.
-COUNT = 20_480
-SOURCE, TARGET = "mannequin", "any_view"
 
 ARMS = (
     Arm("source", "3D on the source only", paper="Table 2, 3D RHD"),
@@ -54,21 +52,6 @@ CLAIMS = (
 
 def get_config(argument: str = "") -> Config:
     arm, _, file = argument.partition("@")
-    source, target = (TARGET, file) if file else (SOURCE, TARGET)
-    config = Config(
-        name=f"lifting {argument}".strip(),
-        data=Data(
-            train=(Source(source, labels="3d", count=COUNT), Source(target, labels="2d", count=0 if file else COUNT)),
-            test=(source, target),
-            test_count=2_048,
-            batch_size=512,
-            augment=False,
-            cache="device",
-        ),
-        network=Network(input="points", noise=1.0),
-        weights=Weights(bone_length=1.5, palm=0.5, joint_angle=1.5),
-        biomechanics=Biomechanics(ramp=0.1),
-        optimizer=Optimizer(name="adamw", rate=1e-3, weight_decay=1e-2, schedule="cosine", warmup=0.05, clip=10.0),
-        training=Training(epochs=12.0, log_every=100, save_every=500, steps_per_dispatch=20),
-    )
-    return setting.supervise(config, setting.known(arm or "bl+rb+a", (known.name for known in ARMS)))
+    config = setting.points(setting.ANY_VIEW, file) if file else setting.points()
+    config = setting.supervise(config, setting.known(arm or "bl+rb+a", (known.name for known in ARMS)))
+    return dataclasses.replace(config, name=f"lifting {argument}".strip())
