@@ -153,7 +153,7 @@ def synthetic() -> Config:
             augment=False,
             keep_rendered=True,
         ),
-        network=Network(depth=10, width=16, patch=4, pool="heatmaps", lift=True),
+        network=Network(depth=10, width=16, patch=4, pool="heatmaps", lift=True, detach_pixels=True),
         weights=Weights(bone_length=1.5, palm=0.5, joint_angle=1.5),
         # Signs of depths are learned from the source first: the losses cannot tell them, and would keep wrong ones.
         biomechanics=Biomechanics(start=0.3, ramp=0.3),

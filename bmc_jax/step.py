@@ -52,7 +52,7 @@ class AveragedState(TrainState):
 def network(config: Config, *, axis_name: str | None = None) -> PoseNetwork | TwoStageNetwork | LiftingNetwork:
     """The network of a configuration, not yet initialised."""
     options = config.network
-    root = {"detach_root_depth": options.detach_root_depth, "refine": options.refine}
+    root = {name: getattr(options, name) for name in ("detach_root_depth", "detach_pixels", "refine")}
     if options.input == "points":
         return LiftingNetwork(**root)
     image = {"depth": options.depth, "width": options.width, "patch": options.patch, "dtype": jnp.dtype(options.dtype)}

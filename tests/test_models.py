@@ -154,6 +154,19 @@ def test_joints_still_learn_through_the_lift_when_the_root_depth_is_detached():
     assert np.any(jax.jit(jax.grad(spread))(variables["params"])["head"]["kernel"] != 0)
 
 
+@pytest.mark.parametrize("detached", [True, False])
+def test_detached_pixels_are_not_moved_by_the_3d_pose(detached):
+    network, variables = initialised(detach_pixels=detached)
+
+    def spread(params):
+        prediction = predictor(network)(variables | {"params": params})
+        return jnp.sum(jnp.square(prediction.joints_3d))
+
+    gradient = jax.jit(jax.grad(spread))(variables["params"])["head"]["kernel"].reshape(-1, hand.NUM_JOINTS, 3)
+    assert np.any(gradient[..., :2] != 0) == (not detached)
+    assert np.any(gradient[..., 2] != 0)
+
+
 def test_bfloat16_computes_the_backbone_and_keeps_weights_and_geometry_in_float32():
     network, variables = initialised(dtype=jnp.bfloat16)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}

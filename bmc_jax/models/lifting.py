@@ -23,6 +23,8 @@ class LiftingNetwork(nn.Module):
     """Units of each of the three hidden layers."""
     detach_root_depth: bool = True
     """See `PoseNetwork.detach_root_depth`."""
+    detach_pixels: bool = False
+    """See `PoseNetwork.detach_pixels`."""
     refine: bool = True
     """See `PoseNetwork.refine`."""
 
@@ -42,7 +44,8 @@ class LiftingNetwork(nn.Module):
         pose = pose.reshape(-1, hand.NUM_JOINTS, 3)
         corrected = rays.at[..., :2].add(pose[..., :2] / USUAL_DEPTH)
         joints_2d = camera.project(corrected, intrinsics)
-        return lifted(joints_2d, pose[..., 2], intrinsics, detach=self.detach_root_depth, refine=self.refine)
+        options = {"detach_root_depth": self.detach_root_depth, "detach_pixels": self.detach_pixels}
+        return lifted(joints_2d, pose[..., 2], intrinsics, **options, refine=self.refine)
 
 
 def points(batch: Batch, *, noise: float, seed: int) -> Float[Array, "batch 21 2"]:

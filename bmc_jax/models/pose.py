@@ -49,6 +49,8 @@ class PoseNetwork(nn.Module):
     detach_root_depth: bool = True
     """Whether the root's depth, quadratic and refined, is a constant to the pixels and relative depths. The quadratic's
     gradient is huge where the scale bone points along its ray, and does harm (see the configuration)."""
+    detach_pixels: bool = False
+    """Whether the pixels are constants to the 3D joints, so that the biomechanical losses move depths only."""
     refine: bool = True
     """Whether the refiner corrects the root's depth, or the quadratic's is taken."""
     axis_name: str | None = None
@@ -77,7 +79,8 @@ class PoseNetwork(nn.Module):
             pose = nn.Dense(hand.NUM_JOINTS * 3, name="head")(features).reshape(-1, hand.NUM_JOINTS, 3)
 
         joints_2d = to_pixels(pose[..., :2], image)
-        return lifted(joints_2d, pose[..., 2], intrinsics, detach=self.detach_root_depth, refine=self.refine)
+        options = {"detach_root_depth": self.detach_root_depth, "detach_pixels": self.detach_pixels}
+        return lifted(joints_2d, pose[..., 2], intrinsics, **options, refine=self.refine)
 
 
 def to_pixels(
@@ -95,16 +98,17 @@ def lifted(
     depth: Float[Array, "batch 21"],
     intrinsics: Float[Array, "batch 3 3"],
     *,
-    detach: bool,
+    detach_root_depth: bool,
+    detach_pixels: bool,
     refine: bool,
 ) -> Prediction:
     """The 3D pose of pixels and relative depths, of which the root's is taken as 0; within a module, whose "refiner" it
-    makes. See `PoseNetwork` for `detach` and `refine`."""
+    makes. See `PoseNetwork` for the options."""
     is_root = np.arange(hand.NUM_JOINTS) == hand.WRIST
     relative_depth = jnp.where(is_root[None], 0.0, depth)
 
     known_2d, known_depth = joints_2d, relative_depth
-    if detach:
+    if detach_root_depth:
         known_2d, known_depth = jax.lax.stop_gradient((joints_2d, relative_depth))
     root_depth = camera.root_depth(known_2d, known_depth, intrinsics, bone=hand.SCALE_BONE)
     refined = root_depth
@@ -115,5 +119,7 @@ def lifted(
         relative_depth=relative_depth,
         root_depth=root_depth,
         refined_root_depth=refined,
-        joints_3d=camera.lift(joints_2d, relative_depth, refined, intrinsics),
+        joints_3d=camera.lift(
+            jax.lax.stop_gradient(joints_2d) if detach_pixels else joints_2d, relative_depth, refined, intrinsics
+        ),
     )

@@ -26,6 +26,7 @@ class TwoStageNetwork(nn.Module):
     patch: int = 0
     dtype: Any = jnp.float32
     detach_root_depth: bool = True
+    detach_pixels: bool = False
     refine: bool = True
     axis_name: str | None = None
 
@@ -37,5 +38,6 @@ class TwoStageNetwork(nn.Module):
         backbone = ResNet(self.depth, self.width, self.patch, "maps", self.dtype, self.axis_name, name="backbone")
         head = Heatmaps(HEATMAP_CHANNELS * self.width, False, self.dtype, self.axis_name, name="head")
         points = to_pixels(head(backbone(normalise(image), train=train), train=train), image)
-        lifting = LiftingNetwork(detach_root_depth=self.detach_root_depth, refine=self.refine, name="lifting")
+        options = {"detach_root_depth": self.detach_root_depth, "detach_pixels": self.detach_pixels}
+        lifting = LiftingNetwork(**options, refine=self.refine, name="lifting")
         return lifting(points, intrinsics, train=train)
