@@ -2,7 +2,7 @@
 
     bmc experiment ablation --seeds 2
 
-Measured on people of `any_view` that are of neither the training nor the test, since it is looked at to choose by. About
+Measured on people of `any_view` that are neither the training's nor the test's: it is looked at to choose by. About
 a minute a run on a CPU. What was chosen is the arm `chosen`, and with it all of `lifting`.
 """
 
