@@ -5,6 +5,7 @@ unknown, the root's depth; the length of the scale bone, 1 by definition of the 
 (`camera.root_depth`), and the refiner corrects it. Everything after the features is float32.
 """
 
+import typing
 from typing import Any
 
 import flax.linen as nn
@@ -74,7 +75,7 @@ class PoseNetwork(nn.Module):
         features = backbone(normalise(image), train=train)
         if self.pool == "heatmaps":
             head = Heatmaps(HEATMAP_CHANNELS * self.width, True, self.dtype, self.axis_name, name="head")
-            pose = head(features, train=train)
+            pose = head(typing.cast(tuple[Array, ...], features), train=train)
         else:
             pose = nn.Dense(hand.NUM_JOINTS * 3, name="head")(features).reshape(-1, hand.NUM_JOINTS, 3)
 

@@ -5,6 +5,7 @@ The paper's network tells both from the image at once. Where 3D labels come from
 what it learned of depth hangs on how those looked; points look the same everywhere.
 """
 
+import typing
 from typing import Any
 
 import flax.linen as nn
@@ -37,7 +38,12 @@ class TwoStageNetwork(nn.Module):
         """The heatmaps learn from the pixels' errors; what the second stage makes of a point moves no heatmap."""
         backbone = ResNet(self.depth, self.width, self.patch, "maps", self.dtype, self.axis_name, name="backbone")
         head = Heatmaps(HEATMAP_CHANNELS * self.width, False, self.dtype, self.axis_name, name="head")
-        points = to_pixels(head(backbone(normalise(image), train=train), train=train), image)
-        options = {"detach_root_depth": self.detach_root_depth, "detach_pixels": self.detach_pixels}
-        lifting = LiftingNetwork(**options, refine=self.refine, name="lifting")
+        stages = typing.cast(tuple[Array, ...], backbone(normalise(image), train=train))
+        points = to_pixels(head(stages, train=train), image)
+        lifting = LiftingNetwork(
+            detach_root_depth=self.detach_root_depth,
+            detach_pixels=self.detach_pixels,
+            refine=self.refine,
+            name="lifting",
+        )
         return lifting(points, intrinsics, train=train)
