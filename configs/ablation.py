@@ -40,12 +40,13 @@ WORDS = {
 ARMS = tuple(Arm(name, words, after="" if name == "chosen" else "chosen") for name, words in WORDS.items())
 
 
-def get_config(arm: str = "chosen") -> Config:
-    if arm not in CHANGES:
+def get_config(arm: str = "") -> Config:
+    change = arm or "chosen"
+    if change not in CHANGES:
         raise ValueError(f"there is no arm {arm!r}; there are {', '.join(CHANGES)}")
     config = setting.supervise(setting.points(), setting.known("bl+rb+a", setting.SUPERVISIONS))
-    for field, value in CHANGES[arm].items():
+    for field, value in CHANGES[change].items():
         group, name = field.split(".")
         config = dataclasses.replace(config, **{group: dataclasses.replace(getattr(config, group), **{name: value})})
     data = dataclasses.replace(config.data, test=(f"{setting.ANY_VIEW}:validation",))
-    return dataclasses.replace(config, name=f"ablation {arm}", data=data)
+    return dataclasses.replace(config, name=f"ablation {arm}".strip(), data=data)
