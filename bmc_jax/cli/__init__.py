@@ -11,6 +11,7 @@ from typing import Any
 
 from bmc_jax.cli import (
     data_verbs,
+    depths_verb,
     experiment_verb,
     export_verbs,
     limits_library_verbs,
@@ -83,5 +84,6 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     limits = group(verbs, "limits", "fit, show, check and compare biomechanical limits")
     limits_verbs.add(limits)
     limits_library_verbs.add(limits)
+    depths_verb.add(limits)
     data_verbs.add(group(verbs, "data", "build, verify, list and look at data"), arguments)
     return parser
