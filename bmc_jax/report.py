@@ -1,18 +1,29 @@
-"""Run folders -> one HTML page that holds everything: no script, no font, no picture comes from elsewhere."""
+"""Run folders -> one HTML page that holds everything."""
 
-import base64
 import html
 import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from bmc_jax import charts, config, config_file, draw, evaluate, limits, log, measures, metrics, official, paper
+from bmc_jax import (
+    charts,
+    config,
+    config_file,
+    document,
+    draw,
+    evaluate,
+    limits,
+    log,
+    measures,
+    metrics,
+    official,
+    paper,
+)
 
 #: Hands a picture: over their images, and in 3D.
 SHEET, POSES = 12, 3
@@ -28,7 +39,7 @@ TABLE_2 = {
 #: Columns of that table.
 COLUMNS = ("joints_2d_px", "depth_mm", "joints_3d_mm")
 
-PAGE = Template((Path(__file__).parent / "report.html").read_text())
+SUBTITLE = "3D hand pose from single images, weakly supervised through biomechanical constraints · bmc-jax"
 
 
 def report(workdirs: Sequence[str | os.PathLike], out: str | os.PathLike) -> Path:
@@ -48,24 +59,14 @@ def report(workdirs: Sequence[str | os.PathLike], out: str | os.PathLike) -> Pat
     for folder, name in zip(folders, names, strict=True):
         body.append(f"<h2>{html.escape(name)} <span class='quiet'>{html.escape(str(folder))}</span></h2>")
         body += _run(folder)
-    page = PAGE.substitute(
-        title=html.escape(", ".join(dict.fromkeys(names))),
-        subtitle="3D hand pose from single images, weakly supervised through biomechanical constraints · bmc-jax",
-        body="\n".join(body),
-    )
-    out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(out.name + ".partial")
-    partial.write_text(page)
-    os.replace(partial, out)
-    return out
+    return document.write(", ".join(dict.fromkeys(names)), SUBTITLE, body, out)
 
 
 def _summary(folders: list[Path]) -> str:
     """All runs beside each other and beside the paper."""
     rows = []
     for folder in folders:
-        measured = _json(folder / evaluate.FILE)
+        measured = read_json(folder / evaluate.FILE)
         for domain, values in measured.get("domains", {}).items():
             words = (_with_interval(values, key) for key in COLUMNS)
             rows.append((f"{measured['experiment']} on {domain}", *words))
@@ -73,7 +74,7 @@ def _summary(folders: list[Path]) -> str:
     theirs = [(f"Paper: {words}", *(f"{values[key]:.2f}" for key in COLUMNS)) for words, values in published]
     return (
         "<h3>Mean errors, beside the paper's Table 2</h3>"
-        + _table(["", "2D, px", "Z, mm", "3D, mm"], rows + theirs, ours=len(rows))
+        + document.table(["", "2D, px", "Z, mm", "3D, mm"], rows + theirs, ours=len(rows))
         + "<p class='quiet'>The same quantities on other images: the paper's are photographs of FreiHAND after "
         "training on RHD, those above it are this package's rendered test hands. The order of the settings compares, "
         "the figures do not. Z and 3D are relative to the wrist. In brackets, 95 % intervals over the test images: how "
@@ -90,24 +91,24 @@ def _with_interval(values: dict[str, Any], key: str) -> str:
 
 def _run(folder: Path) -> Iterable[str]:
     """The parts of one run, as far as it has come."""
-    options, measured = config_file.read(folder), _json(folder / evaluate.FILE)
+    options, measured = config_file.read(folder), read_json(folder / evaluate.FILE)
     yield _facts(options, measured)
     if "domains" in measured:
         yield _measures(measured)
         yield from _official(measured)
         if any("joints_2d_px" in values["network"] for values in measured["domains"].values()):
-            yield _picture(_bars(measured), "Errors of the network and of the mean pose")
+            yield document.picture(_bars(measured), "Errors of the network and of the mean pose")
         if _whole(measured):
-            yield _picture(_pck(folder, measured), "Share of joints within each distance")
+            yield document.picture(_pck(folder, measured), "Share of joints within each distance")
     else:
         yield f"<p>Not evaluated yet: run <code>bmc evaluate {html.escape(str(folder))}</code>.</p>"
     rows = log.read(folder)
     if rows:
         yield "<h3>Training</h3><p class='quiet'>Loss terms as trained on, before their weights.</p>"
-        yield _picture(charts.training_curves(rows), "Training curves")
+        yield document.picture(charts.training_curves(rows), "Training curves")
     for domain, values in measured.get("domains", {}).items():
         yield (_domain if domain in _whole(measured) else _partly)(folder, domain, values["split"])
-    photographs = _json(folder / evaluate.PHOTOGRAPHS_FILE)
+    photographs = read_json(folder / evaluate.PHOTOGRAPHS_FILE)
     if photographs:
         yield _photographs(folder, photographs)
     yield "<details><summary>Whole configuration</summary><pre>"
@@ -156,7 +157,7 @@ def _measures(measured: dict[str, Any]) -> str:
             )
         title = f"{domain}: {values['count']:,} {values['split']} images at step {measured['step']:,}"
         head = ["", "network", "mean pose", "reduction", "labels"]
-        parts.append(f"<div><h3>{html.escape(title)}</h3>{_table(head, rows)}</div>")
+        parts.append(f"<div><h3>{html.escape(title)}</h3>{document.table(head, rows)}</div>")
     return f"<div class='beside'>{''.join(parts)}</div>"
 
 
@@ -167,7 +168,7 @@ def _official(measured: dict[str, Any]) -> Iterable[str]:
         if found.get("figures"):
             title = metrics.PROTOCOLS[found["protocol"]].title
             yield f"<h3>{html.escape(domain)} by {html.escape(title)}'s protocol</h3>"
-            yield _table(["", "value", "95 % interval"], official.rows(found["figures"]))
+            yield document.table(["", "value", "95 % interval"], official.rows(found["figures"]))
             yield f"<p class='quiet'>Poses in metres by {html.escape(found['metres'])}.</p>"
 
 
@@ -189,7 +190,7 @@ def _pck(folder: Path, measured: dict[str, Any]) -> Figure:
     thresholds = np.linspace(0, 0.05, 100)
     curves = {}
     for domain in _whole(measured):
-        kept = _predictions(folder, domain)
+        kept = predictions(folder, domain)
         scale = kept["scale"][:, None, None]
         labels = metrics.root_relative(kept["labels_3d"])
         for name, poses in ((domain, kept["joints_3d"]), (f"{domain}, mean pose", kept["mean_3d"][None])):
@@ -205,7 +206,7 @@ def _whole(measured: dict[str, Any]) -> list[str]:
 
 def _domain(folder: Path, domain: str, split: str) -> str:
     """Hands over their images, in 3D, and their angles in the hulls."""
-    kept = _predictions(folder, domain)
+    kept = predictions(folder, domain)
     millimetres = kept["scale"][:, None, None] * metrics.MILLIMETRES
     sheet = draw.contact_sheet(kept["image"][:SHEET], kept["labels_2d"][:SHEET], predicted=kept["joints_2d"][:SHEET])
     poses = draw.poses(
@@ -217,15 +218,15 @@ def _domain(folder: Path, domain: str, split: str) -> str:
     )
     return (
         f"<h3>{html.escape(domain)}: the first images of the {split} split, not a choice</h3>"
-        + _picture(sheet, "Predicted hands over their images")
-        + _picture(poses, "Predicted hands in 3D")
+        + document.picture(sheet, "Predicted hands over their images")
+        + document.picture(poses, "Predicted hands in 3D")
         + _hulls(folder, kept["joints_3d"], f"{domain}: predicted joint angles")
     )
 
 
 def _partly(folder: Path, domain: str, split: str) -> str:
     """As `_domain`, without 3D labels and so in scale units."""
-    kept = _predictions(folder, domain)
+    kept = predictions(folder, domain)
     return (
         f"<h3>{html.escape(domain)}: the first images of the {split} split, not a choice</h3>"
         + _unlabelled(kept)
@@ -249,11 +250,13 @@ def _unlabelled(kept: dict[str, np.ndarray]) -> str:
         valid=kept["labels_2d_valid"][:POSES],
         unit="scale",
     )
-    return _picture(sheet, "Predicted hands over photographs") + _picture(poses, "Predicted hands in 3D")
+    return document.picture(sheet, "Predicted hands over photographs") + document.picture(
+        poses, "Predicted hands in 3D"
+    )
 
 
 def _photographs(folder: Path, measured: dict[str, Any]) -> str:
-    kept = _predictions(folder, f"photographs_{measured['name']}")
+    kept = predictions(folder, f"photographs_{measured['name']}")
     network = measured["network"]
     whose = "labels, which another model predicted" if measured["labels_predicted"] else "labels"
     return (
@@ -270,10 +273,11 @@ def _photographs(folder: Path, measured: dict[str, Any]) -> str:
 def _hulls(folder: Path, joints_3d: np.ndarray, title: str) -> str:
     angles = limits.measure(joints_3d)["angles"]
     figure = draw.angle_hulls(limits.load(folder / limits.FILE), angles, title=title)
-    return _picture(figure, title)
+    return document.picture(figure, title)
 
 
-def _predictions(folder: Path, name: str) -> dict[str, np.ndarray]:
+def predictions(folder: Path, name: str) -> dict[str, np.ndarray]:
+    """What `evaluate` kept of a run on an entry of `data.test`. Raises FileNotFoundError, with a remedy, without it."""
     file = evaluate.predictions_file(folder, name)
     if not file.is_file():
         raise FileNotFoundError(f"{file} is not there any more; run `bmc evaluate {folder}` again")
@@ -281,7 +285,7 @@ def _predictions(folder: Path, name: str) -> dict[str, np.ndarray]:
         return dict(content)
 
 
-def _json(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> dict[str, Any]:
     """The file's content; nothing if it is not there."""
     if not file.is_file():
         return {}
@@ -289,18 +293,3 @@ def _json(file: Path) -> dict[str, Any]:
         return json.loads(file.read_text())
     except ValueError as error:
         raise ValueError(f"{file} is damaged: {error}; evaluate the run again") from error
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], ours: int = 0) -> str:
-    """Of plain text; the first `ours` rows stand out."""
-    cells = "".join(f"<th>{html.escape(word)}</th>" for word in head)
-    lines = [
-        f"<tr{' class=ours' if i < ours else ''}>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-        for i, row in enumerate(rows)
-    ]
-    return f"<div class='scroll'><table><tr>{cells}</tr>{''.join(lines)}</table></div>"
-
-
-def _picture(figure: Figure, words: str) -> str:
-    content = base64.b64encode(draw.png(figure)).decode()
-    return f'<img alt="{html.escape(words)}" src="data:image/png;base64,{content}">'
