@@ -51,9 +51,10 @@ into the checkpoint's folder.
 examples:
   bmc report runs/quickstart
   bmc report runs/with runs/without --out comparison.html
+  bmc report runs/table2_synthetic
 """)  # fmt: skip
-    parser.add_argument("workdirs", nargs="+", metavar="WORKDIR", help="folders of runs")
-    parser.add_argument("--out", metavar="FILE", help="(default: report.html, in the folder of a single run)")
+    parser.add_argument("workdirs", nargs="+", metavar="WORKDIR", help="folders of runs, or that of one experiment")
+    parser.add_argument("--out", metavar="FILE", help="(default: report.html, in a single folder)")
 
 
 def train(options: argparse.Namespace) -> None:
@@ -84,10 +85,14 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from bmc_jax import report
+    from bmc_jax import experiment_page, report
 
     folder = Path(options.workdirs[0]) if len(options.workdirs) == 1 else Path()
-    print(f"written to {report.report(options.workdirs, options.out or folder / 'report.html')}")
+    out = options.out or folder / "report.html"
+    if len(options.workdirs) == 1 and experiment_page.is_one(folder):
+        print(f"written to {experiment_page.write(folder, out)}")
+    else:
+        print(f"written to {report.report(options.workdirs, out)}")
 
 
 def _coco_file(text: str) -> Path:
