@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from bmc_jax import config_file, evaluate, joints_file, setting, sources, train
 from bmc_jax.claims import Claim
 from bmc_jax.config import Config, steps
@@ -143,6 +145,9 @@ def run(experiment: Experiment, seeds: int, out: str | os.PathLike, overrides: S
                 continue
             train.train(options, workdir)
             evaluate.evaluate(workdir)
+            # Every run compiles programs of its own. Dozens of runs' fill the memory map of a process, and the next
+            # compilation fails.
+            jax.clear_caches()
 
 
 def _is_measured(workdir: Path, options: Config) -> bool:
