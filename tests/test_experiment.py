@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import examples
+import jax
 import numpy as np
 import pytest
 from scipy import stats
@@ -109,6 +110,21 @@ def test_unfinished_runs_are_trained_and_measured_seed_by_seed_and_finished_ones
     assert "b/seed0: finished" in capsys.readouterr().out
     with pytest.raises(ValueError, match=r"b/seed0 holds a run of another configuration.*\n.*rate"):
         experiment.run(experiment.read(file, arms=["b"]), 1, tmp_path / "out", ["optimizer.rate=0.5"])
+
+
+def test_a_run_leaves_nothing_compiled_behind(file, tmp_path, monkeypatch):
+    doubled = jax.jit(lambda x: 2 * x)
+    held = []
+
+    def train_once(config, workdir):
+        held.append(doubled._cache_size())
+        doubled(1.0)
+        held.append(doubled._cache_size())
+
+    monkeypatch.setattr(train, "train", train_once)
+    monkeypatch.setattr(evaluate, "evaluate", lambda workdir: None)
+    experiment.run(experiment.read(file, arms=["a"]), 2, tmp_path / "out")
+    assert held == [0, 1, 0, 1]
 
 
 def test_the_table_has_the_mean_the_deviation_the_paired_test_and_the_gap(file, tmp_path):
