@@ -85,7 +85,7 @@ def _value(key: str, arm: dict[str, Any]) -> str:
 def _steps(arms: dict[str, Any], gap: bool) -> list[list[str]]:
     has_3d = any("joints_3d_mm" in arm["mean"] for arm in arms.values())
     keys = STEPS if has_3d else WITHOUT_3D
-    closes = [key for key in GAPS if gap and any(key in arm.get("closed", {}) for arm in arms.values())]
+    closes = [key for key in keys if gap and key in GAPS and any(key in arm.get("closed", {}) for arm in arms.values())]
     names = {key: paper.title(key).replace(", wrists aligned", "") for key in keys}
     rows = [["arm", "after", *names.values(), *(f"gap closed: {names[key]}" for key in closes)]]
     for name, arm in arms.items():
