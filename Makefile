@@ -5,7 +5,7 @@ RUN ?= runs/quickstart
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint docs bench clean
 
 demo: $(INSTALLED)  ## render hands, fit limits, train, evaluate, and write one page that shows it all
 	$(BIN)/bmc train --config=configs/quickstart.py --workdir=$(RUN)
@@ -20,6 +20,10 @@ lint: $(INSTALLED)  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
+docs: $(INSTALLED)  ## the documentation's site, in site/: warnings are errors, and nothing is asked of any network
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 bench: $(INSTALLED)  ## the losses against PyTorch; renderer, augmentation and input
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python benchmarks/losses.py --plot benchmarks/losses.png
@@ -28,7 +32,7 @@ bench: $(INSTALLED)  ## the losses against PyTorch; renderer, augmentation and i
 	$(BIN)/python benchmarks/input.py
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs site
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

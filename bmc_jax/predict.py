@@ -48,9 +48,13 @@ def predict(
 
     Args:
       folder: of a run or of exported parameters; `step` picks a checkpoint, as `inference.load`.
-      left, box, boxes, intrinsics: as `asks.asks`.
+      left: as `asks.asks`, and so the next three.
+      box: where the hand is.
+      boxes: where the hands are.
+      intrinsics: of all the images.
       scale: metres of the scale bone; by default `answers.assumed_scale`.
-      passes, turns: looks at each hand, as `inference.answer`.
+      passes: looks at each hand, one after the other, as `inference.answer`.
+      turns: turned looks that are averaged.
       force: whether an earlier prediction at `out` is replaced.
 
     Images that cannot be used are left out with a reason, and the rest goes on.
