@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -42,3 +44,12 @@ def test_every_room_imports_only_what_stands_before_it():
             if other in order and room in order and order[other] > order[room]
         ]
     assert not wrong
+
+
+def test_losses_and_limits_need_of_all_frameworks_only_jax():
+    listed = "import bmc_jax.losses, bmc_jax.limits, sys; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", listed], capture_output=True, text=True, check=True)
+    loaded = {name.split(".")[0] for name in run.stdout.split()}
+    assert "jax" in loaded
+    assert not loaded & {"flax", "optax", "orbax", "grain", "tensorflow", "tensorflow_datasets"}
+    assert not loaded & {"matplotlib", "PIL", "torch"}
