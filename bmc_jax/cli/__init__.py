@@ -18,6 +18,7 @@ from bmc_jax.cli import (
     limits_verbs,
     predict_verb,
     run_verbs,
+    sample_verb,
     score_verb,
 )
 from bmc_jax.cli.arguments import TEXT, group
@@ -85,5 +86,6 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     limits_verbs.add(limits)
     limits_library_verbs.add(limits)
     depths_verb.add(limits)
+    sample_verb.add(limits)
     data_verbs.add(group(verbs, "data", "build, verify, list and look at data"), arguments)
     return parser
