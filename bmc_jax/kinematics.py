@@ -40,6 +40,16 @@ class Posture(NamedTuple):
     """(flexion, abduction) of each finger's PIP, DIP and TIP bone, as `anatomy.joint_angles`."""
 
 
+class Chain(NamedTuple):
+    """Bones in the hand frame, finger x level."""
+
+    frames: Float[Array, "*batch 5 4 3 3"]
+    """Axes of each bone in rows, z along it. A finger's first is that in which its PIP bone's angles are told (Eq. 4),
+    every other the one before turned by the bone's own angles."""
+    ends: Float[Array, "*batch 5 4 3"]
+    """The joint at which the bone ends."""
+
+
 def pose_from_angles(
     bone_lengths: Float[Array, "*batch 5 4"], palm: Palm, angles: Float[Array, "*batch 5 3 2"]
 ) -> Float[Array, "*batch 21 3"]:
@@ -48,20 +58,26 @@ def pose_from_angles(
     Inverse of `angles_from_pose`, for lengths above 0, spreads in (0, pi), folds in (-pi, pi) and abductions in
     (-pi/2, pi/2); any flexion. Differentiable everywhere. Raises ValueError for another shape.
     """
+    fingers = chain(bone_lengths, palm, angles).ends
+    fingers = fingers.reshape(*fingers.shape[:-3], hand.NUM_JOINTS - 1, 3)
+    return jnp.concatenate([jnp.zeros_like(fingers[..., :1, :]), fingers], axis=-2)
+
+
+def chain(bone_lengths: Float[Array, "*batch 5 4"], palm: Palm, angles: Float[Array, "*batch 5 3 2"]) -> Chain:
+    """The same finger by finger, with the frames that its bones end: what else hangs on a bone is placed by them."""
     require_shape("bone lengths", bone_lengths, *hand.FINGER_JOINTS.shape)
     require_shape("angles", angles, len(hand.FINGERS), len(hand.LEVELS) - 1, 2)
     require_shape("the palm's spread", palm.spread, 4)
     require_shape("the palm's fold", palm.fold, 3)
     frame = _palm_frames(palm)
     end = bone_lengths[..., 0, None] * frame[..., 2, :]
-    ends = [end]
+    frames, ends = [frame], [end]
     for level in range(1, len(hand.LEVELS)):
         frame = _bent(frame, angles[..., level - 1, 0], angles[..., level - 1, 1])
         end = end + bone_lengths[..., level, None] * frame[..., 2, :]
+        frames.append(frame)
         ends.append(end)
-    fingers = jnp.stack(ends, axis=-2)
-    fingers = fingers.reshape(*fingers.shape[:-3], hand.NUM_JOINTS - 1, 3)
-    return jnp.concatenate([jnp.zeros_like(fingers[..., :1, :]), fingers], axis=-2)
+    return Chain(jnp.stack(frames, axis=-3), jnp.stack(ends, axis=-2))
 
 
 def angles_from_pose(joints: Float[Array, "*batch 21 3"]) -> Posture:

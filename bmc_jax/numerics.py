@@ -32,6 +32,11 @@ ANGLE_GRID = 2e-5
 MINIMUM_HULL_WIDTH = 1e-3
 
 
+#: Radians. Root bones nearer to each other than this span no plane whose normal float32 knows, and an abduction nearer
+#: to a right angle leaves the flexion unknown.
+NEAREST_SINGULARITY = 2e-2
+
+
 def square(vector: Float[Array, "*batch axis"]) -> Float[Array, "*batch"]:
     """Squared length over the last axis."""
     return jnp.sum(vector * vector, axis=-1)

@@ -60,7 +60,15 @@ class Poses:
     """How many of the gaps had some of their joints."""
     impossible: np.ndarray
     """Indices of poses of no hand's size, which are NaN too."""
+    mirrored: np.ndarray
+    """`[N]`: which were left hands."""
     findings: tuple[Finding, ...]
+
+    def as_they_came(self, joints: np.ndarray) -> np.ndarray:
+        """Joints `[N, 21, 3]` of right hands in metres and FreiHAND order in these poses' own order, unit and side."""
+        order, unit, _ = (finding.value for finding in self.findings)
+        joints = np.where(self.mirrored[:, None, None], joints * [-1, 1, 1], joints) / UNITS[unit]
+        return joints[:, np.argsort(hand.TO_FREIHAND[order])]
 
     @property
     def there(self) -> np.ndarray:
@@ -104,7 +112,10 @@ def convert(
     kept = np.full(raw.shape, np.nan, np.float32)
     kept[whole] = np.where(possible[:, None, None], joints, np.nan)
     partial = int((np.isfinite(raw).any(axis=(1, 2)) & ~whole).sum())
-    return Poses(kept, np.flatnonzero(~whole), partial, np.flatnonzero(whole)[~possible], (orders, units, sides))
+    were_left = np.zeros(len(raw), bool)
+    were_left[whole] = mirrored
+    impossible = np.flatnonzero(whole)[~possible]
+    return Poses(kept, np.flatnonzero(~whole), partial, impossible, were_left, (orders, units, sides))
 
 
 def misfit(joints: np.ndarray, order: str) -> tuple[np.ndarray, np.ndarray]:

@@ -17,6 +17,7 @@ from bmc_jax.cli import (
     limits_library_verbs,
     limits_verbs,
     predict_verb,
+    repair_verb,
     run_verbs,
     sample_verb,
     score_verb,
@@ -85,6 +86,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     limits = group(verbs, "limits", "fit, show, check and compare biomechanical limits")
     limits_verbs.add(limits)
     limits_library_verbs.add(limits)
+    repair_verb.add(limits)
     depths_verb.add(limits)
     sample_verb.add(limits)
     data_verbs.add(group(verbs, "data", "build, verify, list and look at data"), arguments)

@@ -1,0 +1,37 @@
+"""Sequences made smooth, with their gaps: the Whittaker-Henderson smoother, which has one parameter, a period."""
+
+import itertools
+
+import numpy as np
+import scipy.linalg
+
+
+def smooth(values: np.ndarray, period: float | int) -> np.ndarray:
+    """Values over frames `[T, ...]` with quick motion damped: by half at `period` frames, hardly at twice that.
+
+    The least of |smooth - value|^2 plus a weight on squared second differences. Frames with a value that is not finite
+    have no say and come back as they are, and the frames beside them are smoothed across the gap. Fewer than three
+    frames with values come back unchanged. float64. Raises ValueError for a period of 2 frames or less: no sequence
+    shows so quick a motion.
+    """
+    if period <= 2:
+        raise ValueError(f"a period of {period:g} frames is too short to smooth; ask for more than 2")
+    values = np.asarray(values, np.float64)
+    flat = values.reshape(len(values), int(np.prod(values.shape[1:])))
+    known = np.isfinite(flat).all(axis=1)
+    if known.sum() < 3:
+        return values
+    inside = slice(int(known.argmax()), len(known) - int(known[::-1].argmax()))
+    weights = known[inside].astype(np.float64)
+    # A second difference passes a sine of that period with the factor 2 - 2 cos = 4 sin^2: equal weights damp by half.
+    stiffness = (2 * np.sin(np.pi / period)) ** -4
+    count = len(weights)
+    second_difference = np.array([1.0, -2.0, 1.0])
+    bands = np.zeros((3, count))  # of a symmetric matrix, its diagonal last
+    bands[2] = weights
+    for i, j in itertools.combinations_with_replacement(range(3), 2):
+        bands[2 + i - j, j : j + count - 2] += stiffness * second_difference[i] * second_difference[j]
+    right = np.where(known[inside, None], flat[inside], 0.0)
+    found = flat.copy()
+    found[inside] = np.where(known[inside, None], scipy.linalg.solveh_banded(bands, right), flat[inside])
+    return found.reshape(values.shape)
