@@ -4,13 +4,14 @@ A page's Python blocks run in order and share their names. `<!-- python ... -->`
 `text` block right below a Python block is what that block prints. A block that cannot run says so in its first line,
 `# Not run in the tests: ...`.
 
-    python docs/pages.py docs/tutorial.md    # run the page, and put what its blocks print into it
+    python docs/pages.py docs/tutorial.md    # run the page, and take over what its blocks print and draw
 """
 
 import contextlib
 import io
 import os
 import re
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -75,11 +76,14 @@ def run(page: str, text: str) -> list[tuple[Block, str]]:
 
 
 def fill(page: str) -> None:
-    """Put what a page's blocks print into it."""
+    """Put what a page's blocks print into it, and the pictures that they draw for it into docs/images."""
     path = ROOT / page
     text = path.read_text()
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         ran = run(page, text)
+        for picture in Path(folder).glob("*.png"):
+            if f"images/{picture.name}" in text:
+                shutil.copy(picture, ROOT / "docs/images")
     for block, printed in reversed(ran):
         if block.printed is not None:
             text = text[: block.place[0]] + printed + text[block.place[1] :]
