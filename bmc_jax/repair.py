@@ -15,7 +15,7 @@ import numpy as np
 from jax.scipy.spatial.transform import Rotation
 from jaxtyping import Array, Bool, Float
 
-from bmc_jax import anatomy, feasible, hand, jacobian, kinematics, numerics, screening, smoothing
+from bmc_jax import anatomy, feasible, hand, jacobian, kinematics, numerics, smoothing
 from bmc_jax.kinematics import Palm, Posture
 from bmc_jax.types import Limits, require_shape
 
@@ -279,16 +279,17 @@ def _joints(pose: _Pose) -> Float[Array, "21 3"]:
 def repaired(
     poses: np.ndarray, limits: Limits, *, keep: str = "", steps: int = STEPS, smooth: float | int | None = None
 ) -> Repaired:
-    """The same on the host, for poses `[N, 21, 3]` in metres of any number: as numpy arrays, `CHUNK` poses at a time.
+    """The same on the host, for any number of poses `[N, 21, 3]`: as numpy arrays, `CHUNK` poses at a time.
 
     With `smooth` they are the frames of a sequence, made smooth first (see `smoothing.smooth`, whose period it is, in
     frames); with "projection" along the rays only. Frames with joints that are not finite are gaps. Raises ValueError
-    for what `screening.validate` refuses in the others, and with "projection" for joints behind the camera.
+    for another shape or no pose at all, and with "projection" for joints behind the camera.
     """
     poses = np.asarray(poses)
-    whole = np.isfinite(poses).all(axis=(1, 2)) if poses.ndim == 3 and poses.dtype.kind == "f" else slice(None)
-    checked = screening.validate(poses[whole])
-    if keep == "projection" and checked[..., 2].min() < numerics.NEAREST_DEPTH:
+    require_shape("poses in FreiHAND order", poses, hand.NUM_JOINTS, 3)
+    if poses.ndim != 3 or len(poses) == 0:
+        raise ValueError(f"poses are an array [N, {hand.NUM_JOINTS}, 3] with N > 0, not {list(poses.shape)}")
+    if keep == "projection" and (poses[..., 2] < numerics.NEAREST_DEPTH).any():
         raise ValueError("joints lie behind the camera; give them in its frame, x right, y down, z forward")
     given = poses.astype(np.float32)
     poses = given if smooth is None else _smoothed(given, smooth, keep).astype(np.float32)

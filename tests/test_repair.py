@@ -228,6 +228,12 @@ def test_what_cannot_be_asked_for_is_refused(noisy, clinical, arguments, words):
         repair.project_to_limits(jnp.asarray(noisy), clinical, **arguments)
 
 
+@pytest.mark.parametrize("shape", [(0, 21, 3), (21, 3), (4, 20, 3)])
+def test_what_are_no_poses_is_refused(clinical, shape):
+    with pytest.raises(ValueError, match="21, 3"):
+        repair.repaired(np.ones(shape, np.float32), clinical)
+
+
 def test_a_sequence_is_made_smooth_along_its_rays_and_its_gaps_stay(noisy, clinical, monkeypatch):
     monkeypatch.setattr(repair, "CHUNK", COUNT)  # as the fixtures have it: compiled
     found = repair.repaired(noisy, clinical, keep="projection", smooth=8)
