@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from bmc_jax import cli, config_file
+from bmc_jax import anatomy, cli, config_file, draw
 
 ROOT = Path(__file__).parents[1]
 PAGES = runpy.run_path(str(ROOT / "docs/pages.py"))
@@ -134,6 +134,22 @@ def test_links_of_the_readme_lead_somewhere():
     missing = [link for link in links if "://" not in link and not (ROOT / link).exists()]
     assert len(links) > 10
     assert not missing
+
+
+def test_pictures_of_the_concepts_are_drawn_and_shown(tmp_path):
+    room = runpy.run_path(str(ROOT / "docs/draw_concepts.py"))
+    shown = set(re.findall(r"images/concept_(\w+)\.png", text("docs/concepts.md")))
+    assert shown == set(room["PICTURES"])
+    for name, picture in room["PICTURES"].items():
+        draw.save(picture(), tmp_path / f"{name}.png", dpi=40)
+        assert (ROOT / f"docs/images/concept_{name}.png").is_file()
+
+
+def test_the_pictures_hand_has_the_angles_that_it_is_given():
+    room = runpy.run_path(str(ROOT / "docs/draw_concepts.py"))
+    angles = np.degrees(jax.jit(anatomy.joint_angles)(room["posed"]()))
+    np.testing.assert_allclose(angles[..., 0], room["REST"], atol=0.01)
+    np.testing.assert_allclose(angles[:, 0, 1], room["FAN"], atol=0.01)
 
 
 def test_numbers_may_differ_in_their_last_digit_and_words_may_not():
