@@ -70,9 +70,9 @@ def sample(key: PRNGKeyArray, limits: Limits, count: int, *, scale: float = ADUL
         found, empty = found + len(kept[-1]), 0 if feasible.any() else empty + 1
         if empty == MOST_EMPTY_CHUNKS:
             raise ValueError(
-                f"the limits of '{limits.meta.source}' leave no hand: of {drawn} drawn by bone lengths, spreads and "
-                f"angles, {palms} have a palm of a curvature within the limits, {apart} do not cut through themselves, "
-                f"and {found} both; widen the curvature if few palms fit, else spreads, bone lengths or hulls"
+                f"the limits of '{limits.meta.source}' leave no hand, or hardly any: of {drawn} drawn by bone lengths, "
+                f"spreads and angles, {palms} have a palm of a curvature within the limits, {apart} do not cut through "
+                f"themselves, and {found} both; widen the curvature if few palms fit, else spreads, bones or hulls"
             )
     poses = np.concatenate(kept)[:count] * np.float32(scale)
     return Sample(poses, drawn, found)

@@ -7,10 +7,11 @@ that are not contiguous, or of another type than float32). Limits are `types.Lim
 Joints are tensors `[..., 21, 3]` of any number of leading axes, right hands in FreiHAND order, on the CPU, or on a GPU
 that this JAX sees too. A loss has one value a pose, `[...]`, on the same device, in float32 (for float64 joints in
 float64). It is computed in float32, or for float64 joints under JAX's x64 mode in float64; the gradient comes back in
-the type of the joints. As in `losses` nothing is masked here: a pose that holds NaN has the loss NaN.
+the type of the joints. As in `losses` nothing is masked here: a pose that holds NaN has a gradient of NaN, the others
+their own.
 
-The functions raise ValueError for joints of another shape, of a type that has no fractions, or on a device that JAX
-does not see. A gradient of the gradient is refused with PyTorch's RuntimeError.
+The functions raise ValueError for joints that are no tensor, of another shape, of a type that has no fractions, or on a
+device that JAX does not see. A gradient of the gradient is refused with a RuntimeError.
 """
 
 import functools
@@ -82,6 +83,8 @@ def biomechanical(
 
 
 def _call(loss: Callable[..., Array], joints: Tensor, *arguments: Any, **options: Any) -> Tensor:
+    if not isinstance(joints, torch.Tensor):
+        raise ValueError(f"joints are a {type(joints).__name__} where a tensor is needed: torch.as_tensor(joints)")
     require_shape("joints in FreiHAND order", joints, hand.NUM_JOINTS, 3)
     if not joints.is_floating_point():
         raise ValueError(f"joints are of type {joints.dtype}, and a loss is of coordinates: joints.float()")

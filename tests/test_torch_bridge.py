@@ -158,6 +158,18 @@ def test_joints_may_be_written_to_as_soon_as_the_loss_is_there(bridge):
     assert many.grad.abs().amax(dim=(1, 2)).min() > 0
 
 
+def test_a_pose_that_is_no_number_leaves_the_others_their_gradients(bridge):
+    broken = tensor(poses())
+    broken[2, 7] = np.nan
+    broken.requires_grad_()
+    whole = tensor(poses(), requires_grad=True)
+    for joints in (broken, whole):
+        bridge.biomechanical(joints, hands.narrow_limits(), WEIGHTS).sum().backward()
+    assert broken.grad[2].isnan().any()
+    others = [0, 1, 3, 4, 5]
+    np.testing.assert_array_equal(broken.grad[others], whole.grad[others])
+
+
 def test_no_gradient_is_made_where_none_is_wanted(bridge):
     import torch
 
@@ -202,6 +214,8 @@ def test_joints_of_another_kind_are_refused(bridge, as_users_have_it):
     limits = hands.narrow_limits()
     with pytest.raises(ValueError, match=r"joints in FreiHAND order: .*\[6, 20, 3\] .*\[\.\.\., 21, 3\]"):
         bridge.palm(tensor(poses()[:, 1:]), limits)
+    with pytest.raises(ValueError, match=r"joints are a ndarray where a tensor is needed: torch\.as_tensor"):
+        bridge.palm(poses(), limits)
     with pytest.raises(ValueError, match=r"joints are of type torch.int32, .* joints\.float\(\)"):
         bridge.palm(tensor(poses()).int(), limits)
     with pytest.raises(ValueError, match=r"on meta, which this JAX does not see .* joints\.cpu\(\)"):
