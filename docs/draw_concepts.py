@@ -18,6 +18,8 @@ from bmc_jax.draw import FINGER_COLOURS, INK, INSIDE, OUTSIDE, PAPER, QUIET
 IMAGES = Path(__file__).parent / "images"
 AXES = {"x": "#D55E00", "y": "#009E73", "z": "#0072B2"}
 INDEX, MIDDLE = 1, 2
+#: Behind a label that lies on a line.
+LABEL = {"facecolor": "#ffffffd0", "edgecolor": "none", "pad": 0.6}
 
 #: Flexion of PIP, DIP and TIP bones of a resting hand, degrees, finger by finger, and abduction of the PIP bones.
 REST = ((5, 12, 8), (10, 18, 10), (6, 16, 10), (8, 18, 10), (10, 20, 12))
@@ -155,7 +157,14 @@ def palm() -> Figure:
             fan.fill(*triangle.T, color=INSIDE, alpha=0.10 + 0.05 * (i % 2), linewidth=0)
             middle = 0.26 * (roots[i] + roots[i + 1])
             _arrow(fan, seen(middle, **view), seen(middle + 0.6 * normals[i], **view), INSIDE)
-            fan.annotate(f"n{'₁₂₃₄'[i]}", seen(middle + 0.75 * normals[i], **view), color=INSIDE, ha="center")
+            fan.annotate(
+                f"n{'₁₂₃₄'[i]}",
+                seen(middle + 0.75 * normals[i], **view),
+                color=INSIDE,
+                ha="center",
+                zorder=7,
+                bbox=LABEL,
+            )
             share = np.linspace(0, 1, 20)[:, None]
             along = (1 - share) * _unit(roots[i]) + share * _unit(roots[i + 1])
             arc = seen(0.62 * along / np.linalg.norm(along, axis=-1, keepdims=True), **view)
