@@ -1,9 +1,13 @@
-"""Four fake CPU devices, no silent broadcasting of ranks, and programs compiled once for all test processes."""
+"""Four fake CPU devices, no silent broadcasting of ranks; programs compiled soon, and once for all test processes."""
 
 import os
 import shutil
 import tempfile
 from pathlib import Path
+
+# Most programs run once here, and what they say does not hang on how well they are compiled, which takes longer than
+# everything else. The gate's run on the newest Python compiles as users do. Processes that tests start inherit it.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import jax
 import jaxtyping

@@ -15,14 +15,6 @@ pose_from_angles = jax.jit(kinematics.pose_from_angles)
 angles_from_pose = jax.jit(kinematics.angles_from_pose)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compiled_soon():
-    """Compiling takes longer here than running."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @jax.jit
 def there_and_back(bone_lengths, palm, angles):
     return kinematics.angles_from_pose(kinematics.pose_from_angles(bone_lengths, palm, angles))

@@ -17,14 +17,6 @@ CONFIG = examples.tiny_config(epochs=25.0)
 LIMITS = examples.narrow_limits()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compiled_soon():
-    """What a step says does not hang on how well it is compiled, which takes the longer half of the time here."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def mixed_batch():
     """Four examples with all labels and four with 2D labels only."""
     parts = examples.examples(4, source=0), sources.without_3d(examples.examples(4, source=1))
