@@ -1,9 +1,10 @@
 """Small runs without rendering: the tiniest configuration, and random images with labels of plausible hands."""
 
-import jax.numpy as jnp
+import functools
+
 import numpy as np
 
-from bmc_jax import camera, config, hand
+from bmc_jax import config, hand, limits
 from bmc_jax.types import Batch, Limits, LimitsMetadata
 
 SIZE = 32
@@ -45,6 +46,12 @@ def narrow_limits():
     )
 
 
+@functools.cache
+def fitted_limits():
+    """Those of three hundred hands of this kind."""
+    return limits.fit(examples(300).joints_3d, source="hands of this test", left="keep")
+
+
 def examples(count, source=0, seed=0):
     """`count` open hands in random places of noise images, all labels set, as host numpy."""
     generator = np.random.default_rng([seed, source])
@@ -60,7 +67,7 @@ def examples(count, source=0, seed=0):
     return Batch(
         image=generator.integers(0, 256, (count, SIZE, SIZE, 3), np.uint8),
         intrinsics=intrinsics,
-        joints_2d=np.array(camera.project(jnp.asarray(joints), jnp.asarray(intrinsics))),
+        joints_2d=(joints @ INTRINSICS.T)[..., :2] / joints[..., 2:],
         joints_2d_valid=np.ones((count, hand.NUM_JOINTS), bool),
         joints_3d=joints,
         joints_3d_valid=np.ones((count, hand.NUM_JOINTS), bool),

@@ -16,7 +16,6 @@ from bmc_jax.datasets import build
 from bmc_jax.types import Prediction
 
 COUNT = 11
-LIMITS = limits.fit(examples.examples(300).joints_3d, source="hands of this test", left="keep")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -35,7 +34,7 @@ def run(tmp_path_factory):
     workdir.mkdir()
     options = examples.tiny_config()
     config_file.write(options, workdir)
-    limits.save(LIMITS, workdir / limits.FILE)
+    limits.save(examples.fitted_limits(), workdir / limits.FILE)
     checkpoint.save(workdir, step.create(options), keep=1)
     return workdir
 
@@ -67,7 +66,7 @@ def perfect(labelled):
 def test_perfect_prediction_has_no_error():
     labelled = examples.examples(COUNT)
     prediction = perfect(labelled)
-    measured = measures.measure(prediction.joints_2d, prediction.joints_3d, labelled, LIMITS)
+    measured = measures.measure(prediction.joints_2d, prediction.joints_3d, labelled, examples.fitted_limits())
     assert set(measured) == set(measures.MEASURES)
     for name, value in measured.items():
         if name.endswith(("_mm", "_px")):
@@ -82,7 +81,7 @@ def test_known_errors_are_measured_in_their_units():
     depth = np.zeros((COUNT, 21, 3))
     depth[:, 1:, 2] = 0.010 / labelled.scale[:, None]
     measured = measures.measure(
-        prediction.joints_2d + np.array([3.0, 4.0]), prediction.joints_3d + depth, labelled, LIMITS
+        prediction.joints_2d + np.array([3.0, 4.0]), prediction.joints_3d + depth, labelled, examples.fitted_limits()
     )
     assert measured["joints_2d_px"] == pytest.approx(5, abs=1e-4)
     assert measured["depth_mm"] == pytest.approx(10 * 20 / 21, rel=1e-4)
@@ -93,7 +92,7 @@ def test_known_errors_are_measured_in_their_units():
 def test_plausible_and_impossible_hands_are_told_apart():
     labelled = examples.examples(COUNT)
     joints = labelled.joints_3d / labelled.scale[:, None, None]
-    wide, narrow = LIMITS, examples.narrow_limits()
+    wide, narrow = examples.fitted_limits(), examples.narrow_limits()
     broken = joints.copy()
     broken[:, 8] += 5 * (broken[:, 8] - broken[:, 7])
     assert measures.plausibility(broken, wide)["within_limits"] == 0
@@ -254,4 +253,4 @@ def test_prediction_that_is_not_finite_is_refused():
     bad = dataclasses.replace(prediction, joints_2d=prediction.joints_2d.copy())
     bad.joints_2d[1, 4, 0] = np.nan
     with pytest.raises(ValueError, match=r"predicted joint \[1, 4\] is .*; must be finite"):
-        measures.measure(bad.joints_2d, bad.joints_3d, labelled, LIMITS)
+        measures.measure(bad.joints_2d, bad.joints_3d, labelled, examples.fitted_limits())

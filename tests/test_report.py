@@ -11,7 +11,6 @@ from bmc_jax import config_file, evaluate, limits, measures, paper, report
 from bmc_jax.types import Prediction
 
 COUNT = 5
-LIMITS = limits.fit(examples.examples(300).joints_3d, source="hands of this test", left="keep")
 
 
 def run(folder, *, name="tiny & small", evaluated=True):
@@ -20,7 +19,7 @@ def run(folder, *, name="tiny & small", evaluated=True):
     options = examples.tiny_config()
     options.name = name
     config_file.write(options, folder)
-    limits.save(LIMITS, folder / limits.FILE)
+    limits.save(examples.fitted_limits(), folder / limits.FILE)
     rows = [{"step": i, "loss": 1 / i, "palm": 0.1, "rate": 1e-3} for i in range(1, 6)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     if not evaluated:
