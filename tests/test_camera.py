@@ -1,5 +1,7 @@
 """The pinhole camera: there and back, the root-depth quadratic and its singular cases, crops, turns and flips."""
 
+import functools
+
 import hands
 import jax
 import jax.numpy as jnp
@@ -154,6 +156,7 @@ def test_a_batch_may_share_one_camera(views):
         np.testing.assert_allclose(shared[i], camera.project(jnp.asarray(joints[i]), intrinsics[0]), rtol=1e-6)
 
 
+@functools.cache
 def warps():
     centre, side = jnp.array([70.0, 50.0]), jnp.array(90.0)
     crop = camera.crop_affine(centre, side, 64)
@@ -161,7 +164,7 @@ def warps():
     return {"crop": crop, "turn": turn, "turn, then crop": camera.warp_intrinsics(crop, turn)}
 
 
-@pytest.mark.parametrize("name", warps())
+@pytest.mark.parametrize("name", ["crop", "turn", "turn, then crop"])
 def test_warped_camera_sees_the_warped_pixels_and_lifts_back(name, views):
     joints, intrinsics, pixels, relative_depth = views
     affine = warps()[name]
