@@ -11,10 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from test_accumulation import Pixels
 
 from bmc_jax import checkpoint, config, config_file, limits, sources, step, stopping, train
 from bmc_jax.datasets import build
 from bmc_jax.log import Log
+from bmc_jax.models import pose
 
 
 @pytest.fixture(autouse=True)
@@ -99,6 +101,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_its_terms_and_its_example
         """In place of the step, which takes long to compile."""
         return state, dict.fromkeys(("loss", "joints_2d", "gradient_norm"), np.sum(batch.joints_2d))
 
+    monkeypatch.setattr(pose, "ResNet", Pixels)
     monkeypatch.setattr(sources, "rendered", poisoned)
     monkeypatch.setattr(step, "parallel_train_step", lambda *_, **__: total)
     named = r"step \d+: .*joints_2d.* not finite.*themselves: real_like 7 \(joints_2d\)\. Look"
