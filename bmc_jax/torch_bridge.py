@@ -138,9 +138,12 @@ def _value_and_gradient(joints, arguments, *, loss, options):
     return value, pull_back(jnp.ones_like(value))[0]
 
 
-def _to_jax(joints: Tensor) -> Array:
+def _to_jax(joints: Tensor) -> Any:
     wide = joints.dtype == torch.float64 and jax.dtypes.canonicalize_dtype("float64") == "float64"
     joints = joints.detach().to(torch.float64 if wide else torch.float32).contiguous()
+    if joints.is_cpu and jax.default_backend() == "cpu":
+        # A compiled function reads numpy's view where it is, like DLPack's array, and starts a tenth of a ms sooner.
+        return joints.numpy()
     return jax.dlpack.from_dlpack(joints)
 
 

@@ -139,9 +139,15 @@ def test_joints_that_are_not_contiguous_or_begin_within_a_tensor_are_read_right(
     np.testing.assert_array_equal(turned.grad, straight.grad)
 
 
-def test_joints_of_the_cpu_are_shared_and_not_copied(bridge):
+def test_joints_of_the_cpu_are_shared_and_not_copied(bridge, monkeypatch):
     given = tensor(poses())
+    assert np.shares_memory(bridge._to_jax(given), given.numpy())
+    # Where JAX works on an accelerator, joints of the CPU stay there.
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert bridge._to_jax(given).unsafe_buffer_pointer() == given.data_ptr()
+    expected = bridge.bone_length(given, hands.narrow_limits())
+    monkeypatch.undo()
+    np.testing.assert_array_equal(bridge.bone_length(given, hands.narrow_limits()), expected)
 
 
 def test_joints_may_be_written_to_as_soon_as_the_loss_is_there(bridge):
