@@ -13,7 +13,7 @@ demo: $(INSTALLED)  ## render hands, fit limits, train, evaluate, and write one 
 	$(BIN)/bmc report $(RUN)
 
 test: $(INSTALLED)  ## every test, on four fake devices, warnings as errors
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED)  ## style and types
 	$(BIN)/ruff check .

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 # Most programs run once here, and what they say does not hang on how well they are compiled, which takes longer than
-# everything else. The gate's run on the newest Python compiles as users do. Processes that tests start inherit it.
+# everything else. The gate's run on the newest Python compiles numbers as users do. Processes that tests start, too.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import jax
