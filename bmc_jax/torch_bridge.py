@@ -139,7 +139,7 @@ def _value_and_gradient(joints, arguments, *, loss, options):
 
 
 def _to_jax(joints: Tensor) -> Any:
-    wide = joints.dtype == torch.float64 and jax.dtypes.canonicalize_dtype("float64") == "float64"
+    wide = joints.dtype == torch.float64 and jnp.result_type(float) == jnp.float64
     joints = joints.detach().to(torch.float64 if wide else torch.float32).contiguous()
     if joints.is_cpu and jax.default_backend() == "cpu":
         # A compiled function reads numpy's view where it is, like DLPack's array, and starts a tenth of a ms sooner.

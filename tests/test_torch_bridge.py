@@ -28,11 +28,6 @@ def compiled_soon():
     jax.config.update("jax_disable_most_optimizations", False)
 
 
-@jax.jit
-def expected_loss(joints):
-    return losses.biomechanical(joints, hands.narrow_limits(), WEIGHTS)
-
-
 @pytest.fixture
 def bridge():
     pytest.importorskip("torch", reason="torch is not installed")
@@ -111,7 +106,7 @@ def test_gradients_are_those_of_finite_differences_in_double(bridge):
 def test_other_floating_types_are_computed_in_float32_and_have_gradients_of_their_own(bridge):
     import torch
 
-    expected = expected_loss(poses())
+    expected = jax.jit(losses.biomechanical)(poses(), hands.narrow_limits(), WEIGHTS)
     for dtype, value_type, tolerance in [
         (torch.float64, torch.float64, 1e-6),
         (torch.float16, torch.float32, 1e-2),
