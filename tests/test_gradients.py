@@ -20,8 +20,7 @@ from jax.test_util import check_grads
 from bmc_jax import anatomy, hull, losses
 from bmc_jax.types import Batch, Prediction
 
-ANGLE_# Their weighted sum is derived in that of all terms, the total.
-LOSSES = {
+ANGLE_LOSSES = {
     "joint_angle": losses.joint_angle,
     "joint_angle independent": functools.partial(losses.joint_angle, independent=True),
     "joint_angle circle_l1": functools.partial(losses.joint_angle, mode="circle_l1"),
