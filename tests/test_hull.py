@@ -234,6 +234,18 @@ def test_short_edges_do_not_let_samples_out():
     assert not np.any(distance(jnp.asarray(inside, jnp.float32), jnp.asarray(polygon, jnp.float32)))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_points_level_with_a_vertex_to_a_rounding_are_inside_if_they_are(seed):
+    polygon = hull.fit(cloud(seed)).astype(np.float32)
+    middle = polygon.mean(axis=0)
+    level = polygon[:, 1:] + np.float32(1e-8) * np.arange(-40, 41, dtype=np.float32)
+    level = np.concatenate([level, *(np.nextafter(polygon[:, 1:], np.float32(side)) for side in (-9, 9))], axis=1)
+    points = np.stack([np.broadcast_to(middle[0], level.shape), level], axis=-1).reshape(-1, 2)
+    points = points[depth_inside(points.astype(np.float64), polygon.astype(np.float64)) > 1e-3]
+    assert len(points) > 500
+    np.testing.assert_array_equal(distance(points, polygon), 0)
+
+
 def test_box_bounds_each_angle_alone():
     samples = cloud(4)
     box = np.asarray(hull.box(jnp.asarray(samples)))
