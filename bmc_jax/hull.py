@@ -217,7 +217,7 @@ def _search(
     """
     nearest = jnp.argmin(_apart(point, start, edge, mode), axis=0)
     flexion, abduction = point - start
-    # An edge ends where the next starts, to the bit: else a point level with a vertex would cross both edges or neither.
+    # An edge ends where the next starts, to the bit: else a point level with a vertex would cross both or neither.
     below = point[1] < start[1]
     straddles = below != jnp.roll(below, -1, axis=0)
     on_the_left = abduction * edge[0] > flexion * edge[1]
