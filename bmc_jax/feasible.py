@@ -69,12 +69,12 @@ def _allowed_folds(palm: Palm, root_lengths: Float[Array, "5"], limits: Limits) 
     here, there = kinematics.curvature_slopes(root_lengths, palm.spread)
     index, middle, ring = (kinematics.half_fold_sines(palm)[..., i] for i in range(3))
 
-    def within(value, i, slope, rest=0.0):
+    def within(value, i, slope, rest):
         low, high = (numerics.divide(limits.curvature[i, end] - rest, slope) for end in (0, 1))
         return jnp.where(slope > 0, jnp.clip(value, low, high), value)
 
     def held(value, i):
-        return within(value, i, there[..., i] if i == 0 else here[..., i])
+        return within(value, i, there[..., i] if i == 0 else here[..., i], jnp.zeros_like(value))
 
     index, ring = held(index, 0), held(ring, 3)
     for _ in range(2):

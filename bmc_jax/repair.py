@@ -298,7 +298,7 @@ def repaired(
         project_to_limits(jnp.asarray(padded[i : i + CHUNK]), limits, keep, steps=steps)
         for i in range(0, len(padded), CHUNK)
     ]
-    found = Repaired(*(np.concatenate(parts)[: len(poses)] for parts in zip(*jax.device_get(chunks), strict=True)))
+    found = jax.tree.map(lambda *parts: np.concatenate(parts)[: len(poses)], *jax.device_get(chunks))
     if smooth is None:
         return found
     gap = np.isnan(found.violation)

@@ -18,7 +18,7 @@ def smooth(values: np.ndarray, period: float | int) -> np.ndarray:
         raise ValueError(f"a period of {period:g} frames is too short to smooth; ask for more than 2")
     values = np.asarray(values, np.float64)
     flat = values.reshape(len(values), int(np.prod(values.shape[1:])))
-    known = np.isfinite(flat).all(axis=1)
+    known = np.isfinite(flat.sum(axis=1))
     if known.sum() < 3:
         return values
     inside = slice(int(known.argmax()), len(known) - int(known[::-1].argmax()))

@@ -51,8 +51,8 @@ def _repair(options: argparse.Namespace) -> None:
     except ValueError as error:
         raise ValueError(f"{options.poses}: {error}") from error
     gaps = ~np.isfinite(found.violation)
-    joints = np.where(gaps[:, None, None], pose_file.read(options.poses).joints, poses.as_they_came(found.joints))
-    np.save(options.out, joints)
+    given, joints = pose_file.read(options.poses).joints, poses.as_they_came(np.asarray(found.joints))
+    np.save(options.out, np.where(gaps[:, None, None], given, joints))
     announce(poses)
     changed = found.moved > 0
     print(f"{len(joints):,} poses: {changed.sum():,} changed, {(~changed & ~gaps).sum():,} not, {gaps.sum():,} gaps")
