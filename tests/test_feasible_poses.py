@@ -20,14 +20,6 @@ ADULT = 0.04463
 angles_from_pose = jax.jit(kinematics.angles_from_pose)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compiled_soon():
-    """Compiling takes longer here than running."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def clinical(**changes):
     """The preset, with some of its arrays replaced by what broadcasts to them."""
     preset = limits.load("clinical")

@@ -20,14 +20,6 @@ GUIDE = Path(__file__).parents[1] / "docs/pytorch.md"
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compiled_soon():
-    """Compiling takes longer here than running."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture
 def bridge():
     pytest.importorskip("torch", reason="torch is not installed")
