@@ -28,10 +28,9 @@ from bmc_jax.types import Limits, require_shape
 
 try:
     import torch  # pyright: ignore[reportMissingImports]
+    from torch import Tensor  # pyright: ignore[reportMissingImports]
 except ImportError as error:
     raise ImportError("bmc_jax.torch_bridge needs PyTorch: pip install 'bmc-jax[torch]'") from error
-
-Tensor = torch.Tensor
 
 
 def bone_length(joints: Float[Tensor, "*batch 21 3"], limits: Limits) -> Float[Tensor, "*batch"]:
