@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from bmc_jax import anatomy, hand, hull, kinematics, numerics
+from bmc_jax import anatomy, feasible, hand, hull, kinematics, numerics
 from bmc_jax.kinematics import Palm
 from bmc_jax.synthesis import gestures, skeleton, surface
 from bmc_jax.synthesis.surface import Capsules
@@ -64,10 +64,10 @@ def sample(key: PRNGKeyArray, limits: Limits, count: int, *, scale: float = ADUL
     palms = apart = 0
     while found < count:
         joints, palm_fits, is_apart = map(np.asarray, _chunk(key, drawn // CHUNK, limits))
-        feasible = palm_fits & is_apart
+        whole = palm_fits & is_apart
         palms, apart, drawn = palms + palm_fits.sum(), apart + is_apart.sum(), drawn + CHUNK
-        kept.append(joints[feasible])
-        found, empty = found + len(kept[-1]), 0 if feasible.any() else empty + 1
+        kept.append(joints[whole])
+        found, empty = found + len(kept[-1]), 0 if whole.any() else empty + 1
         if empty == MOST_EMPTY_CHUNKS:
             raise ValueError(
                 f"the limits of '{limits.meta.source}' leave no hand, or hardly any: of {drawn} drawn by bone lengths, "
@@ -153,7 +153,7 @@ def _palm(
     the fewer are taken, which makes u uniform over all that is allowed.
     """
     own, following = kinematics.curvature_slopes(root_lengths, spread)
-    low, high = _inner(curvature)
+    low, high = feasible.inner(curvature)
 
     def reach(slope, rest, pair):
         least, most = (numerics.divide(end[pair] - rest, slope) for end in (low, high))
@@ -191,15 +191,8 @@ def _in_hull(key: PRNGKeyArray, polygon: Float[Array, "vertex 2"]) -> tuple[Floa
 
 
 def _between(key: PRNGKeyArray, interval: Float[Array, "*shape 2"]) -> Float[Array, "*shape"]:
-    low, high = _inner(interval)
+    low, high = feasible.inner(interval)
     return low + jax.random.uniform(key, low.shape, dtype=interval.dtype) * (high - low)
-
-
-def _inner(interval: Float[Array, "*shape 2"]) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-    """The interval's ends moved inwards by the slack; of a narrow one both are its middle."""
-    low, high = interval[..., 0], interval[..., 1]
-    slack = jnp.minimum((high - low) / 2, numerics.FIT_SLACK)
-    return low + slack, high - slack
 
 
 @jax.jit

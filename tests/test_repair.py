@@ -73,6 +73,10 @@ def test_repaired_poses_are_within_limits_by_the_equations(noisy, freely, clinic
     assert freely.converged[1:].all()
 
 
+def test_repaired_poses_pass_the_check_that_allows_nothing(freely, clinical):
+    assert not limits.check(freely.joints[1:], clinical)
+
+
 def test_moved_is_how_far_the_joints_went(noisy, freely):
     distance = np.linalg.norm(freely.joints - noisy, axis=-1).mean(axis=-1)
     np.testing.assert_allclose(freely.moved[1:], distance[1:], rtol=1e-3)
