@@ -85,8 +85,7 @@ def propose(key: PRNGKeyArray, limits: Limits) -> tuple[Float[Array, "21 3"], Bo
     """
     of_lengths, of_spread, of_palm, of_angles = jax.random.split(key, 4)
     lengths = _between(of_lengths, limits.bone_length)
-    scale_bone = np.unravel_index(hand.SCALE_BONE[1] - 1, hand.FINGER_JOINTS.shape)
-    lengths = lengths.at[scale_bone].set(1.0)
+    lengths = lengths.at[feasible.SCALE_FINGER, feasible.SCALE_LEVEL].set(1.0)
     spread = _between(of_spread, limits.spread)
     palm, curvature, fits = _palm(of_palm, lengths[:, 0], spread, limits.curvature)
     angles, inside = jax.vmap(jax.vmap(_in_hull))(jax.random.split(of_angles, (5, 3)), limits.hull)
