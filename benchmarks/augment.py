@@ -20,11 +20,13 @@ import numpy as np
 from machine import machine
 from matplotlib.figure import Figure
 
-from bmc_jax import draw, synthesis
-from bmc_jax.augment import Augmentation, appearance, augment, central, geometry
-from bmc_jax.augment.green_screen import replace_green
+from bmc_jax import synthesis
+from bmc_jax.config import Augmentation
+from bmc_jax.core.types import Batch
+from bmc_jax.data.augment import appearance, augment, central, geometry
+from bmc_jax.data.augment.green_screen import replace_green
 from bmc_jax.synthesis import domains
-from bmc_jax.types import Batch
+from bmc_jax.visualization import draw
 
 BATCHES = (64, 256)
 RUNS = 7

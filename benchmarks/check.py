@@ -29,7 +29,8 @@ def main() -> None:
     import numpy as np
     from machine import machine
 
-    from bmc_jax import anatomy, limits, limits_summary
+    from bmc_jax import anatomy, limits
+    from bmc_jax.limits import summary
     from bmc_jax.synthesis import skeleton
 
     angles = jax.jit(anatomy.joint_angles)
@@ -56,7 +57,7 @@ def main() -> None:
     stream = [jnp.asarray(hands[:4096])] * 16
     line("joint_angles, 16 calls in a stream of", 16 * 4096, lambda: jax.block_until_ready([angles(x) for x in stream]))
     line("limits.measure, from and to the host", len(hands), lambda: limits.measure(hands))
-    line("limits_summary.summarise", len(hands), lambda: limits_summary.summarise(hands, clinical))
+    line("limits_summary.summarise", len(hands), lambda: summary.summarise(hands, clinical))
 
 
 if __name__ == "__main__":

@@ -34,10 +34,12 @@ import numpy as np
 import torch
 from machine import machine
 
-from bmc_jax import checkpoint, config_file, export, inference, limits, step
+from bmc_jax import limits, step
 from bmc_jax.config import Config
-from bmc_jax.export import program
-from bmc_jax.types import Batch
+from bmc_jax.core.types import Batch
+from bmc_jax.inference import export
+from bmc_jax.inference.export import program
+from bmc_jax.training import checkpoint, config_io, forward, parallel
 
 #: Seconds of a round, at least.
 ROUND = 0.5
@@ -83,7 +85,7 @@ def exported(options: Config, state: step.TrainState, folder: Path) -> Path:
     """An export of a run with these weights."""
     run = folder / options.network.dtype
     run.mkdir()
-    config_file.write(options, run)
+    config_io.write(options, run)
     limits.save(limits.load("clinical"), run / limits.FILE)
     checkpoint.save(run, state, keep=1)
     return export.export(run, folder / f"{options.network.dtype}_exported")
@@ -136,7 +138,7 @@ def main() -> None:
             predict = runpy.run_path(os.fspath(folder / export.program.LOADER))["load"](folder)
             for size in choices.batches:
                 batch = images(size, options.data.image_size)
-                run, on_device = inference.program(options), step.replicate(state)
+                run, on_device = forward.program(options), parallel.replicate(state)
                 placed = jax.device_put(jax.tree.map(lambda leaf: leaf[None], batch), jax.devices()[0])
                 runs: dict[str, tuple[Callable, Callable]] = {
                     "ours": (functools.partial(run, on_device, placed), lambda: None),

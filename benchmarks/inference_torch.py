@@ -9,8 +9,8 @@ import numpy as np
 import torch
 import train_step_torch
 
-from bmc_jax.models import pose, pretrained
-from bmc_jax.step import TrainState
+from bmc_jax.models import pose_network, pretrained
+from bmc_jax.training.step import TrainState
 
 #: Where torchvision's names are in a `Bottleneck`.
 PLACES = {"conv1": 0, "bn1": 1, "conv2": 3, "bn2": 4, "conv3": 6, "bn3": 7}
@@ -27,7 +27,9 @@ def predictor(state: TrainState, images: np.ndarray, *, dtype: str, compiled: bo
     model.load_state_dict(named(state))
     model = model.to(device, memory_format=torch.channels_last).eval()
     pixels = torch.tensor(images, device=device).permute(0, 3, 1, 2)  # channels last in memory
-    mean, std = (torch.tensor(x, device=device)[:, None, None] for x in (pose.IMAGENET_MEAN, pose.IMAGENET_STD))
+    mean, std = (
+        torch.tensor(x, device=device)[:, None, None] for x in (pose_network.IMAGENET_MEAN, pose_network.IMAGENET_STD)
+    )
 
     def predict() -> torch.Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16"):

@@ -28,9 +28,11 @@ import numpy as np
 from machine import machine
 from PIL import Image
 
-from bmc_jax import config_file, data, limits, sources, step, train
+from bmc_jax import limits, step
 from bmc_jax.config import Config, Data, Limits, Network, Optimizer, Source
-from bmc_jax.datasets import build
+from bmc_jax.data import input_pipeline, sources
+from bmc_jax.data.build import builder
+from bmc_jax.training import config_io, parallel, train
 
 REAL = Path(__file__).parents[2] / "shared/data/real_weak"
 SHAPES = {"640x480": (640, 480), "224x224": (224, 224)}
@@ -75,7 +77,7 @@ def make(root: Path, name: str, width: int, height: int, count: int) -> None:
         annotations.append(one)
     content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "hand"}]}
     (folder / "annotations.json").write_text(json.dumps(content))
-    build.build("coco_hand", folder, root, name=name, workers=1)
+    builder.build("coco_hand", folder, root, name=name, workers=1)
 
 
 def on(options: Config, root: Path, name: str, fresh: int = 0, **changes: Any) -> Config:
@@ -112,13 +114,13 @@ def waiting(options: Config, root: Path, name: str, count: int) -> None:
     settings["fresh"] = on(options, root, "synthetic", fresh=size * (count + 5))
     for mode, given in settings.items():
         opened = sources.training(given)
-        batches, resident = train.feed(given, opened, data.rows(given))
+        batches, resident = train.feed(given, opened, input_pipeline.rows(given))
         run = step.parallel_train_step(given, resident=bool(resident))
-        replicated = step.replicate((state, limits.load("clinical")))
+        replicated = parallel.replicate((state, limits.load("clinical")))
         first = batches[0][1]
         again = jax.device_put(first, train_sharding()) if not resident else first
         one, _, state_after = loop(run, *replicated, iter([again] * (count + 5)), resident)
-        stream = (batch for _, batch in batches[: count + 5].to_iter_dataset(data.READING))
+        stream = (batch for _, batch in batches[: count + 5].to_iter_dataset(input_pipeline.READING))
         many, waited, _ = loop(run, state_after, replicated[1], stream, resident)
         share = 100 * (many / one - 1)
         print(f"    {mode:<22}{many:>10.2f}{one:>12.2f}{share:>11.1f} %{100 * waited:>8.1f} %")
@@ -126,8 +128,8 @@ def waiting(options: Config, root: Path, name: str, count: int) -> None:
 
 def train_sharding() -> Any:
     """Of a batch whose parts lie on their devices already."""
-    mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (step.AXIS,))
-    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(step.AXIS))
+    mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (parallel.AXIS,))
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(parallel.AXIS))
 
 
 def loop(run: Any, state: Any, hand_limits: Any, batches: Any, resident: tuple) -> tuple[float, float, Any]:
@@ -155,7 +157,7 @@ def loop(run: Any, state: Any, hand_limits: Any, batches: Any, resident: tuple) 
 def memory(options: Config, root: Path, name: str, steps: int) -> None:
     given = on(options, root, name, batch_size=8, image_size=64)
     opened = sources.training(given)
-    stream = data.batches(opened, data.rows(given))[:steps].to_iter_dataset(data.READING)
+    stream = input_pipeline.batches(opened, input_pipeline.rows(given))[:steps].to_iter_dataset(input_pipeline.READING)
     print(f"\n(a) resident memory while {steps:,} batches of 8 are streamed")
     at, used, every = [], [], max(steps // 10, 1)
     for number, _ in enumerate(stream, start=1):
@@ -179,7 +181,7 @@ def main() -> None:
     parser.add_argument("--train-steps", type=int, default=50)
     parser.add_argument("--steps", type=int, default=10_000)
     arguments = parser.parse_args()
-    options = config_file.load(arguments.config) if arguments.config else small()
+    options = config_io.load(arguments.config) if arguments.config else small()
 
     print(machine())
     with tempfile.TemporaryDirectory() as folder:
@@ -187,7 +189,7 @@ def main() -> None:
         for name, shape in SHAPES.items():
             make(root, name, *shape, arguments.images)
         if REAL.is_dir():
-            build.build("coco_hand", REAL, root, name="real_weak", workers=1)
+            builder.build("coco_hand", REAL, root, name="real_weak", workers=1)
             names.append("real_weak")
         if arguments.steps:
             memory(options, root, "224x224", arguments.steps)

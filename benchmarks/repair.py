@@ -18,7 +18,8 @@ import scipy.interpolate
 import scipy.spatial.transform
 from machine import machine
 
-from bmc_jax import anatomy, feasible, kinematics, limits, repair, smoothing
+from bmc_jax import anatomy, kinematics, limits, repair
+from bmc_jax.poses import feasible, smoothing
 
 MILLIMETRES = (2, 5, 10, 15)
 BATCH = 1024

@@ -11,7 +11,8 @@ import time
 import jax
 from machine import machine
 
-from bmc_jax import feasible_poses, limits
+from bmc_jax import limits
+from bmc_jax.poses import sampling
 
 
 def main() -> None:
@@ -22,9 +23,9 @@ def main() -> None:
     print("| preset | feasible | poses/s | CPU time a pose, µs |\n|---|---|---|---|")
     for name in limits.PRESETS:
         held, key = limits.load(name), jax.random.key(0)
-        feasible_poses.sample(key, held, 1)
+        sampling.sample(key, held, 1)
         used, start = time.process_time(), time.perf_counter()
-        sample = feasible_poses.sample(key, held, options.count)
+        sample = sampling.sample(key, held, options.count)
         rate = sample.kept / (time.perf_counter() - start)
         cpu = 1e6 * (time.process_time() - used) / sample.kept
         print(f"| `{name}` | {100 * sample.acceptance:.1f} % | {rate:,.0f} | {cpu:.0f} |", flush=True)

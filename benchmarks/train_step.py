@@ -31,11 +31,12 @@ import torch
 import train_step_torch
 from machine import machine
 
-from bmc_jax import camera, flops, limits, step
+from bmc_jax import camera, limits, step
 from bmc_jax.config import Config
-from bmc_jax.models import pose
+from bmc_jax.core.types import Batch
+from bmc_jax.models import pose_network
 from bmc_jax.synthesis import skeleton
-from bmc_jax.types import Batch
+from bmc_jax.training import flops, parallel
 
 #: Images of the paper's run, as the issue of its speed is put: 75,000 for 70 epochs.
 PAPER = 75_000 * 70
@@ -59,7 +60,7 @@ class Pixels(nn.Module):
 
 @contextlib.contextmanager
 def without_resnet() -> Iterator[None]:
-    with mock.patch.object(pose, "ResNet", Pixels):
+    with mock.patch.object(pose_network, "ResNet", Pixels):
         yield
 
 
@@ -89,7 +90,7 @@ def examples(count: int, size: int) -> Batch:
 def ours(options: Config, batch: Batch) -> tuple[Callable, Callable, float]:
     """(a function that takes one step, one that waits for the device, seconds of the first step)."""
     start = time.perf_counter()
-    state, hand_limits = step.replicate((jax.device_get(step.create(options)), limits.load("clinical")))
+    state, hand_limits = parallel.replicate((jax.device_get(step.create(options)), limits.load("clinical")))
     batch = jax.device_put(jax.tree.map(lambda leaf: leaf[None], batch), jax.devices()[0])
     run = step.parallel_train_step(options)
     metrics = {}

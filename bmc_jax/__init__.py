@@ -1,3 +1,53 @@
-"""3D hand pose from RGB images, weakly supervised through biomechanical constraints."""
+"""3D hand pose from RGB images, weakly supervised through biomechanical constraints.
+
+The public modules are attributes, `bmc_jax.losses.bone_length`, and are imported on first use.
+"""
+
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bmc_jax import limits as limits
+    from bmc_jax import metrics as metrics
+    from bmc_jax import synthesis as synthesis
+    from bmc_jax.core import anatomy as anatomy
+    from bmc_jax.core import camera as camera
+    from bmc_jax.core import hand as hand
+    from bmc_jax.core import hull as hull
+    from bmc_jax.core import kinematics as kinematics
+    from bmc_jax.core import losses as losses
+    from bmc_jax.core import numerics as numerics
+    from bmc_jax.core import torch_bridge as torch_bridge
+    from bmc_jax.core import types as types
+    from bmc_jax.poses import repair as repair
+    from bmc_jax.training import step as step
 
 __version__ = "0.1.0"
+
+_ROOMS = {
+    "anatomy": "core",
+    "camera": "core",
+    "hand": "core",
+    "hull": "core",
+    "kinematics": "core",
+    "limits": "",
+    "losses": "core",
+    "metrics": "",
+    "numerics": "core",
+    "repair": "poses",
+    "step": "training",
+    "synthesis": "",
+    "torch_bridge": "core",
+    "types": "core",
+}
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'bmc_jax' has no attribute {name!r}")
+    return importlib.import_module(".".join(filter(None, ["bmc_jax", _ROOMS[name], name])))
+
+
+def __dir__() -> list[str]:
+    return ["__version__", *_ROOMS]

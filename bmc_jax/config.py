@@ -8,8 +8,7 @@ line, `--config.optimizer.rate=0.01` reaches any field, `--config.data.train[1].
 import math
 from dataclasses import dataclass, field
 
-from bmc_jax.augment import Augmentation
-from bmc_jax.losses import LossWeights
+from bmc_jax.core.losses import LossWeights
 
 
 @dataclass(slots=True)
@@ -32,6 +31,34 @@ class Source:
     """Of every batch. Both kinds of supervision are in each step, so their losses are balanced by weights alone."""
     green_screen: bool = False
     """Whether these are photographs before a green screen, which augmentation then puts before something else."""
+
+
+@dataclass(slots=True)
+class Augmentation:
+    """How much training images are changed. The paper does not say what it did; these are ours. 0 turns a part off."""
+
+    rotation: float = 45.0
+    """Degrees that the picture is turned by at most, either way; as PeCLR's, the authors' next work."""
+    scale: float = 0.25
+    """The crop shows up to 1 + this times more or less of the scene, log-uniform; so far are detectors' boxes off."""
+    translation: float = 0.1
+    """Share of the crop's side that it is shifted by at most, along each axis; PeCLR's 15 pixels of 128."""
+    brightness: float = 0.3
+    """The light is multiplied by 1 - this to 1 + this."""
+    contrast: float = 0.3
+    """Differences from the image's mean grey are multiplied by 1 - this to 1 + this."""
+    saturation: float = 0.3
+    """Differences from each pixel's own grey are multiplied by 1 - this to 1 + this."""
+    hue: float = 0.03
+    """Turns of the colour circle at most, either way. Lamps move skin so far; 0.1 makes it green or purple."""
+    blur: float = 1.0
+    """Pixels, largest deviation of a Gaussian blur: hands out of focus, or enlarged from few pixels."""
+    noise: float = 8.0
+    """Grey levels, largest deviation of the noise: a small sensor's in a dim room."""
+    erasing: float = 0.2
+    """Probability that a rectangle is covered by one colour, as things cover hands. Labels stay."""
+    erasing_area: tuple[float, float] = (0.02, 0.15)
+    """Smallest and largest share of the image under the rectangle: from a finger to a third of the hand."""
 
 
 @dataclass(slots=True)

@@ -8,9 +8,9 @@ a minute a run on a CPU. What was chosen is the arm `chosen`, and with it all of
 
 import dataclasses
 
-from bmc_jax import setting
 from bmc_jax.config import Config
-from bmc_jax.experiment import Arm
+from bmc_jax.experiments import settings
+from bmc_jax.experiments.runner import Arm
 
 #: Field by field, what an arm changes.
 CHANGES = {
@@ -44,9 +44,9 @@ def get_config(arm: str = "") -> Config:
     change = arm or "chosen"
     if change not in CHANGES:
         raise ValueError(f"there is no arm {arm!r}; there are {', '.join(CHANGES)}")
-    config = setting.supervise(setting.points(), setting.known("bl+rb+a", setting.SUPERVISIONS))
+    config = settings.supervise(settings.points(), settings.known("bl+rb+a", settings.SUPERVISIONS))
     for field, value in CHANGES[change].items():
         group, name = field.split(".")
         config = dataclasses.replace(config, **{group: dataclasses.replace(getattr(config, group), **{name: value})})
-    data = dataclasses.replace(config.data, test=(f"{setting.ANY_VIEW}:validation",))
+    data = dataclasses.replace(config.data, test=(f"{settings.ANY_VIEW}:validation",))
     return dataclasses.replace(config, name=f"ablation {arm}".strip(), data=data)

@@ -13,10 +13,10 @@ With the paper's data a run is 40,369 steps of ResNet-50; how long they take is 
 in docs/reproduction.md.
 """
 
-from bmc_jax import setting
-from bmc_jax.claims import Claim
 from bmc_jax.config import Config
-from bmc_jax.experiment import Arm
+from bmc_jax.experiments import settings as setting
+from bmc_jax.experiments.claims import Claim
+from bmc_jax.experiments.runner import Arm
 
 ARMS = (
     *(Arm(f"{part}", f"3D on {part} %, 2D on the rest", fraction=part / 100) for part in setting.PERCENTAGES),

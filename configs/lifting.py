@@ -16,10 +16,10 @@ else.
 
 import dataclasses
 
-from bmc_jax import setting
-from bmc_jax.claims import Claim
 from bmc_jax.config import Config
-from bmc_jax.experiment import Arm
+from bmc_jax.experiments import settings
+from bmc_jax.experiments.claims import Claim
+from bmc_jax.experiments.runner import Arm
 
 ARMS = (
     Arm("source", "3D on the source only", paper="Table 2, 3D RHD"),
@@ -52,6 +52,6 @@ CLAIMS = (
 
 def get_config(argument: str = "") -> Config:
     arm, _, file = argument.partition("@")
-    config = setting.points(setting.ANY_VIEW, file) if file else setting.points()
-    config = setting.supervise(config, setting.known(arm or "bl+rb+a", (known.name for known in ARMS)))
+    config = settings.points(settings.ANY_VIEW, file) if file else settings.points()
+    config = settings.supervise(config, settings.known(arm or "bl+rb+a", (known.name for known in ARMS)))
     return dataclasses.replace(config, name=f"lifting {argument}".strip())

@@ -15,10 +15,10 @@ With the paper's data a run is 86,665 steps of ResNet-50; how long they take is 
 in docs/reproduction.md.
 """
 
-from bmc_jax import setting
-from bmc_jax.claims import Claim
 from bmc_jax.config import Config
-from bmc_jax.experiment import Arm
+from bmc_jax.experiments import settings
+from bmc_jax.experiments.claims import Claim
+from bmc_jax.experiments.runner import Arm
 
 ARMS = (
     Arm("source", "3D on the source only", paper="Table 2, 3D RHD"),
@@ -40,4 +40,4 @@ CLAIMS = (
 
 
 def get_config(argument: str = "bl+rb+a") -> Config:
-    return setting.get_config("table2", argument, (arm.name for arm in ARMS))
+    return settings.get_config("table2", argument, (arm.name for arm in ARMS))

@@ -12,10 +12,10 @@ With the paper's data a run is 86,665 steps of ResNet-50; how long they take is 
 in docs/reproduction.md.
 """
 
-from bmc_jax import setting
-from bmc_jax.claims import Claim
 from bmc_jax.config import Config
-from bmc_jax.experiment import Arm
+from bmc_jax.experiments import settings
+from bmc_jax.experiments.claims import Claim
+from bmc_jax.experiments.runner import Arm
 
 ARMS = (
     Arm("independent", "each angle by itself", paper="Table 5, independent"),
@@ -25,4 +25,4 @@ CLAIMS = (Claim("dependent limits are better than independent ones", "bl+rb+a", 
 
 
 def get_config(argument: str = "bl+rb+a") -> Config:
-    return setting.get_config("table5", argument, (arm.name for arm in ARMS))
+    return settings.get_config("table5", argument, (arm.name for arm in ARMS))

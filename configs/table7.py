@@ -18,10 +18,10 @@ With the paper's data a run is 93,788 steps of ResNet-50; how long they take is 
 
 import dataclasses
 
-from bmc_jax import setting
-from bmc_jax.claims import Claim
 from bmc_jax.config import Config, Source
-from bmc_jax.experiment import Arm
+from bmc_jax.experiments import settings
+from bmc_jax.experiments.claims import Claim
+from bmc_jax.experiments.runner import Arm
 
 ARMS = (
     Arm("source", "3D on RHD only", paper="Table 7, 3D RHD"),
@@ -42,13 +42,13 @@ HO3D = "ho3d-"
 
 
 def ho3d() -> Config:
-    return setting.paper(Source("ho3d_v1", labels="2d"), test="ho3d_v1")
+    return settings.paper(Source("ho3d_v1", labels="2d"), test="ho3d_v1")
 
 
 def get_config(argument: str = "bl+rb+a") -> Config:
     is_ho3d, arm = argument.startswith(HO3D), argument.partition("@")[0]
     known = [arm.name.removeprefix(HO3D) for arm in ARMS if arm.name.startswith(HO3D) == is_ho3d]
-    setups = {"paper": ho3d if is_ho3d else setting.paper_test}
-    config = setting.get_config("table7", argument.removeprefix(HO3D), known, setups)
+    setups = {"paper": ho3d if is_ho3d else settings.paper_test}
+    config = settings.get_config("table7", argument.removeprefix(HO3D), known, setups)
     test = ("freihand", "ho3d_v1") if arm == "source" else config.data.test
     return dataclasses.replace(config, name=f"{arm}@paper", data=dataclasses.replace(config.data, test=test))

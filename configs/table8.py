@@ -13,9 +13,10 @@ With the paper's data a run is 93,788 steps of ResNet-50; how long they take is 
 
 import dataclasses
 
-from bmc_jax import paper, setting
 from bmc_jax.config import Config
-from bmc_jax.experiment import Arm
+from bmc_jax.experiments import settings
+from bmc_jax.experiments.runner import Arm
+from bmc_jax.metrics import published
 
 ARMS = (
     Arm("source", "3D on RHD only"),
@@ -23,9 +24,9 @@ ARMS = (
     Arm("bl+rb+a", "and the biomechanical losses", after="2d", paper="Table 8, ours"),
     Arm("full", "3D on both", after="bl+rb+a"),
 )
-OTHERS = tuple(row for row in paper.ROWS if row.startswith("Table 8, ") and row != "Table 8, ours")
+OTHERS = tuple(row for row in published.ROWS if row.startswith("Table 8, ") and row != "Table 8, ours")
 
 
 def get_config(argument: str = "bl+rb+a") -> Config:
-    config = setting.get_config("table8", argument, (arm.name for arm in ARMS), {"paper": setting.paper_test})
+    config = settings.get_config("table8", argument, (arm.name for arm in ARMS), {"paper": settings.paper_test})
     return dataclasses.replace(config, data=dataclasses.replace(config.data, test=("dexter_object",)))

@@ -12,8 +12,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bmc_jax import anatomy, camera, draw, hand, hull, kinematics, limits, limits_check
-from bmc_jax.draw import FINGER_COLOURS, INK, INSIDE, OUTSIDE, PAPER, QUIET
+from bmc_jax import anatomy, camera, hand, hull, kinematics, limits
+from bmc_jax.limits import checking
+from bmc_jax.visualization import draw
+from bmc_jax.visualization.draw import FINGER_COLOURS, INK, INSIDE, OUTSIDE, PAPER, QUIET
 
 IMAGES = Path(__file__).parent / "images"
 AXES = {"x": "#D55E00", "y": "#009E73", "z": "#0072B2"}
@@ -209,7 +211,7 @@ def angles() -> Figure:
     inside = np.asarray(jax.jit(hull.distance)(samples, jnp.asarray(polygon))) == 0
     point = np.zeros((1, 5, 3, 2), np.float32)
     point[0, INDEX, 0] = np.radians([88, -50])
-    distance, nearest = limits_check.nearest_allowed(point, held)
+    distance, nearest = checking.nearest_allowed(point, held)
     there, here = np.degrees(point[0, INDEX, 0]), np.degrees(nearest[0, INDEX, 0])
     box = np.degrees(np.asarray(hull.box(jnp.asarray(polygon))))
     with matplotlib.rc_context(draw.STYLE):

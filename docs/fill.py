@@ -10,7 +10,7 @@ import re
 import sys
 from pathlib import Path
 
-from bmc_jax import table
+from bmc_jax.experiments import tables
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "docs/reproduction.md")
@@ -32,7 +32,7 @@ def _block(name: str, short: bool, results: Path) -> str:
     if not file.is_file():
         return "*Not measured yet.*\n"
     content = json.loads(file.read_text())
-    return table.short(content) if short else table.markdown(content)
+    return tables.short(content) if short else tables.markdown(content)
 
 
 def main(check: bool) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from bmc_jax import hand
-from bmc_jax.datasets.annotation import Annotation
+from bmc_jax.data.readers.annotation import Annotation
 
 WIDTH, HEIGHT = 200, 160
 K = np.array([[260.0, 0.5, 97.0], [0.0, 255.0, 82.0], [0.0, 0.0, 1.0]])

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 from bmc_jax import config, hand, limits
-from bmc_jax.types import Batch, Limits, LimitsMetadata
+from bmc_jax.core.types import Batch, Limits, LimitsMetadata
 
 SIZE = 32
 INTRINSICS = np.array([[80.0, 0.0, 15.5], [0.0, 80.0, 15.5], [0.0, 0.0, 1.0]], np.float32)

@@ -11,7 +11,7 @@ import reference
 import scipy.spatial.transform
 
 from bmc_jax import hand
-from bmc_jax.types import Limits, LimitsMetadata
+from bmc_jax.core.types import Limits, LimitsMetadata
 
 REAL = pathlib.Path(__file__).parents[2] / "shared/data/rhd_eval_joints.npy"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import jax
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["small_run", "bmc_jax.train", "bmc_jax.cli"])
+SERVER.set_forkserver_preload(["small_run", "bmc_jax.training.train", "bmc_jax.cli"])
 SETTINGS = (
     "--config.training.epochs=20",
     "--config.training.save_every=2",
@@ -39,8 +39,9 @@ def _run(command, output, devices, pause, largest_file, heartbeat, *, compiled):
     file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)
-    from bmc_jax import cli, distributed
-    from bmc_jax.log import Log
+    from bmc_jax import cli
+    from bmc_jax.runtime import distributed
+    from bmc_jax.training.log import Log
 
     jax.config.update("jax_num_cpu_devices", devices)
     jax.config.update("jax_compilation_cache_dir", compiled)

@@ -9,8 +9,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import examples
 
-from bmc_jax import sources
-from bmc_jax.log import Log
+from bmc_jax.data import sources
+from bmc_jax.training.log import Log
 
 
 def rendered(options, domain, split, count, number=0, *, stored=None):

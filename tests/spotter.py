@@ -7,8 +7,9 @@ import examples
 import numpy as np
 from PIL import Image
 
-from bmc_jax import checkpoint, config_file, inference, limits, step
-from bmc_jax.types import Prediction
+from bmc_jax import limits, step
+from bmc_jax.core.types import Prediction
+from bmc_jax.training import checkpoint, config_io, forward
 
 #: Where its hand's joints lie about the spot, over the side of the crop; joint 8 is the spot.
 HAND = np.random.default_rng(5).uniform(-0.33, 0.33, (21, 2))
@@ -40,14 +41,14 @@ def answer(batch):
 
 def trained(folder="runs/spotter", step=None):
     """What `inference.load` is asked for, without a checkpoint."""
-    return inference.Trained(Path(folder), examples.tiny_config(), LIMITS, {"step": step or 7})
+    return forward.Trained(Path(folder), examples.tiny_config(), LIMITS, {"step": step or 7})
 
 
 def run(folder):
     """A run of the tiniest network, saved untrained."""
     folder.mkdir()
     options = examples.tiny_config()
-    config_file.write(options, folder)
+    config_io.write(options, folder)
     limits.save(LIMITS, folder / limits.FILE)
     checkpoint.save(folder, step.create(options), keep=1)
     return folder

@@ -10,9 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bmc_jax import accumulation, data, sources, step
-from bmc_jax.losses import LossWeights
-from bmc_jax.models import pose
+from bmc_jax import step
+from bmc_jax.core.losses import LossWeights
+from bmc_jax.data import input_pipeline, sources
+from bmc_jax.models import pose_network
+from bmc_jax.training import accumulation, parallel
 
 LIMITS = examples.narrow_limits()
 
@@ -54,7 +56,7 @@ def after_two_steps(run, state, batch):
 
 @pytest.mark.slow
 def test_four_parts_on_each_of_four_devices_are_one_large_batch_on_one(monkeypatch):
-    monkeypatch.setattr(pose, "ResNet", Pixels)
+    monkeypatch.setattr(pose_network, "ResNet", Pixels)
     config, batch = examples.tiny_config(), lopsided_batch()
     config.optimizer.rate = 0.03
     start = jax.device_get(step.create(config))
@@ -63,7 +65,7 @@ def test_four_parts_on_each_of_four_devices_are_one_large_batch_on_one(monkeypat
 
     config.optimizer.accumulate = 4
     run = step.parallel_train_step(config)
-    found, metrics = after_two_steps(run, step.replicate(start), data.shard(batch))
+    found, metrics = after_two_steps(run, parallel.replicate(start), input_pipeline.shard(batch))
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), found.params, whole.params)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), metrics, whole_metrics)
     np.testing.assert_array_equal(found.batch_stats["backbone"]["seen"], [2 * 4, 2 * 4])
@@ -86,4 +88,4 @@ def test_a_batch_that_cannot_be_divided_is_refused_with_what_would_do():
     config = examples.tiny_config()
     config.optimizer.accumulate = 4
     with pytest.raises(ValueError, match=r"batch_size 8 .* 4 devices, each taking 4 parts .* multiple of 16"):
-        data.rows(config)
+        input_pipeline.rows(config)

@@ -5,7 +5,7 @@ import runpy
 
 import numpy as np
 
-from bmc_jax import inference
+from bmc_jax.training import forward
 
 PHOTOS = pathlib.Path(__file__).parents[1] / "docs/artifacts/photos"
 COUNT, SIZE = 3, 64
@@ -21,4 +21,4 @@ def test_program_in_the_repository_answers_with_joints_that_project_where_it_say
 
 
 def test_checkpoint_in_the_repository_is_read_by_this_version():
-    assert inference.load(PHOTOS).config.data.image_size == SIZE
+    assert forward.load(PHOTOS).config.data.image_size == SIZE

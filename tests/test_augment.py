@@ -14,8 +14,10 @@ import scipy.ndimage
 from examples import examples
 from PIL import Image
 
-from bmc_jax import augment, step
-from bmc_jax.augment import Augmentation, appearance, central, geometry, green_screen
+from bmc_jax.config import Augmentation
+from bmc_jax.data import augment
+from bmc_jax.data.augment import appearance, central, geometry, green_screen
+from bmc_jax.training import parallel
 
 SIZE = 24
 COUNT = 8  # of all batches that are augmented, so that the same options compile once
@@ -224,7 +226,7 @@ def test_four_devices_make_what_one_does():
         return augment.augment(jax.random.key(3), batch, Augmentation(), SIZE)
 
     split = jax.tree.map(lambda leaf: leaf.reshape(4, 2, *leaf.shape[1:]), batch)
-    on_four, on_one = step.parallelize(change, (0,), 0)(split), run(3, batch, Augmentation())
+    on_four, on_one = parallel.parallelize(change, (0,), 0)(split), run(3, batch, Augmentation())
     assert on_one.image.dtype == jnp.uint8
     assert on_one.intrinsics.dtype == on_one.joints_2d.dtype == jnp.float32
     for field in dataclasses.fields(batch):

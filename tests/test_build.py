@@ -15,9 +15,11 @@ import pytest
 from PIL import Image
 
 from bmc_jax import synthesis
-from bmc_jax.datasets import build as building
-from bmc_jax.datasets import coco_hand, shard, store, synthetic, verify
-from bmc_jax.datasets.annotation import Skip
+from bmc_jax.data import store
+from bmc_jax.data.build import builder as building
+from bmc_jax.data.build import shard, verify
+from bmc_jax.data.readers import coco_hand, synthetic
+from bmc_jax.data.readers.annotation import Skip
 
 
 @pytest.fixture(autouse=True)
@@ -151,7 +153,7 @@ def test_killed_build_leaves_no_process_and_goes_on(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "import sys\n"
-        "from bmc_jax.datasets import build, shard\n"
+        "from bmc_jax.data.readers import build, shard\n"
         "if __name__ == '__main__':\n"
         "    shard.ROWS = 4\n"
         "    build.build('coco_hand', sys.argv[1], sys.argv[2], name='mine', workers=2)\n"

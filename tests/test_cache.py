@@ -8,7 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from bmc_jax import cache, config, data, sources, step
+from bmc_jax import config
+from bmc_jax.data import cache, input_pipeline, sources
+from bmc_jax.training import parallel
 
 GB = 10**9
 
@@ -80,7 +82,9 @@ def opened(counts=(7, 5, 9)):
 
 
 def gathered(rows, resident):
-    run = step.parallelize(functools.partial(cache.gather, axis_name=step.AXIS), (0, cache.Resident(0, None)), 0)
+    run = parallel.parallelize(
+        functools.partial(cache.gather, axis_name=parallel.AXIS), (0, cache.Resident(0, None)), 0
+    )
     return run(rows, resident)
 
 
@@ -91,13 +95,13 @@ def test_device_memory_gives_the_hosts_batches(monkeypatch, devices):
     monkeypatch.setattr(jax, "local_devices", lambda: local)
     train = tuple(config.Source(str(i), count=count, share=1 / 3) for i, count in enumerate((7, 5, 9)))
     options = config.Config(data=config.Data(train=train, batch_size=12), seed=4)
-    rows, held = data.rows(options), opened()
-    resident = cache.on_devices(held, step.AXIS)
+    rows, held = input_pipeline.rows(options), opened()
+    resident = cache.on_devices(held, parallel.AXIS)
     assert [part.data.nbytes for part in resident.images.addressable_shards] == [
         -(-21 // devices) * 3 * examples.SIZE**2
     ] * devices
     for number in (0, 5):
-        (same, told), (numbers, batch) = cache.told(rows)[number], data.batches(held, rows)[number]
+        (same, told), (numbers, batch) = cache.told(rows)[number], input_pipeline.batches(held, rows)[number]
         np.testing.assert_array_equal(same, numbers)
         assert told.dtype == np.int32
         assert told.shape == (devices, devices, 12 // devices)
@@ -111,9 +115,9 @@ def test_an_exchange_stays_within_its_process(monkeypatch):
         patch.setattr(jax, "local_device_count", lambda: 2)
         local = jax.local_devices()[:2]
         patch.setattr(jax, "local_devices", lambda: local)
-        resident = jax.device_get(cache.on_devices(opened(), step.AXIS))
+        resident = jax.device_get(cache.on_devices(opened(), parallel.AXIS))
         told = np.concatenate([cache.told(grain.MapDataset.source([rows]))[0][1] for rows in batches])
-        wanted = [data.shard(sources.InMemory("", _end_to_end()).load(rows)) for rows in batches]
+        wanted = [input_pipeline.shard(sources.InMemory("", _end_to_end()).load(rows)) for rows in batches]
     images = np.concatenate([resident.images, resident.images])
     found = jax.device_get(gathered(told, cache.Resident(images, resident.labels)))
     jax.tree.map(np.testing.assert_array_equal, found, jax.tree.map(lambda *parts: np.concatenate(parts), *wanted))

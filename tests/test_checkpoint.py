@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from bmc_jax import checkpoint, step
+from bmc_jax import step
+from bmc_jax.training import checkpoint, parallel
 
 CONFIG = examples.tiny_config()
 # Orbax leaves other reads of a damaged checkpoint behind, which find their event loop closed: in any test after.
@@ -35,7 +36,7 @@ def at(state, number):
 
 
 def test_restored_state_is_the_saved_one_bit_for_bit(tmp_path, state):
-    checkpoint.save(tmp_path, step.replicate(at(state, 7)), keep=2)
+    checkpoint.save(tmp_path, parallel.replicate(at(state, 7)), keep=2)
     restored = checkpoint.restore(tmp_path, jax.tree.map(np.zeros_like, state))
     assert jax.tree.structure(restored) == jax.tree.structure(state)
     jax.tree.map(np.testing.assert_array_equal, restored, at(state, 7))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bmc_jax.claims import FAILS, HOLDS, UNCERTAIN, UNKNOWN, Claim, judge
+from bmc_jax.experiments.claims import FAILS, HOLDS, UNCERTAIN, UNKNOWN, Claim, judge
 
 ERRORS = {"a": [20.0, 22.0, 21.0], "b": [15.0, 16.0, 15.2], "c": [10.0, 11.0, 10.8], "d": [19.0, 23.5, 20.0]}
 

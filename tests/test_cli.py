@@ -10,7 +10,9 @@ import pytest
 import test_photographs
 from PIL import Image
 
-from bmc_jax import cli, evaluate, limits, report, synthesis, train
+from bmc_jax import cli, limits, synthesis
+from bmc_jax.inference import evaluate, report
+from bmc_jax.training import train
 
 
 @pytest.fixture

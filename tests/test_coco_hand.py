@@ -6,8 +6,8 @@ import annotations
 import numpy as np
 import pytest
 
-from bmc_jax.datasets import coco_hand
-from bmc_jax.datasets.record import record, reprojection_error
+from bmc_jax.data.readers import coco_hand
+from bmc_jax.data.record import record, reprojection_error
 
 
 def change(folder, number=0, **changes):

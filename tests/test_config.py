@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from bmc_jax import config, config_file
+from bmc_jax import config
+from bmc_jax.training import config_io
 
 CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
 FILE = """
@@ -25,7 +26,7 @@ def file(tmp_path):
 
 
 def test_the_defaults_are_the_papers():
-    options = config_file.validate(config.Config())
+    options = config_io.validate(config.Config())
     assert (options.network.depth, options.data.image_size) == (50, 128)
     assert (options.optimizer.name, options.optimizer.rate, options.optimizer.decay) == ("sgd", 5e-3, 0.1)
     assert (options.training.epochs, options.optimizer.decay_epochs) == (70, 30)
@@ -34,21 +35,21 @@ def test_the_defaults_are_the_papers():
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_experiment_of_the_project_loads(path):
     # Tables that have runs in common name these alike, by arm and data.
-    assert re.fullmatch(rf"{path.stem}|[\w+-]+@paper", config_file.load(path).name)
+    assert re.fullmatch(rf"{path.stem}|[\w+-]+@paper", config_io.load(path).name)
 
 
 def test_a_file_says_only_what_differs(file):
-    options = config_file.load(file)
+    options = config_io.load(file)
     assert options == config.Config(name="plain", network=config.Network(depth=18))
 
 
 def test_a_file_can_take_an_argument(file):
-    assert config_file.load(f"{file}:other").name == "other"
+    assert config_io.load(f"{file}:other").name == "other"
 
 
 def test_overrides_reach_every_depth(file):
     overrides = ["seed=3", "optimizer.rate=1", "data.train[1].count=7", "limits.percentiles=(1,99)", "network.patch=4"]
-    options = config_file.load(file, overrides)
+    options = config_io.load(file, overrides)
     assert options.seed == 3
     assert options.optimizer.rate == 1.0
     assert [source.count for source in options.data.train] == [12_288, 7]
@@ -57,8 +58,8 @@ def test_overrides_reach_every_depth(file):
 
 
 def test_two_loads_share_nothing(file):
-    config_file.load(file, ["data.train[0].count=7"])
-    assert config_file.load(file).data.train[0].count == 12_288
+    config_io.load(file, ["data.train[0].count=7"])
+    assert config_io.load(file).data.train[0].count == 12_288
 
 
 @pytest.mark.parametrize(
@@ -95,12 +96,12 @@ def test_two_loads_share_nothing(file):
 )
 def test_a_wrong_override_is_named(file, override, message):
     with pytest.raises(ValueError, match=message):
-        config_file.load(file, [override])
+        config_io.load(file, [override])
 
 
 def test_green_screens_are_replaced_by_augmentation_alone(file):
     with pytest.raises(ValueError, match=r"data\.augment is False; it must be true to put green-screen photographs"):
-        config_file.load(file, ["data.train[1].green_screen=true", "data.augment=false"])
+        config_io.load(file, ["data.train[1].green_screen=true", "data.augment=false"])
 
 
 def test_steps_of_a_source_that_is_not_yet_counted_are_refused():
@@ -119,14 +120,14 @@ def test_an_image_is_stored_with_as_much_around_its_crop_on_every_side(context, 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.py"):
-        config_file.load(tmp_path / "nowhere.py")
+        config_io.load(tmp_path / "nowhere.py")
 
 
 def test_a_file_that_returns_something_else_is_named(tmp_path):
     path = tmp_path / "other.py"
     path.write_text("def get_config():\n    return {}\n")
     with pytest.raises(ValueError, match=r"returns a bmc_jax\.config\.Config"):
-        config_file.load(path)
+        config_io.load(path)
 
 
 def test_a_misspelt_field_in_a_file_is_an_error(tmp_path):
@@ -135,13 +136,13 @@ def test_a_misspelt_field_in_a_file_is_an_error(tmp_path):
         "from bmc_jax.config import Config\ndef get_config():\n    c = Config()\n    c.sede = 1\n    return c\n"
     )
     with pytest.raises(AttributeError, match="sede"):
-        config_file.load(path)
+        config_io.load(path)
 
 
 def test_a_runs_folder_gives_its_configuration_back(tmp_path, file):
-    options = config_file.load(file, ["limits.percentiles=(1,99)", "network.patch=8"])
-    config_file.write(options, tmp_path)
-    assert config_file.read(tmp_path) == options
+    options = config_io.load(file, ["limits.percentiles=(1,99)", "network.patch=8"])
+    config_io.write(options, tmp_path)
+    assert config_io.read(tmp_path) == options
     assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
 
 
@@ -156,11 +157,11 @@ def test_a_runs_folder_gives_its_configuration_back(tmp_path, file):
     ],
 )
 def test_a_damaged_configuration_of_a_run_is_named(tmp_path, change, message):
-    (tmp_path / config_file.FILE).write_text(json.dumps(config_file.to_dict(config.Config()) | change))
+    (tmp_path / config_io.FILE).write_text(json.dumps(config_io.to_dict(config.Config()) | change))
     with pytest.raises(ValueError, match=message):
-        config_file.read(tmp_path)
+        config_io.read(tmp_path)
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="not the folder of a run"):
-        config_file.read(tmp_path)
+        config_io.read(tmp_path)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bmc_jax import crops
-from bmc_jax.datasets.record import record
+from bmc_jax.data import crop
+from bmc_jax.data.record import record
 
 
 def encoded(picture, quality=97):
@@ -42,7 +42,7 @@ def made(size, point, extent, *, dot=3.0):
 )
 @pytest.mark.parametrize("around", [0, 24])
 def test_a_label_stays_on_its_dot(size, point, extent, pixels, around):
-    found = crops.crop(
+    found = crop.crop(
         made(size, point, extent, dot=max(3.0, 2 * extent / pixels)), size=pixels, margin=1.5, stored=pixels + around
     )
     assert found["image"].shape == (pixels + around, pixels + around, 3)
@@ -52,7 +52,7 @@ def test_a_label_stays_on_its_dot(size, point, extent, pixels, around):
 @pytest.mark.parametrize("around", [0, 64])
 def test_every_joint_keeps_its_ray_and_the_box_its_share(around):
     one = record(annotations.annotation())
-    found = crops.crop(one, size=128, margin=1.5, stored=128 + around)
+    found = crop.crop(one, size=128, margin=1.5, stored=128 + around)
     for before, after in zip(one["joints_2d"], found["joints_2d"], strict=True):
         rays = [
             np.linalg.inv(part["intrinsics"].astype(np.float64)) @ [*pixel, 1]
@@ -72,8 +72,8 @@ def test_more_surroundings_leave_the_middle_as_it_is(extent):
     generator = np.random.default_rng(0)
     noise = np.asarray(Image.fromarray(generator.integers(0, 256, (40, 50, 3), np.uint8)).resize((200, 160)))
     one = made((200, 160), (90.3, 71.8), extent) | {"image": encoded(noise)}
-    narrow = crops.crop(one, size=64, margin=1.5)
-    wide = crops.crop(one, size=64, margin=1.5, stored=100)
+    narrow = crop.crop(one, size=64, margin=1.5)
+    wide = crop.crop(one, size=64, margin=1.5, stored=100)
     difference = np.abs(wide["image"][18:-18, 18:-18].astype(int) - narrow["image"])
     assert difference.max() <= 1
     assert (difference > 0).mean() < 0.01
@@ -83,14 +83,14 @@ def test_more_surroundings_leave_the_middle_as_it_is(extent):
 
 def test_beyond_the_image_it_is_black():
     one = made((200, 160), (20.0, 20.0), 60) | {"image": encoded(np.full((160, 200, 3), 200, np.uint8))}
-    image = crops.crop(one, size=64, margin=1.5, stored=96)["image"]
+    image = crop.crop(one, size=64, margin=1.5, stored=96)["image"]
     assert image[:20, :20].max() == 0
     assert image[-20:, -20:].min() > 190
 
 
 def test_unknown_labels_are_masked_and_hold_nothing():
     one = record(annotations.annotation(joints_3d=None, visibility=np.array([2] * 20 + [0])))
-    found = crops.crop(one, size=64, margin=1.5)
+    found = crop.crop(one, size=64, margin=1.5)
     assert found["joints_2d_valid"].tolist() == [True] * 20 + [False]
     assert not found["joints_2d"][20].any()
     assert not found["joints_3d_valid"].any()
@@ -100,4 +100,4 @@ def test_unknown_labels_are_masked_and_hold_nothing():
 def test_a_truncated_image_is_an_error():
     one = record(annotations.annotation())
     with pytest.raises(OSError, match="truncated"):
-        crops.crop(one | {"image": one["image"][: len(one["image"]) // 2]}, size=64, margin=1.5)
+        crop.crop(one | {"image": one["image"][: len(one["image"]) // 2]}, size=64, margin=1.5)

@@ -7,7 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from bmc_jax import config, data, sources
+from bmc_jax import config
+from bmc_jax.data import input_pipeline, sources
 
 CONFIG = examples.tiny_config()
 
@@ -18,7 +19,7 @@ def opened():
 
 
 def batches(options=CONFIG):
-    return data.batches(opened(), data.rows(options)).map(lambda pair: pair[1])
+    return input_pipeline.batches(opened(), input_pipeline.rows(options)).map(lambda pair: pair[1])
 
 
 def three(batch_size, **options):
@@ -38,8 +39,8 @@ def test_a_batch_is_a_function_of_seed_and_step():
 
 
 def test_a_resumed_iterator_goes_on_where_the_first_would_have():
-    whole = list(batches()[0:6].to_iter_dataset(data.READING))
-    resumed = list(batches()[4:6].to_iter_dataset(data.READING))
+    whole = list(batches()[0:6].to_iter_dataset(input_pipeline.READING))
+    resumed = list(batches()[4:6].to_iter_dataset(input_pipeline.READING))
     jax.tree.map(np.testing.assert_array_equal, whole[4:], resumed)
 
 
@@ -52,7 +53,7 @@ def test_every_batch_and_every_device_sees_each_source_by_its_share():
 
 def test_a_source_is_seen_once_before_it_is_seen_again():
     for epoch in range(2):
-        seen = [data.unshard(batches()[step]) for step in range(4 * epoch, 4 * epoch + 4)]
+        seen = [input_pipeline.unshard(batches()[step]) for step in range(4 * epoch, 4 * epoch + 4)]
         for source in range(2):
             index = np.concatenate([batch.index[batch.source == source] for batch in seen])
             assert sorted(index) == list(range(16))
@@ -60,7 +61,7 @@ def test_a_source_is_seen_once_before_it_is_seen_again():
 
 def test_three_sources_of_other_lengths_keep_their_shares_and_their_own_passes():
     options = three(16)
-    rows = np.stack([data.rows(options)[step] for step in range(40)])
+    rows = np.stack([input_pipeline.rows(options)[step] for step in range(40)])
     of = np.searchsorted([0, 16, 30], rows, side="right") - 1
     assert [(of == source).sum(axis=1).tolist() for source in range(3)] == [[6] * 40, [8] * 40, [2] * 40]
     for source, (first, count) in enumerate([(0, 16), (16, 14), (30, 10)]):
@@ -74,9 +75,9 @@ def test_three_sources_of_other_lengths_keep_their_shares_and_their_own_passes()
 @pytest.mark.parametrize("batch_size", [16, 48])
 def test_processes_split_the_batch_of_a_single_one(batch_size):
     options = three(batch_size, seed=3)
-    alone = data.rows(options)
+    alone = input_pipeline.rows(options)
     for processes in (2, 4):
-        parts = [data.rows(options, process, processes) for process in range(processes)]
+        parts = [input_pipeline.rows(options, process, processes) for process in range(processes)]
         for step in (0, 1, 7):
             found = [part[step] for part in parts]
             assert {len(part) for part in found} == {batch_size // processes}
@@ -86,7 +87,7 @@ def test_processes_split_the_batch_of_a_single_one(batch_size):
 
 
 def test_an_image_stays_with_its_own_labels():
-    batch = data.unshard(batches()[2])
+    batch = input_pipeline.unshard(batches()[2])
     for i in range(8):
         row = jax.tree.map(lambda leaf: leaf[batch.index[i]], opened()[batch.source[i]].examples)  # noqa: B023
         jax.tree.map(np.testing.assert_array_equal, jax.tree.map(lambda leaf: leaf[i], batch), row)  # noqa: B023
@@ -94,11 +95,11 @@ def test_an_image_stays_with_its_own_labels():
 
 def test_examples_are_fetched_from_the_source_that_their_row_lies_in():
     rows = np.array([3, 0, 15, 31, 16], np.int32)
-    batch = data.fetch(opened(), rows)
+    batch = input_pipeline.fetch(opened(), rows)
     assert batch.source.tolist() == [0, 0, 0, 1, 1]
     assert batch.index.tolist() == [3, 0, 15, 15, 0]
-    assert data.describe(opened(), rows)[2:4] == ["mannequin 15", "real_like 15"]
-    assert data.fetch(opened(), rows[3:]).source.tolist() == [1, 1]
+    assert input_pipeline.describe(opened(), rows)[2:4] == ["mannequin 15", "real_like 15"]
+    assert input_pipeline.fetch(opened(), rows[3:]).source.tolist() == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -106,32 +107,34 @@ def test_examples_are_fetched_from_the_source_that_their_row_lies_in():
     [([0.5, 0.5], 8, [4, 4]), ([0.7, 0.3], 8, [6, 2]), ([1 / 3, 1 / 3, 1 / 3], 8, [3, 3, 2]), ([1.0], 5, [5])],
 )
 def test_shares_are_rounded_to_whole_examples(shares, size, counts):
-    assert data.share_out(shares, size) == counts
+    assert input_pipeline.share_out(shares, size) == counts
 
 
 def test_a_share_of_no_example_is_refused():
     with pytest.raises(ValueError, match=r"batch_size 4 is too small for shares \[0.95, 0.05\]"):
-        data.share_out([0.95, 0.05], 4)
+        input_pipeline.share_out([0.95, 0.05], 4)
 
 
 def test_a_batch_that_devices_cannot_share_is_refused():
     with pytest.raises(ValueError, match=r"data.batch_size 6 cannot be split over 4 devices; make it a multiple of 4"):
-        data.rows(three(6))
+        input_pipeline.rows(three(6))
     with pytest.raises(ValueError, match=r"data.batch_size 12 cannot be split over 8 devices"):
-        data.rows(three(12), 0, 2)
+        input_pipeline.rows(three(12), 0, 2)
     with pytest.raises(ValueError, match=r"a batch of 6 cannot be split over 4 devices"):
-        data.shard(examples.examples(6))
+        input_pipeline.shard(examples.examples(6))
 
 
 def test_unshard_is_the_inverse_of_shard():
     batch = examples.examples(8)
-    jax.tree.map(np.testing.assert_array_equal, data.unshard(data.shard(batch)), batch)
+    jax.tree.map(np.testing.assert_array_equal, input_pipeline.unshard(input_pipeline.shard(batch)), batch)
 
 
 @pytest.mark.parametrize("devices", [1, 2, 3, 4])
 def test_evaluation_sees_every_example_once_and_pads_the_rest(monkeypatch, devices):
     monkeypatch.setattr(jax, "local_device_count", lambda: devices)
-    batches = [data.unshard(batch) for batch in data.evaluation_batches(examples.examples(10), 2 * devices)]
+    batches = [
+        input_pipeline.unshard(batch) for batch in input_pipeline.evaluation_batches(examples.examples(10), 2 * devices)
+    ]
     assert [len(batch.present) for batch in batches] == [2 * devices] * -(-10 // (2 * devices))
     index = np.concatenate([batch.index[batch.present] for batch in batches])
     assert index.tolist() == list(range(10))

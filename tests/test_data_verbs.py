@@ -9,9 +9,10 @@ import annotations
 import pytest
 from PIL import Image
 
-from bmc_jax import augment, cli
-from bmc_jax.cli import data_verbs
-from bmc_jax.datasets import store
+from bmc_jax import cli
+from bmc_jax.cli import data
+from bmc_jax.config import Augmentation
+from bmc_jax.data import augment, store
 
 
 def bmc(*arguments):
@@ -30,12 +31,12 @@ def built(tmp_path):
 def test_list_names_every_dataset_with_its_licence_and_address(capsys):
     assert bmc("data", "list") == 0
     out = capsys.readouterr().out
-    for reader in data_verbs.READERS:
+    for reader in data.READERS:
         assert f"\n{reader}\n" in "\n" + out
-    assert out.count("licence") == out.count("from     ") == len(data_verbs.READERS)
+    assert out.count("licence") == out.count("from     ") == len(data.READERS)
 
 
-@pytest.mark.parametrize("reader", data_verbs.READERS)
+@pytest.mark.parametrize("reader", data.READERS)
 def test_help_of_a_dataset_shows_its_options(capsys, reader):
     with pytest.raises(SystemExit) as stopped:
         bmc("data", "build", reader, "--help")
@@ -106,7 +107,7 @@ def test_preview_shows_what_augmentation_makes(built, tmp_path, monkeypatch):
     monkeypatch.setattr(augment, "augment", recorded)
     command = ["data", "preview", built, "--count", 2, "--size", 32, "--augment", "--green-screen"]
     assert bmc(*command, "--out", tmp_path / "augmented.png") == 0
-    assert seen == [((2, 52, 52, 3), augment.Augmentation(), 32, [True, True])]
+    assert seen == [((2, 52, 52, 3), Augmentation(), 32, [True, True])]
     assert (tmp_path / "augmented.png").read_bytes()
 
 
@@ -119,7 +120,7 @@ def test_stopped_build_says_so_and_goes_on(tmp_path):
     source = annotations.coco(tmp_path / "source", 200)
     script = tmp_path / "script.py"
     script.write_text(
-        "import sys; from bmc_jax import cli; from bmc_jax.datasets import shard; shard.ROWS = 2; sys.exit(cli.main())"
+        "import sys; from bmc_jax import cli; from bmc_jax.data.readers import shard; shard.ROWS = 2; sys.exit(cli.main())"
     )
     command = [sys.executable, script, "data", "build", "coco_hand", "--source", source]
     command += ["--name", "mine", "--out", tmp_path, "--workers", "1"]

@@ -6,7 +6,8 @@ import examples
 import jax
 import pytest
 
-from bmc_jax import data, device_memory
+from bmc_jax.data import input_pipeline
+from bmc_jax.training import safeguards
 
 CONFIG = examples.tiny_config()
 FULL = "RESOURCE_EXHAUSTED: Out of memory allocating 123 bytes.\nbuffers: ..."
@@ -15,7 +16,7 @@ FULL = "RESOURCE_EXHAUSTED: Out of memory allocating 123 bytes.\nbuffers: ..."
 def test_full_device_is_told_with_what_needs_less():
     config = dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, batch_size=24))
     words = r"memory is full \(RESOURCE_EXHAUSTED: Out of memory allocating 123 bytes\.\).*data\.cache=host"
-    with pytest.raises(MemoryError, match=words) as error, device_memory.enough(config, cached=True):
+    with pytest.raises(MemoryError, match=words) as error, safeguards.enough(config, cached=True):
         raise jax.errors.JaxRuntimeError(FULL)
     assert "optimizer.accumulate=2, which takes each device's 6 images in 2 parts" in str(error.value)
     assert "data.batch_size=12" in str(error.value)
@@ -29,15 +30,15 @@ def test_suggested_parts_are_a_number_that_the_batch_can_be_taken_in(accumulate)
         data=dataclasses.replace(CONFIG.data, batch_size=24),
         optimizer=dataclasses.replace(CONFIG.optimizer, accumulate=accumulate),
     )
-    told = device_memory.remedies(config, cached=False)
+    told = safeguards.remedies(config, cached=False)
     if accumulate == 6:  # one image at a time already
         assert "accumulate" not in told
         return
     parts = int(told.partition("optimizer.accumulate=")[2].partition(",")[0])
     assert parts > accumulate
-    data.rows(dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, accumulate=parts)))
+    input_pipeline.rows(dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, accumulate=parts)))
 
 
 def test_any_other_failure_stays_what_it_is():
-    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"), device_memory.enough(CONFIG, cached=False):
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"), safeguards.enough(CONFIG, cached=False):
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")

@@ -8,9 +8,9 @@ import pytest
 import reference
 from PIL import Image
 
-from bmc_jax.datasets import dexter_object
-from bmc_jax.datasets.annotation import Skip
-from bmc_jax.datasets.record import record, reprojection_error
+from bmc_jax.data.readers import dexter_object
+from bmc_jax.data.readers.annotation import Skip
+from bmc_jax.data.record import record, reprojection_error
 
 SEQUENCES = ("Grasp1", "Grasp2", "Occlusion", "Rigid", "Pinch", "Rotate")
 #: thumb, index, middle, ring, little tips in FreiHAND's order.

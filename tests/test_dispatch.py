@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from test_accumulation import Pixels
 
-from bmc_jax import checkpoint, config_file, dispatch, sources, step, train
-from bmc_jax.log import Log
-from bmc_jax.models import pose
+from bmc_jax import step
+from bmc_jax.data import sources
+from bmc_jax.models import pose_network
+from bmc_jax.training import checkpoint, config_io, multi_step, train
+from bmc_jax.training.log import Log
 
 STEPS = 3
 
@@ -60,7 +62,7 @@ def test_a_run_of_several_steps_a_call_is_one_of_single_steps_and_compiles_once(
         if done == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(pose, "ResNet", Pixels)
+    monkeypatch.setattr(pose_network, "ResNet", Pixels)
     monkeypatch.setattr(sources, "rendered", lambda *given, **_: examples.examples(given[3], source=given[4]))
     monkeypatch.setattr(step, "parallel_train_step", compiled)
     single, several, parts = (tmp_path / name for name in ("single", "several", "parts"))
@@ -95,7 +97,7 @@ def test_a_run_of_several_steps_a_call_is_one_of_single_steps_and_compiles_once(
 def test_calls_end_at_multiples_and_hold_every_step_once(first, total, wanted):
     rows = [np.full((4, 4, 2), number) for number in range(first, total)]
     told = grain.MapDataset.source([(np.full(8, number), row) for number, row in enumerate(rows, first)])
-    calls = list(dispatch.grouped(told, first, 3))
+    calls = list(multi_step.grouped(told, first, 3))
     assert [count for _, (count, _) in calls] == wanted
     assert np.concatenate([numbers[:, 0] for numbers, _ in calls]).tolist() == list(range(first, total))
     for numbers, (count, padded) in calls:
@@ -105,10 +107,10 @@ def test_calls_end_at_multiples_and_hold_every_step_once(first, total, wanted):
 
 def test_what_is_due_within_a_call_and_images_elsewhere_are_refused():
     options = on_device(steps_per_dispatch=STEPS)
-    assert config_file.validate(options) is options
+    assert config_io.validate(options) is options
     options.training.check_replicas = 4
     with pytest.raises(ValueError, match=r"training.check_replicas is 4.* multiple of training.steps_per_dispatch, 3"):
-        config_file.validate(options)
+        config_io.validate(options)
     options.data.cache = "auto"
     with pytest.raises(ValueError, match=r"data.cache is 'auto'.*'device'"):
-        config_file.validate(options)
+        config_io.validate(options)

@@ -6,7 +6,8 @@ import time
 import jax
 import pytest
 
-from bmc_jax import distributed, train
+from bmc_jax.runtime import distributed
+from bmc_jax.training import train
 
 
 def options(**given):

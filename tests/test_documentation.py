@@ -10,7 +10,9 @@ import matplotlib
 import numpy as np
 import pytest
 
-from bmc_jax import anatomy, cli, config_file, draw
+from bmc_jax import anatomy, cli
+from bmc_jax.training import config_io
+from bmc_jax.visualization import draw
 
 ROOT = Path(__file__).parents[1]
 PAGES = runpy.run_path(str(ROOT / "docs/pages.py"))
@@ -86,8 +88,8 @@ def parse(arguments):
     options, rest = parser.parse_known_args(arguments)
     if rest and options.run not in cli.CONFIGURED:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    for override in config_file.from_arguments(rest):
-        config_file._check_override(override)
+    for override in config_io.from_arguments(rest):
+        config_io._check_override(override)
 
 
 SHELL = [

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from bmc_jax import charts, draw
+from bmc_jax.visualization import charts, draw
 
 COUNT = 3
 BATCH = examples.examples(COUNT)

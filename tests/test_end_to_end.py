@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from test_accumulation import Pixels
 
-from bmc_jax import checkpoint, config, config_file, limits, sources, step, stopping, train
-from bmc_jax.datasets import build
-from bmc_jax.log import Log
-from bmc_jax.models import pose
+from bmc_jax import config, limits, step
+from bmc_jax.data import sources
+from bmc_jax.data.build import builder
+from bmc_jax.models import pose_network
+from bmc_jax.training import checkpoint, config_io, stopping, train
+from bmc_jax.training.log import Log
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +77,7 @@ def test_an_interrupted_run_ends_bit_for_bit_as_one_that_was_not(tmp_path, monke
     assert lines(parts) == lines(whole)
     assert [line["step"] for line in lines(whole)] == list(range(1, total + 1))
     assert limits.load(parts / limits.FILE).meta == limits.load("clinical").meta
-    assert config_file.read(parts) == options
+    assert config_io.read(parts) == options
 
     capsys.readouterr()
     before = (whole / "metrics.jsonl").stat().st_mtime_ns
@@ -101,7 +103,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_its_terms_and_its_example
         """In place of the step, which takes long to compile."""
         return state, dict.fromkeys(("loss", "joints_2d", "gradient_norm"), np.sum(batch.joints_2d))
 
-    monkeypatch.setattr(pose, "ResNet", Pixels)
+    monkeypatch.setattr(pose_network, "ResNet", Pixels)
     monkeypatch.setattr(sources, "rendered", poisoned)
     monkeypatch.setattr(step, "parallel_train_step", lambda *_, **__: total)
     named = r"step \d+: .*joints_2d.* not finite.*themselves: real_like 7 \(joints_2d\)\. Look"
@@ -143,7 +145,7 @@ def test_a_built_dataset_and_a_rendered_domain_give_the_same_batches_from_every_
     monkeypatch.setattr(step, "train_step", digest)
     monkeypatch.setattr(step, "create", lambda _: start)
     folder = annotations.coco(tmp_path / "source", 12)
-    build.build("coco_hand", folder, tmp_path / "data", name="mine", workers=1)
+    builder.build("coco_hand", folder, tmp_path / "data", name="mine", workers=1)
     options = examples.tiny_config(epochs=0.9)
     options.data.directory = str(tmp_path / "data")
     options.data.train = config.Source("mannequin", count=16), config.Source("mine", labels="2d")
@@ -156,7 +158,7 @@ def test_a_built_dataset_and_a_rendered_domain_give_the_same_batches_from_every_
     assert logged["none"] == logged["host"] == logged["device"]
     assert [line["step"] for line in logged["none"]] == [1, 2, 3]
     assert len({line["0"] for line in logged["none"]}) == 3
-    assert config_file.read(tmp_path / "none").data.train[1].count == 12
+    assert config_io.read(tmp_path / "none").data.train[1].count == 12
 
     # The cache may change on the way, and a resumed run goes on with what it would have seen.
     parts, options.data.cache = tmp_path / "parts", "host"

@@ -11,9 +11,14 @@ import numpy as np
 import pytest
 import test_photographs
 
-from bmc_jax import checkpoint, config_file, draw, evaluate, hand, inference, limits, measures, report, sources, step
-from bmc_jax.datasets import build
-from bmc_jax.types import Prediction
+from bmc_jax import hand, limits, step
+from bmc_jax.core.types import Prediction
+from bmc_jax.data import sources
+from bmc_jax.data.build import builder
+from bmc_jax.inference import evaluate, report
+from bmc_jax.metrics import evaluation
+from bmc_jax.training import checkpoint, config_io, forward
+from bmc_jax.visualization import draw
 
 COUNT = 11
 
@@ -21,9 +26,9 @@ COUNT = 11
 @pytest.fixture(scope="module", autouse=True)
 def compiled_once():
     """All configurations here have one network."""
-    run = inference.program(examples.tiny_config())
+    run = forward.program(examples.tiny_config())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inference, "program", lambda options, **_: run)
+        patch.setattr(forward, "program", lambda options, **_: run)
         yield
 
 
@@ -33,7 +38,7 @@ def run(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("runs") / "tiny"
     workdir.mkdir()
     options = examples.tiny_config()
-    config_file.write(options, workdir)
+    config_io.write(options, workdir)
     limits.save(examples.fitted_limits(), workdir / limits.FILE)
     checkpoint.save(workdir, step.create(options), keep=1)
     return workdir
@@ -66,8 +71,8 @@ def perfect(labelled):
 def test_perfect_prediction_has_no_error():
     labelled = examples.examples(COUNT)
     prediction = perfect(labelled)
-    measured = measures.measure(prediction.joints_2d, prediction.joints_3d, labelled, examples.fitted_limits())
-    assert set(measured) == set(measures.MEASURES)
+    measured = evaluation.measure(prediction.joints_2d, prediction.joints_3d, labelled, examples.fitted_limits())
+    assert set(measured) == set(evaluation.MEASURES)
     for name, value in measured.items():
         if name.endswith(("_mm", "_px")):
             assert value == pytest.approx(0, abs=1e-4)
@@ -80,7 +85,7 @@ def test_known_errors_are_measured_in_their_units():
     # 10 mm further away, all joints but the wrist: half a scale unit is not the same for every hand.
     depth = np.zeros((COUNT, 21, 3))
     depth[:, 1:, 2] = 0.010 / labelled.scale[:, None]
-    measured = measures.measure(
+    measured = evaluation.measure(
         prediction.joints_2d + np.array([3.0, 4.0]), prediction.joints_3d + depth, labelled, examples.fitted_limits()
     )
     assert measured["joints_2d_px"] == pytest.approx(5, abs=1e-4)
@@ -95,16 +100,16 @@ def test_plausible_and_impossible_hands_are_told_apart():
     wide, narrow = examples.fitted_limits(), examples.narrow_limits()
     broken = joints.copy()
     broken[:, 8] += 5 * (broken[:, 8] - broken[:, 7])
-    assert measures.plausibility(broken, wide)["within_limits"] == 0
-    assert measures.plausibility(broken, wide)["bone_length"] > measures.plausibility(joints, wide)["bone_length"]
-    assert measures.plausibility(joints, narrow)["angles_within"] < 100
-    flexed = measures.plausibility(joints, narrow)["joint_angle"]
+    assert evaluation.plausibility(broken, wide)["within_limits"] == 0
+    assert evaluation.plausibility(broken, wide)["bone_length"] > evaluation.plausibility(joints, wide)["bone_length"]
+    assert evaluation.plausibility(joints, narrow)["angles_within"] < 100
+    flexed = evaluation.plausibility(joints, narrow)["joint_angle"]
     assert 0 < flexed < 180
 
 
 def test_mean_pose_is_the_mean_in_scale_units():
     labelled = examples.examples(COUNT)
-    mean_2d, mean_3d = measures.mean_pose(labelled)
+    mean_2d, mean_3d = evaluation.mean_pose(labelled)
     np.testing.assert_allclose(mean_2d, np.mean(list(labelled.joints_2d), axis=0), rtol=1e-5)
     units = [joints / scale for joints, scale in zip(labelled.joints_3d, labelled.scale, strict=True)]
     np.testing.assert_allclose(mean_3d, np.mean(units, axis=0), rtol=1e-5)
@@ -119,9 +124,9 @@ def test_padded_examples_count_once_and_in_order(monkeypatch, count):
         joints = np.broadcast_to(value[..., None, None], (*value.shape, 21, 3))
         return Prediction(joints[..., :2], joints[..., 0], value, value, joints)
 
-    monkeypatch.setattr(inference, "program", lambda options: number)
+    monkeypatch.setattr(forward, "program", lambda options: number)
     saved = {"step": 3, "params": {}, "batch_stats": {}}
-    prediction = inference.predict(examples.tiny_config(), saved, examples.examples(count))
+    prediction = forward.predict(examples.tiny_config(), saved, examples.examples(count))
     np.testing.assert_array_equal(prediction.root_depth, np.arange(count))
     assert prediction.joints_3d.shape == (count, 21, 3)
 
@@ -130,7 +135,7 @@ def test_batch_size_that_devices_cannot_share_is_rounded_up(run):
     options = examples.tiny_config()
     options.data.batch_size = 6
     assert jax.local_device_count() == 4
-    prediction = inference.predict(options, checkpoint.load(run), examples.examples(5))
+    prediction = forward.predict(options, checkpoint.load(run), examples.examples(5))
     assert prediction.joints_2d.shape == (5, 21, 2)
 
 
@@ -139,7 +144,7 @@ def test_evaluation_writes_every_domain(run, measured_run):
     assert set(measured_run["domains"]) == {"mannequin", "real_like"}
     for measured in measured_run["domains"].values():
         assert measured["count"] == COUNT
-        assert set(measured["network"]) == set(measured["mean_pose"]) == set(measures.MEASURES)
+        assert set(measured["network"]) == set(measured["mean_pose"]) == set(evaluation.MEASURES)
         network, constant = measured["network"]["joints_2d_px"], measured["mean_pose"]["joints_2d_px"]
         assert measured["reduction_percent"]["joints_2d_px"] == pytest.approx(100 * (1 - network / constant))
         assert list(measured["joints"]["joints_3d_mm"]) == list(hand.JOINTS)
@@ -167,7 +172,7 @@ def test_network_is_evaluated_as_it_was_saved(run):
     options, saved = examples.tiny_config(), checkpoint.load(run)
     state = step.TrainState(saved["step"], saved["params"], saved["batch_stats"], None)
     direct = jax.jit(lambda batch: step.eval_step(state, batch, config=options))(labelled)
-    prediction = inference.predict(options, saved, labelled)
+    prediction = forward.predict(options, saved, labelled)
     np.testing.assert_allclose(prediction.joints_2d, direct.joints_2d, atol=1e-3)
     np.testing.assert_allclose(prediction.joints_3d, direct.joints_3d, rtol=1e-3, atol=1e-3)
 
@@ -193,16 +198,16 @@ def test_built_datasets_are_measured_and_shown_as_far_as_they_are_labelled(run, 
             for one in content["annotations"][::2]:
                 del one["joints_3d"]
             (folder / "annotations.json").write_text(json.dumps(content))
-        build.build("coco_hand", folder, tmp_path / "data", name=name, workers=1)
-    options = config_file.read(run)
+        builder.build("coco_hand", folder, tmp_path / "data", name=name, workers=1)
+    options = config_io.read(run)
     options.data = dataclasses.replace(options.data, test=("none:train", "some"), directory=str(tmp_path / "data"))
     workdir = tmp_path / "run"
     shutil.copytree(run, workdir)
-    config_file.write(options, workdir)
+    config_io.write(options, workdir)
     content = evaluate.evaluate(workdir, split="train")
     none, some = content["domains"]["none:train"], content["domains"]["some"]
     assert [(found["count"], found["count_3d"]) for found in (none, some)] == [(6, 0), (6, 3)]
-    assert set(some["network"]) == set(measures.MEASURES)
+    assert set(some["network"]) == set(evaluation.MEASURES)
     assert set(none["network"]) == {"joints_2d_px", *some["labels"]}
     assert set(none["mean_pose"]) == {"joints_2d_px"}
     assert "labels" not in none
@@ -242,7 +247,7 @@ def test_folder_without_a_run_is_refused(tmp_path):
 
 
 def test_run_without_a_checkpoint_is_refused(tmp_path):
-    config_file.write(examples.tiny_config(), tmp_path)
+    config_io.write(examples.tiny_config(), tmp_path)
     with pytest.raises(FileNotFoundError, match="holds no checkpoint; train it first"):
         evaluate.evaluate(tmp_path)
 
@@ -253,4 +258,4 @@ def test_prediction_that_is_not_finite_is_refused():
     bad = dataclasses.replace(prediction, joints_2d=prediction.joints_2d.copy())
     bad.joints_2d[1, 4, 0] = np.nan
     with pytest.raises(ValueError, match=r"predicted joint \[1, 4\] is .*; must be finite"):
-        measures.measure(bad.joints_2d, bad.joints_3d, labelled, examples.fitted_limits())
+        evaluation.measure(bad.joints_2d, bad.joints_3d, labelled, examples.fitted_limits())

@@ -11,8 +11,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bmc_jax import cli, comparison, config_file, evaluate, experiment, paper, setting, table, train
+from bmc_jax import cli
 from bmc_jax.config import steps
+from bmc_jax.experiments import comparison, runner, settings, tables
+from bmc_jax.inference import evaluate
+from bmc_jax.metrics import published
+from bmc_jax.training import config_io, train
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 LIFTING = str(CONFIGS / "lifting.py")
@@ -21,9 +25,9 @@ FILE = """
 import sys
 sys.path.insert(0, {tests!r})
 import examples
-from bmc_jax.experiment import Arm
+from bmc_jax.experiments.runner import Arm
 
-from bmc_jax.claims import Claim
+from bmc_jax.experiments.claims import Claim
 
 ARMS = Arm("a", "nothing"), Arm("b", "something", after="a", paper="Table 4, + BL"), Arm("c", "all", after="b")
 GAP = "a", "c"
@@ -51,7 +55,7 @@ def finished(workdir, commit="abc", official=None, entries=("target",), **networ
     workdir.mkdir(parents=True, exist_ok=True)
     config = examples.tiny_config()
     config.name = workdir.parent.name
-    config_file.write(config, workdir)
+    config_io.write(config, workdir)
     figures = (
         {"official": {"figures": {name: {"value": value} for name, value in official.items()}}} if official else {}
     )
@@ -72,8 +76,8 @@ def test_every_arm_of_lifting_trains_with_its_own_terms_and_labels():
         "full": (0, 0, 0),
         "norefine": (0, 0, 0),
     }
-    for arm in experiment.read(LIFTING).arms:
-        config = config_file.load(f"{LIFTING}:{arm.name}")
+    for arm in runner.read(LIFTING).arms:
+        config = config_io.load(f"{LIFTING}:{arm.name}")
         weights = config.weights
         on = tuple(int(weight > 0) for weight in (weights.bone_length, weights.palm, weights.joint_angle))
         assert on == expected.get(arm.name, (1, 1, 1)), arm.name
@@ -85,11 +89,11 @@ def test_every_arm_of_lifting_trains_with_its_own_terms_and_labels():
             supervised = arm.name in ("full", "full+bmc", "norefine")
             assert config.data.train[1].labels == ("3d" if supervised else "2d")
     with pytest.raises(ValueError, match="there is no arm 'bmc'; there are source, 2d"):
-        config_file.load(f"{LIFTING}:bmc")
+        config_io.load(f"{LIFTING}:bmc")
 
 
 def test_arms_that_differ_take_as_many_steps_and_see_as_much_of_the_source():
-    configs = [config_file.load(f"{LIFTING}:{arm.name}") for arm in experiment.read(LIFTING).arms]
+    configs = [config_io.load(f"{LIFTING}:{arm.name}") for arm in runner.read(LIFTING).arms]
     assert len({steps(config) for config in configs}) == 1
     assert len({config.data.train[0].share * config.data.batch_size for config in configs}) == 1
 
@@ -102,14 +106,14 @@ def test_unfinished_runs_are_trained_and_measured_seed_by_seed_and_finished_ones
     finished(tmp_path / "out/c/seed0", entries=("mannequin",))
     monkeypatch.setattr(train, "train", lambda config, workdir: done.append((config.name, config.seed, workdir)))
     monkeypatch.setattr(evaluate, "evaluate", lambda workdir: done.append(workdir))
-    experiment.run(experiment.read(file), 2, tmp_path / "out", ["training.epochs=2.0"])
+    runner.run(runner.read(file), 2, tmp_path / "out", ["training.epochs=2.0"])
     # c lacks measures of one of the test sets.
     runs = [("a", 0), ("c", 0), ("a", 1), ("b", 1), ("c", 1)]
-    folders = [experiment.folder(tmp_path / "out", *run) for run in runs]
+    folders = [runner.folder(tmp_path / "out", *run) for run in runs]
     assert done == [part for run, at in zip(runs, folders, strict=True) for part in ((*run, at), at)]
     assert "b/seed0: finished" in capsys.readouterr().out
     with pytest.raises(ValueError, match=r"b/seed0 holds a run of another configuration.*\n.*rate"):
-        experiment.run(experiment.read(file, arms=["b"]), 1, tmp_path / "out", ["optimizer.rate=0.5"])
+        runner.run(runner.read(file, arms=["b"]), 1, tmp_path / "out", ["optimizer.rate=0.5"])
 
 
 def test_a_run_leaves_nothing_compiled_behind(file, tmp_path, monkeypatch):
@@ -123,7 +127,7 @@ def test_a_run_leaves_nothing_compiled_behind(file, tmp_path, monkeypatch):
 
     monkeypatch.setattr(train, "train", train_once)
     monkeypatch.setattr(evaluate, "evaluate", lambda workdir: None)
-    experiment.run(experiment.read(file, arms=["a"]), 2, tmp_path / "out")
+    runner.run(runner.read(file, arms=["a"]), 2, tmp_path / "out")
     assert held == [0, 1, 0, 1]
 
 
@@ -132,7 +136,7 @@ def test_the_table_has_the_mean_the_deviation_the_paired_test_and_the_gap(file, 
     for arm, values in depth.items():
         for seed, value in enumerate(values):
             finished(tmp_path / arm / f"seed{seed}", depth_mm=value, joints_2d_px=1.0)
-    found = experiment.read(file)
+    found = runner.read(file)
     content = comparison.compare(found, 3, tmp_path, "bmc experiment small")
     arms = content["sets"]["target"]
     assert arms["b"]["mean"]["depth_mm"] == pytest.approx(np.mean(depth["b"]))
@@ -146,7 +150,7 @@ def test_the_table_has_the_mean_the_deviation_the_paired_test_and_the_gap(file, 
     assert arms["b"]["closed"]["depth_mm"] == pytest.approx(100 * (gap[0] - gap[1]) / (gap[0] - gap[2]))
     assert "step" not in arms["a"]
     assert len(set(content["configurations"].values())) == 3
-    words = table.markdown(content)
+    words = tables.markdown(content)
     assert f"{np.mean(depth['b']):.1f} ± {np.std(depth['b'], ddof=1):.1f}" in words
     assert "17.58" in words  # of the paper
     assert arms["b"]["values"]["depth_mm"] == depth["b"]
@@ -156,7 +160,7 @@ def test_the_table_has_the_mean_the_deviation_the_paired_test_and_the_gap(file, 
 def test_one_seed_has_neither_deviation_nor_test_and_missing_runs_are_left_out(file, tmp_path):
     finished(tmp_path / "a/seed0", depth_mm=2.0)
     finished(tmp_path / "b/seed0", depth_mm=1.0)
-    arms = comparison.compare(experiment.read(file), 3, tmp_path, "")["sets"]["target"]
+    arms = comparison.compare(runner.read(file), 3, tmp_path, "")["sets"]["target"]
     assert set(arms) == {"a", "b"}
     assert arms["b"]["sd"] == {}
     assert arms["b"]["step"]["depth_mm"] == {"change": -1.0}
@@ -164,17 +168,17 @@ def test_one_seed_has_neither_deviation_nor_test_and_missing_runs_are_left_out(f
 
 def test_an_experiment_without_a_finished_run_has_no_table(file, tmp_path):
     with pytest.raises(ValueError, match=r"no run of .* is finished"):
-        comparison.compare(experiment.read(file), 2, tmp_path, "")
+        comparison.compare(runner.read(file), 2, tmp_path, "")
 
 
 def test_what_is_no_experiment_is_refused(file, tmp_path):
     with pytest.raises(FileNotFoundError, match="no configuration file"):
-        experiment.read(str(tmp_path / "none.py"))
+        runner.read(str(tmp_path / "none.py"))
     with pytest.raises(ValueError, match="has no arm 'd'; it has a, b, c"):
-        experiment.read(file, arms=["d"])
+        runner.read(file, arms=["d"])
     (tmp_path / "plain.py").write_text("ARMS = ()\n")
     with pytest.raises(ValueError, match="has no ARMS"):
-        experiment.read(str(tmp_path / "plain.py"))
+        runner.read(str(tmp_path / "plain.py"))
 
 
 def test_what_is_wrong_with_any_arms_data_is_told_before_one_is_trained(file, tmp_path, monkeypatch, capsys):
@@ -183,7 +187,7 @@ def test_what_is_wrong_with_any_arms_data_is_told_before_one_is_trained(file, tm
     assert cli.main(["experiment", file, "--data", "freihand"]) == 2
     told = capsys.readouterr().err
     assert "a, b, c: data.train[1].name is 'freihand'" in told
-    assert setting.BUILDS["freihand"] in told
+    assert settings.BUILDS["freihand"] in told
     assert told.count("bmc data build freihand") == 1
     assert not (tmp_path / "runs").exists()
 
@@ -194,7 +198,7 @@ def test_a_recorded_result_names_files_and_data_without_their_folders(file, tmp_
 
     monkeypatch.setattr(train, "train", lambda config, workdir: None)
     monkeypatch.setattr(evaluate, "evaluate", measure)
-    monkeypatch.setattr(experiment, "require_data", lambda *_: None)
+    monkeypatch.setattr(runner, "require_data", lambda *_: None)
     record = tmp_path / "docs/small.json"
     options = ["--out", str(tmp_path / "out"), "--seeds", "1", f"--config.data.directory={tmp_path}"]
     assert cli.main(["experiment", file, *options, "--record", str(record)]) == 0
@@ -207,17 +211,17 @@ def test_a_recorded_result_names_files_and_data_without_their_folders(file, tmp_
 
 
 def test_official_figures_stand_where_the_paper_has_them_and_all_commits_are_told(file, tmp_path):
-    rows = experiment.read(str(CONFIGS / "table8.py")).others
+    rows = runner.read(str(CONFIGS / "table8.py")).others
     assert rows
     name = "tips_procrustes_auc_20_50mm"
     finished(tmp_path / "a/seed0", official={name: 0.7}, entries=("dexter_object",), joints_2d_px=1.0)
     finished(tmp_path / "a/seed1", "def", official={name: 0.8}, entries=("dexter_object",), joints_2d_px=1.0)
-    found = experiment.read(file)
-    arms = (experiment.Arm("a", "ours", paper="Table 8, ours"),)
+    found = runner.read(file)
+    arms = (runner.Arm("a", "ours", paper="Table 8, ours"),)
     found = dataclasses.replace(found, arms=arms, others=rows, claims=(), gap=None)
     content = comparison.compare(found, 2, tmp_path, "")
     assert content["environment"]["commit"] == "abc, def"
-    lines = table.markdown(content).splitlines()
+    lines = tables.markdown(content).splitlines()
     (ours,) = (line for line in lines if line.startswith("| a ") and "0.750" in line)
     assert [cell.strip() for cell in ours.split("|")][-4:-2] == ["0.750 ± 0.071", "0.82"]
     (zhang,) = (line for line in lines if "Zhang" in line)
@@ -263,16 +267,16 @@ def test_command_writes_the_table(file, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("file", EXPERIMENTS)
 def test_what_arms_and_claims_name_is_there(file):
-    found = experiment.read(file)
+    found = runner.read(file)
     names = [arm.name for arm in found.arms]
     assert len(set(names)) == len(names)
     for arm in found.arms:
-        assert not arm.paper or arm.paper in paper.ROWS
+        assert not arm.paper or arm.paper in published.ROWS
         assert not arm.after or arm.after in names
     assert set(found.gap or ()) <= set(names)
-    assert set(found.others) <= set(paper.ROWS)
+    assert set(found.others) <= set(published.ROWS)
     for claim in found.claims:
         assert {claim.arm, claim.than, claim.gap_to or claim.arm} <= set(names)
         assert claim.measure in comparison.COLUMNS
     for row in found.others:
-        assert all(paper.row(row, key.partition("/")[0], False) for key in paper.ROWS[row])
+        assert all(published.row(row, key.partition("/")[0], False) for key in published.ROWS[row])

@@ -9,12 +9,14 @@ import examples
 import numpy as np
 import pytest
 
-from bmc_jax import cli, evaluate, inference, step, stopping
-from bmc_jax.log import Log
+from bmc_jax import cli, step
+from bmc_jax.inference import evaluate
+from bmc_jax.training import forward, stopping
+from bmc_jax.training.log import Log
 
 FILE = """
 from bmc_jax.config import Config, Data, Limits, Network, Optimizer, Source, Training
-from bmc_jax.experiment import Arm
+from bmc_jax.experiments.runner import Arm
 
 ARMS = Arm("fewer", "2D of 16"), Arm("more", "2D of all", after="fewer")
 
@@ -51,7 +53,7 @@ def once(make):
 @pytest.mark.slow
 def test_an_experiment_that_is_stopped_ends_in_the_table_of_one_that_was_not(command, tmp_path, monkeypatch, capsys):
     # Compiled once for all runs of this test, whose arms differ in data alone; and drawing takes longer than training.
-    for room, name in ((step, "parallel_train_step"), (inference, "program")):
+    for room, name in ((step, "parallel_train_step"), (forward, "program")):
         monkeypatch.setattr(room, name, once(getattr(room, name)))
     monkeypatch.setattr(evaluate, "_draw", lambda *_: None)
     assert cli.main([*command, "--out", str(tmp_path / "whole")]) == 0

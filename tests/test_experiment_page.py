@@ -7,21 +7,15 @@ import examples
 import numpy as np
 import pytest
 
-from bmc_jax import (
-    ambiguity,
-    cli,
-    comparison,
-    config_file,
-    document,
-    evaluate,
-    experiment,
-    experiment_page,
-    experiment_pictures,
-    limits,
-    measures,
-)
-from bmc_jax.experiment import Arm, Experiment
-from bmc_jax.types import Prediction
+from bmc_jax import cli, limits
+from bmc_jax.core.types import Prediction
+from bmc_jax.experiments import comparison, plots, report, runner
+from bmc_jax.experiments.runner import Arm, Experiment
+from bmc_jax.inference import evaluate
+from bmc_jax.limits import depth_ambiguity
+from bmc_jax.metrics import evaluation
+from bmc_jax.training import config_io
+from bmc_jax.visualization import html
 
 COUNT = 5
 ARMS = (
@@ -36,9 +30,9 @@ def finished(workdir, error):
     """A run whose predictions are off in depth."""
     labelled, options = examples.examples(COUNT), examples.tiny_config()
     workdir.mkdir(parents=True)
-    config_file.write(options, workdir)
+    config_io.write(options, workdir)
     limits.save(limits.load("clinical"), workdir / limits.FILE)
-    measured = {"network": dict.fromkeys(measures.MEASURES, error), "count": COUNT, "count_3d": COUNT}
+    measured = {"network": dict.fromkeys(evaluation.MEASURES, error), "count": COUNT, "count_3d": COUNT}
     content = {"step": 5, "environment": {"hardware": "a chip", "commit": "abc"}, "domains": {"real_like": measured}}
     (workdir / evaluate.FILE).write_text(json.dumps(content))
     joints = labelled.joints_3d / labelled.scale[:, None, None]
@@ -52,8 +46,8 @@ def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("experiment")
     for error, arm in enumerate(ARMS):
         for seed in range(2):
-            finished(experiment.folder(out, arm.name, seed), 1.0 + error + 0.25 * seed)
-    comparison.write(comparison.compare(FOUND, 2, out, "bmc experiment small"), out / experiment_page.FILE)
+            finished(runner.folder(out, arm.name, seed), 1.0 + error + 0.25 * seed)
+    comparison.write(comparison.compare(FOUND, 2, out, "bmc experiment small"), out / report.FILE)
     return out
 
 
@@ -61,11 +55,13 @@ def folder(tmp_path_factory):
 def page(folder):
     """Without the minimisation, which has its own tests."""
     with pytest.MonkeyPatch.context() as patch:
-        stages = (ambiguity.START, *ambiguity.STAGES)
+        stages = (depth_ambiguity.START, *depth_ambiguity.STAGES)
         patch.setattr(
-            ambiguity, "resolve", lambda truth, known: {stage: ambiguity.disturbed(truth) for stage in stages}
+            depth_ambiguity,
+            "resolve",
+            lambda truth, known: {stage: depth_ambiguity.disturbed(truth) for stage in stages},
         )
-        patch.setattr(experiment_page, "HANDS", 1)
+        patch.setattr(report, "HANDS", 1)
         assert cli.main(["report", str(folder)]) == 0
     return (folder / "report.html").read_text()
 
@@ -91,8 +87,8 @@ def test_page_has_the_table_with_the_papers_numbers_escaped(page):
 
 
 def test_dots_are_the_seeds_and_diamonds_the_papers(folder):
-    arms = json.loads((folder / experiment_page.FILE).read_text())["sets"]["real_like"]
-    axes = experiment_pictures.errors(arms, ["depth_mm"]).axes[0]
+    arms = json.loads((folder / report.FILE).read_text())["sets"]["real_like"]
+    axes = plots.errors(arms, ["depth_mm"]).axes[0]
     dots = [line.get_xdata().tolist() for line in axes.lines if line.get_marker() == "o"]
     assert dots == [[1.0, 1.25], [2.0, 2.25], [3.0, 3.25]]
     assert [line.get_xdata().tolist() for line in axes.lines if line.get_marker() == "D"] == [[9.97]]
@@ -102,30 +98,30 @@ def test_same_hands_say_the_error_of_their_depths(folder):
     labels = examples.examples(2)
     true = 1000 * labels.joints_3d
     off = true + np.eye(21)[8][:, None] * np.array([0.0, 0.0, 42.0])
-    figure = experiment_pictures.same_hands(
+    figure = plots.same_hands(
         labels.image, (labels.joints_2d, true), {"one": (labels.joints_2d, true), "two": (labels.joints_2d, off)}
     )
     said = [[text.get_text() for text in axes.texts] for axes in figure.axes]
     assert said[3:6] == [[], ["Z 0 mm"], ["Z 2 mm"]]
-    without = experiment_pictures.same_hands(
+    without = plots.same_hands(
         labels.image, (labels.joints_2d, np.full_like(true, np.nan)), {"one": (labels.joints_2d, true)}
     )
     assert not any(axes.texts for axes in without.axes)
 
 
 def test_arms_without_a_seed_in_common_or_whose_predictions_are_gone_are_told(folder, tmp_path):
-    content = json.loads((folder / experiment_page.FILE).read_text())
+    content = json.loads((folder / report.FILE).read_text())
     for number, arm in enumerate(content["sets"]["real_like"].values()):
         arm["seeds"] = [number]
         arm["values"] = {key: values[:1] for key, values in arm["values"].items()}
-    (tmp_path / experiment_page.FILE).write_text(json.dumps(content))
-    assert "No seed has a finished run of every arm" in experiment_page.write(tmp_path, tmp_path / "a.html").read_text()
-    (tmp_path / experiment_page.FILE).write_text((folder / experiment_page.FILE).read_text())
+    (tmp_path / report.FILE).write_text(json.dumps(content))
+    assert "No seed has a finished run of every arm" in report.write(tmp_path, tmp_path / "a.html").read_text()
+    (tmp_path / report.FILE).write_text((folder / report.FILE).read_text())
     with pytest.raises(FileNotFoundError, match=r"metrics.json is not there any more; run `bmc evaluate"):
-        experiment_page.write(tmp_path, tmp_path / "a.html")
+        report.write(tmp_path, tmp_path / "a.html")
 
 
 def test_markdown_becomes_tables_and_words():
-    parts = list(document.markdown("`a < b` and **c**\n\n| x | y |\n| - | -: |\n| *p* | 1 |\n"))
+    parts = list(html.markdown("`a < b` and **c**\n\n| x | y |\n| - | -: |\n| *p* | 1 |\n"))
     assert parts[0] == "<p><code>a &lt; b</code> and <b>c</b></p>"
     assert "<tr><th>x</th><th>y</th></tr><tr><td><i>p</i></td><td>1</td></tr>" in parts[1]

@@ -13,24 +13,13 @@ import jaxtyping
 import numpy as np
 import pytest
 
-from bmc_jax import (
-    anatomy,
-    checkpoint,
-    cli,
-    config_file,
-    evaluate,
-    export,
-    inference,
-    limits,
-    losses,
-    origin,
-    step,
-    train,
-)
+from bmc_jax import anatomy, cli, limits, losses, step
 from bmc_jax.config import Network, Source
-from bmc_jax.datasets import store
-from bmc_jax.export import card, program
-from bmc_jax.types import LimitsMetadata, Prediction
+from bmc_jax.core.types import LimitsMetadata, Prediction
+from bmc_jax.data import store
+from bmc_jax.inference import evaluate, export, training_data
+from bmc_jax.inference.export import card, program
+from bmc_jax.training import checkpoint, config_io, forward, train
 
 LIMITS = dataclasses.replace(
     jax.tree.map(jnp.asarray, examples.narrow_limits()),
@@ -64,7 +53,7 @@ def run(tmp_path_factory):
     head["bias"] = pose.reshape(-1).astype(np.float32)
     head["kernel"] = np.random.default_rng(2).normal(0, 0.002, head["kernel"].shape).astype(np.float32)
     state = dataclasses.replace(state, step=np.array(STEP, np.int32), average=average)
-    config_file.write(options(), folder)
+    config_io.write(options(), folder)
     limits.save(LIMITS, folder / limits.FILE)
     told = [{"name": source.name, "split": "train", "count": 16} for source in options().data.train]
     (folder / train.DATA_FILE).write_text(json.dumps(told))
@@ -88,7 +77,7 @@ def exported(run, tmp_path_factory):
     # The checks of signatures compare sizes, and the program's number of hands is a letter.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-        patch.setattr(origin.synthesis, "poses", hands_of_40_mm)
+        patch.setattr(training_data.synthesis, "poses", hands_of_40_mm)
         return export.export(run, tmp_path_factory.mktemp("exports") / "hands")
 
 
@@ -100,7 +89,7 @@ def predict(exported):
 @pytest.fixture
 def quick(monkeypatch):
     """Exports without the program, which takes seconds."""
-    monkeypatch.setattr(origin.synthesis, "poses", hands_of_40_mm)
+    monkeypatch.setattr(training_data.synthesis, "poses", hands_of_40_mm)
     monkeypatch.setattr(program, "write", lambda *_, **__: None)
     monkeypatch.setattr(program, "check", lambda *_, **__: 0.0)
 
@@ -173,7 +162,7 @@ def test_without_a_scale_it_is_the_stated_one(exported, predict):
 
 
 def test_exported_checkpoint_is_the_average_alone_and_opens_as_a_run(run, exported):
-    opened, average = inference.load(exported), checkpoint.load(run)["average"]
+    opened, average = forward.load(exported), checkpoint.load(run)["average"]
     assert set(opened.saved) == {"step", "params", "batch_stats"}
     assert opened.saved["step"] == STEP
     assert opened.config == options()
@@ -181,14 +170,14 @@ def test_exported_checkpoint_is_the_average_alone_and_opens_as_a_run(run, export
         jax.tree.map(np.testing.assert_array_equal, opened.saved[name], average[name])
     assert checkpoint.about(exported)["environment"] == {"commit": "the commit of training"}
     with pytest.raises(FileNotFoundError, match="no checkpoint of step 9; it has"):
-        inference.load(exported, 9)
+        forward.load(exported, 9)
 
 
 def test_export_of_an_export_is_the_same(exported, tmp_path, quick):
     again = export.export(exported, tmp_path / "again")
     saved = checkpoint.load(exported)
     jax.tree.map(np.testing.assert_array_equal, checkpoint.load(again), saved)
-    for name in (train.DATA_FILE, config_file.FILE, limits.FILE, export.FILE):
+    for name in (train.DATA_FILE, config_io.FILE, limits.FILE, export.FILE):
         assert (again / name).read_text() == (exported / name).read_text()
 
 
@@ -326,7 +315,7 @@ def test_card_tells_the_facts_of_the_run(exported):
 
 
 def test_card_does_not_pass_on_numbers_of_another_step(run):
-    trained = inference.load(run)
+    trained = forward.load(run)
     trained.saved["step"] = np.array(2)
     assert card._measured(trained) == "Nothing: the run's `metrics.json` is of step 3, not of 2."
 
@@ -349,9 +338,9 @@ def test_usual_scale_is_that_of_the_3d_labelled_data(tmp_path, quick):
     told = [{"name": name, "count": 300 if name == "big" else 100, "hash": hashes[name]} for name in names]
     told[-1].pop("hash")
     (tmp_path / train.DATA_FILE).write_text(json.dumps(told))
-    found = origin.origins(config, tmp_path)
+    found = training_data.origins(config, tmp_path)
     assert [made.licence[:8] for made in found] == ["research", "research", "unknown ", "unknown ", "rendered"]
-    metres, words = origin.scale(found)
+    metres, words = training_data.scale(found)
     assert metres == pytest.approx((3 * 0.03 + 0.04) / 4)
     assert words.endswith("big and mannequin")
-    assert origin.scale(found[1:4]) == (0.04463, origin.ADULT)
+    assert training_data.scale(found[1:4]) == (0.04463, training_data.ADULT)

@@ -13,7 +13,7 @@ import killable_run
 import numpy as np
 import pytest
 
-from bmc_jax import checkpoint, stopping
+from bmc_jax.training import checkpoint, stopping
 
 pytestmark = [
     pytest.mark.slow,

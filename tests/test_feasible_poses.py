@@ -11,8 +11,9 @@ import pytest
 import reference
 import scipy.stats
 
-from bmc_jax import cli, feasible_poses, kinematics, limits
-from bmc_jax.kinematics import Palm
+from bmc_jax import cli, kinematics, limits
+from bmc_jax.core.kinematics import Palm
+from bmc_jax.poses import sampling
 from bmc_jax.synthesis import skeleton, surface
 
 KEY = jax.random.key(7)
@@ -32,13 +33,13 @@ def clinical(**changes):
 
 @pytest.fixture(scope="module")
 def sampled():
-    return feasible_poses.sample(KEY, clinical(), 300)
+    return sampling.sample(KEY, clinical(), 300)
 
 
 @pytest.fixture(scope="module")
 def drawn():
     """4,096 hands as drawn, feasible or not, whether the palm fits, and whether each is apart from itself."""
-    return [np.asarray(values) for values in feasible_poses._chunk(KEY, 0, clinical())]
+    return [np.asarray(values) for values in sampling._chunk(KEY, 0, clinical())]
 
 
 def probability_of_one_law(first, second, cells=12):
@@ -70,7 +71,7 @@ def by_rejection(inside, low, high, count, seed=0):
 def test_points_are_uniform_in_the_polygon(polygon):
     polygon = np.asarray(polygon, np.float64)
     keys = jax.random.split(KEY, 40_000)
-    found = np.asarray(jax.jit(jax.vmap(feasible_poses.uniform_in, in_axes=(0, None)))(keys, jnp.float32(polygon)))
+    found = np.asarray(jax.jit(jax.vmap(sampling.uniform_in, in_axes=(0, None)))(keys, jnp.float32(polygon)))
 
     def inside(points):
         edges = np.roll(polygon, -1, axis=0) - polygon
@@ -98,7 +99,7 @@ def test_lengths_spreads_and_angles_are_uniform_as_drawn(drawn):
                 assert scipy.stats.kstest(column, "uniform", (low, high - low)).pvalue > 1e-3
     polygon = np.asarray(bounds.hull[3, 1], np.float64)
     keys = jax.random.split(jax.random.key(1), 4096)
-    expected = jax.vmap(feasible_poses.uniform_in, in_axes=(0, None))(keys, jnp.float32(polygon))
+    expected = jax.vmap(sampling.uniform_in, in_axes=(0, None))(keys, jnp.float32(polygon))
     assert probability_of_one_law(np.asarray(posture.angles[:, 3, 1]), np.asarray(expected), 6) > 1e-3
 
 
@@ -108,7 +109,7 @@ def test_folds_are_uniform_among_those_of_an_allowed_curvature():
     root = np.asarray(clinical().bone_length).copy()
     root[:, 0] = lengths[:, None]
     held = clinical(bone_length=root, spread=spread[:, None], curvature=bounds)
-    joints, fits, _ = map(np.asarray, feasible_poses._chunk(KEY, 0, held))
+    joints, fits, _ = map(np.asarray, sampling._chunk(KEY, 0, held))
     found = np.sin(np.asarray(angles_from_pose(joints).palm.fold)[fits] / 2)
 
     def allowed(sines):
@@ -200,16 +201,16 @@ def test_crossed_fingers_cut_through_the_hand_and_spread_ones_do_not():
     crossing[1, 0, 1] = -0.45
     posed = jax.jit(kinematics.pose_from_angles)
     open_hand, crossed = (posed(lengths, palm, jnp.asarray(angles)) for angles in (straight, crossing))
-    cuts = jax.jit(feasible_poses.cuts_through_itself)
+    cuts = jax.jit(sampling.cuts_through_itself)
     assert [bool(cuts(pose)) for pose in (open_hand, 0.04 * open_hand, crossed, 1000 * crossed)] == [0, 0, 1, 1]
 
 
 def test_same_key_gives_the_same_poses_and_fewer_of_them_are_the_first(sampled):
-    again, few = (feasible_poses.sample(KEY, clinical(), count) for count in (300, 20))
+    again, few = (sampling.sample(KEY, clinical(), count) for count in (300, 20))
     np.testing.assert_array_equal(again.poses, sampled.poses)
     np.testing.assert_array_equal(few.poses, sampled.poses[:20])
     assert (again.drawn, again.kept) == (sampled.drawn, sampled.kept)
-    other = feasible_poses.sample(jax.random.key(8), clinical(), 20)
+    other = sampling.sample(jax.random.key(8), clinical(), 20)
     assert np.abs(other.poses - few.poses).max(axis=(1, 2)).min() > 1e-3
 
 
@@ -219,9 +220,9 @@ def test_acceptance_is_the_share_of_what_was_drawn(sampled, drawn):
 
 
 def test_hands_have_the_scale_that_is_asked_for(sampled):
-    small = feasible_poses.sample(KEY, clinical(), 20, scale=0.03).poses
+    small = sampling.sample(KEY, clinical(), 20, scale=0.03).poses
     np.testing.assert_allclose(np.linalg.norm(small[:, 10] - small[:, 9], axis=-1), 0.03, rtol=1e-5)
-    np.testing.assert_allclose(small / 0.03, sampled.poses[:20] / feasible_poses.ADULT_SCALE, rtol=1e-5)
+    np.testing.assert_allclose(small / 0.03, sampled.poses[:20] / sampling.ADULT_SCALE, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -241,22 +242,22 @@ def test_hands_have_the_scale_that_is_asked_for(sampled):
     ],
 )
 def test_impossible_limits_are_an_error_and_no_endless_search(monkeypatch, changes, message):
-    monkeypatch.setattr(feasible_poses, "MOST_EMPTY_CHUNKS", 1)
+    monkeypatch.setattr(sampling, "MOST_EMPTY_CHUNKS", 1)
     with pytest.raises(ValueError, match=message):
-        feasible_poses.sample(KEY, clinical(**changes), 10)
+        sampling.sample(KEY, clinical(**changes), 10)
 
 
 @pytest.mark.parametrize(("count", "scale"), [(0, 0.04), (5, 0.0), (5, float("nan"))])
 def test_no_poses_or_no_scale_are_refused(count, scale):
     with pytest.raises(ValueError, match="both must be positive"):
-        feasible_poses.sample(KEY, clinical(), count, scale=scale)
+        sampling.sample(KEY, clinical(), count, scale=scale)
 
 
 def test_bmc_limits_sample_writes_poses_that_bmc_limits_check_passes(tmp_path, capsys):
     out = tmp_path / "poses.npy"
     assert cli.main(["limits", "sample", "--count", "30", "--seed", "7", "--scale", "0.04", "--out", str(out)]) == 0
     assert "drawn hands are feasible" in capsys.readouterr().out
-    np.testing.assert_array_equal(np.load(out), feasible_poses.sample(KEY, clinical(), 30, scale=0.04).poses)
+    np.testing.assert_array_equal(np.load(out), sampling.sample(KEY, clinical(), 30, scale=0.04).poses)
     assert cli.main(["limits", "check", str(out), "clinical"]) == 0
     assert "all 30 poses are within the limits" in capsys.readouterr().out
 

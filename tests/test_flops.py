@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from bmc_jax import config, flops
+from bmc_jax import config
+from bmc_jax.training import flops
 
 
 @pytest.mark.parametrize(("depth", "giga"), [(18, 1.81), (34, 3.66), (50, 4.09)])

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bmc_jax import screening
-from bmc_jax.datasets import freihand, record
+from bmc_jax.core import validation as screening
+from bmc_jax.data import record
+from bmc_jax.data.readers import freihand
 
 MINI = pathlib.Path(__file__).parents[2] / "shared/data/freihand_mini"
 K = [[480.0, 0.0, 112.0], [0.0, 481.0, 112.0], [0.0, 0.0, 1.0]]

@@ -11,9 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bmc_jax import cache, checkpoint, config, data, fresh, postmortem, sources, step, synthesis, train
-from bmc_jax.log import Log
+from bmc_jax import config, step, synthesis
+from bmc_jax.data import cache, input_pipeline, render_in_step, sources
 from bmc_jax.synthesis import domains
+from bmc_jax.training import checkpoint, parallel, safeguards, train
+from bmc_jax.training.log import Log
 
 BASE = jax.tree.map(lambda leaf: leaf[0], examples.examples(1))
 
@@ -69,22 +71,22 @@ def kept(options):
 
 
 def gathered(options, rows, resident):
-    gather = functools.partial(fresh.gather, config=options, axis_name=step.AXIS)
-    return jax.device_get(step.parallelize(gather, (0, cache.Resident(0, None)), 0)(rows, resident))
+    gather = functools.partial(render_in_step.gather, config=options, axis_name=parallel.AXIS)
+    return jax.device_get(parallel.parallelize(gather, (0, cache.Resident(0, None)), 0)(rows, resident))
 
 
 def test_no_example_comes_twice_and_none_is_passed_over():
     options = mixture(5, 4, 3, epochs=3.0)
     total, opened = config.steps(options), sources.training(options)
-    first = data.offsets([len(source) for source in opened])
-    rows = np.stack([data.rows(options)[number] for number in range(total)])
+    first = input_pipeline.offsets([len(source) for source in opened])
+    rows = np.stack([input_pipeline.rows(options)[number] for number in range(total)])
     for number, (low, count) in {0: (0, 5), 2: (9, 3)}.items():
         found = rows[:, low : low + count] - first[number]
         np.testing.assert_array_equal(found.reshape(-1), np.arange(total * count))
         assert len(opened[number]) >= total * count
     assert total * 4 > 2 * len(opened[1])
-    assert data.describe(opened, rows[3, [0, 11]]) == ["mannequin 15", "real_like 11"]
-    assert data.fetch(opened, rows[3]).index[[0, 11]].tolist() == [15, 11]
+    assert input_pipeline.describe(opened, rows[3, [0, 11]]) == ["mannequin 15", "real_like 11"]
+    assert input_pipeline.fetch(opened, rows[3]).index[[0, 11]].tolist() == [15, 11]
 
 
 @pytest.mark.parametrize(("devices", "shares"), [(1, (5, 4, 3)), (3, (1, 5, 1, 5)), (4, (5, 4, 3)), (4, (12,))])
@@ -93,20 +95,20 @@ def test_batches_made_in_the_step_are_those_of_the_host(monkeypatch, devices, sh
     local = jax.local_devices()[:devices]
     monkeypatch.setattr(jax, "local_devices", lambda: local)
     options = mixture(*shares)
-    rows, opened = data.rows(options), sources.training(options)
-    resident = cache.on_devices(kept(options), step.AXIS)
+    rows, opened = input_pipeline.rows(options), sources.training(options)
+    resident = cache.on_devices(kept(options), parallel.AXIS)
     for number in (0, 3):
-        (_, told), (_, wanted) = cache.told(rows)[number], data.batches(opened, rows)[number]
+        (_, told), (_, wanted) = cache.told(rows)[number], input_pipeline.batches(opened, rows)[number]
         jax.tree.map(np.testing.assert_array_equal, gathered(options, told, resident), wanted)
 
 
 def test_2d_labelled_images_have_no_3d_label_wherever_they_are_rendered():
     options = all_fresh(mixture(5, 4, 3))
-    rows, nothing = data.rows(options), cache.on_devices([], step.AXIS)
+    rows, nothing = input_pipeline.rows(options), cache.on_devices([], parallel.AXIS)
     inside = gathered(options, cache.told(rows)[2][1], nothing)
-    outside = data.batches(sources.training(options), rows)[2][1]
+    outside = input_pipeline.batches(sources.training(options), rows)[2][1]
     jax.tree.map(np.testing.assert_array_equal, inside, outside)
-    for batch in map(data.unshard, (inside, outside)):
+    for batch in map(input_pipeline.unshard, (inside, outside)):
         assert batch.source.tolist() == [0] * 5 + [1] * 4 + [2] * 3
         assert batch.joints_3d_valid[:9].all()
         assert not batch.joints_3d_valid[9:].any()
@@ -118,18 +120,18 @@ def test_2d_labelled_images_have_no_3d_label_wherever_they_are_rendered():
 def test_processes_render_the_batch_of_a_single_one(monkeypatch):
     """Four devices as those of two processes."""
     options = mixture(5, 4, 3)
-    alone = data.fetch(sources.training(options), data.rows(options)[1])
+    alone = input_pipeline.fetch(sources.training(options), input_pipeline.rows(options)[1])
     with monkeypatch.context() as patch:
         patch.setattr(jax, "local_device_count", lambda: 2)
         local = jax.local_devices()[:2]
         patch.setattr(jax, "local_devices", lambda: local)
-        parts = [data.rows(options, process, 2)[1] for process in range(2)]
-        resident = jax.device_get(cache.on_devices(kept(options), step.AXIS))
+        parts = [input_pipeline.rows(options, process, 2)[1] for process in range(2)]
+        resident = jax.device_get(cache.on_devices(kept(options), parallel.AXIS))
         told = np.concatenate([cache.told(grain.MapDataset.source([rows]))[0][1] for rows in parts])
     resident = dataclasses.replace(resident, images=np.concatenate([resident.images, resident.images]))
     found = gathered(options, told, resident)
     for process in range(2):
-        half = data.unshard(jax.tree.map(lambda leaf: leaf[2 * process :][:2], found))  # noqa: B023, used at once
+        half = input_pipeline.unshard(jax.tree.map(lambda leaf: leaf[2 * process :][:2], found))  # noqa: B023, used at once
         jax.tree.map(np.testing.assert_array_equal, half, jax.tree.map(lambda leaf: leaf[process::2], alone))  # noqa: B023
 
 
@@ -170,11 +172,11 @@ def test_a_fresh_example_at_fault_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(step, "create", lambda _: state)
     monkeypatch.setattr(checkpoint, "restore", lambda _, state: state)
     monkeypatch.setattr(
-        postmortem, "culprits", lambda _, state, batch, limits: {2: ["palm"], 11: [f"{batch.index[11]}"]}
+        safeguards, "culprits", lambda _, state, batch, limits: {2: ["palm"], 11: [f"{batch.index[11]}"]}
     )
-    broken, rows = {"loss": np.float32(np.nan), "gradient_norm": np.float32(0)}, data.rows(options)[3]
+    broken, rows = {"loss": np.float32(np.nan), "gradient_norm": np.float32(0)}, input_pipeline.rows(options)[3]
     with pytest.raises(FloatingPointError, match=r"mannequin 17 \(palm\); real_like 11 \(11\)\. Look"):
-        postmortem.require_finite(
+        safeguards.require_finite(
             options, tmp_path, sources.training(options), examples.narrow_limits(), 4, broken, rows
         )
 

@@ -18,7 +18,7 @@ import reference
 from jax.test_util import check_grads
 
 from bmc_jax import anatomy, hull, losses
-from bmc_jax.types import Batch, Prediction
+from bmc_jax.core.types import Batch, Prediction
 
 ANGLE_LOSSES = {
     "joint_angle": losses.joint_angle,

@@ -10,10 +10,10 @@ import pytest
 import reference
 from PIL import Image
 
-from bmc_jax import screening
-from bmc_jax.datasets import ho3d
-from bmc_jax.datasets.annotation import Skip
-from bmc_jax.datasets.record import record, reprojection_error
+from bmc_jax.core import validation
+from bmc_jax.data.readers import ho3d
+from bmc_jax.data.readers.annotation import Skip
+from bmc_jax.data.record import record, reprojection_error
 
 REAL = pathlib.Path(__file__).parents[2] / "shared/data/ho3d_v3_mini"
 #: Where each of MANO's joints is in FreiHAND's order, and the other way round, as its documents list them.
@@ -292,4 +292,4 @@ def test_true_frames_are_right_hands_in_their_images():
     assert (bases[:, 0] < 0.6 * bases[:, 1:].min(axis=-1)).all(), "the thumb begins nearest to the wrist"
     from_index = np.linalg.norm(poses[:, [5, 9, 13, 17]] - poses[:, 5:6], axis=-1)
     assert (np.diff(from_index, axis=-1) > 0.01).all(), "the knuckles follow one another from the index finger"
-    assert (screening.thumb_side(poses) > screening.UNDECIDED).all()
+    assert (validation.thumb_side(poses) > validation.UNDECIDED).all()

@@ -7,9 +7,9 @@ import pytest
 import reference
 from PIL import Image
 
-from bmc_jax import screening
-from bmc_jax.datasets import ho3d_v1
-from bmc_jax.datasets.record import record, reprojection_error
+from bmc_jax.core import validation
+from bmc_jax.data.readers import ho3d_v1
+from bmc_jax.data.record import record, reprojection_error
 
 #: The challenge's order by name, the five MCP joints first, and ours.
 THEIRS = ["W", *(finger + "MCP" for finger in "TIMRP")]
@@ -69,7 +69,7 @@ def test_known_pose_comes_back_in_the_files_order(tmp_path, tail):
     for seed, row in enumerate(splits["train"]):
         found = ho3d_v1.annotation(row)
         np.testing.assert_allclose(found.joints_3d, pose(seed), atol=1e-12)
-        assert screening.thumb_side(found.joints_3d[None])[0] > screening.UNDECIDED
+        assert validation.thumb_side(found.joints_3d[None])[0] > validation.UNDECIDED
         assert not found.left
 
 

@@ -9,7 +9,7 @@ import reference
 from jax.test_util import check_grads
 
 from bmc_jax import anatomy, kinematics
-from bmc_jax.kinematics import Palm, Posture
+from bmc_jax.core.kinematics import Palm, Posture
 
 pose_from_angles = jax.jit(kinematics.pose_from_angles)
 angles_from_pose = jax.jit(kinematics.angles_from_pose)

@@ -11,19 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bmc_jax import (
-    camera,
-    config_file,
-    evaluate,
-    joints_file,
-    limits,
-    screening,
-    sources,
-    synthesis,
-    train,
-)
+from bmc_jax import camera, limits, synthesis
 from bmc_jax import config as configuration
+from bmc_jax.core import validation
+from bmc_jax.data import joints_file, sources
+from bmc_jax.inference import evaluate
 from bmc_jax.models import LiftingNetwork, points
+from bmc_jax.training import config_io, train
 
 
 def without_images(count=8, **fields):
@@ -50,7 +44,7 @@ def said(refine=True):
 def metres(count=40):
     """Right hands in front of a camera, in metres."""
     joints = 0.03 * hands.in_scale_units(hands.sampled()[0]) + np.array([0.1, -0.05, 0.6])
-    return screening.screen(joints, left="drop").poses[:count]
+    return validation.screen(joints, left="drop").poses[:count]
 
 
 @pytest.fixture
@@ -209,7 +203,7 @@ def test_sources_must_suit_the_network(file):
 )
 def test_settings_of_images_are_refused_for_points(override, message):
     with pytest.raises(ValueError, match=message):
-        config_file.load("configs/lifting.py", [override])
+        config_io.load("configs/lifting.py", [override])
 
 
 def test_the_whole_way_from_points_to_measures(tmp_path, file):

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bmc_jax import anatomy, hull, limits, losses, numerics, screening
-from bmc_jax.presets import clinical
+from bmc_jax import anatomy, hull, limits, losses, numerics
+from bmc_jax.core import validation
+from bmc_jax.limits.presets import clinical
 from bmc_jax.synthesis import skeleton
 
 RHD = pathlib.Path(__file__).parents[2] / "shared/data/rhd_eval_joints.npy"
@@ -384,12 +385,12 @@ def test_impossible_options_are_refused(poses, options):
 
 
 def test_left_hands_among_right_ones_are_found_and_treated(poses):
-    poses = poses[screening.screen(poses).undecided.size :]
+    poses = poses[validation.screen(poses).undecided.size :]
     left = np.arange(5, len(poses), 20)
     mixed = poses.copy()
     mixed[left] *= MIRROR
     for treatment, expected in (("drop", np.delete(poses, left, axis=0)), ("mirror", poses), ("keep", mixed)):
-        screened = screening.screen(mixed, left=treatment)
+        screened = validation.screen(mixed, left=treatment)
         np.testing.assert_array_equal(screened.left, left)
         np.testing.assert_array_equal(screened.poses, expected)
         assert f"{len(left)} left hands ({100 * len(left) / len(poses):.1f} %)" in screened.report()
@@ -400,9 +401,9 @@ def test_left_hands_among_right_ones_are_found_and_treated(poses):
 
 
 def test_sides_change_sign_in_a_mirror(poses):
-    for side in (screening.thumb_side, screening.finger_side):
+    for side in (validation.thumb_side, validation.finger_side):
         np.testing.assert_allclose(side(poses * MIRROR), -side(poses), atol=1e-6)
-    assert np.all(np.abs(screening.thumb_side(poses)) <= 1)
+    assert np.all(np.abs(validation.thumb_side(poses)) <= 1)
 
 
 def test_a_thumb_in_the_palms_plane_is_counted_as_undecided(poses):
@@ -411,13 +412,13 @@ def test_a_thumb_in_the_palms_plane_is_counted_as_undecided(poses):
     palm = np.linalg.norm(flat[:, 9] - flat[:, 0], axis=-1)
     bone = np.linalg.norm(flat[:, 10] - flat[:, 9], axis=-1)
     flat = flat[(palm > 0.02) & (bone > 0.01)]
-    screened = screening.screen(flat)
+    screened = validation.screen(flat)
     np.testing.assert_array_equal(screened.undecided, np.arange(len(flat)))
     assert "taken as right" in screened.report()
 
 
 def test_real_right_hands_that_bend_back_are_no_left_hands(rhd):
-    screened = screening.screen(rhd)
+    screened = validation.screen(rhd)
     assert len(screened.left) == len(screened.undecided) == 0
     assert len(screened.bent_back) == 119
     assert "119 (4.4 %) left-hand-like in their fingers" in limits.fit(rhd, source="rhd").meta.screening
@@ -428,7 +429,7 @@ def test_real_right_hands_that_bend_back_are_no_left_hands(rhd):
     for one in palm[screened.bent_back]:
         assert np.abs(others - one).max(axis=1).min() < 0.01
         assert np.abs(one[:4]).max() > 0.3
-    mirrored = screening.screen(rhd * MIRROR, left="mirror")
+    mirrored = validation.screen(rhd * MIRROR, left="mirror")
     assert len(mirrored.left) == len(rhd)
     np.testing.assert_array_equal(mirrored.poses, rhd)
 
@@ -437,13 +438,13 @@ def test_photographed_right_hands_are_right():
     if not FREIHAND.is_file():
         pytest.skip("no FreiHAND samples beside the checkout")
     hands = np.asarray(json.loads(FREIHAND.read_text()), np.float32)
-    assert len(screening.screen(hands).left) == 0
-    assert len(screening.screen(hands * MIRROR, left="keep").left) == len(hands)
+    assert len(validation.screen(hands).left) == 0
+    assert len(validation.screen(hands * MIRROR, left="keep").left) == len(hands)
 
 
 def test_sides_stand_five_millimetres_of_noise(rhd):
     noisy = rhd + np.random.default_rng(0).normal(size=rhd.shape) * 0.005
-    assert np.mean(screening.thumb_side(noisy) < -screening.UNDECIDED) < 0.001
+    assert np.mean(validation.thumb_side(noisy) < -validation.UNDECIDED) < 0.001
 
 
 def test_check_says_which_joint_by_how_much(poses, fitted):
@@ -476,7 +477,7 @@ def test_check_gives_angles_in_degrees_and_the_nearest_allowed(poses, fitted):
     edge = distance(jnp.asarray(np.radians(bent.limit), jnp.float32), fitted.hull[2, 1])
     assert edge < 1e-4
     assert "middle PIP joint: flexion, abduction" in str(bent)
-    text = limits.report(found, 2)
+    text = limits.violations_table(found, 2)
     assert "1 of 2 poses violate limits" in text
     assert str(bent) in text
 
@@ -486,7 +487,7 @@ def test_check_reports_the_palm(poses, fitted):
     pose[5:9], pose[9:13] = poses[0, 9:13], poses[0, 5:9]
     quantities = {violation.quantity for violation in limits.check(pose, fitted)}
     assert {"palm curvature", "palm spread"} & quantities
-    assert limits.report([], 5) == "all 5 poses are within the limits"
+    assert limits.violations_table([], 5) == "all 5 poses are within the limits"
     with pytest.raises(ValueError, match="divide millimetres by 1000"):
         limits.check(1000 * pose, fitted)
 

@@ -9,21 +9,14 @@ import numpy as np
 import pytest
 import reference
 
-from bmc_jax import (
-    cli,
-    draw,
-    hull,
-    limits,
-    limits_comparison,
-    limits_pictures,
-    limits_summary,
-    motion,
-    personal_limits,
-    pose_convention,
-)
+from bmc_jax import cli, hull, limits
 from bmc_jax.cli import pose_arguments
-from bmc_jax.presets import literature
+from bmc_jax.limits import comparison, personal, plots, range_of_motion
+from bmc_jax.limits import summary as limits_summary
+from bmc_jax.limits.presets import literature
+from bmc_jax.poses import conventions
 from bmc_jax.synthesis import skeleton
+from bmc_jax.visualization import draw
 
 PIP = 1
 
@@ -110,19 +103,19 @@ def test_poses_within_the_limits_are_said_to_be(poses):
 
 
 def test_no_pose_gives_the_prior_and_many_the_fit(poses, clinical):
-    assert personal_limits.personalise(clinical, poses[:0], source="nobody") is clinical
+    assert personal.personalise(clinical, poses[:0], source="nobody") is clinical
     fitted = limits.fit(poses, source="me", angle_margin=5.0, length_margin=0.05, left="keep")
     crowd = np.tile(poses, (50, 1, 1))
-    many = personal_limits.personalise(clinical, crowd, source="me", left="keep")
+    many = personal.personalise(clinical, crowd, source="me", left="keep")
     for name in limits.INTERVALS:
         np.testing.assert_allclose(getattr(many, name), getattr(fitted, name), atol=5e-3)
-    apart = limits_comparison.compare(many, fitted)
+    apart = comparison.compare(many, fitted)
     assert max(max(row.first_beyond, row.second_beyond) for row in apart) < 1.5
 
 
 @pytest.mark.parametrize("count", [1, 20])
 def test_limits_are_weighted_means_in_every_direction(poses, clinical, count):
-    mine = personal_limits.personalise(clinical, poses[:count], source="me", left="keep")
+    mine = personal.personalise(clinical, poses[:count], source="me", left="keep")
     fitted = limits.fit(poses[:count], source="me", angle_margin=5.0, length_margin=0.05, left="keep")
     share, angle_share = count / (count + 5), count / (count + 100)
     for name in limits.INTERVALS:
@@ -144,7 +137,7 @@ def test_limits_are_weighted_means_in_every_direction(poses, clinical, count):
 
 
 def test_personal_limits_are_kept_in_a_file_and_remember_their_weight(poses, clinical, tmp_path):
-    mine = personal_limits.personalise(clinical, poses[:20], source="me", left="keep")
+    mine = personal.personalise(clinical, poses[:20], source="me", left="keep")
     limits.save(mine, tmp_path / "mine.json")
     read = limits.load(tmp_path / "mine.json")
     assert read.meta.count == 20
@@ -156,22 +149,22 @@ def test_hulls_are_compared_by_area_and_by_reach(clinical, boxes):
     shifted = dataclasses.replace(
         clinical, hull=np.broadcast_to(polygon((20, -15), (80, 5)), (5, 3, 16, 2)).astype(np.float32)
     )
-    for row in limits_comparison.compare(boxes, shifted):
+    for row in comparison.compare(boxes, shifted):
         assert row.areas == pytest.approx((1800, 1200), rel=1e-3)
         assert row.shared_percent == pytest.approx(100 * 600 / 2400, rel=1e-3)
         assert row.flexion[0] == pytest.approx((-10, 50), abs=1e-3)
         assert row.abduction[1] == pytest.approx((-15, 5), abs=1e-3)
         assert row.first_beyond == pytest.approx(np.hypot(30, 10), abs=1e-2)
         assert row.second_beyond == pytest.approx(30, abs=1e-2)
-    same = limits_comparison.compare(clinical, clinical)
+    same = comparison.compare(clinical, clinical)
     assert all(row.shared_percent == pytest.approx(100, abs=0.1) for row in same)
     assert all(row.first_beyond < 0.01 for row in same)
 
 
 def test_polygons_apart_share_nothing():
     square = np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]])
-    assert limits_comparison.area(limits_comparison.intersection(square, square + 3)) == 0
-    assert limits_comparison.area(limits_comparison.intersection(square * 0.5 + 0.2, square)) == pytest.approx(0.25)
+    assert comparison.area(comparison.intersection(square, square + 3)) == 0
+    assert comparison.area(comparison.intersection(square * 0.5 + 0.2, square)) == pytest.approx(0.25)
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +184,7 @@ def sequence():
 
 
 def test_motion_gives_every_angles_range_and_keeps_gaps(sequence):
-    found = motion.measure(sequence.astype(np.float32), 30.0)
+    found = range_of_motion.measure(sequence.astype(np.float32), 30.0)
     there = np.isfinite(sequence[:, 0, 0])
     angles = np.degrees([reference.frames_and_angles(pose)[1] for pose in sequence[there]])
     np.testing.assert_allclose(found.degrees[there], angles, atol=0.02)
@@ -214,15 +207,15 @@ def test_motion_gives_every_angles_range_and_keeps_gaps(sequence):
 
 def test_motion_refuses_what_is_none(sequence):
     with pytest.raises(ValueError, match="none of 10 frames has a hand"):
-        motion.measure(sequence[30:40], 30.0)
+        range_of_motion.measure(sequence[30:40], 30.0)
     for rate in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="frames a second is no rate"):
-            motion.measure(sequence, rate)
+            range_of_motion.measure(sequence, rate)
 
 
 def test_runs_are_found_at_both_ends():
-    assert motion.runs(np.array([1, 1, 0, 1, 0, 1], bool)) == [(0, 2), (3, 4), (5, 6)]
-    assert motion.runs(np.zeros(3, bool)) == []
+    assert range_of_motion.runs(np.array([1, 1, 0, 1, 0, 1], bool)) == [(0, 2), (3, 4), (5, 6)]
+    assert range_of_motion.runs(np.zeros(3, bool)) == []
 
 
 def test_literature_presets_are_what_their_command_makes(monkeypatch):
@@ -235,14 +228,14 @@ def test_literature_presets_are_what_their_command_makes(monkeypatch):
         np.testing.assert_allclose(flexion.min(axis=1), wanted.low - literature.ANGLE_MARGIN, atol=3)
         np.testing.assert_allclose(flexion.max(axis=1), wanted.high + literature.ANGLE_MARGIN, atol=3)
     # Fewer people reach less far: within, but for what each hull adds when it is simplified from outside.
-    for row in limits_comparison.compare(literature.literature("eaton"), limits.load("eaton")):
+    for row in comparison.compare(literature.literature("eaton"), limits.load("eaton")):
         assert row.first_beyond < 3
         assert row.shared_percent > 65
 
 
 def test_the_command_line_knows_all_orders_and_presets():
     assert pose_arguments.PRESETS == limits.PRESETS
-    assert set(pose_arguments.ORDERS) == set(pose_convention.hand.TO_FREIHAND)
+    assert set(pose_arguments.ORDERS) == set(conventions.hand.TO_FREIHAND)
 
 
 def run(capsys, *arguments):
@@ -327,7 +320,7 @@ def test_personalise_compare_and_motion_write_their_files(capsys, tmp_path, monk
 
 
 def test_rings_stand_around_the_joints_that_violate(poses, summary):
-    figure = limits_pictures.hands(poses[:2], summary.beyond[:2], ["a", "b"])
+    figure = plots.hands(poses[:2], summary.beyond[:2], ["a", "b"])
     rings = [len(axes.collections) - 1 for axes in figure.axes if axes.collections]
     expected = (summary.beyond[:2] > 0).sum(axis=(1, 2))
     assert rings == [expected[0], expected[0], expected[1], expected[1]]

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bmc_jax import flops, log, progress
-from bmc_jax.log import Log
+from bmc_jax.runtime import progress
+from bmc_jax.training import flops, log
+from bmc_jax.training.log import Log
 
 METRICS = {"loss": 1.25, "joints_2d": 0.5, "input_wait": 0.25}
 

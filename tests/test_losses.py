@@ -12,7 +12,7 @@ import pytest
 import reference
 
 from bmc_jax import hand, limits, losses
-from bmc_jax.types import Batch, Prediction
+from bmc_jax.core.types import Batch, Prediction
 
 ONES = losses.LossWeights(1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
 

@@ -13,7 +13,7 @@ from bmc_jax import camera, hand
 from bmc_jax.models import PoseNetwork, TwoStageNetwork
 from bmc_jax.models.backbone import Block, ResNet, convolution
 from bmc_jax.models.heatmaps import read_off
-from bmc_jax.models.pose import normalise
+from bmc_jax.models.pose_network import normalise
 from bmc_jax.models.refiner import Refiner
 
 BATCH = jax.tree.map(jnp.asarray, examples.examples(3))

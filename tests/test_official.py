@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 import test_freihand
 
-from bmc_jax import charts, checkpoint, config_file, draw, evaluate, hand, inference, limits, official, prediction_file
-from bmc_jax.datasets import build, store
-from bmc_jax.types import Prediction
+from bmc_jax import hand, limits
+from bmc_jax.core.types import Prediction
+from bmc_jax.data import store
+from bmc_jax.data.build import builder
+from bmc_jax.inference import evaluate
+from bmc_jax.metrics import dataset_protocols, prediction_files
+from bmc_jax.training import checkpoint, config_io, forward
+from bmc_jax.visualization import charts, draw
 
 SIZE = examples.tiny_config().data.image_size
 
@@ -35,15 +40,15 @@ def perfect(config, saved, examples, **_):
 def evaluated(tmp_path, monkeypatch, *, joints, **options):
     """What evaluation finds on a made FreiHAND of 5 evaluation images, with a network that knows it."""
     source = test_freihand.tree(tmp_path / "source", evaluation=5, joints=joints)
-    build.build("freihand", source, tmp_path / "data", workers=1, options={"partial": True})
+    builder.build("freihand", source, tmp_path / "data", workers=1, options={"partial": True})
     config = examples.tiny_config()
     config.data = dataclasses.replace(config.data, directory=str(tmp_path / "data"))
     workdir = tmp_path / "run"
     workdir.mkdir()
-    config_file.write(config, workdir)
+    config_io.write(config, workdir)
     limits.save(limits.load("clinical"), workdir / limits.FILE)
     monkeypatch.setattr(checkpoint, "load", lambda *_: {"step": 0})
-    monkeypatch.setattr(inference, "predict", perfect)
+    monkeypatch.setattr(forward, "predict", perfect)
     return workdir, evaluate.evaluate(workdir, ["freihand"], **options)
 
 
@@ -56,7 +61,7 @@ def test_perfect_predictions_have_no_error_and_the_servers_file_holds_them(tmp_p
     assert found["figures"]["joints_procrustes_auc_0_50mm"]["value"] == pytest.approx(1, abs=0.01)
     assert found["files"] == ["freihand.json", "freihand.zip"]
     assert not found["complete"]
-    predicted = prediction_file.read("freihand", workdir / evaluate.FOLDER / "freihand.zip")
+    predicted = prediction_files.read("freihand", workdir / evaluate.FOLDER / "freihand.zip")
     records = store.records(store.find("freihand", tmp_path / "data"), "test")
     np.testing.assert_allclose(predicted.joints, [row["joints_3d"] for row in records], atol=1e-6)
     words = evaluate.table(content)
@@ -93,7 +98,7 @@ def test_left_hands_are_left_ones_again_in_files(tmp_path, monkeypatch):
     rows = [{"id": "a", "hand": "left"}, {"id": "b", "hand": "right"}]
     monkeypatch.setattr(store, "records", lambda *_: rows)
     given = examples.examples(2).joints_3d
-    found = official.write("rhd", tmp_path, "test", given, tmp_path / "rhd")
+    found = dataset_protocols.write("rhd", tmp_path, "test", given, tmp_path / "rhd")
     assert found == {"files": ["rhd.npz"], "complete": True}
     written = np.load(tmp_path / "rhd.npz")
     assert written["names"].tolist() == ["a", "b"]
@@ -107,7 +112,7 @@ def test_tips_alone_are_judged_where_only_those_are_labelled():
     valid[:3, tips] = True
     labelled = jax.tree.map(np.array, dataclasses.replace(labelled, joints_3d_valid=valid))
     metres = labelled.joints_3d + np.where(valid, 0, 1.0)[..., None] + np.array([0.0, 0.0, 0.03])
-    found = official.figures("dexter_object", metres, labelled)
+    found = dataset_protocols.figures("dexter_object", metres, labelled)
     assert found["tips_absolute_mean_mm"]["value"] == pytest.approx(30, rel=1e-3)
     assert found["tips_absolute_mean_mm"]["count"] == 3
     assert found["tips_procrustes_mean_mm"]["value"] == pytest.approx(0, abs=1e-3)

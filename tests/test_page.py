@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import spotter
 
-from bmc_jax import answers, page, predict, views
-from bmc_jax.pictures import Picture
-from bmc_jax.types import Prediction
+from bmc_jax.core.types import Prediction
+from bmc_jax.data.images import Picture
+from bmc_jax.inference import hand_crop, outputs, predict, viewer
 
 SIZE = (120, 90)
 NAMES = ("<b>&one.jpg", "two.jpg", "three.jpg")
@@ -23,16 +23,18 @@ def made(tmp_path_factory):
     """A page of three hands, one of them a left one, and what it was made of."""
     options, trained = examples.tiny_config(), spotter.trained()
     image = spotter.picture(SIZE, (70, 50))
-    seen = [views.view(views.Ask(Path(name), left=name == "two.jpg"), Picture(image), options) for name in NAMES]
+    seen = [
+        hand_crop.view(hand_crop.Ask(Path(name), left=name == "two.jpg"), Picture(image), options) for name in NAMES
+    ]
     hands = examples.examples(3, seed=4)
     joints = hands.joints_3d / hands.scale[:, None, None]
     prediction = Prediction(hands.joints_2d, *[np.zeros(3)] * 3, joints)
-    found = predict.judged(trained, seen, *views.answers(seen, prediction, options), 0.04)
-    content = answers.document(trained, found, [(Path("bad.jpg"), "</script><script>alert(1)</script><!--")])
+    found = predict.judged(trained, seen, *hand_crop.answers(seen, prediction, options), 0.04)
+    content = outputs.document(trained, found, [(Path("bad.jpg"), "</script><script>alert(1)</script><!--")])
     content["hands"][2]["within_limits"] = True
-    pictures = [page.picture(image, one, found.joints_2d[i]) for i, one in enumerate(seen)]
+    pictures = [viewer.picture(image, one, found.joints_2d[i]) for i, one in enumerate(seen)]
     file = tmp_path_factory.mktemp("page") / "page.html"
-    file.write_text(page.page(content, [0, 1, 2], pictures, "<three> & {{data}}"), encoding="utf-8")
+    file.write_text(viewer.page(content, [0, 1, 2], pictures, "<three> & {{data}}"), encoding="utf-8")
     return file, content
 
 
@@ -195,7 +197,7 @@ def test_page_fits_a_telephone_and_answers_fingers(tab, made, dark):
 
 
 def test_many_hands_are_thinned_evenly():
-    assert page.picked(3) == [0, 1, 2]
-    assert len(page.picked(1000)) == page.MOST
-    assert page.picked(1000)[0] == 0
-    assert page.picked(1000)[-1] == 999
+    assert viewer.picked(3) == [0, 1, 2]
+    assert len(viewer.picked(1000)) == viewer.MOST
+    assert viewer.picked(1000)[0] == 0
+    assert viewer.picked(1000)[-1] == 999

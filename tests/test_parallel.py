@@ -6,7 +6,9 @@ import examples
 import jax
 import numpy as np
 
-from bmc_jax import data, inference, sources, step
+from bmc_jax import step
+from bmc_jax.data import input_pipeline, sources
+from bmc_jax.training import forward, parallel
 
 CONFIG = examples.tiny_config()
 LIMITS = examples.narrow_limits()
@@ -42,12 +44,14 @@ def test_four_devices_are_one_device_and_compile_once(monkeypatch):
     state, batch = jax.device_get(step.create(CONFIG)), lopsided_batch()
     one, losses = train(jax.jit(functools.partial(step.train_step, config=CONFIG)), state, batch)
     monkeypatch.setattr(step, "train_step", counted)
-    four, parallel_losses = train(step.parallel_train_step(CONFIG), step.replicate(state), data.shard(batch))
+    four, parallel_losses = train(
+        step.parallel_train_step(CONFIG), parallel.replicate(state), input_pipeline.shard(batch)
+    )
 
     np.testing.assert_allclose(parallel_losses, losses, rtol=1e-5)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-5), four.params, one.params)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), four.batch_stats, one.batch_stats)
-    assert traces == [step.AXIS]
+    assert traces == [parallel.AXIS]
     for leaf in jax.tree.leaves(four):
         replicas = [np.asarray(shard.data) for shard in leaf.addressable_shards]
         assert len(replicas) == 4
@@ -58,6 +62,8 @@ def test_four_devices_are_one_device_and_compile_once(monkeypatch):
 def test_predictions_do_not_hang_on_the_number_of_devices():
     state, batch = step.create(CONFIG), examples.examples(8)
     alone = jax.jit(functools.partial(step.eval_step, config=CONFIG))(state, batch)
-    together = inference.program(CONFIG)(step.replicate(state), data.shard(batch))
+    together = forward.program(CONFIG)(parallel.replicate(state), input_pipeline.shard(batch))
     assert together.joints_2d.shape == (4, 2, 21, 2)
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), data.unshard(together), alone)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), input_pipeline.unshard(together), alone
+    )

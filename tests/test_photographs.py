@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bmc_jax import camera, photographs
-from bmc_jax.datasets import coco_hand
+from bmc_jax import camera
+from bmc_jax.data import photographs
+from bmc_jax.data.readers import coco_hand
 
 REAL = pathlib.Path(__file__).parents[2] / "shared/data/real_weak/annotations.json"
 WIDTH, HEIGHT, SIZE = 100, 80, 64

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bmc_jax import pictures
+from bmc_jax.data import images
 
 WIDTH, HEIGHT = 40, 30
 
@@ -18,7 +18,7 @@ def colours(seed=0):
 
 
 def read(file):
-    picture = pictures.read(file)
+    picture = images.read(file)
     assert picture.image.mode == "RGB"
     return np.asarray(picture.image)
 
@@ -66,7 +66,7 @@ def test_floating_point_grey_goes_from_0_to_1(tmp_path):
     assert np.abs(read(tmp_path / "float.tif")[..., 0] - 255.0 * grey).max() <= 0.51
     Image.fromarray(grey * 3).save(tmp_path / "bright.tif")
     with pytest.raises(ValueError, match=r"bright.tif has grey values from 0 to 3, where 0 to 1 are expected"):
-        pictures.read(tmp_path / "bright.tif")
+        images.read(tmp_path / "bright.tif")
 
 
 def test_transparent_is_black(tmp_path):
@@ -111,15 +111,15 @@ def test_focal_length_is_that_of_exif(tmp_path):
     exif.get_ifd(0x8769)[0xA405] = 26
     Image.fromarray(colours()).save(tmp_path / "phone.jpg", exif=exif)
     # 26 mm before 36 x 24 mm film, diagonal to diagonal; the image is 40 x 30 pixels.
-    assert pictures.read(tmp_path / "phone.jpg").focal == pytest.approx(26 * 50 / math.sqrt(36**2 + 24**2))
+    assert images.read(tmp_path / "phone.jpg").focal == pytest.approx(26 * 50 / math.sqrt(36**2 + 24**2))
     exif.get_ifd(0x8769)[0xA405] = 0  # what cameras write that do not know
     Image.fromarray(colours()).save(tmp_path / "unknown.jpg", exif=exif)
-    assert pictures.read(tmp_path / "unknown.jpg").focal is None
+    assert images.read(tmp_path / "unknown.jpg").focal is None
 
 
 def test_fifty_megapixels_are_read(tmp_path):
     Image.new("1", (8192, 6144), 1).save(tmp_path / "large.png")
-    picture = pictures.read(tmp_path / "large.png")
+    picture = images.read(tmp_path / "large.png")
     assert picture.image.size == (8192, 6144)
     assert picture.image.getpixel((8191, 6143)) == (255, 255, 255)
 
@@ -128,9 +128,9 @@ def test_too_large_an_image_is_named(tmp_path, monkeypatch):
     Image.fromarray(colours()).save(tmp_path / "bomb.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
     with pytest.raises(ValueError, match=r"bomb.png is too large: .*1200 pixels.*; make it smaller"):
-        pictures.read(tmp_path / "bomb.png")
+        images.read(tmp_path / "bomb.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 700)  # where Pillow only warns
-    assert pictures.read(tmp_path / "bomb.png").image.size == (WIDTH, HEIGHT)
+    assert images.read(tmp_path / "bomb.png").image.size == (WIDTH, HEIGHT)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp", "bmp"])
@@ -139,22 +139,22 @@ def test_truncated_image_is_named(tmp_path, suffix):
     Image.fromarray(colours()).save(file)
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     with pytest.raises(ValueError, match=rf"half.{suffix} is (damaged, or cannot be read to its end|not an image)"):
-        pictures.read(file)
+        images.read(file)
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0"])
 def test_file_that_is_no_image_is_named(tmp_path, content):
     (tmp_path / "text.jpg").write_bytes(content)
     with pytest.raises(ValueError, match=r"text.jpg is (not an image|damaged)"):
-        pictures.read(tmp_path / "text.jpg")
+        images.read(tmp_path / "text.jpg")
 
 
 def test_tiny_image_is_named(tmp_path):
     Image.new("RGB", (200, 15)).save(tmp_path / "tiny.png")
     with pytest.raises(ValueError, match=r"tiny.png is of 200x15 pixels; below 16 no hand"):
-        pictures.read(tmp_path / "tiny.png")
+        images.read(tmp_path / "tiny.png")
 
 
 def test_missing_image_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there is no image .*gone.png"):
-        pictures.read(tmp_path / "gone.png")
+        images.read(tmp_path / "gone.png")

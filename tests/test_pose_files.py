@@ -7,7 +7,8 @@ import hands
 import numpy as np
 import pytest
 
-from bmc_jax import hand, pose_convention, pose_file
+from bmc_jax import hand
+from bmc_jax.poses import conventions, files
 
 REAL = pathlib.Path(__file__).parents[2] / "shared/data/rhd_eval_joints.npy"
 MIRROR = np.array([-1.0, 1.0, 1.0])
@@ -41,9 +42,9 @@ def test_every_order_is_ours_again(poses, name):
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_order_unit_and_side_are_found(poses, name, unit, size, side):
     raw = size * in_order(poses * (MIRROR if side == "left" else 1), name)
-    found = pose_convention.convert(raw, "file")
+    found = conventions.convert(raw, "file")
     np.testing.assert_allclose(found.joints, poses, atol=1e-6)
-    group = next(group for group, names in pose_convention.ORDERS.items() if name in names)
+    group = next(group for group, names in conventions.ORDERS.items() if name in names)
     assert [finding.value for finding in found.findings] == [group, unit, side]
     assert not any(finding.told or finding.mistaken for finding in found.findings)
 
@@ -57,17 +58,17 @@ def test_single_real_poses_with_noise_are_told_right_or_not_at_all():
     for name in ("freihand", "rhd", "mano", "interhand"):
         for pose in in_order(noisy, name):
             try:
-                found = pose_convention.convert(pose[None], "file")
+                found = conventions.convert(pose[None], "file")
             except ValueError:
                 continue
             told += 1
-            assert name in pose_convention.ORDERS[found.findings[0].value]
+            assert name in conventions.ORDERS[found.findings[0].value]
             np.testing.assert_allclose(found.joints[0], pose[hand.TO_FREIHAND[name]], atol=1e-6)
     assert told > 0.9 * 4 * len(noisy)
 
 
 def test_what_is_said_wrongly_is_reported_with_the_evidence_and_the_remedy(poses):
-    found = pose_convention.convert(in_order(poses * MIRROR, "rhd"), "file", order="mediapipe", side="left")
+    found = conventions.convert(in_order(poses * MIRROR, "rhd"), "file", order="mediapipe", side="left")
     order, unit, _ = found.findings
     assert "give --order rhd" in order.mistaken
     assert "times as long as it should" in order.mistaken
@@ -75,18 +76,18 @@ def test_what_is_said_wrongly_is_reported_with_the_evidence_and_the_remedy(poses
     assert str(order).startswith("likely a mistake: order mediapipe (as told)")
     assert not unit.mistaken
     with pytest.raises(ValueError, match=r"the side cannot be told.* And likely a mistake: order mediapipe"):
-        pose_convention.convert(in_order(poses, "rhd"), "file", order="mediapipe")
-    side = pose_convention.convert(poses * MIRROR, "file", side="right").findings[2]
+        conventions.convert(in_order(poses, "rhd"), "file", order="mediapipe")
+    side = conventions.convert(poses * MIRROR, "file", side="right").findings[2]
     assert "give --side left" in side.mistaken
     assert "left hand in 100 %" in side.evidence
     with pytest.raises(
         ValueError, match=r"not in mm: .* in 100 % of the poses if in m, in 0 % if in mm; give --unit m"
     ):
-        pose_convention.convert(poses, "file", unit="mm")
+        conventions.convert(poses, "file", unit="mm")
 
 
 def test_what_is_said_rightly_is_believed(poses):
-    found = pose_convention.convert(poses, "file", order="openpose", unit="m", side="right")
+    found = conventions.convert(poses, "file", order="openpose", unit="m", side="right")
     assert all(finding.told and not finding.mistaken for finding in found.findings)
     assert found.findings[0].value == "openpose"
 
@@ -96,36 +97,36 @@ def test_weak_evidence_is_an_error(poses):
     with pytest.raises(
         ValueError, match=r"file: the joint order cannot be told .* bones differ .* Say it with --order"
     ):
-        pose_convention.convert(noise, "file")
+        conventions.convert(noise, "file")
     with pytest.raises(ValueError, match=r"the unit cannot be told .* 0.\d+ at the median.*--unit"):
-        pose_convention.convert(poses * np.resize([1, 4], len(poses))[:, None, None], "file")
+        conventions.convert(poses * np.resize([1, 4], len(poses))[:, None, None], "file")
     mixed = poses * np.where(np.arange(len(poses)) % 3 > 0, 1, MIRROR[:, None]).T[:, None]
     with pytest.raises(ValueError, match=r"the side cannot be told .* 6\d % .* 3\d %.*field `left`"):
-        pose_convention.convert(mixed, "file")
+        conventions.convert(mixed, "file")
     left = np.arange(len(poses)) % 3 == 0
-    found = pose_convention.convert(mixed, "file", left=left)
+    found = conventions.convert(mixed, "file", left=left)
     np.testing.assert_allclose(found.joints, poses, atol=1e-6)
     assert "67 left hands by the file's `left`" in found.findings[2].evidence
-    assert pose_convention.convert(mixed, "file", left=~left).findings[2].mistaken
+    assert conventions.convert(mixed, "file", left=~left).findings[2].mistaken
 
 
 def test_gaps_stay_gaps_and_are_counted(poses):
     raw = poses.copy()
     raw[10:15], raw[20, 3], raw[30] = np.nan, np.nan, poses[30] * 0.01
-    found = pose_convention.convert(raw, "file")
+    found = conventions.convert(raw, "file")
     np.testing.assert_array_equal(found.gaps, [10, 11, 12, 13, 14, 20])
     assert found.partial == 1
     np.testing.assert_array_equal(found.impossible, [30])
     assert np.isnan(found.joints[[*found.gaps, 30]]).all()
     assert len(found.there) == len(poses) - 7
     with pytest.raises(ValueError, match="none of its 3 poses has all 21 joints"):
-        pose_convention.convert(raw[11:14], "file")
+        conventions.convert(raw[11:14], "file")
 
 
 def test_impossible_names_are_refused(poses):
     for said, message in (({"order": "x"}, "order 'x' is none"), ({"unit": "inch"}, "unit"), ({"side": "up"}, "side")):
         with pytest.raises(ValueError, match=message):
-            pose_convention.convert(poses, "file", **said)
+            conventions.convert(poses, "file", **said)
 
 
 def csv_text(poses, separator=","):
@@ -155,7 +156,7 @@ def test_every_kind_of_file_holds_the_same(poses, tmp_path):
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
     for file in sorted(tmp_path.iterdir()):
-        np.testing.assert_array_equal(pose_file.read(file).joints, some, err_msg=file.name)
+        np.testing.assert_array_equal(files.read(file).joints, some, err_msg=file.name)
 
 
 def test_one_pose_needs_no_first_axis(poses, tmp_path):
@@ -163,7 +164,7 @@ def test_one_pose_needs_no_first_axis(poses, tmp_path):
     (tmp_path / "b.json").write_text(json.dumps(poses[0].tolist()))
     (tmp_path / "c.csv").write_text(csv_text(poses[:1]))
     for file in sorted(tmp_path.iterdir()):
-        np.testing.assert_array_equal(pose_file.read(file).joints, poses[:1], err_msg=file.name)
+        np.testing.assert_array_equal(files.read(file).joints, poses[:1], err_msg=file.name)
 
 
 def test_sides_come_with_the_poses(poses, tmp_path):
@@ -171,7 +172,7 @@ def test_sides_come_with_the_poses(poses, tmp_path):
     np.savez(tmp_path / "a.npz", joints=poses[:2], left=left)
     (tmp_path / "b.json").write_text(json.dumps({"joints": poses[:2].tolist(), "left": left.tolist()}))
     for file in sorted(tmp_path.iterdir()):
-        np.testing.assert_array_equal(pose_file.read(file).left, left)
+        np.testing.assert_array_equal(files.read(file).left, left)
 
 
 @pytest.mark.parametrize(
@@ -211,10 +212,10 @@ def test_files_that_hold_no_poses_are_refused_by_name(tmp_path, name, content, m
     else:
         np.save(file, content)
     with pytest.raises(ValueError, match=message) as caught:
-        pose_file.read(file)
+        files.read(file)
     assert name in str(caught.value)
 
 
 def test_a_missing_file_is_named():
     with pytest.raises(FileNotFoundError, match=r"no pose file none\.csv"):
-        pose_file.read("none.csv")
+        files.read("none.csv")

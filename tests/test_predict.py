@@ -12,9 +12,12 @@ import reference
 import spotter
 from PIL import Image
 
-from bmc_jax import answers, asks, cli, inference, limits, predict, verdict, views
-from bmc_jax.pictures import Picture
-from bmc_jax.types import Prediction
+from bmc_jax import cli, limits
+from bmc_jax.core.types import Prediction
+from bmc_jax.data.images import Picture
+from bmc_jax.inference import hand_crop, outputs, predict, requests
+from bmc_jax.limits import checking
+from bmc_jax.training import forward
 
 SIZE, SPOT = (120, 90), (70.0, 52.0)
 BOX = (50.0, 30.0, 44.0, 36.0)
@@ -26,9 +29,9 @@ RUN = "runs/spotter"
 @pytest.fixture
 def spotting(monkeypatch):
     """Without a network, its place taken by what finds the spot."""
-    monkeypatch.setattr(inference, "load", spotter.trained)
-    monkeypatch.setattr(inference, "program", lambda config, **looks: None)
-    monkeypatch.setattr(inference, "predict", lambda config, saved, batch, **_: spotter.answer(batch))
+    monkeypatch.setattr(forward, "load", spotter.trained)
+    monkeypatch.setattr(forward, "program", lambda config, **looks: None)
+    monkeypatch.setattr(forward, "predict", lambda config, saved, batch, **_: spotter.answer(batch))
 
 
 @pytest.fixture
@@ -65,11 +68,11 @@ def test_joint_is_where_it_is_in_the_photograph(spotting, photo, tmp_path, passe
 @pytest.mark.parametrize("passes", [1, 2])
 def test_way_back_is_the_exact_inverse_of_the_crop(left, passes):
     options = examples.tiny_config()
-    ask = views.Ask(Path("photo.png"), left=left, box=(50, 30, 94, 66))
-    view = views.view(ask, Picture(spotter.picture(SIZE, SPOT)), options, passes=passes)
+    ask = hand_crop.Ask(Path("photo.png"), left=left, box=(50, 30, 94, 66))
+    view = hand_crop.view(ask, Picture(spotter.picture(SIZE, SPOT)), options, passes=passes)
     crop = np.random.default_rng(0).uniform(-5, 40, (21, 2))
     prediction = Prediction(crop[None], *[np.zeros(1)] * 3, np.ones((1, 21, 3), np.float32))
-    (found,), (joints,) = views.answers([view], prediction, options)
+    (found,), (joints,) = hand_crop.answers([view], prediction, options)
     # A crop of 32 pixels shows 1.5 times the box's longer side, 44 pixels; its middle 15.5 is at (72, 48).
     pixel = 1.5 * 44 / 32
     across = (crop[:, 0] - 15.5) * (-1 if left else 1)
@@ -81,11 +84,11 @@ def test_rays_of_the_crop_are_those_of_the_photograph():
     k = np.array([[130.0, 2.0, 55.0], [0.0, 140.0, 47.0], [0, 0, 1]])
     point = np.array([0.05, -0.02, 0.6])
     for left in (False, True):
-        ask = views.Ask(Path("photo.png"), left=left, box=(50, 30, 94, 66), intrinsics=k)
-        view = views.view(ask, Picture(spotter.picture(SIZE, SPOT)), examples.tiny_config())
+        ask = hand_crop.Ask(Path("photo.png"), left=left, box=(50, 30, 94, 66), intrinsics=k)
+        view = hand_crop.view(ask, Picture(spotter.picture(SIZE, SPOT)), examples.tiny_config())
         pixel = k @ point
         shown = view.to_square @ (pixel / pixel[2])
-        seen = views.batch([view]).intrinsics[0].astype(float) @ (point * [-1 if left else 1, 1, 1])
+        seen = hand_crop.batch([view]).intrinsics[0].astype(float) @ (point * [-1 if left else 1, 1, 1])
         np.testing.assert_allclose(seen[:2] / seen[2], shown[:2], rtol=1e-6)
 
 
@@ -102,8 +105,8 @@ def test_exif_turned_photograph_is_answered_upright(spotting, tmp_path):
 
 def test_left_hand_is_the_mirror_image_of_a_right_hand(tmp_path, monkeypatch):
     run = spotter.run(tmp_path / "run")
-    once = inference.program(examples.tiny_config())
-    monkeypatch.setattr(inference, "program", lambda config, **looks: once)
+    once = forward.program(examples.tiny_config())
+    monkeypatch.setattr(forward, "program", lambda config, **looks: once)
     noise = np.random.default_rng(3).integers(0, 256, (90, 120, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / "left.png")
     Image.fromarray(noise[:, ::-1].copy()).save(tmp_path / "right.png")
@@ -212,7 +215,7 @@ def test_what_fails_in_the_end_leaves_the_earlier_prediction(spotting, photo, tm
     def full(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(answers, "write", full)
+    monkeypatch.setattr(outputs, "write", full)
     with pytest.raises(OSError, match="no space left"):
         predict.predict(RUN, [photo], tmp_path / "out", force=True)
     assert (tmp_path / "out/joints.json").is_file()
@@ -220,7 +223,7 @@ def test_what_fails_in_the_end_leaves_the_earlier_prediction(spotting, photo, tm
 
 
 def test_every_format_says_the_same(spotting, photo, tmp_path):
-    predicted = predict.predict(RUN, [photo], tmp_path / "out", formats=answers.FORMATS, scale=0.04)
+    predicted = predict.predict(RUN, [photo], tmp_path / "out", formats=outputs.FORMATS, scale=0.04)
     (hand,), about = content(predicted)["hands"], content(predicted)
     assert about["scale"] == {"metres": 0.04, "from": "given"}
     np.testing.assert_allclose(hand["joints_3d"], 0.04 * np.array(hand["joints_3d_scale"]), atol=1e-6)
@@ -239,11 +242,11 @@ def test_every_format_says_the_same(spotting, photo, tmp_path):
         assert [float(row["flexion"]) for row in csv.DictReader(opened)] == flexion
     with (predicted.out / "hands.csv").open() as opened:
         (row,) = csv.DictReader(opened)
-    assert (row["image"], row["hand"], row["box_from"]) == (str(photo), "right", views.WHOLE)
+    assert (row["image"], row["hand"], row["box_from"]) == (str(photo), "right", hand_crop.WHOLE)
 
 
 def test_assumed_scale_gives_a_palm_of_its_length():
-    metres, words = answers.assumed_scale(spotter.LIMITS)
+    metres, words = outputs.assumed_scale(spotter.LIMITS)
     low, high = np.asarray(spotter.LIMITS.bone_length)[2, 0]
     assert metres * (low + high) / 2 == pytest.approx(0.092)
     assert "assumed: 0.092 m from wrist to middle MCP" in words
@@ -253,7 +256,7 @@ def test_verdict_knows_how_far_each_quantity_is_beyond():
     poses = examples.examples(20, seed=9)
     joints = poses.joints_3d.astype(float) / poses.scale[:, None, None]
     wide = limits.widen(spotter.LIMITS, degrees=60.0, fraction=1.0)
-    loose, strict = (verdict.judge(joints, np.zeros(20, bool), some) for some in (wide, spotter.LIMITS))
+    loose, strict = (checking.judge(joints, np.zeros(20, bool), some) for some in (wide, spotter.LIMITS))
     assert loose.within.any()
     assert not strict.within.any()
     for i, joint in enumerate(joints):
@@ -266,7 +269,7 @@ def test_verdict_knows_how_far_each_quantity_is_beyond():
         low, high = np.moveaxis(np.asarray(spotter.LIMITS.spread, float), -1, 0)
         beyond = np.maximum(np.maximum(low - spread, spread - high), 0)
         np.testing.assert_allclose(strict.spread_beyond[i], np.where(beyond > 1e-4, beyond, 0), atol=1e-4)
-    mirrored = verdict.judge(joints * [-1, 1, 1], np.ones(20, bool), spotter.LIMITS)
+    mirrored = checking.judge(joints * [-1, 1, 1], np.ones(20, bool), spotter.LIMITS)
     np.testing.assert_array_equal(mirrored.angles, strict.angles)
 
 
@@ -320,20 +323,20 @@ def test_contradicting_arguments_are_refused(spotting, photo, tmp_path):
     with pytest.raises(ValueError, match=r"for images of one size, and there are .*photo.png of 120x90 and .*of 64x64"):
         predict.predict(RUN, [photo, tmp_path / "other.png"], tmp_path / "out", intrinsics=(100, 100, 60, 45))
     with pytest.raises(ValueError, match=r"photo.png was named more than once"):
-        asks.files([photo, photo])
+        requests.files([photo, photo])
     (tmp_path / "clip.mp4").write_bytes(b"")
     with pytest.raises(ValueError, match=r"clip.mp4 is a video; give it alone"):
-        asks.files([photo, tmp_path / "clip.mp4"])
+        requests.files([photo, tmp_path / "clip.mp4"])
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match=r"no images in the folder .*empty"):
-        asks.files([tmp_path / "empty"])
+        requests.files([tmp_path / "empty"])
     with pytest.raises(FileNotFoundError, match=r"there is no image .*gone.png"):
-        asks.files([tmp_path / "gone.png"])
+        requests.files([tmp_path / "gone.png"])
 
 
 def test_answer_that_is_not_finite_is_never_written(spotting, photo, tmp_path, monkeypatch):
     broken = spotter.answer(examples.examples(1))
-    monkeypatch.setattr(inference, "predict", lambda *_, **__: broken)
+    monkeypatch.setattr(forward, "predict", lambda *_, **__: broken)
     broken.joints_3d[0, 3] = np.nan
     with pytest.raises(FloatingPointError, match=r"photo.png: the network's answer is not finite"):
         predict.predict(RUN, [photo], tmp_path / "out")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from annotations import open_hand
 
-from bmc_jax import prediction_file
-from bmc_jax.prediction_file import check
+from bmc_jax.metrics import prediction_files
+from bmc_jax.metrics.prediction_files import check
 
 #: The finger joints of each order, thumb to little finger and base to tip, as the datasets' pages draw them.
 MANO = [0, 13, 14, 15, 16, 1, 2, 3, 17, 4, 5, 6, 18, 10, 11, 12, 19, 7, 8, 9, 20]
@@ -39,7 +39,7 @@ def pair(folder, xyz, vertices=None):
 
 
 def test_freihand_file_is_what_its_server_reads(tmp_path, joints):
-    files = prediction_file.write("freihand", tmp_path / "out/pred.json", joints, partial=True)
+    files = prediction_files.write("freihand", tmp_path / "out/pred.json", joints, partial=True)
     assert (
         [file.name for file in files] == ["pred.json", "pred.zip"] == sorted(p.name for p in files[0].parent.iterdir())
     )
@@ -53,23 +53,23 @@ def test_freihand_file_is_what_its_server_reads(tmp_path, joints):
 
 def test_ho3d_file_is_in_manos_order_and_opengls_frame(tmp_path, joints):
     vertices = joints[:, :7] + 0.01
-    prediction_file.write("ho3d", tmp_path / "pred.json", joints, vertices=vertices, partial=True)
+    prediction_files.write("ho3d", tmp_path / "pred.json", joints, vertices=vertices, partial=True)
     xyz, verts = map(np.array, json.loads((tmp_path / "pred.json").read_text()))
     np.testing.assert_array_equal(xyz[:, MANO], joints * [1, -1, -1])
     np.testing.assert_array_equal(verts, vertices * [1, -1, -1])
-    found = prediction_file.read("ho3d", tmp_path / "pred.zip")
+    found = prediction_files.read("ho3d", tmp_path / "pred.zip")
     np.testing.assert_array_equal(found.joints, joints)
     np.testing.assert_array_equal(found.vertices, vertices)
 
 
 def test_hands19_file_has_names_and_millimetres(tmp_path, joints):
     names = [f"image_{i}.png" for i in range(6)]
-    prediction_file.write("hands19", tmp_path / "result.txt", joints, names=names)
+    prediction_files.write("hands19", tmp_path / "result.txt", joints, names=names)
     lines = [line.split("\t") for line in (tmp_path / "result.txt").read_text().splitlines()]
     assert [line[0] for line in lines] == names
     numbers = np.array([line[1:] for line in lines], float).reshape(6, 21, 3)
     np.testing.assert_allclose(numbers[:, BIGHAND], joints * [1000, -1000, -1000], rtol=1e-15)
-    found = prediction_file.read("hands19", tmp_path / "result.txt")
+    found = prediction_files.read("hands19", tmp_path / "result.txt")
     np.testing.assert_allclose(found.joints, joints, rtol=1e-15)
     assert found.names == tuple(names)
 
@@ -80,8 +80,8 @@ def test_files_of_fields_keep_left_hands_left(tmp_path, joints, kind, suffix):
     left = np.arange(6) % 3 == 0
     file = tmp_path / f"predictions{suffix}"
     names = [f"evaluation/{i:05d}" for i in range(6)]
-    prediction_file.write(kind, file, joints, names=names, left=left)
-    found = prediction_file.read(kind, file)
+    prediction_files.write(kind, file, joints, names=names, left=left)
+    found = prediction_files.read(kind, file)
     np.testing.assert_array_equal(found.joints, np.where(left[:, None, None], joints * [-1, 1, 1], joints))
     np.testing.assert_array_equal(found.left, left)
     assert found.names == tuple(names)
@@ -89,9 +89,9 @@ def test_files_of_fields_keep_left_hands_left(tmp_path, joints, kind, suffix):
 
 def test_fields_are_read_for_every_kind(tmp_path, joints):
     np.savez(tmp_path / "mine.npz", joints=joints.astype(np.float32))
-    for kind in prediction_file.KINDS:
+    for kind in prediction_files.KINDS:
         np.testing.assert_array_equal(
-            prediction_file.read(kind, tmp_path / "mine.npz").joints, joints.astype(np.float32)
+            prediction_files.read(kind, tmp_path / "mine.npz").joints, joints.astype(np.float32)
         )
 
 
@@ -105,30 +105,30 @@ def test_zeros_are_no_mesh_however_they_are_spaced(tmp_path, joints):
         json.dumps([joints.tolist(), [[]] * 6]),
     ):
         file.write_text(text)
-        assert prediction_file.read("freihand", file).vertices is None
+        assert prediction_files.read("freihand", file).vertices is None
     zeros[5][700][2] = 0.25
     file.write_text(json.dumps([joints.tolist(), zeros]))
-    assert prediction_file.read("freihand", file).vertices.sum() == 0.25
+    assert prediction_files.read("freihand", file).vertices.sum() == 0.25
 
 
 def test_predictions_are_put_in_the_order_of_the_list(tmp_path, joints):
     names = ["c/1", "a/1", "b/2", "b/1", "a/0", "c/0"]
-    prediction_file.write("ho3d", tmp_path / "pred.json", joints, names=names, listed=sorted(names), partial=True)
-    found = prediction_file.read("ho3d", tmp_path / "pred.json").joints
+    prediction_files.write("ho3d", tmp_path / "pred.json", joints, names=names, listed=sorted(names), partial=True)
+    found = prediction_files.read("ho3d", tmp_path / "pred.json").joints
     np.testing.assert_array_equal(found, joints[np.argsort(names)])
     with pytest.raises(ValueError, match=r"2 of 7 images are missing, d/0, d/1"):
-        prediction_file.write("ho3d", tmp_path / "pred.json", joints, names=names, listed=[*names[:5], "d/0", "d/1"])
+        prediction_files.write("ho3d", tmp_path / "pred.json", joints, names=names, listed=[*names[:5], "d/0", "d/1"])
     with pytest.raises(ValueError, match="'c/1' is there twice"):
-        prediction_file.write("ho3d", tmp_path / "pred.json", joints, names=["c/1", *names[:5]], listed=names)
+        prediction_files.write("ho3d", tmp_path / "pred.json", joints, names=["c/1", *names[:5]], listed=names)
 
 
 def test_a_file_that_fails_leaves_the_old_one(tmp_path, joints, monkeypatch):
-    prediction_file.write("freihand", tmp_path / "pred.json", joints, partial=True)
+    prediction_files.write("freihand", tmp_path / "pred.json", joints, partial=True)
     before = (tmp_path / "pred.json").read_bytes()
     # As if a table of orders had been changed by mistake.
-    monkeypatch.setitem(prediction_file.kinds.FROM, "freihand", np.array(RHD))
+    monkeypatch.setitem(prediction_files.kinds.FROM, "freihand", np.array(RHD))
     with pytest.raises(AssertionError):
-        prediction_file.write("freihand", tmp_path / "pred.json", joints, partial=True)
+        prediction_files.write("freihand", tmp_path / "pred.json", joints, partial=True)
     assert (tmp_path / "pred.json").read_bytes() == before
     assert sorted(file.name for file in tmp_path.iterdir()) == ["pred.json", "pred.zip"]
 
@@ -136,7 +136,7 @@ def test_a_file_that_fails_leaves_the_old_one(tmp_path, joints, monkeypatch):
 def test_what_cannot_be_written_is_named(tmp_path, joints):
     def refused(expected, kind="freihand", name="pred.json", joints=joints, **options):
         with pytest.raises(ValueError, match=re.escape(expected)):
-            prediction_file.write(kind, tmp_path / name, joints, **options)
+            prediction_files.write(kind, tmp_path / name, joints, **options)
         assert not list(tmp_path.iterdir())
 
     refused("6 poses where 3,960 (FreiHAND's evaluation) are needed")
@@ -162,10 +162,10 @@ def test_another_joint_order_is_told_with_evidence(tmp_path, joints, order):
     with pytest.raises(
         ValueError, match=rf"not in the order FreiHAND's .* but, it seems, .*{order}.*bone, joint \d+ to \d+"
     ):
-        prediction_file.read("freihand", pair(tmp_path, in_order(joints, ORDERS[order])))
+        prediction_files.read("freihand", pair(tmp_path, in_order(joints, ORDERS[order])))
     if order != "MANO":
         with pytest.raises(ValueError, match="but, it seems, "):
-            prediction_file.read("ho3d", pair(tmp_path, in_order(joints, ORDERS[order]) * [1, -1, -1]))
+            prediction_files.read("ho3d", pair(tmp_path, in_order(joints, ORDERS[order]) * [1, -1, -1]))
 
 
 @pytest.mark.parametrize("name", check.CHAINS)
@@ -201,13 +201,13 @@ def test_real_hands_have_their_order_and_no_other(name):
 def test_what_is_wrong_with_poses_is_named(tmp_path, joints, change, message):
     file = pair(tmp_path, change(joints))
     with pytest.raises(ValueError, match=message) as error:
-        prediction_file.read("freihand", file)
+        prediction_files.read("freihand", file)
     assert str(file) in str(error.value)
 
 
 def test_ho3d_in_our_frame_is_told(tmp_path, joints):
     with pytest.raises(ValueError, match=r"joints must be in the frame .*OpenGL.*seem to be in .*OpenCV"):
-        prediction_file.read("ho3d", pair(tmp_path, in_order(joints, MANO)))
+        prediction_files.read("ho3d", pair(tmp_path, in_order(joints, MANO)))
 
 
 def test_metres_in_a_file_of_millimetres_are_told(tmp_path, joints):
@@ -215,14 +215,14 @@ def test_metres_in_a_file_of_millimetres_are_told(tmp_path, joints):
     lines = ["\t".join([f"{i}.png", *map(str, pose.reshape(-1))]) for i, pose in enumerate(moved)]
     (tmp_path / "a.txt").write_text("\n".join(lines))
     with pytest.raises(ValueError, match="a hand's in metres; millimetres are needed: multiply by 1000"):
-        prediction_file.read("hands19", tmp_path / "a.txt")
+        prediction_files.read("hands19", tmp_path / "a.txt")
 
 
 def test_predictors_that_are_no_hands_pass(tmp_path, joints):
     for poses in (np.zeros((6, 21, 3)), np.full((6, 21, 3), 0.7), np.random.default_rng(0).normal(size=(6, 21, 3))):
-        np.testing.assert_array_equal(prediction_file.read("freihand", pair(tmp_path, poses)).joints, poses)
+        np.testing.assert_array_equal(prediction_files.read("freihand", pair(tmp_path, poses)).joints, poses)
     left = pair(tmp_path, joints * [-1, 1, 1])
-    np.testing.assert_array_equal(prediction_file.read("freihand", left, checked=False).joints, joints * [-1, 1, 1])
+    np.testing.assert_array_equal(prediction_files.read("freihand", left, checked=False).joints, joints * [-1, 1, 1])
 
 
 def test_forms_that_are_wrong_are_named(tmp_path, joints):
@@ -230,7 +230,7 @@ def test_forms_that_are_wrong_are_named(tmp_path, joints):
         file = tmp_path / name
         file.write_bytes(content if isinstance(content, bytes) else content.encode())
         with pytest.raises(ValueError, match=re.escape(expected)) as error:
-            prediction_file.read(kind, file)
+            prediction_files.read(kind, file)
         assert str(file) in str(error.value)
 
     xyz, verts = joints.tolist(), np.ones((6, 30, 3)).tolist()
@@ -261,6 +261,6 @@ def test_forms_that_are_wrong_are_named(tmp_path, joints):
     with zipfile.ZipFile(tmp_path / "deep.zip", "w") as archive:
         archive.writestr("results/pred.json", "[]")
     with pytest.raises(ValueError, match=r"holds results/pred.json; servers look for pred.json at its top"):
-        prediction_file.read("freihand", tmp_path / "deep.zip")
+        prediction_files.read("freihand", tmp_path / "deep.zip")
     with pytest.raises(FileNotFoundError, match="there is no file"):
-        prediction_file.read("freihand", tmp_path / "nothing.json")
+        prediction_files.read("freihand", tmp_path / "nothing.json")

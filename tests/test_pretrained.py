@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from bmc_jax import checkpoint, config, config_file, step, train
+from bmc_jax import config, step
 from bmc_jax.models import pretrained
 from bmc_jax.models.backbone import Block, ResNet, convolution
+from bmc_jax.training import checkpoint, config_io, train
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
@@ -340,10 +341,10 @@ def test_a_pth_that_is_not_tensors_alone_is_refused(tmp_path):
 )
 def test_only_the_published_network_takes_published_weights(field, value, wanted):
     options = config.Config(network=config.Network(**{field: value}))
-    config_file.validate(options)
+    config_io.validate(options)
     options.network.pretrained = "weights.safetensors"
     with pytest.raises(ValueError, match=rf"network\.{field} is {value}; it must be {wanted} for network\.pretrained"):
-        config_file.validate(options)
+        config_io.validate(options)
 
 
 def test_a_fresh_state_begins_with_the_files_weights(tmp_path, monkeypatch):

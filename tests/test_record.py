@@ -7,9 +7,10 @@ import pytest
 from annotations import K, annotation, centroid, open_hand, picture, project
 from PIL import Image
 
-from bmc_jax import hand, screening
-from bmc_jax.datasets import record as records
-from bmc_jax.datasets.record import record, reprojection_error
+from bmc_jax import hand
+from bmc_jax.core import validation
+from bmc_jax.data import record as records
+from bmc_jax.data.record import record, reprojection_error
 
 
 def decoded(found):
@@ -17,7 +18,7 @@ def decoded(found):
 
 
 def test_the_made_hand_is_a_right_hand():
-    assert screening.thumb_side(open_hand()[None])[0] > screening.UNDECIDED
+    assert validation.thumb_side(open_hand()[None])[0] > validation.UNDECIDED
 
 
 @pytest.mark.parametrize("joint", [0, 4, 8, 20])

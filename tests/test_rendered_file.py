@@ -7,7 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from bmc_jax import config, rendered_file, sources, synthesis
+from bmc_jax import config, synthesis
+from bmc_jax.data import rendered_file, sources
 from bmc_jax.synthesis import domains
 
 COUNT = 3

@@ -8,9 +8,10 @@ import pytest
 import reference
 import scipy.optimize
 
-from bmc_jax import anatomy, feasible, hull, jacobian, kinematics, limits, repair, smoothing
+from bmc_jax import anatomy, hull, kinematics, limits, repair
 from bmc_jax.cli import main
-from bmc_jax.kinematics import Palm
+from bmc_jax.core.kinematics import Palm
+from bmc_jax.poses import feasible, smoothing
 
 COUNT = 16
 #: Each finger from its tip, there and back.
@@ -207,21 +208,21 @@ def test_jacobian_in_closed_form_is_that_of_automatic_differentiation():
         zero = jnp.zeros(3)
         expected = jax.jacfwd(ends, range(7))(lengths, spread, fold, angles, zero, zero, jnp.asarray(0.0))
         bones = kinematics.chain(lengths * scale, Palm(spread, fold), angles)
-        own = jacobian.of_finger(bones, scale)
-        palm = jacobian.of_palm(bones, Palm(spread, fold), scale)
+        own = kinematics.of_finger(bones, scale)
+        palm = kinematics.of_palm(bones, Palm(spread, fold), scale)
     for finger in range(5):
         by_length, by_angles = expected[0][finger, :, :, finger], expected[3][finger, :, :, finger]
         found = np.moveaxis(np.asarray(own[finger]), 0, -1)
-        np.testing.assert_allclose(found[..., jacobian.LENGTHS], by_length, atol=1e-9)
-        np.testing.assert_allclose(found[..., jacobian.FLEXIONS], by_angles[..., 0], atol=1e-9)
-        np.testing.assert_allclose(found[..., jacobian.ABDUCTIONS], by_angles[..., 1], atol=1e-9)
+        np.testing.assert_allclose(found[..., kinematics.LENGTHS], by_length, atol=1e-9)
+        np.testing.assert_allclose(found[..., kinematics.FLEXIONS], by_angles[..., 0], atol=1e-9)
+        np.testing.assert_allclose(found[..., kinematics.ABDUCTIONS], by_angles[..., 1], atol=1e-9)
         found = np.moveaxis(np.asarray(palm[finger]), 0, -1)
         for columns, slopes in (
-            (jacobian.SPREADS, expected[1]),
-            (jacobian.FOLDS, expected[2]),
-            (jacobian.TURN, expected[4]),
-            (jacobian.MOVE, expected[5]),
-            (jacobian.SIZE, expected[6][..., None]),
+            (kinematics.SPREADS, expected[1]),
+            (kinematics.FOLDS, expected[2]),
+            (kinematics.TURN, expected[4]),
+            (kinematics.MOVE, expected[5]),
+            (kinematics.SIZE, expected[6][..., None]),
         ):
             np.testing.assert_allclose(found[..., columns], slopes[finger], atol=1e-9)
 

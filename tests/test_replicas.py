@@ -6,7 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bmc_jax import data, replicas, sources, step, train
+from bmc_jax import step
+from bmc_jax.data import input_pipeline, sources
+from bmc_jax.training import parallel, safeguards, train
 
 
 @pytest.mark.parametrize("forgotten", [True, False])
@@ -32,20 +34,20 @@ def test_a_forgotten_mean_over_devices_stops_training_with_the_leaf(tmp_path, mo
 def test_equal_replicas_pass_and_one_bit_on_one_device_does_not():
     state = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "n": np.int32(3), "b": jnp.ones(3, jnp.bfloat16)}
     state = step.TrainState(jnp.int32(3), state, {}, {})
-    replicas.require_equal(step.replicate(state))
+    safeguards.require_equal(parallel.replicate(state))
 
     def flip(state, place):
         bits = jax.lax.bitcast_convert_type(state.params["w"], jnp.uint32)
         flipped = bits.at[1, 2].set(bits[1, 2] ^ jnp.uint32(place[0] == 2))
         return state.replace(params=state.params | {"w": jax.lax.bitcast_convert_type(flipped, jnp.float32)})
 
-    places = data.shard(np.arange(4))
+    places = input_pipeline.shard(np.arange(4))
     with pytest.raises(ArithmeticError, match=r"step 3: the devices' copies of params\['w'\] differ"):
-        replicas.require_equal(step.parallelize(flip, (None, 0), None)(step.replicate(state), places))
+        safeguards.require_equal(parallel.parallelize(flip, (None, 0), None)(parallel.replicate(state), places))
 
 
 def test_a_checksum_hangs_on_every_bit_and_its_place():
     values = np.random.default_rng(0).normal(size=64).astype(np.float32)
     changed = [values, values[::-1], np.nextafter(values, np.inf, where=np.arange(64) == 63, out=values.copy())]
-    assert len({int(replicas.checksum(jnp.asarray(value))) for value in changed}) == 3
-    assert int(replicas.checksum(jnp.full(3, jnp.nan))) != int(replicas.checksum(jnp.full(3, jnp.inf)))
+    assert len({int(safeguards.checksum(jnp.asarray(value))) for value in changed}) == 3
+    assert int(safeguards.checksum(jnp.full(3, jnp.nan))) != int(safeguards.checksum(jnp.full(3, jnp.inf)))

@@ -7,8 +7,11 @@ import examples
 import numpy as np
 import pytest
 
-from bmc_jax import config_file, evaluate, limits, measures, paper, report
-from bmc_jax.types import Prediction
+from bmc_jax import limits
+from bmc_jax.core.types import Prediction
+from bmc_jax.inference import evaluate, report
+from bmc_jax.metrics import evaluation, published
+from bmc_jax.training import config_io
 
 COUNT = 5
 
@@ -18,20 +21,20 @@ def run(folder, *, name="tiny & small", evaluated=True):
     folder.mkdir()
     options = examples.tiny_config()
     options.name = name
-    config_file.write(options, folder)
+    config_io.write(options, folder)
     limits.save(examples.fitted_limits(), folder / limits.FILE)
     rows = [{"step": i, "loss": 1 / i, "palm": 0.1, "rate": 1e-3} for i in range(1, 6)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     if not evaluated:
         return folder
-    network = dict.fromkeys(measures.MEASURES, 12.34)
+    network = dict.fromkeys(evaluation.MEASURES, 12.34)
     labels = {"within_limits": 99.5, "angles_within": 99.9, "bone_length": 0.0, "palm": 0.0, "joint_angle": 0.0}
     measured = {
         "split": "test",
         "count": COUNT,
         "count_3d": COUNT,
         "network": network,
-        "mean_pose": dict.fromkeys(measures.MEASURES, 24.68),
+        "mean_pose": dict.fromkeys(evaluation.MEASURES, 24.68),
         "reduction_percent": {"joints_2d_px": 50.0},
         "labels": labels,
         "intervals": {"joints_2d_px": [11.25, 13.75]},
@@ -49,7 +52,7 @@ def run(folder, *, name="tiny & small", evaluated=True):
     labelled = examples.examples(COUNT)
     joints = labelled.joints_3d / labelled.scale[:, None, None]
     prediction = Prediction(labelled.joints_2d, joints[..., 2], joints[:, 0, 2], joints[:, 0, 2], joints)
-    mean_2d, mean_3d = measures.mean_pose(labelled)
+    mean_2d, mean_3d = evaluation.mean_pose(labelled)
     for which in (*options.data.test, "photographs_street"):
         evaluate._keep(
             folder / evaluate.FOLDER / f"{which}.npz", prediction, labelled, mean_2d=mean_2d, mean_3d=mean_3d
@@ -147,5 +150,5 @@ def test_missing_predictions_are_named(tmp_path):
 
 def test_papers_gains_are_those_it_states():
     """Section 5.3 states 15 % from 20.02 to 17.02 mm and 50 % from 20.02 to 9.97 mm in depth."""
-    depth = [paper.ROWS[f"Table 2, {row}"]["depth_mm"] for row in list(report.TABLE_2.values())[2:]]
+    depth = [published.ROWS[f"Table 2, {row}"]["depth_mm"] for row in list(report.TABLE_2.values())[2:]]
     np.testing.assert_allclose([1 - depth[1] / depth[0], 1 - depth[2] / depth[0]], [0.15, 0.50], atol=0.005)

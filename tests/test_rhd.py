@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bmc_jax import screening
-from bmc_jax.datasets import annotation, record, rhd
+from bmc_jax.core import validation
+from bmc_jax.data import record
+from bmc_jax.data.readers import annotation, rhd
 
 MINI = pathlib.Path(__file__).parents[2] / "shared/data/rhd_mini"
 #: From RHD's tip-first order to FreiHAND's, written out.
@@ -112,7 +113,7 @@ def test_real_samples_reproject_and_have_the_bones_of_right_hands():
         assert (bones[1:, 0] > bones[1:, 2]).all()  # proximal phalanges are longer than distal ones
         # As RHD stores it, tip first, a finger's path from the wrist would go to its tip and back.
         assert chain(joints).sum() < 0.9 * chain(joints[ORDER]).sum()
-        assert screening.thumb_side(joints[None])[0] > screening.UNDECIDED
+        assert validation.thumb_side(joints[None])[0] > validation.UNDECIDED
 
 
 def test_hand_with_more_visible_joints_is_chosen(tmp_path):
@@ -316,5 +317,5 @@ def test_rows_go_to_other_processes(tmp_path):
 
 
 def test_readers_do_without_jax():
-    code = "import sys; from bmc_jax.datasets import freihand, rhd; assert 'jax' not in sys.modules"
+    code = "import sys; from bmc_jax.data.readers import freihand, rhd; assert 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

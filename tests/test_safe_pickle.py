@@ -11,7 +11,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from bmc_jax.datasets import safe_pickle
+from bmc_jax.data.readers import safe_pickle
 
 REAL = pathlib.Path(__file__).parents[2] / "shared/data/rhd_mini/training/anno_training.pickle"
 
@@ -195,7 +195,7 @@ WRITE = "open('ran', 'w').close()"
         (named("_codecs", "lookup", ["unicode_escape"]), r"_codecs\.lookup"),
         (named("_codecs", "encode", ["a", "punycode"]), "codec 'punycode'"),
         (named("copyreg", "_reconstructor"), r"copyreg\._reconstructor"),
-        (named("bmc_jax.datasets.safe_pickle", "load", ["f"]), r"bmc_jax\.datasets\.safe_pickle\.load"),
+        (named("bmc_jax.data.readers.safe_pickle", "load", ["f"]), r"bmc_jax\.datasets\.safe_pickle\.load"),
         (named("numpy", "dtype", ["V8"]), "dtype 'V8'"),
         (named("numpy", "dtype", ["f4,f4"]), "dtype 'f4,f4'"),
         (named("numpy", "ndarray", ["1"]), "made by hand"),

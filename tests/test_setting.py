@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from bmc_jax import config_file, experiment, setting
 from bmc_jax.config import steps
+from bmc_jax.experiments import runner, settings
+from bmc_jax.training import config_io
 
-SOURCE, TARGET = (source.name for source in setting.synthetic().data.train)
+SOURCE, TARGET = (source.name for source in settings.synthetic().data.train)
 CONFIGS = Path(__file__).parents[1] / "configs"
 TABLES = ("table2", "table3", "table4", "table5", "table6", "table7", "table8", "figure5")
 #: Data that each knows: the paper's own rows only, or photographs without 3D labels besides.
@@ -23,8 +24,8 @@ KNOWN = {
 @functools.cache
 def arms(table, data):
     """(arm, configuration) of those that are to be had."""
-    found = experiment.read(str(CONFIGS / f"{table}.py"), data=data)
-    return [(arm, config_file.load(found.argument(arm.name))) for arm in found.arms]
+    found = runner.read(str(CONFIGS / f"{table}.py"), data=data)
+    return [(arm, config_io.load(found.argument(arm.name))) for arm in found.arms]
 
 
 def labels(config):
@@ -100,7 +101,7 @@ def test_photographs_lack_the_arms_that_need_3d_labels(capsys):
     assert [arm.name for arm, _ in arms("table2", "photos")] == ["source", "2d", "bl+rb+a"]
     assert "left out: table2 has no arm 'full' on photos, which have no 3D labels" in capsys.readouterr().out
     with pytest.raises(ValueError, match="no arm 'full' on photos"):
-        config_file.load(f"{CONFIGS / 'table2.py'}:full@photos")
+        config_io.load(f"{CONFIGS / 'table2.py'}:full@photos")
     with pytest.raises(ValueError, match=r"table3\.py has no arm on photos"):
         arms("table3", "photos")
 

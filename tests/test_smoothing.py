@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bmc_jax.smoothing import smooth
+from bmc_jax.poses.smoothing import smooth
 
 FRAMES = np.arange(600)
 

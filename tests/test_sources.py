@@ -9,10 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bmc_jax import config, crops, sources, train
-from bmc_jax.datasets import build, store
-from bmc_jax.synthesis import domains, viewpoint
-from bmc_jax.synthesis.randomness import Draws
+from bmc_jax import config
+from bmc_jax.data import crop, sources, store
+from bmc_jax.data.build import builder
+from bmc_jax.synthesis import camera_model, domains
+from bmc_jax.synthesis.rng import Draws
+from bmc_jax.training import train
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +23,7 @@ def data(tmp_path_factory):
     root = tmp_path_factory.mktemp("data")
     for name, count, labelled in (("posed", 10, True), ("flat", 6, False)):
         folder = annotations.coco(root / f"{name}_source", count, joints_3d=labelled, seed=count)
-        build.build("coco_hand", folder, root, name=name, workers=1)
+        builder.build("coco_hand", folder, root, name=name, workers=1)
     return root
 
 
@@ -104,7 +106,7 @@ def test_a_built_dataset_loads_as_the_crops_of_its_records(data):
     batch = whole.load(rows)
     records = store.records(store.find("posed", data), "train")
     for i, row in enumerate(rows):
-        one = crops.crop(records[row], size=32, margin=1.5, stored=64)
+        one = crop.crop(records[row], size=32, margin=1.5, stored=64)
         for name, value in one.items():
             np.testing.assert_array_equal(getattr(batch, name)[i], value)
     assert batch.index.tolist() == rows.tolist()
@@ -134,7 +136,7 @@ def test_a_test_set_has_all_its_labels_and_as_many_images_as_asked_for(data):
 
 
 def test_poses_come_from_3d_labelled_sources_without_decoding_an_image(data, monkeypatch):
-    monkeypatch.setattr(crops, "crop", None)
+    monkeypatch.setattr(crop, "crop", None)
     options = mixture(data, posed(share=0.5, count=8), posed(share=0.25, labels="2d"))
     options.data.train += (config.Source("flat", labels="2d", share=0.25),)
     poses = sources.labelled_joints(sources.training(sources.resolve(options)))
@@ -201,7 +203,7 @@ def test_a_wider_view_has_the_same_hand_at_the_same_place_of_its_middle(name):
         seen = []
         for domain, size in ((domains.get(name), 64), (domains.widen(domains.get(name), 1.5), 96)):
             draws = Draws(jax.random.key(number), 192)
-            shift, intrinsics = viewpoint.draw_camera(draws, hand, domain, size)
+            shift, intrinsics = camera_model.draw_camera(draws, hand, domain, size)
             seen.append(
                 (np.asarray(shift), annotations.project(np.asarray(hand) + np.asarray(shift), np.asarray(intrinsics)))
             )

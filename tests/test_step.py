@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from flax import serialization
 
-from bmc_jax import augment, optimizer, sources, step
 from bmc_jax import config as configuration
+from bmc_jax import step
+from bmc_jax.data import augment, sources
+from bmc_jax.training import optimizer
 
 CONFIG = examples.tiny_config(epochs=25.0)
 LIMITS = examples.narrow_limits()

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from bmc_jax import anatomy, camera, hand, synthesis
-from bmc_jax.synthesis import domains, gestures, material, renderer, shading, skeleton, surface, viewpoint
-from bmc_jax.synthesis.randomness import Draws
+from bmc_jax.synthesis import camera_model, domains, gestures, material, renderer, shading, skeleton, surface
+from bmc_jax.synthesis.rng import Draws
 
 # Nearly every test here waits for the renderer to compile.
 pytestmark = pytest.mark.slow
@@ -155,13 +155,13 @@ def test_clinical_poses_refuse_a_count_of_none():
 def test_the_forearm_never_comes_at_the_camera(views):
     def one(key):
         draws = Draws(key)
-        asked = viewpoint.draw_turn(draws, views)
-        turn, forearm = viewpoint.turn_forearm(asked, draws.uniform(-1.1, 1.2), draws.normal(0.17))
+        asked = camera_model.draw_turn(draws, views)
+        turn, forearm = camera_model.turn_forearm(asked, draws.uniform(-1.1, 1.2), draws.normal(0.17))
         return asked, turn, (turn @ forearm)[2, 1]
 
     asked, turn, away = jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), 512))
     np.testing.assert_allclose(np.linalg.det(turn), 1, atol=1e-5)
-    assert np.max(away) < viewpoint.MOST_TOWARDS_CAMERA + 0.01
+    assert np.max(away) < camera_model.MOST_TOWARDS_CAMERA + 0.01
     if views == "cone":
         np.testing.assert_array_equal(asked, turn)
         assert np.max(turn[:, 1, 1]) < 0, "fingers point up"

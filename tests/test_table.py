@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bmc_jax import table
+from bmc_jax.experiments import tables
 
 ROOT = Path(__file__).parents[1]
 FILL = runpy.run_path(str(ROOT / "docs/fill.py"))
@@ -51,25 +51,25 @@ def cells(text, start):
 
 
 def test_ours_stand_beside_the_papers_and_other_peoples_below():
-    text = table.markdown(content()).split("**target**")[1]
+    text = tables.markdown(content()).split("**target**")[1]
     header = cells(text, "arm ")
     assert header[:4] == ["arm", "2D, px", "Z, wrists aligned, mm", "paper"]
     assert cells(text, "bmc ")[:4] == ["bmc", "3.20 ± 0.50", "11.2 ± 0.5", "9.97"]
     assert cells(text, "Table 9")[:4] == ["Table 9, Somebody", "", "", "5.50"]
     assert "-9.83 (p < 0.001)" in text
     assert "71 %" in text
-    assert "paper" not in table.markdown(content()).split("**target**")[0]
+    assert "paper" not in tables.markdown(content()).split("**target**")[0]
 
 
 def test_what_it_was_made_with_is_told():
-    text = table.markdown(content())
+    text = tables.markdown(content())
     assert text.startswith("`bmc experiment made --seeds 3` · a chip · commit abc\n")
     assert "mean ± sd of 3 seeds" in text
     assert "2d `0123456789ab`" in text
 
 
 def test_verdicts_are_computed_from_the_values_of_the_seeds():
-    text = table.markdown(content())
+    text = tables.markdown(content())
     assert cells(text, "depth falls by a third")[1:] == [
         "Z, mm, 2d", "at least 33 %", "+46.8 %", "p 0.008", "**holds**",
     ]  # fmt: skip
@@ -78,18 +78,18 @@ def test_verdicts_are_computed_from_the_values_of_the_seeds():
     assert cells(text, "more is more")[-1] == "**not run**"
     changed = content()
     changed["sets"]["target"]["bmc"]["values"]["depth_mm"] = [30.0, 31.0, 32.0]
-    assert cells(table.markdown(changed), "depth falls")[-1] == "**does not hold**"
+    assert cells(tables.markdown(changed), "depth falls")[-1] == "**does not hold**"
 
 
 def test_a_column_is_a_column():
-    for text in (table.markdown(content()), table.short(content())):
+    for text in (tables.markdown(content()), tables.short(content())):
         for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
             assert len({line.count("|") for line in block.splitlines()}) == 1
             assert len({len(line) for line in block.splitlines()}) == 1
 
 
 def test_the_short_table_is_of_the_target_alone():
-    text = table.short(content())
+    text = tables.short(content())
     assert "source" not in text
     assert "target, mean ± sd of 3 seeds" in text
     assert cells(text, "and losses") == ["and losses", "3.20 ± 0.50", "11.2 ± 0.5", "9.97", "16.3 ± 0.5"]
@@ -98,7 +98,7 @@ def test_the_short_table_is_of_the_target_alone():
 def test_without_3d_labels_steps_are_of_pixels_and_plausibility():
     values = {"joints_2d_px": [3.0], "angles_within": [80.0]}
     arms = {"a": arm("one", values), "b": arm("two", values, step={"after": "a", "angles_within": {"change": 2.0}})}
-    text = table.markdown(content(sets={"photos": arms}, others={"photos": {}}, claims=[]))
+    text = tables.markdown(content(sets={"photos": arms}, others={"photos": {}}, claims=[]))
     assert cells(text, "b: two")[-1] == "+2.00"
     assert "of 1 seed\n" in text
     assert "verdict" not in text

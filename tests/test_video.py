@@ -12,8 +12,9 @@ import spotter
 from matplotlib.figure import Figure
 from PIL import Image
 
-from bmc_jax import cli, video, views
-from bmc_jax.pictures import Picture
+from bmc_jax import cli
+from bmc_jax.data.images import Picture
+from bmc_jax.inference import hand_crop, video
 
 av = pytest.importorskip("av", reason="PyAV is not installed")
 
@@ -25,7 +26,7 @@ BOX = (30.0, 30.0, 60.0, 60.0)
 def spotting(monkeypatch):
     """Without a network, its place taken by what finds the spot."""
     monkeypatch.setattr(video.inference, "load", spotter.trained)
-    monkeypatch.setattr(video, "_asker", lambda *_: lambda view: spotter.answer(views.batch([view])))
+    monkeypatch.setattr(video, "_asker", lambda *_: lambda view: spotter.answer(hand_crop.batch([view])))
 
 
 @pytest.fixture
@@ -106,8 +107,8 @@ def test_lost_hand_is_looked_for_where_it_was_at_the_start(quick, tmp_path):
 )
 def test_hand_is_lost_where_its_joints_are_not_a_hands(low, high, usual, kept):
     options = examples.tiny_config()
-    ask = views.Ask(Path("clip.mp4"), box=(38.0, 38.0, 82.0, 82.0))
-    view = views.view(ask, Picture(spotter.picture(SIZE, (60, 60))), options)
+    ask = hand_crop.Ask(Path("clip.mp4"), box=(38.0, 38.0, 82.0, 82.0))
+    view = hand_crop.view(ask, Picture(spotter.picture(SIZE, (60, 60))), options)
     joints = np.linspace(low, high, 21).astype(float)
     followed = video.follow(view, joints, options, usual)
     assert (followed is not None) == kept
@@ -118,10 +119,10 @@ def test_hand_is_lost_where_its_joints_are_not_a_hands(low, high, usual, kept):
 def test_box_changes_its_size_slowly_and_never_collapses():
     """A network whose hands are always half of what they should be, crop by crop."""
     options = examples.tiny_config()
-    start = views.Ask(Path("clip.mp4"), box=(38.0, 38.0, 82.0, 82.0))
+    start = hand_crop.Ask(Path("clip.mp4"), box=(38.0, 38.0, 82.0, 82.0))
     ask, sides = start, []
     for _ in range(40):
-        view = views.view(ask, Picture(spotter.picture(SIZE, (60, 60))), options)
+        view = hand_crop.view(ask, Picture(spotter.picture(SIZE, (60, 60))), options)
         sides.append(ask.box[2] - ask.box[0])
         found = 60 + np.linspace(-0.25, 0.25, 21)[:, None] * 1.5 * sides[-1] * np.ones(2)
         ask = video.follow(view, found, options, 44.0) or start

@@ -10,8 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bmc_jax import checkpoint, config_file, draw, evaluate, inference, limits, sources, step, train, watch
-from bmc_jax.log import Log
+from bmc_jax import limits, step
+from bmc_jax.data import sources
+from bmc_jax.inference import evaluate
+from bmc_jax.training import checkpoint, config_io, forward, parallel, periodic_eval, train
+from bmc_jax.training.log import Log
+from bmc_jax.visualization import draw
 
 LIMITS = limits.load("clinical")
 OPTIONS = {"evaluate_every": 3, "evaluate_count": 11, "picture_every": 4}
@@ -33,8 +37,8 @@ def compiled():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(step, "eval_step", counting)
-        run = inference.program(examples.tiny_config())
-        patch.setattr(inference, "program", lambda options, **_: run)
+        run = forward.program(examples.tiny_config())
+        patch.setattr(forward, "program", lambda options, **_: run)
         yield traced
 
 
@@ -58,19 +62,19 @@ def moved(state, by):
 def test_it_measures_what_evaluation_of_the_saved_state_measures_and_compiles_once(tmp_path, compiled, rendered):
     options = examples.tiny_config(**OPTIONS)
     options.data.test = ("mannequin", "real_like:validation")
-    watched = watch.Watch(options, LIMITS)
+    watched = periodic_eval.Watch(options, LIMITS)
     assert rendered == [("mannequin", "test", 11), ("real_like", "validation", 11)]
     looked = []
     with Log(tmp_path, options, first=0, total=8) as log:
         for number, by in ((3, 0.0), (6, 0.01)):
             state = moved(start(), by).replace(step=np.asarray(number, np.int32))
-            looked.append(watched.look(step.replicate(state), number, log))
-            watched.look(step.replicate(state), 4, log)
+            looked.append(watched.look(parallel.replicate(state), number, log))
+            watched.look(parallel.replicate(state), 4, log)
     assert len(compiled) == 1
     assert len(rendered) == 2
     assert looked[0] != looked[1]
 
-    config_file.write(options, tmp_path)
+    config_io.write(options, tmp_path)
     limits.save(LIMITS, tmp_path / limits.FILE)
     checkpoint.save(tmp_path, state, keep=1)
     saved = evaluate.evaluate(tmp_path, count=11)["domains"]
@@ -91,9 +95,9 @@ def test_pictures_show_hands_from_all_over_each_set_with_their_labels(tmp_path, 
         return contact_sheet(images[:2], labels[:2], valid[:2], predicted=options["predicted"][:2])
 
     monkeypatch.setattr(draw, "contact_sheet", keep)
-    watched = watch.Watch(options, LIMITS)
+    watched = periodic_eval.Watch(options, LIMITS)
     with Log(tmp_path, options, first=0, total=8) as log:
-        assert watched.look(step.replicate(start()), 500, log) == {}
+        assert watched.look(parallel.replicate(start()), 500, log) == {}
     ((images, labels, shown),) = drawn
     rows = [0, 2, 4, 6, 8, 11]
     sets = [examples.examples(12, seed=len("test") + len(name)) for name in options.data.test]
@@ -102,7 +106,7 @@ def test_pictures_show_hands_from_all_over_each_set_with_their_labels(tmp_path, 
     assert shown["captions"] == [f"{name} {row}" for name in options.data.test for row in rows]
     saved = {"step": 0, "params": start().params, "batch_stats": start().batch_stats}
     for part, one in zip(np.split(shown["predicted"], 2), sets, strict=True):
-        alone = inference.predict(options, saved, jax.tree.map(lambda leaf: leaf[rows], one))
+        alone = forward.predict(options, saved, jax.tree.map(lambda leaf: leaf[rows], one))
         np.testing.assert_allclose(part, alone.joints_2d, atol=1e-4)
     picture = np.asarray(Image.open(tmp_path / "pictures/step_000500.jpg"))
     assert picture.ndim == 3
@@ -132,7 +136,7 @@ def test_training_is_looked_at_when_asked_and_goes_as_if_it_were_not(tmp_path, c
     assert not (tmp_path / "not/pictures").exists()
     measured = {line["step"]: line[kept["best"]] for line in lines if kept["best"] in line}
     assert measured.keys() == {3, 6, 8}
-    best = inference.load(tmp_path / "watched", "best")
+    best = forward.load(tmp_path / "watched", "best")
     assert best.saved["step"] == min(measured, key=measured.__getitem__) < 8
     assert sum(split == "test" for _, split, _ in rendered) == 2
 
@@ -146,13 +150,13 @@ def test_training_is_looked_at_when_asked_and_goes_as_if_it_were_not(tmp_path, c
 )
 def test_best_by_what_is_not_measured_is_an_error_before_training(best, words):
     with pytest.raises(ValueError, match=words):
-        watch.best(examples.tiny_config(evaluate_every=5, best=best))
+        periodic_eval.best(examples.tiny_config(evaluate_every=5, best=best))
     with pytest.raises(ValueError, match=r"training.evaluate_every is 0"):
-        config_file.validate(examples.tiny_config(best="test/mannequin/joints_3d_mm"))
+        config_io.validate(examples.tiny_config(best="test/mannequin/joints_3d_mm"))
 
 
 def test_nothing_to_look_at_is_an_error_before_training():
     options = examples.tiny_config(evaluate_every=5)
     options.data = dataclasses.replace(options.data, test=())
     with pytest.raises(ValueError, match=r"data.test is \(\); it must be the names of sets"):
-        config_file.validate(options)
+        config_io.validate(options)

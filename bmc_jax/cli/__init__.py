@@ -9,19 +9,8 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from bmc_jax.cli import (
-    data_verbs,
-    depths_verb,
-    experiment_verb,
-    export_verbs,
-    limits_library_verbs,
-    limits_verbs,
-    predict_verb,
-    repair_verb,
-    run_verbs,
-    sample_verb,
-    score_verb,
-)
+from bmc_jax.cli import data, depths, experiment, export, limits_library, predict, repair, runs, sample, score
+from bmc_jax.cli import limits as limits_verbs
 from bmc_jax.cli.arguments import TEXT, group
 
 DESCRIPTION = """\
@@ -45,7 +34,7 @@ bmc VERB --help says more of each.
 """
 
 #: Verbs that take --config.FIELD=VALUE.
-CONFIGURED = (run_verbs.train, experiment_verb.run)
+CONFIGURED = (runs.train, experiment.run)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,16 +67,16 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("bmc", description=DESCRIPTION, epilog=EXAMPLES, **TEXT)
     parser.set_defaults(debug=False)
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
-    run_verbs.add(verbs)
-    experiment_verb.add(verbs)
-    export_verbs.add(verbs)
-    predict_verb.add(verbs)
-    score_verb.add(verbs)
+    runs.add(verbs)
+    experiment.add(verbs)
+    export.add(verbs)
+    predict.add(verbs)
+    score.add(verbs)
     limits = group(verbs, "limits", "fit, show, check and compare biomechanical limits")
     limits_verbs.add(limits)
-    limits_library_verbs.add(limits)
-    repair_verb.add(limits)
-    depths_verb.add(limits)
-    sample_verb.add(limits)
-    data_verbs.add(group(verbs, "data", "build, verify, list and look at data"), arguments)
+    limits_library.add(limits)
+    repair.add(limits)
+    depths.add(limits)
+    sample.add(limits)
+    data.add(group(verbs, "data", "build, verify, list and look at data"), arguments)
     return parser

@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bmc_jax.pose_convention import Poses
+    from bmc_jax.poses.conventions import Poses
 
 # As `hand.TO_FREIHAND` and `limits.PRESETS` have them, since help loads no library.
 ORDERS = ("freihand", "mediapipe", "openpose", "rhd", "ho3d", "mano", "interhand", "coco-wholebody", "paper")
@@ -21,9 +21,10 @@ def conventions(parser: argparse.ArgumentParser) -> None:
 
 def converted(options: argparse.Namespace) -> "Poses":
     """The poses of the file `options.poses`, as right hands in metres and FreiHAND order."""
-    from bmc_jax import pose_convention, pose_file
+    from bmc_jax.poses import conventions as pose_convention
+    from bmc_jax.poses import files
 
-    found = pose_file.read(options.poses)
+    found = files.read(options.poses)
     said = {"order": options.order, "unit": options.unit, "side": options.side}
     return pose_convention.convert(found.joints, options.poses, **said, left=found.left)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bmc_jax import hand
+from bmc_jax.core import hand
 
 
 def root_relative(joints: np.ndarray) -> np.ndarray:

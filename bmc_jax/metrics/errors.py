@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from scipy.spatial import KDTree
 
-from bmc_jax import hand
+from bmc_jax.core import hand
 from bmc_jax.metrics.alignment import checked, procrustes, root_relative
 
 MILLIMETRES = 1000.0

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bmc_jax import hand
+from bmc_jax.core import hand
 from bmc_jax.metrics import alignment, errors
 from bmc_jax.metrics.errors import MILLIMETRES
 

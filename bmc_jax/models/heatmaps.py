@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from bmc_jax import hand
+from bmc_jax.core import hand
 from bmc_jax.models.backbone import convolution
 
 

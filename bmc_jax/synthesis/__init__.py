@@ -6,8 +6,8 @@ and `sample` one from any key.
 
 from bmc_jax.synthesis import domains, skeleton
 from bmc_jax.synthesis.domains import DOMAINS, Domain
-from bmc_jax.synthesis.keys import example_key, person_key, subject
 from bmc_jax.synthesis.renderer import depth, example, labels, poses, render, sample, visible
+from bmc_jax.synthesis.rng import example_key, person_key, subject
 
 __all__ = [
     "DOMAINS",

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmc_jax.synthesis.domains import Domain
 from bmc_jax.synthesis.material import wave
-from bmc_jax.synthesis.randomness import Draws
+from bmc_jax.synthesis.rng import Draws
 
 #: Cells a side of each octave of noise.
 OCTAVES = (3, 6, 12, 24, 48)

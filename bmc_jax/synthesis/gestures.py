@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmc_jax.synthesis import skeleton, surface
 from bmc_jax.synthesis.domains import Domain
-from bmc_jax.synthesis.randomness import Draws
+from bmc_jax.synthesis.rng import Draws
 from bmc_jax.synthesis.skeleton import Pose, Shape, Skeleton
 from bmc_jax.synthesis.surface import Capsules
 

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from bmc_jax import hand
-from bmc_jax.synthesis.randomness import Draws
+from bmc_jax.core import hand
+from bmc_jax.synthesis.held_object import Thing, thing_distance
+from bmc_jax.synthesis.rng import Draws
 from bmc_jax.synthesis.surface import DISTAL_PHALANGES, FOREARM, NUM_CAPSULES, THUMB_METACARPAL, Capsules, Planar
-from bmc_jax.synthesis.thing import Thing, thing_distance
 
 SKIN, CLOTH, THING = range(3)
 #: Wrist to middle MCP of the hand that the palm's lines are drawn on, metres.

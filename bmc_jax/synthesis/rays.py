@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from bmc_jax.synthesis.held_object import NOWHERE, Thing, thing_distance, thing_entry
 from bmc_jax.synthesis.surface import NUM_CAPSULES, Capsules, Planar, hand_distance, moved
-from bmc_jax.synthesis.thing import NOWHERE, Thing, thing_distance, thing_entry
 
 #: By how much blending raises the surface above each capsule, metres: little at the fingers' ends, most at the wrist.
 BLEND_MARGINS = (*(0.0032,) * 3, *(0.0033, 0.0012, 0.0012) * 4, *(0.0032,) * 8, *(0.0042,) * 2)

@@ -16,12 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
-from bmc_jax import anatomy, camera
-from bmc_jax.synthesis import background, domains, gestures, keys, material, rays, sensor, shading, surface, viewpoint
+from bmc_jax.core import anatomy, camera
+from bmc_jax.core.types import Batch
+from bmc_jax.synthesis import background, camera_model, domains, gestures, material, rays, rng, shading, surface
 from bmc_jax.synthesis.domains import Domain
-from bmc_jax.synthesis.randomness import Draws
-from bmc_jax.synthesis.thing import Thing, draw_thing
-from bmc_jax.types import Batch
+from bmc_jax.synthesis.held_object import Thing, draw_thing
+from bmc_jax.synthesis.rng import Draws
 
 #: Pictures in one call: few enough for a CPU's cache, many enough to fill an accelerator.
 CPU_CHUNK, ACCELERATOR_CHUNK = 16, 256
@@ -54,10 +54,10 @@ def sample_scene(key: PRNGKeyArray, person: PRNGKeyArray, domain: Domain, size: 
     shape, skin = gestures.draw_shape(of_person, domain), shading.draw_skin(of_person, domain)
     pose, posed, capsules, penetration = gestures.sample_hand(pose_key, shape)
 
-    turn = viewpoint.draw_turn(draws, domain.views)
-    turn, forearm = viewpoint.turn_forearm(turn, pose.wrist_flexion, pose.wrist_deviation)
+    turn = camera_model.draw_turn(draws, domain.views)
+    turn, forearm = camera_model.turn_forearm(turn, pose.wrist_flexion, pose.wrist_deviation)
     joints = jnp.matmul(posed.joints, turn.T, precision=jax.lax.Precision.HIGHEST)
-    shift, intrinsics = viewpoint.draw_camera(draws, joints, domain, size)
+    shift, intrinsics = camera_model.draw_camera(draws, joints, domain, size)
     joints = joints + shift[None]
     capsules = surface.place(surface.join(capsules, surface.forearm_capsules(forearm, shape)), turn, shift)
     held = draw_thing(draws, joints, -turn[:, 2], turn[:, 0], capsules, domain) if domain.thing > 0 else None
@@ -125,7 +125,7 @@ def _picture(run: Callable, scene: Scene, key: Key[Array, "*batch"], domain: Dom
     behind = run(background.room, *run(background.wall_and_table, room_key, cloud, domain=domain))
     behind = run(background.furnish, behind, *run(background.all_furniture, furnish_key, domain=domain, size=size))
     behind = run(background.focus, focus_key, behind, domain=domain)
-    return run(sensor.expose, sensor_key, run(sensor.composite, shown, coverage, behind), domain=domain)
+    return run(camera_model.expose, sensor_key, run(camera_model.composite, shown, coverage, behind), domain=domain)
 
 
 def _split(key: PRNGKeyArray):
@@ -184,10 +184,10 @@ def _in_chunks(make: Callable, seed: int, domain: Domain, split: str, indices: S
     if indices.ndim != 1 or len(indices) == 0 or indices.min() < 0:
         raise ValueError(f"indices must be a non-empty list of numbers from 0, not {indices!r}")
     padded = np.concatenate([indices, np.full(-len(indices) % chunk, indices[-1])]).astype(np.int32)
-    of_split = keys.split_key(seed, domain, split)
+    of_split = rng.split_key(seed, domain, split)
 
     def on_host(part):
-        return jax.tree.map(np.asarray, make(*keys.of_examples(of_split, domain.subjects, part)))
+        return jax.tree.map(np.asarray, make(*rng.of_examples(of_split, domain.subjects, part)))
 
     # No stage keeps every core busy, so some chunks are under way at a time; the first alone, which compiles.
     first, *others = padded.reshape(-1, chunk)
@@ -203,8 +203,8 @@ def example(seed: int, domain: Domain, split: str, index: int | Int[Array, ""], 
 
     As with `sample`, for accelerators. Raises ValueError for an unknown split.
     """
-    key = keys.example_key(seed, domain, split, index)
-    person = keys.person_key(seed, domain, split, keys.subject(seed, domain, split, index))
+    key = rng.example_key(seed, domain, split, index)
+    person = rng.person_key(seed, domain, split, rng.subject(seed, domain, split, index))
     return dataclasses.replace(sample(key, domain, size, person), index=jnp.asarray(index, jnp.int32))
 
 

@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from bmc_jax.synthesis.domains import Domain
+from bmc_jax.synthesis.held_object import Thing
 from bmc_jax.synthesis.material import CLOTH, SKIN, THING, Texture
-from bmc_jax.synthesis.randomness import Draws
+from bmc_jax.synthesis.rng import Draws
 from bmc_jax.synthesis.surface import FOREARM, Planar
-from bmc_jax.synthesis.thing import Thing
 
 #: Linear RGB of skin from light to dark.
 SKIN_RAMP = np.array(

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from bmc_jax.synthesis.randomness import Draws
+from bmc_jax.synthesis.rng import Draws
 
 #: Mean adult bones, mm, finger x level as `hand.FINGERS` x `hand.LEVELS`: for fingers metacarpal, proximal, middle,
 #: distal with the soft tip; for the thumb wrist to CMC, metacarpal, proximal, distal with the soft tip. Buryanov and

@@ -1,0 +1,233 @@
+"""`bmc data`: datasets listed, built, verified and looked at."""
+
+import argparse
+import importlib
+import inspect
+import signal
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bmc_jax.cli.arguments import COCO, SPLITS, TEXT, positive, verb
+
+READERS = ("freihand", "rhd", "ho3d", "ho3d_v1", "dexter_object", "coco_hand", "synthetic")
+"""Modules of `bmc_jax.data.readers` that read one."""
+
+
+def add(verbs: Any, arguments: Sequence[str]) -> None:
+    """Declare the verbs; the datasets' own options only if `arguments` ask for one, as their readers load numpy."""
+    parser = verb(verbs, "list", _list, "say which datasets can be built, what each needs and where to get it", "")
+
+    words = "turn a dataset, as it lies on disk, into checked, shuffled, sharded records"
+    parser = verbs.add_parser(
+        "build",
+        help=words,
+        description=words,
+        epilog="""\
+examples:
+  bmc data build freihand --source FreiHAND_pub_v2 --out data
+  bmc data build coco_hand --source my_photographs --name mine --out data
+
+bmc data build NAME --help says what NAME needs and which options it has. A build that was stopped goes on when the same
+command is run again.
+""",
+        **TEXT,
+    )
+    readers = parser.add_subparsers(title="datasets", required=True, metavar="NAME")
+    for reader in READERS if "build" in arguments else ():
+        _build_arguments(readers, reader)
+
+    parser = verb(verbs, "verify", _verify, "read every file, image and label of built datasets again", """\
+example:
+  bmc data verify data/freihand data/rhd
+""")  # fmt: skip
+    parser.add_argument("folders", nargs="+", metavar="FOLDER", help="folders of built datasets")
+
+    parser = verb(verbs, "preview", _preview, "draw a contact sheet of images with their joints", """\
+examples:
+  bmc data preview data/freihand --out freihand.png
+  bmc data preview data/freihand --augment
+  bmc data preview real_like
+  bmc data preview coco:photographs/annotations.json --count 60 --out photographs.png
+""")  # fmt: skip
+    parser.add_argument(
+        "source", metavar="SOURCE", help="folder of a built dataset, a rendered domain, or coco:FILE for COCO keypoints"
+    )
+    parser.add_argument("--count", type=positive, default=36, metavar="N", help="images (default: 36)")
+    parser.add_argument("--split", default="", choices=SPLITS, help="(default: the first that there is)")
+    parser.add_argument("--seed", type=int, default=0, help="of a rendered domain, and of --augment (default: 0)")
+    parser.add_argument("--size", type=positive, default=128, metavar="PX", help="side of the images (default: 128)")
+    parser.add_argument("--augment", action="store_true", help="as training sees them, by the default augmentation")
+    parser.add_argument("--green-screen", action="store_true", help="with --augment: replace a green background")
+    parser.add_argument("--out", default="preview.png", metavar="PNG", help="(default: preview.png)")
+
+
+def _build_arguments(readers: Any, reader: str) -> None:
+    """A dataset's own verb; its options are the keyword arguments of its reader's `splits`."""
+    module = importlib.import_module(f"bmc_jax.data.readers.{reader}")
+    about = module.ABOUT
+    parser = verb(readers, reader, _build, about.what, f"licence: {about.licence}\nfrom: {about.address}\n")
+    parameters = inspect.signature(module.splits).parameters
+    if parameters["source"].default is inspect.Parameter.empty:
+        parser.add_argument("--source", required=True, metavar="DIR", help=about.needs.replace("%", "%%"))
+    parser.add_argument(
+        "--out", required=True, metavar="DIR", help="folder of built datasets: DIR/NAME/VERSION is made"
+    )
+    parser.add_argument("--name", default="", help="of the built dataset (default: the dataset's own)")
+    parser.add_argument("--workers", type=positive, default=0, metavar="N", help="processes (default: one a core)")
+    parser.add_argument(
+        "--faults",
+        default="stop",
+        choices=("stop", "skip"),
+        help="at a damaged image or an impossible label: stop, or leave it out and count it (default: stop)",
+    )
+    parser.add_argument(
+        "--beam", metavar="OPTION=VALUE,...", help="build on Apache Beam with these pipeline options, runner=... first"
+    )
+    own = parser.add_argument_group(f"options of {reader}")
+    kinds = typing.get_type_hints(module.splits)
+    for name, words in module.OPTIONS.items():
+        default, kind = parameters[name].default, kinds[name]
+        flag, words = f"--{name.replace('_', '-')}", words.replace("%", "%%")
+        if kind is bool:
+            action = argparse.BooleanOptionalAction if default else "store_true"
+            own.add_argument(flag, dest=name, action=action, default=default, help=words)
+        elif typing.get_origin(kind) is tuple:
+            shown = ",".join(map(str, default))
+            own.add_argument(
+                flag, dest=name, type=_words, default=default, metavar="A,B,...", help=f"{words} (default: {shown})"
+            )
+        else:
+            shown = f" (default: {default})" if default != "" else ""
+            own.add_argument(flag, dest=name, type=kind, default=default, metavar="VALUE", help=words + shown)
+    parser.set_defaults(reader=reader, own=tuple(module.OPTIONS))
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
+
+
+def _list(options: argparse.Namespace) -> None:
+    del options
+    for reader in READERS:
+        about = importlib.import_module(f"bmc_jax.data.readers.{reader}").ABOUT
+        print(f"{reader}\n    {about.what}\n    needs    {about.needs}\n    licence  {about.licence}")
+        print(f"    from     {about.address}\n")
+    print("Build one with: bmc data build NAME --source DIR --out data")
+
+
+def _build(options: argparse.Namespace) -> None:
+    from bmc_jax.data import store
+    from bmc_jax.data.build import builder
+
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    try:
+        folder = builder.build(
+            options.reader,
+            getattr(options, "source", ""),
+            options.out,
+            name=options.name,
+            options={name: getattr(options, name) for name in options.own},
+            faults=options.faults,
+            workers=options.workers,
+            beam=options.beam,
+        )
+    except KeyboardInterrupt:
+        from bmc_jax.training import stopping
+
+        print("\nstopped; the same command goes on from there")
+        raise SystemExit(stopping.INTERRUPTED) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    summary = store.summary(folder)
+    for split, counted in summary["splits"].items():
+        print(_counted(split, counted))
+    print(f"built {folder}\nlook at it with: bmc data preview {folder}")
+
+
+def _counted(split: str, counted: dict[str, Any]) -> str:
+    """A split's summary in a few lines."""
+    complete, partial = counted["complete_3d"], counted["partial_3d"]
+    lines = [
+        f"{split}: {counted['examples']:,} hands, {complete:,} with all 3D joints, {partial:,} with some, "
+        f"{counted['examples'] - complete - partial:,} with none; {counted['left_hands']:,} were left hands; "
+        f"{counted['bytes'] / 1e6:,.1f} MB"
+    ]
+    for reason, rows in counted["skipped"].items():
+        lines.append(
+            f"  skipped {rows['count']:,}: {reason} ({', '.join(rows['first'])}{', ...' * (rows['count'] > 5)})"
+        )
+    faults = counted["faults"]
+    if faults["count"]:
+        lines.append(f"  left out {faults['count']:,} at fault, such as\n    " + "\n    ".join(faults["first"]))
+    for name, words in (("reprojection_px", "reprojection, px"), ("scale_m", "scale, m")):
+        if counted[name]:
+            numbers = ", ".join(f"{what} {counted[name][what]:.4g}" for what in ("min", "median", "p99", "max"))
+            lines.append(f"  {words}: {numbers}")
+    if counted["left_by_thumb"]:
+        lines.append(f"  {counted['left_by_thumb']:,} have their thumb where a left hand has it: look at them")
+    return "\n".join(lines)
+
+
+def _verify(options: argparse.Namespace) -> None:
+    from bmc_jax.data import store
+    from bmc_jax.data.build import verify
+
+    problems = []
+    for name in options.folders:
+        folder = store.find(name)
+        found = verify.verify(folder)
+        problems += found
+        if not found:
+            print(f"{folder}: whole and right, hash {store.summary(folder)['hash'][:16]}")
+    if problems:
+        raise ValueError(f"{len(problems)} found:\n  " + "\n  ".join(problems[:100]))
+
+
+def _preview(options: argparse.Namespace) -> None:
+    import jax
+    import jax.numpy as jnp
+
+    from bmc_jax.config import Augmentation
+    from bmc_jax.data import augment
+    from bmc_jax.visualization import draw
+
+    strengths = Augmentation()
+    # A third more on every side: what the crop may be turned, zoomed and shifted into.
+    stored = options.size + 2 * (options.size // 3) if options.augment else options.size
+    examples, title = _examples(options, stored)
+    if options.augment:
+        green = jnp.full(len(examples.present), options.green_screen)
+        examples = augment.augment(jax.random.key(options.seed), examples, strengths, options.size, green_screen=green)
+        title += " · augmented"
+    figure = draw.contact_sheet(examples.image, examples.joints_2d, examples.joints_2d_valid, title=title)
+    draw.save(figure, options.out)
+    print(f"{len(examples.present)} images drawn in {options.out}")
+
+
+def _examples(options: argparse.Namespace, stored: int) -> tuple[Any, str]:
+    """A batch of `stored` pixels, of which the middle `size` will be shown, and what it is of."""
+    import numpy as np
+
+    from bmc_jax import synthesis
+    from bmc_jax.data import photographs, store
+
+    if options.source.startswith(COCO):
+        file = Path(options.source.removeprefix(COCO))
+        found = photographs.read(
+            file, size=options.size, stored=stored, indices=photographs.spread(file, options.count)
+        )
+        return found.batch, f"{file.absolute().parent.name} · {found.description}"
+    if options.source in synthesis.DOMAINS:
+        split, domain = options.split or SPLITS[0], options.source
+        if stored > options.size:
+            domain = synthesis.domains.widen(synthesis.DOMAINS[domain], stored / options.size)
+        examples = synthesis.render(options.seed, domain, split, np.arange(options.count), size=stored)
+        return examples, f"{options.source} · {split}"
+    folder = store.find(options.source)
+    split = options.split or next(iter(store.summary(folder)["splits"]))
+    records = store.records(folder, split)
+    numbers = photographs.evenly(len(records), options.count)
+    examples = photographs.batch([records[i] for i in numbers], numbers, size=options.size, stored=stored)
+    return examples, f"{folder.parent.name} · {split} · {len(numbers)} of {len(records):,}"

@@ -1,0 +1,251 @@
+"""Convex hulls in the plane of flexion and abduction: fitted on the host, and the distance to them under jit (Eq. 7).
+
+A hull is a polygon `[V, 2]` of (flexion, abduction) in radians, convex and counter-clockwise. All hulls have the same
+number of vertices, and every edge has a length, so that one array holds those of all joints and no mask is needed.
+
+Flexion is an angle on the circle, but a convex hull needs a line. Hulls are fitted with flexion in
+[`FLEXION_CUT`, `FLEXION_CUT` + 2 pi), and the distance is taken on the circle.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.spatial
+from jaxtyping import Array, Bool, Float, Int
+
+from bmc_jax.core import numerics
+
+#: Where the circle of flexion is cut open. One place for every joint and every set of poses, so that hulls fitted apart
+#: can be merged; no finger bends 120 degrees backwards, while more than 180 degrees forwards occurs in noisy labels.
+FLEXION_CUT = -2 * np.pi / 3
+
+MODES = ("euclidean", "circle_l1", "circle_l1_squared")
+
+
+def unroll(angles: np.ndarray) -> np.ndarray:
+    """(flexion, abduction) `[..., 2]` with flexion moved to [`FLEXION_CUT`, `FLEXION_CUT` + 2 pi)."""
+    turns = np.floor((angles[..., 0] - FLEXION_CUT) / (2 * np.pi))
+    return np.stack([angles[..., 0] - (2 * np.pi * turns).astype(angles.dtype), angles[..., 1]], axis=-1)
+
+
+def exact(samples: np.ndarray) -> np.ndarray:
+    """Vertices `[M, 2]` of the convex hull of `[N, 2]` points, counter-clockwise from the one that sorts first.
+
+    Points that lie on a line give the two ends, equal points give one: `fit` refuses such sets, `widen` mends them.
+    """
+    samples = np.unique(samples, axis=0)
+    if len(samples) < 3:
+        return samples
+    try:
+        vertices = scipy.spatial.ConvexHull(samples).vertices
+        return samples[np.roll(vertices, -vertices.argmin())]
+    except scipy.spatial.QhullError:
+        centred = samples - samples.mean(axis=0)
+        along = centred @ np.linalg.svd(centred, full_matrices=False)[2][0]
+        return samples[[along.argmin(), along.argmax()]]
+
+
+def width(polygon: np.ndarray) -> float:
+    """Smallest distance between two parallel lines with the convex `polygon [M, 2]` between them; 0 for M < 3."""
+    if len(polygon) < 3:
+        return 0.0
+    edges = np.roll(polygon, -1, axis=0) - polygon
+    heights = _cross(edges[:, None], polygon[None] - polygon[:, None]) / np.linalg.norm(edges, axis=-1)[:, None]
+    return float(heights.max(axis=1).min())
+
+
+def widen(polygon: np.ndarray, margin: float) -> np.ndarray:
+    """The polygon, or a point or a segment, grown by `margin` in each angle: its Minkowski sum with a square."""
+    corners = np.array([[-margin, -margin], [margin, -margin], [margin, margin], [-margin, margin]])
+    return exact((polygon[:, None] + corners).reshape(-1, 2))
+
+
+def fit(samples: np.ndarray, vertices: int = 16, outer: bool = True) -> np.ndarray:
+    """Convex hull of (flexion, abduction) samples `[N, 2]` in radians as a polygon `[vertices, 2]`.
+
+    An outer hull contains every sample, with `numerics.FIT_SLACK` to spare so that it also does in float32. An inner
+    one has its vertices among the samples and leaves some out where the exact hull has more vertices than wanted.
+
+    Raises ValueError for samples that are not finite or that span less than `numerics.MINIMUM_HULL_WIDTH` one way.
+    """
+    samples = np.asarray(samples, dtype=np.float64)
+    if samples.ndim != 2 or samples.shape[1] != 2 or len(samples) == 0:
+        raise ValueError(f"hull.fit takes samples of shape [N, 2] with N > 0, not {list(samples.shape)}")
+    if not np.isfinite(samples).all():
+        raise ValueError(f"{(~np.isfinite(samples).all(axis=1)).sum()} of {len(samples)} samples are not finite")
+    polygon = exact(unroll(samples))
+    if width(polygon) < numerics.MINIMUM_HULL_WIDTH:
+        extent = np.degrees(np.ptp(polygon, axis=0))
+        raise ValueError(
+            f"{len(samples)} samples lie on a line or in a point: they span {extent[0]:.3g} degrees of flexion and "
+            f"{extent[1]:.3g} of abduction, {np.degrees(width(polygon)):.3g} at the narrowest; add samples or a margin"
+        )
+    return simplify(widen(polygon, numerics.FIT_SLACK) if outer else polygon, vertices, outer)
+
+
+def simplify(polygon: np.ndarray, vertices: int = 16, outer: bool = True) -> np.ndarray:
+    """The convex, counter-clockwise `polygon [M, 2]` with exactly `vertices` vertices.
+
+    Too many: as long as needed, outer removes the edge whose neighbours, extended until they meet, add the least area,
+    and inner cuts the vertex that costs the least. Too few: the longest edges are divided, which changes no distance.
+    """
+    if vertices < 4:
+        raise ValueError(f"a hull of {vertices} vertices cannot enclose every set of samples; ask for 4 or more")
+    polygon = np.asarray(polygon, dtype=np.float64)
+    while len(polygon) > vertices:
+        polygon = _without_an_edge(polygon) if outer else _without_a_vertex(polygon)
+    lengths = np.linalg.norm(np.roll(polygon, -1, axis=0) - polygon, axis=-1)
+    pieces = np.ones(len(polygon), dtype=int)
+    while pieces.sum() < vertices:
+        pieces[(lengths / pieces).argmax()] += 1
+    ends = np.roll(polygon, -1, axis=0)
+    divided = [np.linspace(a, b, n, endpoint=False) for a, b, n in zip(polygon, ends, pieces, strict=True)]
+    return np.concatenate(divided)
+
+
+def _without_an_edge(polygon: np.ndarray) -> np.ndarray:
+    before, start, end, after = (np.roll(polygon, shift, axis=0) for shift in (1, 0, -1, -2))
+    incoming, edge, outgoing = start - before, end - start, after - end
+    turn = _cross(incoming, outgoing)
+    # Neighbours that turn by half a circle or more together do not meet outside. With five edges or more, some do.
+    meets = (turn > 0) & (_cross(incoming, edge) > 0) & (_cross(edge, outgoing) > 0)
+    ahead = np.where(meets, _cross(edge, outgoing) / np.where(meets, turn, 1.0), 0.0)
+    corner = start + ahead[:, None] * incoming
+    area = np.where(meets, _cross(edge, corner - start) * -0.5, np.inf)
+    cheapest = int(area.argmin())
+    polygon = np.where(np.arange(len(polygon))[:, None] == cheapest, corner, polygon)
+    return np.delete(polygon, (cheapest + 1) % len(polygon), axis=0)
+
+
+def _without_a_vertex(polygon: np.ndarray) -> np.ndarray:
+    before, after = np.roll(polygon, 1, axis=0), np.roll(polygon, -1, axis=0)
+    return np.delete(polygon, _cross(polygon - before, after - polygon).argmin(), axis=0)
+
+
+def check(polygon: np.ndarray) -> np.ndarray:
+    """The polygon `[V, 2]` as a hull, turned around when it runs clockwise.
+
+    Raises ValueError, naming vertex and value, for one that is not finite, in degrees, without area or not convex.
+    """
+    polygon = np.asarray(polygon, dtype=np.float64)
+    if polygon.ndim != 2 or polygon.shape[1] != 2 or len(polygon) < 3:
+        raise ValueError(f"a hull is an array [V, 2] with V > 2, not {list(polygon.shape)}")
+    if not np.isfinite(polygon).all():
+        vertex = int((~np.isfinite(polygon)).any(axis=1).argmax())
+        raise ValueError(f"vertex {vertex} is {polygon[vertex].tolist()}, not finite")
+    if (np.abs(polygon) > [2 * np.pi, np.pi]).any():
+        vertex = int((np.abs(polygon) > [2 * np.pi, np.pi]).any(axis=1).argmax())
+        raise ValueError(f"vertex {vertex} is {polygon[vertex].tolist()}: (flexion, abduction) are wanted in radians")
+    ends = np.roll(polygon, -1, axis=0)
+    if _cross(polygon, ends).sum() < 0:
+        polygon, ends = polygon[::-1], np.roll(polygon[::-1], -1, axis=0)
+    edges = ends - polygon
+    following = np.roll(edges, -1, axis=0)
+    lengths = np.linalg.norm(edges, axis=-1)
+    if lengths.min() == 0:
+        raise ValueError(f"two neighbouring vertices are both {polygon[lengths.argmin()].tolist()}")
+    # A vertex may lie inside the line of its neighbours by what rounding to float32 can do to a straight edge.
+    dent = -_cross(edges, following) / np.maximum(np.linalg.norm(edges + following, axis=-1), numerics.FIT_SLACK)
+    turning = np.arctan2(_cross(edges, following), (edges * following).sum(axis=-1)).sum()
+    if dent.max() > numerics.FIT_SLACK or not np.isclose(turning, 2 * np.pi):
+        raise ValueError(
+            f"not convex: the vertex {ends[dent.argmax()].tolist()} lies {np.degrees(dent.max()):.3g} degrees inside "
+            f"the line of its neighbours, and the polygon turns {turning / (2 * np.pi):.3g} times, not once"
+        )
+    return polygon
+
+
+def box(points: Float[Array, "*joints point 2"], margin: float = 0.0) -> Float[Array, "*joints 4 2"]:
+    """Bounding box of samples or of a hull, `margin` wider on each side, itself a hull of four vertices.
+
+    With it the same distance limits flexion and abduction independently of each other (Table 5).
+    """
+    low, high = jnp.min(points, axis=-2) - margin, jnp.max(points, axis=-2) + margin
+    corners = jnp.stack([low[..., 0], low[..., 1], high[..., 0], high[..., 1]], axis=-1)
+    return corners[..., np.array([[0, 1], [2, 1], [2, 3], [0, 3]])]
+
+
+def distance(
+    angles: Float[Array, "*batch 2"], hull: Float[Array, "*joints vertex 2"], mode: str = "euclidean"
+) -> Float[Array, "..."]:
+    """Distance D_H from (flexion, abduction) to a hull, zero inside (Eq. 7); leading axes broadcast.
+
+    `euclidean` is in radians, in the plane of the two angles and periodic in flexion. `circle_l1` takes the point of
+    each edge that is nearest in that plane, measures |cos - cos| + |sin - sin| of both angles, and is the least over
+    the edges; `circle_l1_squared` is its square.
+
+    The gradient is zero inside and where the distance is zero, and outside of length one for `euclidean`. Where two
+    edges are equally near, as opposite flexion a half turn from the hull, it is that of one of them: a subgradient.
+    Raises ValueError for an unknown mode.
+    """
+    if mode not in MODES:
+        raise ValueError(f"unknown hull distance '{mode}'; choose one of {', '.join(MODES)}")
+    rank = max(angles.ndim - 1, hull.ndim - 2)
+    angles = angles.reshape((1,) * (rank + 1 - angles.ndim) + angles.shape)
+    hull = hull.reshape((1,) * (rank + 2 - hull.ndim) + hull.shape)
+
+    # (flexion, abduction) lead, then the edges, so that the search over edges runs along the batch. Copies of the hull
+    # one turn away on either side make flexion periodic.
+    point = jnp.moveaxis(angles, -1, 0)[:, None]
+    start = jnp.moveaxis(hull, (-1, -2), (0, 1))
+    edge = jnp.roll(start, -1, axis=1) - start
+    turn = jnp.array([2 * np.pi, 0.0], dtype=hull.dtype).reshape((2, 1) + (1,) * rank)
+    start = jnp.concatenate([start - turn, start, start + turn], axis=1)
+    edge = jnp.concatenate([edge, edge, edge], axis=1)
+
+    # Only the nearest edge is differentiated: the search is free of gradients and leaves nothing for the way back.
+    nearest, inside = _search(*jax.lax.stop_gradient((point, start, edge)), mode)
+    start = jnp.take_along_axis(start, nearest[None, None], axis=1)
+    edge = jnp.take_along_axis(edge, nearest[None, None], axis=1)
+    value = _apart(point, start, edge, mode)[0]
+    value = jnp.where(inside | (value == 0), 0.0, value)
+    if mode == "euclidean":
+        return numerics.square_root(value)
+    return value**2 if mode == "circle_l1_squared" else value
+
+
+def _search(
+    point: Float[Array, "2 1 *batch"],
+    start: Float[Array, "2 _ *joints"],
+    edge: Float[Array, "2 _ *joints"],
+    mode: str,
+) -> tuple[Int[Array, "..."], Bool[Array, "..."]]:
+    """Which edge is nearest to each point, and whether the point is inside.
+
+    Inside by parity: a ray along flexion crosses the boundary an odd number of times. That holds for the polygon as
+    float32 stores it, while the sign of an edge's normal does not: rounding dents the boundary where edges are short.
+    """
+    nearest = jnp.argmin(_apart(point, start, edge, mode), axis=0)
+    flexion, abduction = point - start
+    # An edge ends where the next starts, to the bit: else a point level with a vertex would cross both or neither.
+    below = point[1] < start[1]
+    straddles = below != jnp.roll(below, -1, axis=0)
+    on_the_left = abduction * edge[0] > flexion * edge[1]
+    crosses = straddles & (on_the_left == (edge[1] > 0))
+    return nearest, jnp.sum(crosses, axis=0) % 2 == 1
+
+
+def _apart(
+    point: Float[Array, "2 1 *batch"],
+    start: Float[Array, "2 _ *joints"],
+    edge: Float[Array, "2 _ *joints"],
+    mode: str,
+) -> Float[Array, "_ ..."]:
+    """How far each edge is, at its point that is nearest in the plane of the angles: squared for `euclidean`, otherwise
+    in L1 on the circle. Leading axes broadcast."""
+    offset = point - start
+    along = _dot(offset, numerics.divide(edge, jnp.broadcast_to(_dot(edge, edge), edge.shape)))
+    nearest = jnp.clip(along, 0.0, 1.0)[None] * edge
+    if mode == "euclidean":
+        return _dot(offset - nearest, offset - nearest)
+    nearest = start + nearest
+    flexion, abduction = jnp.abs(jnp.cos(point) - jnp.cos(nearest)) + jnp.abs(jnp.sin(point) - jnp.sin(nearest))
+    return flexion + abduction
+
+
+def _dot(u: Float[Array, "2 ..."], v: Float[Array, "2 ..."]) -> Float[Array, "..."]:
+    return u[0] * v[0] + u[1] * v[1]
+
+
+def _cross(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    return u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0]

@@ -1,0 +1,1 @@
+"""From files or rendered domains to batches."""

@@ -1,0 +1,127 @@
+"""A build's way into TFDS: its builder, which runs on Apache Beam, and the metadata and summary of the dataset."""
+
+import hashlib
+import importlib
+import os
+import shutil
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from typing import Any, ClassVar
+
+import bmc_jax
+from bmc_jax.data import record, store
+from bmc_jax.data.build import shard
+from bmc_jax.data.build.plan import FILE, Plan, files, template
+
+
+def on_beam(
+    plan: Plan, shards: dict[str, list[shard.Shard]], out: Path, folder: Path, building: Path, options: str
+) -> None:
+    """Let TFDS write all the shards on a Beam pipeline. Workers on other machines must see the same folders."""
+    try:
+        from apache_beam.options.pipeline_options import (  # pyright: ignore[reportMissingImports]
+            PipelineOptions,
+            StandardOptions,
+        )
+    except ImportError as error:
+        raise ValueError("building on Apache Beam needs it: pip install 'bmc-jax[beam]'") from error
+    import tensorflow_datasets as tfds
+
+    pipeline = PipelineOptions([f"--{option}" for option in options.split(",") if option])
+    runner = pipeline.view_as(StandardOptions).runner or "DirectRunner"
+    config = tfds.download.DownloadConfig(beam_runner=runner, beam_options=pipeline)  # pyright: ignore
+    for leftover in folder.parent.glob(f"{plan.version}.incomplete*"):
+        shutil.rmtree(leftover)
+    builder = _builder(plan, out, shards)
+    builder.download_and_prepare(download_dir=building / "downloads", download_config=config)
+    shutil.rmtree(building / "downloads", ignore_errors=True)
+    # TFDS gives its folder the name of a whole one, which it is not without the summary: `finish` moves it back.
+    for file in folder.iterdir():
+        os.replace(file, building / file.name)
+    folder.rmdir()
+
+
+def finish(plan: Plan, about: Any, shards: dict[str, list[shard.Shard]], folder: Path, building: Path) -> None:
+    """TFDS's metadata and the summary, and then the folder's name."""
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.splits import SplitDict
+
+    splits, infos = {}, []
+    for split, parts in shards.items():
+        tallies = [shard.read_tally(part.tally_file) or shard.Tally() for part in parts]
+        written = files(plan, split, len(parts), building)
+        for tally, file in zip(tallies, written, strict=True):
+            if not tally.sha256:  # written by TFDS
+                content = file.read_bytes()
+                tally.bytes, tally.sha256 = len(content), hashlib.sha256(content).hexdigest()
+        splits[split] = shard.merge(tallies) | {
+            "bytes": sum(tally.bytes for tally in tallies),
+            "shards": [
+                {
+                    "file": file.name,
+                    "examples": tally.examples,
+                    "content": tally.content,
+                    "bytes": tally.bytes,
+                    "sha256": tally.sha256,
+                }
+                for tally, file in zip(tallies, written, strict=True)
+            ],
+        }
+        if not splits[split]["examples"]:
+            raise ValueError(f"{plan.source}: every row of {split} was skipped: {splits[split]['skipped']}")
+        _require_right_hands(plan, split, splits[split])
+        lengths, size = [tally.examples for tally in tallies], splits[split]["bytes"]
+        named = template(plan, split, building)
+        infos.append(tfds.core.SplitInfo(name=split, shard_lengths=lengths, num_bytes=size, filename_template=named))
+    info = _builder(plan, building / "info", {}).info
+    info.set_splits(SplitDict(infos))
+    info.write_to_directory(building)
+    digests = [part["content"] for split in sorted(splits) for part in splits[split]["shards"]]
+    content = {
+        **asdict(plan),
+        "about": asdict(about),
+        "built": date.today().isoformat(),
+        "bmc_jax": bmc_jax.__version__,
+        "hash": hashlib.sha256("".join(digests).encode()).hexdigest(),
+        "splits": splits,
+    }
+    shard.write_json(content, building / store.SUMMARY)
+    for leftover in (building / FILE, *(Path(part.tally_file) for parts in shards.values() for part in parts)):
+        leftover.unlink(missing_ok=True)
+    shutil.rmtree(building / "info", ignore_errors=True)
+    os.replace(building, folder)
+
+
+def _require_right_hands(plan: Plan, split: str, counted: dict[str, Any]) -> None:
+    if counted["left_by_thumb"] > counted["complete_3d"] / 2:
+        raise ValueError(
+            f"{plan.source}: {counted['left_by_thumb']} of {counted['complete_3d']} hands of {split} have their thumb "
+            "on a left hand's side of the palm, after left hands were mirrored. Is the stated side right, is z forward?"
+        )
+
+
+def _builder(plan: Plan, out: Path, shards: dict[str, list[shard.Shard]]) -> Any:
+    """TFDS's builder of the dataset."""
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core import registered
+
+    about = importlib.import_module(f"bmc_jax.data.readers.{plan.reader}").ABOUT
+    with registered.skip_registration():
+
+        class Hands(tfds.core.ShardBasedBuilder):
+            name = plan.name
+            VERSION = tfds.core.Version(plan.version)
+            # Nothing is downloaded; TFDS would look for checksums beside this file.
+            url_infos: ClassVar = {}  # pyright: ignore[reportIncompatibleVariableOverride]
+
+            def _info(self) -> Any:
+                return tfds.core.DatasetInfo(
+                    builder=self, description=about.what, homepage=about.address, features=record.features()
+                )
+
+            def _shard_iterators_per_split(self, dl_manager: Any) -> Any:
+                del dl_manager
+                return shards
+
+    return Hands(data_dir=os.fspath(out), file_format="array_record")

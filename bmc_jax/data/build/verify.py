@@ -1,0 +1,90 @@
+"""Is a built dataset still what was built? Every byte, image and label is read again."""
+
+import functools
+import io
+import os
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from bmc_jax.data import record, store
+from bmc_jax.data.readers import annotation
+
+#: Pixels by which a record's 3D joints may project elsewhere than in the summary: float32 moves them by 1e-4.
+ROUNDING = 1e-2
+
+
+def verify(folder: Path) -> list[str]:
+    """What is wrong with a built dataset, one line each; nothing if it is whole and right.
+
+    Raises ValueError if it has no summary that can be read.
+    """
+    return list(_problems(folder, store.summary(folder)))
+
+
+def _problems(folder: Path, summary: dict[str, Any]) -> Iterator[str]:
+    for split, counted in summary["splits"].items():
+        damaged = list(_damaged(folder, counted["shards"]))
+        yield from damaged
+        if damaged:
+            continue
+        records = store.records(folder, split)
+        if len(records) != counted["examples"]:
+            yield f"{folder}: {split} has {len(records)} records, and its summary says {counted['examples']}"
+        seen, worst = Counter[str](), 0.0
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            # Threads will do: decoding leaves Python's lock.
+            examined = pool.map(functools.partial(_examine, records), range(len(records)))
+            for number, (name, fault, error) in enumerate(tqdm(examined, f"verify {split}", len(records))):
+                seen[name] += 1
+                worst = max(worst, error)
+                if fault:
+                    yield f"{folder}: {split} record {number} ({name}): {fault}"
+        double = [name for name, count in seen.items() if count > 1]
+        if double:
+            yield f"{folder}: {len(double)} ids of {split} occur more than once, {double[0]} first"
+        expected = (counted["reprojection_px"] or {"max": 0.0})["max"]
+        if abs(worst - expected) > ROUNDING:
+            yield f"{folder}: {split} is reprojected by up to {worst:.4f} px, and its summary says {expected:.4f}"
+
+
+def _damaged(folder: Path, shards: list[dict[str, Any]]) -> Iterator[str]:
+    for part in tqdm(shards, desc="verify files", unit=" files"):
+        file = folder / part["file"]
+        if not file.is_file():
+            yield f"{file} is missing; build the dataset again"
+        elif sha256(file.read_bytes()).hexdigest() != part["sha256"]:
+            yield f"{file} is not what was written; build the dataset again"
+
+
+def _examine(records: store.Records, number: int) -> tuple[str, str, float]:
+    """A record's id, what is wrong with it, and its reprojection error."""
+    found = records[number]
+    try:
+        with Image.open(io.BytesIO(found["image"])) as opened:
+            image = np.asarray(opened.convert("RGB"))
+        annotation.check(
+            annotation.Annotation(
+                where="its labels",
+                source=found["source"],
+                id=found["id"],
+                image=image,
+                intrinsics=found["intrinsics"],
+                joints_2d=found["joints_2d"],
+                visibility=found["visibility"],
+                joints_3d=np.where(found["joints_3d_valid"][:, None], found["joints_3d"], np.nan),
+                scale=float(found["scale"]) or None,
+                box=tuple(found["box"].tolist()),
+            )
+        )
+    except (OSError, ValueError) as error:
+        return found["id"], str(error), 0.0
+    error = record.reprojection_error(found)
+    return found["id"], "", 0.0 if np.isnan(error) else error

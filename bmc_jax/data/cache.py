@@ -1,0 +1,161 @@
+"""Where training images wait for their batch: on disk, in RAM, or on the accelerators. The batches are the same.
+
+On the devices each holds a part of all images, whatever batch they are for, and a step is told row numbers only: each
+device takes what it has of the process's batch, and one exchange brings every image to the device that trains on it.
+So no example is left out or seen twice on any number of devices, and a run may change its cache on the way.
+"""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Int
+
+from bmc_jax.core.types import Batch
+from bmc_jax.data import input_pipeline
+from bmc_jax.data.sources import CHUNK, Opened
+from bmc_jax.runtime.progress import Progress
+
+#: Share of the free memory that images may take where nobody says otherwise; the rest is for training.
+PART = 0.5
+#: Of `data.cache` but "auto", the fastest first.
+MODES = ("device", "host", "none")
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Resident:
+    """All training examples on this process's devices."""
+
+    images: Any
+    """uint8 `[device, row, stored, stored, 3]`; the last device's part is filled up with black, which no row names."""
+    labels: Any
+    """The other fields of a `Batch`, `[row, ...]` of all rows, on every device: half a kilobyte each."""
+
+
+def choose(wish: str, size: int, held: int, host: int, devices: Sequence[int]) -> tuple[str, str]:
+    """(mode, why), the mode being "device", "host" or "none".
+
+    `wish` is `data.cache`; `size` the bytes of all training images, `held` of those that are in RAM in any case; `host`
+    the bytes of RAM that are free, `devices` those of each local accelerator, none of them on a CPU.
+
+    Raises ValueError if what is wished for has no room.
+    """
+    a_device, on_devices = (-(-size // len(devices)), min(devices)) if devices else (size, 0)
+    room_on_devices = f"{len(devices)} x {gigabytes(on_devices)} of free device memory"
+    room_on_host = f"{gigabytes(host)} of free memory"
+    need = f"{gigabytes(size)} of images"
+    if wish == "device":
+        if devices and a_device > on_devices:
+            raise ValueError(f"data.cache is 'device'; {need} do not fit into {room_on_devices}: use 'host' or 'none'")
+        return "device", f"{need}{f' in {room_on_devices}' if devices else ''}, as asked for"
+    if wish == "host":
+        if size - held > host:
+            raise ValueError(f"data.cache is 'host'; {need} do not fit into {room_on_host}: use 'none'")
+        return "host", f"{need} in {room_on_host}, as asked for"
+    if wish == "none":
+        return "none", f"{need} are decoded for each batch, as asked for"
+    if devices and a_device <= PART * on_devices:
+        return "device", f"{need} in {room_on_devices}"
+    if size - held <= PART * host:
+        return "host", f"{need} in {room_on_host}"
+    return "none", f"{need} would take more than half of {room_on_host}; they are decoded for each batch"
+
+
+def gigabytes(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
+
+
+def free_on_devices() -> list[int]:
+    """Bytes that each local accelerator has free; empty on a CPU, and where the accelerator does not say."""
+    if jax.default_backend() == "cpu":
+        return []
+    told = [device.memory_stats() for device in jax.local_devices()]
+    return [stats["bytes_limit"] - stats["bytes_in_use"] for stats in told] if all(told) else []
+
+
+def free_on_host() -> int:
+    """Bytes of RAM that this process may still take, by the system and by its control group, as in a container or a
+    cluster's job."""
+    free = [int(line.split()[1]) * 1024 for line in _lines("/proc/meminfo") if line.startswith("MemAvailable")]
+    for line in _lines("/proc/self/cgroup"):
+        group = Path("/sys/fs/cgroup") / line.split(":", 2)[2].lstrip("/")
+        for folder in (group, *group.parents):
+            limit, used = (_lines(folder / name) for name in ("memory.max", "memory.current"))
+            if limit and used and limit[0] != "max":
+                free.append(int(limit[0]) - int(used[0]))
+    if not free:  # not Linux
+        free.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
+    return max(min(free), 0)
+
+
+def _lines(file: str | Path) -> list[str]:
+    try:
+        return Path(file).read_text().splitlines()
+    except OSError:
+        return []
+
+
+def on_devices(opened: Sequence[Opened], axis_name: str) -> Resident:
+    """All the sources' examples, laid end to end and cut into equal parts, one for each local device; without sources
+    there is nothing in it."""
+    if not opened:
+        return Resident(None, None)
+    devices, total = jax.local_devices(), sum(len(source) for source in opened)
+    a_device = -(-total // len(devices))
+    parts, labels = [], []
+    with Progress(total=total, desc="fill device memory", unit=" images") as bar:
+        for number, device in enumerate(devices):
+            end = min((number + 1) * a_device, total)
+            images: Any = None
+            for first in range(number * a_device, end, CHUNK):
+                batch = input_pipeline.fetch(opened, np.arange(first, min(first + CHUNK, end)))
+                if images is None:
+                    images = np.zeros((1, a_device, *batch.image.shape[1:]), np.uint8)
+                place = first - number * a_device
+                images[0, place : place + len(batch.image)] = batch.image
+                labels.append(dataclasses.replace(batch, image=None))
+                bar.update(len(batch.present))
+            parts.append(jax.device_put(images if images is not None else np.zeros_like(parts[0]), device))
+    mesh = Mesh(np.array(devices), (axis_name,))
+    everything = jax.make_array_from_single_device_arrays(
+        (len(devices), *parts[0].shape[1:]), NamedSharding(mesh, PartitionSpec(axis_name)), parts
+    )
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    return Resident(everything, jax.device_put(jax.tree.map(lambda *part: np.concatenate(part), *labels), everywhere))
+
+
+def told(numbers: Any) -> Any:
+    """What a step on resident examples is given for each list of row numbers: (row numbers, the same for each device
+    `[local device, local device, b]`)."""
+
+    def of_step(found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        split = input_pipeline.shard(found)
+        return found, np.broadcast_to(split, (len(split), *split.shape))
+
+    return numbers.map(of_step)
+
+
+def gather(rows: Int[Array, "device b"], resident: Resident, axis_name: str) -> Batch:
+    """One device's part `[b, ...]` of the process's batch, whose rows for each local device every device is told.
+
+    `resident` is the device's own part: images `[row, stored, stored, 3]` and all labels.
+    """
+    devices, images = len(rows), resident.images
+    number = jax.lax.axis_index(axis_name) % devices
+    place = rows - number * len(images)
+    here = (place >= 0) & (place < len(images))
+    found = jnp.where(here[..., None, None, None], images[jnp.clip(place, 0, len(images) - 1)], jnp.uint8(0))
+    # Every image is on one device and black on the others: their sum is the image. Devices are numbered process by
+    # process, and an exchange stays within its process.
+    total = jax.lax.axis_size(axis_name)
+    groups = [list(range(first, first + devices)) for first in range(0, total, devices)]
+    image = jax.lax.psum_scatter(found, axis_name, scatter_dimension=0, axis_index_groups=groups)
+    labels = jax.tree.map(lambda leaf: leaf[rows[number]], resident.labels)
+    return dataclasses.replace(labels, image=image)

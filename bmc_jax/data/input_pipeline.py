@@ -1,0 +1,126 @@
+"""Which examples are in which batch, a pure function of (seed, step), and the batches themselves.
+
+Every batch holds its share of every source, so each step sees both kinds of supervision. A batch is first a list of row
+numbers in the training sources laid end to end. Process p of P takes every P-th of them from the p-th on, and so does
+device d of a process's D with what that has: all devices' parts together are the batch of a single one.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import grain
+import jax
+import numpy as np
+
+from bmc_jax.config import Config
+from bmc_jax.core.types import Batch
+from bmc_jax.data import sources
+from bmc_jax.data.sources import Opened
+
+#: Two batches are put together while the next two wait: few enough to keep memory flat, and enough to bridge a slow
+#: one. Images are decoded by threads of their own.
+READING = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
+
+
+def share_out(shares: list[float], batch_size: int) -> list[int]:
+    """Examples of each source in a batch: the shares of it, rounded so that they sum to it.
+
+    Raises:
+      ValueError: if a source would have none.
+    """
+    exact = np.array(shares) / np.sum(shares) * batch_size
+    counts = np.floor(exact).astype(int)
+    short = batch_size - counts.sum()
+    counts[np.argsort(counts - exact, kind="stable")[:short]] += 1
+    if counts.min() == 0:
+        raise ValueError(f"data.batch_size {batch_size} is too small for shares {shares}: a source would never be seen")
+    return counts.tolist()
+
+
+def rows(config: Config, process: int | None = None, processes: int | None = None) -> grain.MapDataset:
+    """Row numbers by step, `[b]` int32, without end: those of this process, or of process p of P.
+
+    Every source is reshuffled each time it has been gone through, and a fresh one never has been; where within its pass
+    a step falls hangs on the step alone, so a resumed run sees what an uninterrupted one would have. The configuration
+    must be resolved.
+
+    Raises:
+      ValueError: if all devices cannot have equal parts of a batch, or a source would have none of it.
+    """
+    process = jax.process_index() if process is None else process
+    processes = jax.process_count() if processes is None else processes
+    train, size, devices = config.data.train, config.data.batch_size, processes * jax.local_device_count()
+    parts = devices * config.optimizer.accumulate
+    if size % parts:
+        each = f", each taking {config.optimizer.accumulate} parts (optimizer.accumulate)" if parts > devices else ""
+        raise ValueError(
+            f"data.batch_size {size} cannot be split over {devices} devices{each}; make it a multiple of {parts}"
+        )
+    counts = share_out([source.share for source in train], size)
+    lengths, orders = [sources.length(config, source) for source in train], []
+    for i, (source, length, count) in enumerate(zip(train, lengths, counts, strict=True)):
+        order = grain.MapDataset.range(length)
+        order = order if source.fresh else order.seed(config.seed + i).shuffle()
+        orders.append(order.repeat().batch(count))
+    first = offsets(lengths)
+
+    def of_step(step: int) -> np.ndarray:
+        parts = [np.asarray(order[step]) + start for order, start in zip(orders, first, strict=False)]
+        return np.concatenate(parts).astype(np.int32)[process::processes]
+
+    return grain.MapDataset.range(np.iinfo(np.int32).max).map(of_step)
+
+
+def offsets(counts: Sequence[int]) -> np.ndarray:
+    """The first row of each source, and the number of all rows."""
+    return np.concatenate([[0], np.cumsum(counts)])
+
+
+def fetch(opened: Sequence[Opened], numbers: np.ndarray) -> Batch:
+    """The examples of those row numbers, which come in the order of the sources, `[b, ...]` host numpy."""
+    first = offsets([len(source) for source in opened])
+    ends = np.sum(numbers < first[:, None], axis=1)
+    parts = [
+        source.load(numbers[low:high] - start)
+        for source, start, low, high in zip(opened, first, ends, ends[1:], strict=False)
+        if high > low
+    ]
+    return jax.tree.map(lambda *part: np.concatenate(part), *parts)
+
+
+def batches(opened: Sequence[Opened], numbers: grain.MapDataset) -> grain.MapDataset:
+    """(row numbers, batch `[local device, b, ...]`) for each list of row numbers."""
+    return numbers.map(lambda found: (found, shard(fetch(opened, found))))
+
+
+def describe(opened: Sequence[Opened], numbers: np.ndarray) -> list[str]:
+    """Those rows by source and number, and id where there is one."""
+    first = offsets([len(source) for source in opened])
+    of = np.searchsorted(first, numbers, side="right") - 1
+    return [opened[i].describe(int(number - first[i])) for i, number in zip(of, numbers, strict=True)]
+
+
+def shard(batch: Any) -> Any:
+    """`[b, ...]` to `[local device, b / devices, ...]`. Neighbours go to different devices: each gets of every source.
+
+    Raises:
+      ValueError: if the devices cannot have equal parts.
+    """
+    devices, size = jax.local_device_count(), len(jax.tree.leaves(batch)[0])
+    if size % devices:
+        raise ValueError(f"a batch of {size} cannot be split over {devices} devices; it must be a multiple of that")
+    return jax.tree.map(lambda rows: rows.reshape(size // devices, devices, *rows.shape[1:]).swapaxes(0, 1), batch)
+
+
+def unshard(batch: Any) -> Any:
+    """The inverse of `shard`, for any tree of arrays `[device, b, ...]`."""
+    return jax.tree.map(lambda rows: np.asarray(rows).swapaxes(0, 1).reshape(-1, *rows.shape[2:]), batch)
+
+
+def evaluation_batches(examples: Batch, batch_size: int) -> Iterator[Batch]:
+    """All the examples in order, `[local device, b, ...]`; the last batch is filled up with rows not `present`."""
+    for first in range(0, len(examples.present), batch_size):
+        index = np.arange(first, first + batch_size)
+        part = jax.tree.map(lambda leaf: leaf[np.minimum(index, len(examples.present) - 1)], examples)  # noqa: B023
+        yield shard(dataclasses.replace(part, present=part.present & (index < len(examples.present))))

@@ -1,0 +1,242 @@
+"""A hand in an image as its dataset has it, and whether that can be true.
+
+Readers know their dataset and nothing else: they hand over an `Annotation` in the common order, frame and unit, `check`
+finds what is wrong with it, and `record` makes of it what is stored. Both are numpy in float64: datasets are built by a
+process a core, and none of them should have to start JAX.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from bmc_jax.core import hand, validation
+
+#: Metres from the camera: nearer hands fill no lens, and farther ones are in millimetres.
+DEPTH_RANGE = (0.02, 10.0)
+#: Share of the box's longer side by which 3D joints may project beside the 2D joints before K, order, frame or unit
+#: must be wrong. Hand-made labels differ by a few percent.
+REPROJECTION = 0.2
+
+#: COCO's words for a keypoint.
+UNLABELLED, OCCLUDED, VISIBLE = 0, 1, 2
+
+
+class Skip(Exception):
+    """What a reader raises for an entry that the dataset itself has nothing to say of; the reason is counted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Annotation:
+    """A hand as its dataset has it: not yet checked, cut or mirrored.
+
+    Joints are in FreiHAND order, in the camera's frame x right, y down, z forward, NaN where unknown. Pixels are those
+    of the whole image, the centre of the first at (0, 0).
+    """
+
+    where: str
+    """File and row, for messages."""
+    source: str
+    """Name of the dataset."""
+    id: str
+    """Names the hand within its dataset."""
+    image: Path | UInt8[np.ndarray, "height width 3"]
+    intrinsics: np.ndarray
+    """K, `[3, 3]`, pixels."""
+    image_size: tuple[int, int] | None = None
+    """(width, height) that K and the pixels are for, to be compared with the image: a resized copy has them elsewhere.
+    None if the dataset does not say."""
+    left: bool = False
+    """Whether it is a left hand."""
+    joints_3d: np.ndarray | None = None
+    """`[21, 3]` metres; None if none is known."""
+    joints_2d: np.ndarray | None = None
+    """`[21, 2]` pixels; None to take them from the 3D joints."""
+    visibility: np.ndarray | None = None
+    """`[21]` of `UNLABELLED`, `OCCLUDED`, `VISIBLE`; None if the dataset does not say, which counts as visible."""
+    scale: float | None = None
+    """Metres, length of the bone from middle MCP to middle PIP; None to take it from the joints."""
+    box: tuple[float, float, float, float] | None = None
+    """(left, top, right, bottom) of the hand, pixels; None to take it from the 2D joints."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What a dataset is and where it comes from, for `bmc data list`."""
+
+    what: str
+    """One line: images, hands, labels."""
+    needs: str
+    """Files and folders under `--source`."""
+    licence: str
+    address: str
+    """Page from which it can be had."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The labels of an annotation that can be true, in float64, complete."""
+
+    intrinsics: np.ndarray
+    """`[3, 3]` pixels."""
+    joints_2d: np.ndarray
+    """`[21, 2]` pixels of the whole image; 0 where unlabelled."""
+    visibility: np.ndarray
+    """`[21]` of `UNLABELLED`, `OCCLUDED`, `VISIBLE`."""
+    joints_3d: np.ndarray
+    """`[21, 3]` metres; 0 where unknown."""
+    joints_3d_valid: np.ndarray
+    """`[21]`."""
+    scale: float
+    """Metres; 0 where unknown."""
+    box: tuple[float, float, float, float]
+    """(left, top, right, bottom), pixels of the whole image."""
+
+
+def check(annotation: Annotation) -> Checked:
+    """The annotation's labels.
+
+    Raises ValueError, naming file, row, value and remedy, if they cannot be true: K that is not a camera's, joints
+    behind the camera, in millimetres, infinite, of another order, or not where the 2D joints are; a box of no size.
+    """
+    intrinsics = _intrinsics(annotation)
+    joints_3d, joints_3d_valid = _joints_3d(annotation)
+    joints_2d, visibility = _joints_2d(annotation, intrinsics, joints_3d, joints_3d_valid)
+    checked = Checked(
+        intrinsics=intrinsics,
+        joints_2d=joints_2d,
+        visibility=visibility,
+        joints_3d=joints_3d,
+        joints_3d_valid=joints_3d_valid,
+        scale=_scale(annotation, joints_3d, joints_3d_valid),
+        box=_box(annotation, joints_2d, visibility),
+    )
+    _compare(annotation.where, checked)
+    return checked
+
+
+def project(
+    joints: Float[np.ndarray, "*batch 3"], intrinsics: Float[np.ndarray, "*#batch 3 3"]
+) -> Float[np.ndarray, "*batch 2"]:
+    """Pixels of points in front of the camera, in float64."""
+    homogeneous = np.einsum("...ij,...j->...i", np.asarray(intrinsics, np.float64), joints)
+    return homogeneous[..., :2] / homogeneous[..., 2:]
+
+
+def _intrinsics(annotation: Annotation) -> np.ndarray:
+    intrinsics = np.array(annotation.intrinsics, np.float64)
+    camera = intrinsics.shape == (3, 3) and np.isfinite(intrinsics).all() and np.array_equal(intrinsics[2], [0, 0, 1])
+    if not camera or intrinsics[0, 0] <= 0 or intrinsics[1, 1] <= 0:
+        raise ValueError(
+            f"{annotation.where}: K is {np.round(intrinsics, 4).tolist()}; it must be [[fx, s, cx], [0, fy, cy], "
+            "[0, 0, 1]] in pixels with positive focal lengths"
+        )
+    return intrinsics
+
+
+def _joints_3d(annotation: Annotation) -> tuple[np.ndarray, np.ndarray]:
+    """Metres, and which are known."""
+    where = annotation.where
+    if annotation.joints_3d is None:
+        return np.zeros((hand.NUM_JOINTS, 3)), np.zeros(hand.NUM_JOINTS, bool)
+    joints = np.array(annotation.joints_3d, np.float64)
+    if joints.shape != (hand.NUM_JOINTS, 3):
+        raise ValueError(f"{where}: 3D joints of shape {list(joints.shape)}; a hand has [{hand.NUM_JOINTS}, 3]")
+    valid: np.ndarray = np.logical_not(np.isnan(joints).any(axis=-1))
+    if not np.isfinite(joints[valid]).all():
+        raise ValueError(f"{where}: a 3D joint is infinite; leave this entry out")
+    for number in np.flatnonzero(valid):
+        depth = joints[number, 2]
+        if depth <= 0:
+            raise ValueError(
+                f"{where}: the {hand.JOINTS[number]} is at depth {depth:.4g} m, behind the camera; z must point forward"
+            )
+        if not DEPTH_RANGE[0] <= depth <= DEPTH_RANGE[1]:
+            raise ValueError(
+                f"{where}: the {hand.JOINTS[number]} is at depth {depth:.4g} m, outside {DEPTH_RANGE}; metres are "
+                "expected: millimetres must be divided by 1000"
+            )
+    palm = [hand.WRIST, hand.MIDDLE_MCP]
+    if valid[palm].all():
+        length = float(np.linalg.norm(joints[palm[1]] - joints[palm[0]]))
+        low, high = validation.PALM_LENGTH
+        if not low <= length <= high:
+            raise ValueError(
+                f"{where}: from the wrist to the middle MCP it is {length:.4g} m, no hand's {low}-{high} m; is the "
+                "joint order FreiHAND's, and the unit metres?"
+            )
+    return np.where(valid[:, None], joints, 0.0), valid
+
+
+def _joints_2d(
+    annotation: Annotation, intrinsics: np.ndarray, joints_3d: np.ndarray, joints_3d_valid: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels of the whole image, and COCO's visibility."""
+    where = annotation.where
+    if annotation.joints_2d is None:
+        joints = np.zeros((hand.NUM_JOINTS, 2))
+        joints[joints_3d_valid] = project(joints_3d[joints_3d_valid], intrinsics)
+        known = joints_3d_valid
+    else:
+        joints = np.array(annotation.joints_2d, np.float64)
+        if joints.shape != (hand.NUM_JOINTS, 2):
+            raise ValueError(f"{where}: 2D joints of shape {list(joints.shape)}; a hand has [{hand.NUM_JOINTS}, 2]")
+        known = ~np.isnan(joints).any(axis=-1)
+    visibility = np.full(hand.NUM_JOINTS, VISIBLE, np.uint8)
+    if annotation.visibility is not None:
+        visibility = np.array(annotation.visibility, np.uint8)
+    visibility[~known] = UNLABELLED
+    labelled = visibility > 0
+    if not np.isfinite(joints[labelled]).all():
+        raise ValueError(f"{where}: a 2D joint is infinite; leave this entry out")
+    return np.where(labelled[:, None], joints, 0.0), visibility
+
+
+def _box(annotation: Annotation, joints_2d: np.ndarray, visibility: np.ndarray) -> tuple[float, float, float, float]:
+    labelled = visibility > 0
+    if annotation.box is not None:
+        left, top, right, bottom = (float(edge) for edge in annotation.box)
+    elif labelled.any():
+        (left, top), (right, bottom) = joints_2d[labelled].min(axis=0), joints_2d[labelled].max(axis=0)
+    else:
+        raise ValueError(f"{annotation.where}: neither a joint nor a box says where the hand is; leave this entry out")
+    if not np.isfinite([left, top, right, bottom]).all() or not max(right - left, bottom - top) > 0:
+        raise ValueError(
+            f"{annotation.where}: the hand's box is {left:g}, {top:g}, {right:g}, {bottom:g} (left, top, right, "
+            "bottom), which has no size; give its corners in pixels"
+        )
+    return left, top, right, bottom
+
+
+def _compare(where: str, checked: Checked) -> None:
+    """Raise ValueError where 3D joints project far beside the 2D joints."""
+    both = (checked.visibility > 0) & checked.joints_3d_valid
+    if not both.any():
+        return
+    labels, (left, top, right, bottom) = checked.joints_2d[both], checked.box
+    error = np.linalg.norm(project(checked.joints_3d[both], checked.intrinsics) - labels, axis=-1).mean()
+    extent = max(np.ptp(labels, axis=0).max(), right - left, bottom - top)
+    if error > REPROJECTION * extent:
+        raise ValueError(
+            f"{where}: the 3D joints project {error:.1f} px beside the 2D joints of a hand of {extent:.0f} px; K, the "
+            "joint order, the frame (x right, y down, z forward) or the hand's side is another than stated"
+        )
+
+
+def _scale(annotation: Annotation, joints_3d: np.ndarray, joints_3d_valid: np.ndarray) -> float:
+    """Metres; 0 where unknown."""
+    ends = list(hand.SCALE_BONE)
+    if annotation.scale is not None:
+        scale = float(annotation.scale)
+    elif joints_3d_valid[ends].all():
+        scale = float(np.linalg.norm(joints_3d[ends[1]] - joints_3d[ends[0]]))
+    else:
+        return 0.0
+    low, high = validation.SHORTEST_SCALE_BONE, validation.PALM_LENGTH[1]
+    if not low <= scale <= high:
+        raise ValueError(
+            f"{annotation.where}: the scale, from middle MCP to middle PIP, is {scale:.4g} m, no bone's "
+            f"{low}-{high} m; metres are expected"
+        )
+    return scale

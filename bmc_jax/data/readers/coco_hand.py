@@ -1,0 +1,201 @@
+"""Hands of one's own: a COCO keypoint file of 21 points a hand, with 3D joints where one has them.
+
+    {"images":      [{"id", "file_name", "width", "height", "K": 3x3 (optional)}],
+     "annotations": [{"id", "image_id", "category_id", "hand_side": "right" or "left",
+                      "keypoints": 21 x (u, v, visibility), "bbox": [x, y, width, height] (optional),
+                      "joints_3d": 21 x ([x, y, z] or null) (optional)}],
+     "categories":  [{"id", "name": "hand"}]}
+
+Keypoints are in FreiHAND order, their visibility 0 unlabelled, 1 occluded, 2 visible; pixel centres at integers.
+`joints_3d` are metres in the camera's frame x right, y down, z forward, null where unknown. Images lie in `images/`
+beside the file, or directly beside it.
+"""
+
+import json
+import os
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bmc_jax.core import hand
+from bmc_jax.data.readers.annotation import About, Annotation
+
+VERSION = "1.0.0"
+ABOUT = About(
+    what="your own images of hands with 2D keypoints, and with 3D joints and K where you have them",
+    needs="FILE.json, or a folder with annotations.json or train.json, validation.json, test.json; images in images/",
+    licence="yours",
+    address="https://cocodataset.org/#format-data",
+)
+OPTIONS = {
+    "split": "name of the split of a single file",
+    "side": "'right' or 'left' for annotations that have no hand_side; without it they are refused",
+    "focal": "focal length over the longer image side, for images without K",
+}
+
+#: Focal length over the longer image side, for photographs without K: 53 degrees of view, between webcams and phones.
+DEFAULT_FOCAL = 1.0
+SPLITS = ("train", "validation", "test")
+
+
+class Row(NamedTuple):
+    """An annotation with its image, as the file has them."""
+
+    file: str
+    """The COCO file."""
+    id: str
+    annotation: dict[str, Any]
+    image: dict[str, Any] | None
+    category: str
+    side: str
+    """Of annotations that do not say."""
+    focal: float
+
+
+def splits(source: Path, *, split: str = "train", side: str = "", focal: float = DEFAULT_FOCAL) -> dict[str, list[Row]]:
+    """The annotations of a COCO file, or of the files of a folder, in their order.
+
+    Raises FileNotFoundError or ValueError for a file that is not there or not COCO's, and for unknown options. Warns
+    of images without K.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
+    if side not in ("", "right", "left"):
+        raise ValueError(f"side {side!r} is neither 'right' nor 'left'")
+    if not focal > 0:
+        raise ValueError(f"focal {focal:g} is not positive")
+    files = {split: source}
+    if source.is_dir():
+        files = {name: source / f"{name}.json" for name in SPLITS if (source / f"{name}.json").is_file()}
+        files = files or {split: source / "annotations.json"}
+    return {name: _rows(file, side, focal) for name, file in files.items()}
+
+
+def annotation(row: Row) -> Annotation:
+    """One hand.
+
+    Raises FileNotFoundError or ValueError, naming file, annotation and remedy, for what is not a hand, not 21
+    keypoints, of no side, of a K that is no camera's, or of an image that is not there or of another size than stated.
+    """
+    where = f"{row.file}: annotation {row.annotation.get('id', '?')}"
+    if row.category != "hand":
+        raise ValueError(f"{where} is of the category {row.category!r}; this reader takes hands only: leave it out")
+    if row.image is None:
+        raise ValueError(f"{where} is of image {row.annotation.get('image_id')!r}, which the file does not list")
+    missing = [name for name in ("file_name", "width", "height") if name not in row.image]
+    if missing:
+        raise ValueError(f"{where}: its image {row.image} has no {', '.join(missing)}")
+    where = f"{where} ({row.image['file_name']})"
+    side = row.annotation.get("hand_side") or row.side
+    if side not in ("right", "left"):
+        raise ValueError(
+            f"{where} has the hand_side {row.annotation.get('hand_side')!r}; it must be 'right' or 'left', or be given "
+            "as --side"
+        )
+    keypoints = np.array(row.annotation.get("keypoints", []), np.float64)
+    if keypoints.size != 3 * hand.NUM_JOINTS:
+        raise ValueError(
+            f"{where} has {keypoints.size / 3:g} keypoints; a hand has {hand.NUM_JOINTS}, each as u, v, visibility"
+        )
+    keypoints = keypoints.reshape(hand.NUM_JOINTS, 3)
+    labelled = keypoints[:, 2] > 0
+    if not labelled.any() or not np.isfinite(keypoints[labelled]).all():
+        raise ValueError(f"{where} has no labelled keypoint, or one that is not finite; leave it out")
+    return Annotation(
+        where=where,
+        source="coco_hand",
+        id=row.id,
+        image=_image(row, row.image),
+        image_size=(row.image["width"], row.image["height"]),
+        intrinsics=_intrinsics(row, row.image),
+        left=side == "left",
+        joints_3d=_joints_3d(row, where),
+        joints_2d=keypoints[:, :2],
+        visibility=np.clip(keypoints[:, 2], 0, 2).astype(np.uint8),
+        box=_box(row, where),
+    )
+
+
+def _rows(file: Path, side: str, focal: float) -> list[Row]:
+    content = load(file)
+    images = {image.get("id"): image for image in content["images"]}
+    categories = {category.get("id"): category.get("name", "") for category in content["categories"]}
+    without_k = [image.get("file_name", "?") for image in content["images"] if not image.get("K")]
+    if without_k:
+        warnings.warn(
+            f"{file}: {len(without_k)} images have no 'K', {without_k[0]} first; their focal length is taken to be "
+            f"{focal:g} x the longer image side. Depths are as wrong as that is: add 'K' to the images.",
+            stacklevel=3,
+        )
+    return [
+        Row(
+            file=os.fspath(file),
+            id=str(one.get("id", number)),
+            annotation=one,
+            image=images.get(one.get("image_id")),
+            category=categories.get(one.get("category_id"), "unknown"),
+            side=side,
+            focal=focal,
+        )
+        for number, one in enumerate(content["annotations"])
+    ]
+
+
+def load(file: Path) -> dict[str, Any]:
+    """A COCO keypoint file's content.
+
+    Raises FileNotFoundError or ValueError, naming it, if it is not there or not one.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f"no annotation file {file}; name the JSON file, or the folder of annotations.json")
+    try:
+        content = json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"{file} is not a JSON file: {error}") from error
+    missing = [
+        name
+        for name in ("images", "annotations", "categories")
+        if not isinstance(content, dict) or not isinstance(content.get(name), list)
+    ]
+    if missing:
+        raise ValueError(f"{file} is not a COCO keypoint file: it has no list of {', '.join(missing)}")
+    return content
+
+
+def _intrinsics(row: Row, image: dict[str, Any]) -> np.ndarray:
+    if image.get("K"):
+        return np.array(image["K"], np.float64)
+    focal = row.focal * max(image["width"], image["height"])
+    return np.array([[focal, 0, (image["width"] - 1) / 2], [0, focal, (image["height"] - 1) / 2], [0, 0, 1]])
+
+
+def _image(row: Row, image: dict[str, Any]) -> Path:
+    beside = Path(row.file).parent
+    return (beside / "images" if (beside / "images").is_dir() else beside) / image["file_name"]
+
+
+def _joints_3d(row: Row, where: str) -> np.ndarray | None:
+    """Metres `[21, 3]`, NaN where null; None without any."""
+    given = row.annotation.get("joints_3d")
+    if given is None:
+        return None
+    if len(given) != hand.NUM_JOINTS or any(joint is not None and len(joint) != 3 for joint in given):
+        raise ValueError(f"{where}: joints_3d must be {hand.NUM_JOINTS} times (x, y, z) in metres, or null")
+    if not np.isfinite(np.array([joint for joint in given if joint is not None], np.float64)).all():
+        raise ValueError(
+            f"{where}: joints_3d has a number that is not finite; write null for a joint that is not known"
+        )
+    return np.array([[np.nan] * 3 if joint is None else joint for joint in given], np.float64)
+
+
+def _box(row: Row, where: str) -> tuple[float, float, float, float] | None:
+    """COCO's `bbox` counts from the first pixel's corner in some tools and from its centre in others: half a pixel."""
+    if "bbox" not in row.annotation:
+        return None
+    try:
+        left, top, width, height = (float(value) for value in row.annotation["bbox"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: bbox is {row.annotation['bbox']}; it must be x, y, width, height") from error
+    return left, top, left + width, top + height

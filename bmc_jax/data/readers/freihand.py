@@ -1,0 +1,277 @@
+"""FreiHAND v2: photographs of right hands before a green screen and three made backgrounds, with 3D joints.
+
+    FreiHAND_pub_v2/
+      training/rgb/%08d.jpg                       130,240: image `row + 32,560 x version`
+      training_K.json  _xyz.json  _scale.json     32,560 rows, one for the four versions of an image
+      evaluation/rgb/%08d.jpg                     3,960
+      evaluation_K.json  _scale.json
+    FreiHAND_pub_v2_eval/
+      evaluation_xyz.json                         since 2022: the evaluation images' joints
+
+Joints are in FreiHAND order, in metres, x right, y down, z forward; images have 224 x 224 pixels. Without
+`evaluation_xyz.json` the split "test" has no joints, only K and scale.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bmc_jax.core import hand
+from bmc_jax.data.readers.annotation import About, Annotation
+
+VERSION = "1.0.0"
+ABOUT = About(
+    what="130,240 training photographs (32,560 on 4 backgrounds) and 3,960 to test on, right hands, 3D joints",
+    needs="FreiHAND_pub_v2 (training and evaluation), FreiHAND_pub_v2_eval beside it for the evaluation's joints",
+    licence="research only, no commercial use",
+    address="https://lmb.informatik.uni-freiburg.de/projects/freihand/",
+)
+OPTIONS = {
+    "versions": "backgrounds of the training images: gs (green screen), hom, sample, auto (three ways to replace it)",
+    "validation": "share of the training rows, with all their versions, that become the split 'validation'",
+    "partial": "take a tree that lacks images or rows, and of it the rows whose image is there",
+}
+
+#: Backgrounds, in the order in which their images are numbered.
+VERSIONS = ("gs", "hom", "sample", "auto")
+#: Rows of the whole dataset.
+TRAINING, EVALUATION = 32_560, 3_960
+#: Names the choice of validation rows; another text gives another choice.
+VALIDATION_SEED = "bmc_jax freihand 0"
+
+IMAGE_SIZE = (224, 224)
+#: Pixels from the centre of an image's first pixel to its middle. v2's principal points are there, up to half a pixel.
+MIDDLE = 111.5
+#: Side in pixels of the evaluation images' box, a square in their middle, the same for all: a box of the joints that
+#: are to be found would tell where they are. Of 6,000 training hands (2D joints as another model predicts them) the
+#: longer side is 84 pixels at the median and 96 at the 95th percentile, and nine in ten are within 8 pixels of the
+#: middle, each way; a crop of 1.5 times this square shows 99.8 % of them whole.
+EVALUATION_BOX = 96.0
+#: Share by which a row's scale may differ from the length of its bone.
+SCALE_TOLERANCE = 0.01
+
+
+class Row(NamedTuple):
+    """An image with its annotation."""
+
+    file: str
+    """Of the annotation, which is its row `number`."""
+    number: int
+    id: str
+    image: str
+    intrinsics: np.ndarray
+    """`[3, 3]`."""
+    joints: np.ndarray | None
+    """`[21, 3]` metres; None for an evaluation image whose joints are not there."""
+    scale: float
+    """Metres, middle MCP to middle PIP."""
+    evaluation: bool
+
+
+def splits(
+    source: Path, *, versions: tuple[str, ...] = VERSIONS, validation: float = 0.1, partial: bool = False
+) -> dict[str, list[Row]]:
+    """The rows of "train", "validation" and "test" (FreiHAND's evaluation), each in the order of its images.
+
+    `source` is `FreiHAND_pub_v2`, `FreiHAND_pub_v2_eval` or the folder of both; a split of which nothing is there is
+    left out. Validation rows are the first `validation` of all training rows in the order of a hash of their number, so
+    the versions of an image are on one side, and they are the same everywhere. The split that the paper used is not
+    known. FreiHAND does not say which rows are views of one moment; those may be on both sides.
+
+    The first version of the dataset is refused: its annotations are of another MANO, and its images are cut out beside
+    the camera's axis without being warped for it. Its files have the same names and lengths, so it is told by the name
+    of its folder, and by principal points that are not in the middle of the image in most rows, where v2's are. This is
+    no proof: v1 with overwritten K would pass.
+
+    Raises FileNotFoundError for what is missing, and ValueError for lists of another length (unless `partial`) or form,
+    for v1, and for unknown options.
+    """
+    unknown = [version for version in versions if version not in VERSIONS]
+    if unknown or not versions or len(set(versions)) < len(versions):
+        raise ValueError(f"versions {', '.join(versions) or 'none'}; choose some of {', '.join(VERSIONS)}, each once")
+    if not 0 <= validation < 1:
+        raise ValueError(f"validation is {validation:g}; it is a share of the rows, from 0 to less than 1")
+    beside = source.absolute().parent / "FreiHAND_pub_v2_eval"
+    places = [source, source / "FreiHAND_pub_v2", source / "FreiHAND_pub_v2_eval", beside]
+    result = {}
+    if any((place / "training").is_dir() or (place / "training_K.json").is_file() for place in places):
+        rows, count = _training(places, versions, partial)
+        held_out = _held_out(count, round(validation * count))
+        result["train"] = [row for row in rows if row.number not in held_out]
+        result["validation"] = [row for row in rows if row.number in held_out]
+    if any((place / "evaluation").is_dir() or (place / "evaluation_K.json").is_file() for place in places):
+        result["test"] = _evaluation(places, partial)
+    if not result:
+        raise FileNotFoundError(
+            f"{source} is no FreiHAND: it has neither training_K.json nor evaluation_K.json; give the folder that "
+            "FreiHAND_pub_v2.zip was unpacked into"
+        )
+    return {split: rows for split, rows in result.items() if rows}
+
+
+def annotation(row: Row) -> Annotation:
+    """A right hand; that of an evaluation image in the same box as all of them.
+
+    Raises ValueError, naming file and row, for joints that are not finite, and for a scale that is not their bone's.
+    """
+    where = f"{row.file}: row {row.number}"
+    if row.joints is not None:
+        if not np.isfinite(row.joints).all():
+            joint = np.flatnonzero(~np.isfinite(row.joints).all(axis=-1))[0]
+            raise ValueError(
+                f"{where}: the {hand.JOINTS[joint]} is {row.joints[joint].tolist()}; the file is damaged, fetch it "
+                "again"
+            )
+        start, end = hand.SCALE_BONE
+        length = float(np.linalg.norm(row.joints[end] - row.joints[start]))
+        if not abs(length - row.scale) <= SCALE_TOLERANCE * row.scale:
+            raise ValueError(
+                f"{where}: from middle MCP to middle PIP it is {length:.5g} where the row's scale is "
+                f"{row.scale:.5g}; these are files of two versions, of two splits, or not in metres: fetch them again"
+            )
+    low, high = MIDDLE - EVALUATION_BOX / 2, MIDDLE + EVALUATION_BOX / 2
+    return Annotation(
+        where=where,
+        source="freihand",
+        id=row.id,
+        image=Path(row.image),
+        image_size=IMAGE_SIZE,
+        intrinsics=row.intrinsics,
+        joints_3d=row.joints,
+        scale=row.scale,
+        box=(low, low, high, high) if row.evaluation else None,
+    )
+
+
+def _training(places: list[Path], versions: tuple[str, ...], partial: bool) -> tuple[list[Row], int]:
+    """Rows of the images that are there, and the number of annotations."""
+    folder, file = _find(places, "training/rgb"), _find(places, "training_xyz.json")
+    intrinsics = _intrinsics(_find(places, "training_K.json"), None if partial else TRAINING)
+    count = len(intrinsics)
+    joints = _read(file, (hand.NUM_JOINTS, 3), count)
+    scale = _read(_find(places, "training_scale.json"), (), count)
+    there = _images(folder, len(VERSIONS) * count, partial)
+    wanted = [number + VERSIONS.index(version) * count for version in versions for number in range(count)]
+    rows = [
+        Row(
+            file=os.fspath(file),
+            number=image % count,
+            id=f"training/{image:08d}",
+            image=os.fspath(folder / f"{image:08d}.jpg"),
+            intrinsics=intrinsics[image % count],
+            joints=joints[image % count],
+            scale=float(scale[image % count]),
+            evaluation=False,
+        )
+        for image in sorted(wanted)
+        if image in there
+    ]
+    return rows, count
+
+
+def _evaluation(places: list[Path], partial: bool) -> list[Row]:
+    folder, file = _find(places, "evaluation/rgb"), _find(places, "evaluation_scale.json")
+    intrinsics = _intrinsics(_find(places, "evaluation_K.json"), None if partial else EVALUATION)
+    count = len(intrinsics)
+    scale, joints = _read(file, (), count), [None] * count
+    if any((place / "evaluation_xyz.json").is_file() for place in places):
+        file = _find(places, "evaluation_xyz.json")
+        joints = _read(file, (hand.NUM_JOINTS, 3), count)
+    there = _images(folder, count, partial)
+    return [
+        Row(
+            file=os.fspath(file),
+            number=number,
+            id=f"evaluation/{number:08d}",
+            image=os.fspath(folder / f"{number:08d}.jpg"),
+            intrinsics=intrinsics[number],
+            joints=joints[number],
+            scale=float(scale[number]),
+            evaluation=True,
+        )
+        for number in range(count)
+        if number in there
+    ]
+
+
+def _held_out(count: int, number: int) -> set[int]:
+    """The rows that are validated on. A hash's order is the same in all versions of all libraries."""
+    order = sorted(range(count), key=lambda row: hashlib.sha256(f"{VALIDATION_SEED} {row}".encode()).digest())
+    return set(order[:number])
+
+
+def _find(places: list[Path], name: str) -> Path:
+    found = [place / name for place in places if (place / name).exists()]
+    if not found:
+        raise FileNotFoundError(f"{places[0]} has no {name}; unpack the whole of FreiHAND_pub_v2.zip there")
+    return found[0]
+
+
+def _read(file: Path, shape: tuple[int, ...], count: int | None) -> np.ndarray:
+    """A list of annotations, `[count, *shape]`; of any length if `count` is None."""
+    try:
+        content: Any = json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"{file} is damaged ({error}); fetch it again") from error
+    rows = content if isinstance(content, list) else []
+    if not rows or len(rows) != (count or len(rows)):
+        raise ValueError(
+            f"{file} has {len(rows):,} rows, not {count or TRAINING:,}: there is one for each unique image, "
+            f"{TRAINING:,} in training (not one for each version of it) and {EVALUATION:,} in evaluation, in K, xyz "
+            "and scale alike; fetch it again, or give --partial if all these files were cut down to the same rows"
+        )
+    for number, row in enumerate(rows):
+        try:
+            found = np.shape(row)
+        except ValueError:  # lists of unequal lengths
+            found = None
+        if found != shape:
+            what = f"of shape {list(found)}" if found is not None else "of unequal lengths"
+            raise ValueError(f"{file}: row {number} is {what} where {list(shape)} is needed; fetch the file again")
+    try:
+        return np.array(rows, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{file} holds something other than numbers ({error}); fetch it again") from error
+
+
+def _images(folder: Path, count: int, partial: bool) -> set[int]:
+    """Numbers of the images in a folder; all from 0 to `count` unless `partial`."""
+    there = {int(name[:-4]) for name in os.listdir(folder) if name.endswith(".jpg") and name[:-4].isdigit()}
+    missing = sorted(set(range(count)) - there)
+    if missing and not partial:
+        raise ValueError(
+            f"{folder} has {count - len(missing):,} of {count:,} images, {missing[0]:08d}.jpg is the first that it "
+            "lacks; unpack the dataset again, or give --partial to take those that are there"
+        )
+    if len(missing) == count:
+        raise ValueError(f"{folder} has none of the images 00000000.jpg to {count - 1:08d}.jpg")
+    surplus = sorted(there - set(range(count)))
+    if surplus:
+        raise ValueError(
+            f"{folder} has the image {surplus[0]:08d}.jpg, and {len(surplus):,} in all, beyond the {count:,} that the "
+            "annotations are of; images and annotations are of two datasets, or of one that was cut down in one only"
+        )
+    return there
+
+
+def _intrinsics(file: Path, count: int | None) -> np.ndarray:
+    """`[count, 3, 3]`; raises ValueError for those of FreiHAND v1."""
+    intrinsics = _read(file, (3, 3), count)
+    beside = np.abs(intrinsics[:, :2, 2] - MIDDLE).max(axis=-1) > 1
+    why = "as its folder says" if "FreiHAND_pub_v1" in file.absolute().parts else ""
+    if beside.mean() > 0.5:
+        number = int(beside.argmax())
+        why = (
+            f"{beside.sum():,} of {len(beside):,} principal points are not in the middle of the image, that of row "
+            f"{number} is {intrinsics[number, :2, 2].tolist()}"
+        )
+    if why:
+        raise ValueError(
+            f"{file} is of FreiHAND v1, from before 22 October 2019 ({why}): its annotations are of another hand model "
+            "and its images are not warped for perspective; fetch FreiHAND_pub_v2.zip"
+        )
+    return intrinsics

@@ -1,0 +1,134 @@
+"""HO-3D v1, which the paper used: Task 3 of the HANDS'19 challenge.
+
+    SOURCE/training_images/    SOURCE/training_joint_annotation.txt   image name and 63 numbers a line, by tabs
+    SOURCE/test_images/        SOURCE/test_palm_annotation.txt        image name and 3 numbers a line, by spaces
+
+Joints are in millimetres in OpenGL's camera frame (x right, y up, z backward), in the order of the BigHand2.2M dataset.
+Frame, unit, order and K are those of the challenge's own toolbox. The labels of the test images were never published:
+their palm point alone is known.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from bmc_jax.core import hand
+from bmc_jax.data.readers.annotation import DEPTH_RANGE, About, Annotation, project
+
+VERSION = "1.0.0"
+ABOUT = About(
+    what="10,500 video frames of a right hand with an object, 21 joints in 3D; 6,600 to test on, unlabelled",
+    needs="Task3: training_images/, training_joint_annotation.txt, test_images/, test_palm_annotation.txt",
+    licence="academic research, not commercial, no redistribution",
+    address="https://sites.google.com/view/hands2019/challenge",
+)
+OPTIONS = {
+    "palm_is_wrist": "whether the test images' palm point is the wrist, as in later versions (no document says so)",
+    "partial": "whether one of the two splits may be missing",
+}
+
+#: Joint of BigHand's order for each of ours: wrist, five MCP from the thumb, then each finger's PIP, DIP and TIP.
+BIGHAND = np.array([0, 1, 6, 7, 8, 2, 9, 10, 11, 3, 12, 13, 14, 4, 15, 16, 17, 5, 18, 19, 20])
+#: From OpenGL's camera frame, and from millimetres, to ours.
+TO_CAMERA = np.array([1, -1, -1]) / 1000
+INTRINSICS = np.array([[617.343, 0, 312.42], [0, 617.343, 241.42], [0, 0, 1]])
+IMAGE_SIZE = (640, 480)
+
+#: Metres: side of the square around the palm point that stands for a test hand's box. No box is published, and a hand
+#: may lie to any side of its wrist: a crop of 1.5 times this square holds 98 % of 2,728 hands of RHD whole, around the
+#: wrist. The hand then fills less of its crop than in training; a detector's box would be better.
+BOX_SIDE = 0.25
+
+
+class Row(NamedTuple):
+    """An image with its numbers as the file has them."""
+
+    where: str
+    """Annotation file and line."""
+    id: str
+    """Name of the image."""
+    image: Path
+    points: np.ndarray
+    """`[21, 3]`, or `[1, 3]` of a test image, as in the file."""
+    palm_is_wrist: bool
+
+
+def splits(source: Path, *, palm_is_wrist: bool = True, partial: bool = False) -> dict[str, list[Row]]:
+    """The images in their files' order, as "train" and "test".
+
+    Raises:
+      FileNotFoundError: naming a file, folder or image that is not there.
+      ValueError: naming file and line, for another number of fields.
+    """
+    parts = {
+        "train": (source / "training_joint_annotation.txt", source / "training_images", hand.NUM_JOINTS),
+        "test": (source / "test_palm_annotation.txt", source / "test_images", 1),
+    }
+    missing = [split for split, (file, _, _) in parts.items() if not file.is_file()]
+    if missing and (not partial or len(missing) == len(parts)):
+        raise FileNotFoundError(
+            f"there is no {parts[missing[0]][0]}; name the folder Task3 of the challenge as source"
+            + ("" if len(missing) == len(parts) else ", or do without it with --partial")
+        )
+    return {split: _rows(*part, palm_is_wrist) for split, part in parts.items() if split not in missing}
+
+
+def annotation(row: Row) -> Annotation:
+    """One right hand; of a test image, its box and, if the palm point is taken for it, its wrist.
+
+    Raises ValueError for a palm point of which no hand can be.
+    """
+    points = row.points * TO_CAMERA
+    joints, box = np.full((hand.NUM_JOINTS, 3), np.nan), None
+    if len(points) == hand.NUM_JOINTS:
+        joints = points[BIGHAND]
+    else:
+        box = _box(points[0], row.where)
+        if row.palm_is_wrist:
+            joints[hand.WRIST] = points[0]
+    return Annotation(
+        where=row.where,
+        source="ho3d_v1",
+        id=row.id,
+        image=row.image,
+        image_size=IMAGE_SIZE,
+        intrinsics=INTRINSICS,
+        joints_3d=joints,
+        box=box,
+    )
+
+
+def _box(palm: Float[np.ndarray, "3"], where: str) -> tuple[float, float, float, float]:
+    if not DEPTH_RANGE[0] <= palm[2] <= DEPTH_RANGE[1]:
+        raise ValueError(
+            f"{where}: the palm is at depth {palm[2]:.4g} m, outside {DEPTH_RANGE}; the file has z in "
+            "millimetres, negative in front of the camera"
+        )
+    u, v = project(palm, INTRINSICS)
+    reach = INTRINSICS[0, 0] * BOX_SIDE / 2 / palm[2]
+    return float(u - reach), float(v - reach), float(u + reach), float(v + reach)
+
+
+def _rows(file: Path, folder: Path, points: int, palm_is_wrist: bool) -> list[Row]:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder} with the images of {file.name}")
+    there = {image.name for image in folder.iterdir()}
+    rows = []
+    for number, line in enumerate(file.read_text().rstrip().splitlines(), start=1):
+        where = f"{file}: line {number}"
+        name, *fields = line.split() or [""]
+        try:
+            values = np.array([float(field) for field in fields])
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+        if values.size != 3 * points or not np.isfinite(values).all():
+            raise ValueError(
+                f"{where} has {values.size + 1} fields; it needs {3 * points + 1}, an image's name and finite numbers. "
+                "Was the file cut off?"
+            )
+        if name not in there:
+            raise FileNotFoundError(f"{where}: there is no image {folder / name}")
+        rows.append(Row(f"{where} ({name})", name, folder / name, values.reshape(points, 3), palm_is_wrist))
+    return rows

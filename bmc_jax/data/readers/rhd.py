@@ -1,0 +1,211 @@
+"""RHD, the Rendered Hand Pose Dataset: pictures of rendered people, with 2D and 3D joints of both hands.
+
+    RHD_published_v2/
+      training/color/%05d.png   mask/%05d.png   anno_training.pickle         41,258
+      evaluation/color/%05d.png mask/%05d.png   anno_evaluation.pickle        2,728
+
+A pickle is a dict from an image's number to `uv_vis [42, 3]` (pixels, and whether the joint is seen), `xyz [42, 3]`
+(metres, x right, y down, z forward) and `K [3, 3]`. Rows 0 to 20 are the left hand, 21 to 41 the right one, each finger
+from its tip to its base. Masks number parts: 2 to 17 the left hand's, 18 to 33 the right one's. Images have 320 x 320
+pixels. Joint 0 is RHD's own wrist, not the middle of the palm that its authors' later code puts in its place.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from bmc_jax.core.hand import TO_FREIHAND
+from bmc_jax.data.readers import safe_pickle
+from bmc_jax.data.readers.annotation import OCCLUDED, VISIBLE, About, Annotation, Skip
+
+VERSION = "1.0.0"
+ABOUT = About(
+    what="41,258 training and 2,728 evaluation pictures of rendered people, both hands, 2D and 3D joints, masks",
+    needs="RHD_published_v2: training and evaluation with color, mask (for hand=mask only) and the anno pickle",
+    licence="research only, no commercial use",
+    address="https://lmb.informatik.uni-freiburg.de/resources/datasets/RenderedHandposeDataset.en.html",
+)
+OPTIONS = {
+    "hand": "which of two hands: visible (more joints seen), mask (larger area), both (each an example)",
+    "minimum_visible": "a hand of fewer joints that are seen is left out, and counted",
+    "partial": "take a tree that lacks images or entries, and of it the entries whose image is there",
+}
+
+#: Entries of the whole dataset, by the name of the folder.
+COUNTS = {"training": 41_258, "evaluation": 2_728}
+SPLITS = {"train": "training", "test": "evaluation"}
+CHOICES = ("visible", "mask", "both")
+IMAGE_SIZE = (320, 320)
+#: Rows of an annotation, and numbers in a mask, of each hand.
+JOINTS = {"left": slice(0, 21), "right": slice(21, 42)}
+MASK = {"left": (2, 17), "right": (18, 33)}
+#: The wrist and one finger. Of a hand of which less is seen, the picture does not show the pose.
+MINIMUM_VISIBLE = 5
+
+
+class Row(NamedTuple):
+    """An image with the annotations of both hands."""
+
+    file: str
+    """Of the annotations."""
+    number: int
+    """Of the image, and of its entry in the file."""
+    id: str
+    folder: str
+    """`training` or `evaluation`, with its path."""
+    entry: dict[str, np.ndarray]
+    hand: str
+    """Which is wanted: "visible", "mask", "left", or "right"."""
+    minimum_visible: int
+
+
+def splits(
+    source: Path, *, hand: str = "visible", minimum_visible: int = MINIMUM_VISIBLE, partial: bool = False
+) -> dict[str, list[Row]]:
+    """The rows of "train" (RHD's training) and "test" (its evaluation), in the order of their images.
+
+    `source` is `RHD_published_v2` or the folder that it is in; a split of which nothing is there is left out. With
+    `hand="both"` a row is an annotated hand, else an image.
+
+    Raises FileNotFoundError for what is missing, and ValueError for other counts than the dataset has (unless
+    `partial`), for a pickle that is damaged or may be malicious, for entries of another form, and for unknown options.
+    """
+    if hand not in CHOICES:
+        raise ValueError(f"hand {hand!r} is none of {', '.join(CHOICES)}")
+    if not 0 <= minimum_visible <= 21:
+        raise ValueError(f"minimum_visible is {minimum_visible}; a hand has 0 to 21 joints that are seen")
+    places = (source, source / "RHD_published_v2")
+    result = {}
+    for split, name in SPLITS.items():
+        folders = [place / name for place in places if (place / name).is_dir()]
+        if folders:
+            result[split] = _rows(folders[0], hand, minimum_visible, partial)
+    if not result:
+        raise FileNotFoundError(
+            f"{source} is no RHD: it has neither training nor evaluation; give the folder RHD_published_v2"
+        )
+    return result
+
+
+def annotation(row: Row) -> Annotation:
+    """One hand of an image. 2D joints that are not seen are labelled all the same, as occluded.
+
+    Raises:
+      Skip: if no hand is annotated, or too little of it is seen.
+      FileNotFoundError, ValueError: naming file and entry, if the mask that is to choose is not there or damaged, or if
+        a joint is not finite.
+    """
+    side = row.hand if row.hand in JOINTS else _chosen(row)
+    where = f"{row.file}: entry {row.number}, {side} hand"
+    pixels, joints = row.entry["uv_vis"][JOINTS[side]], row.entry["xyz"][JOINTS[side]]
+    bad = np.flatnonzero(~np.isfinite(np.concatenate([pixels, joints], axis=1)).all(axis=1))
+    if len(bad):
+        raise ValueError(
+            f"{where}: keypoint {bad[0]} is {pixels[bad[0]].tolist()}, {joints[bad[0]].tolist()}; the file is damaged, "
+            "fetch it again"
+        )
+    seen = pixels[:, 2] > 0
+    if seen.sum() < row.minimum_visible:
+        raise Skip(f"fewer than {row.minimum_visible} joints are seen")
+    order = TO_FREIHAND["rhd"]
+    return Annotation(
+        where=where,
+        source="rhd",
+        id=row.id,
+        image=_image(row, "color"),
+        image_size=IMAGE_SIZE,
+        intrinsics=row.entry["K"],
+        left=side == "left",
+        joints_3d=joints[order],
+        joints_2d=pixels[order, :2],
+        visibility=np.where(seen[order], VISIBLE, OCCLUDED),
+    )
+
+
+def _rows(folder: Path, hand: str, minimum_visible: int, partial: bool) -> list[Row]:
+    file = folder / f"anno_{folder.name}.pickle"
+    entries = safe_pickle.load(file)
+    if not isinstance(entries, dict) or not all(isinstance(number, int) for number in entries):
+        raise ValueError(f"{file} is no dict from images' numbers to their annotations; fetch it again")
+    there = _images(folder / "color")
+    if not partial:
+        expected = COUNTS[folder.name]
+        missing = [number for number in range(expected) if number not in there or number not in entries]
+        if len(entries) != expected or missing:
+            first = f"; {missing[0]:05d}.png is the first that is not there or has none" if missing else ""
+            raise ValueError(
+                f"{folder} has {len(entries):,} annotations and {len(there):,} images in color, where RHD has "
+                f"{expected:,} of both{first}; fetch it again, or give --partial to take what is there"
+            )
+    rows = []
+    for number, entry in sorted(entries.items()):
+        entry = _entry(entry, f"{file}: entry {number}")
+        if number in there:
+            name = f"{folder.name}/{number:05d}"
+            ids = {f"{name}-{side}": side for side in _annotated(entry)} if hand == "both" else {name: hand}
+            for identifier, side in ids.items():
+                rows.append(Row(os.fspath(file), number, identifier, os.fspath(folder), entry, side, minimum_visible))
+    if not rows:
+        raise ValueError(f"{folder / 'color'} has none of the {len(entries):,} images that {file.name} is of")
+    return rows
+
+
+def _entry(entry: Any, where: str) -> dict[str, np.ndarray]:
+    """The entry, known to have what is needed of it."""
+    result = {}
+    for name, shape in {"uv_vis": (42, 3), "xyz": (42, 3), "K": (3, 3)}.items():
+        value = entry.get(name) if isinstance(entry, dict) else None
+        if not isinstance(value, np.ndarray) or value.shape != shape or value.dtype.kind not in "fiu":
+            found = f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__
+            raise ValueError(f"{where}: {name} is {found} where numbers {list(shape)} are needed; fetch the file again")
+        result[name] = value
+    return result
+
+
+def _images(folder: Path) -> set[int]:
+    """Numbers of the images in a folder."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}; unpack the whole of RHD there")
+    return {int(name[:-4]) for name in os.listdir(folder) if name.endswith(".png") and name[:-4].isdigit()}
+
+
+def _image(row: Row, kind: str) -> Path:
+    return Path(row.folder) / kind / f"{row.number:05d}.png"
+
+
+def _annotated(entry: dict[str, np.ndarray]) -> list[str]:
+    """The hands that have annotations: the others are zero, and nothing is at depth zero."""
+    return [side for side, rows in JOINTS.items() if (entry["xyz"][rows, 2] != 0).any()]
+
+
+def _chosen(row: Row) -> str:
+    """The hand that the image is taken to be of; the right one of equals."""
+    sides = _annotated(row.entry)
+    if not sides:
+        raise Skip("no hand is annotated")
+    if len(sides) == 1:
+        return sides[0]
+    if row.hand == "mask":
+        size = _areas(_image(row, "mask"), f"{row.file}: entry {row.number}")
+    else:
+        size = {side: (row.entry["uv_vis"][rows, 2] > 0).sum() for side, rows in JOINTS.items()}
+    return "left" if size["left"] > size["right"] else "right"
+
+
+def _areas(file: Path, where: str) -> dict[str, int]:
+    """Pixels of each hand in a mask."""
+    try:
+        with Image.open(file) as opened:
+            mask = np.array(opened)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{where}: there is no mask {file}; unpack it, or choose with --hand visible"
+        ) from error
+    except (OSError, SyntaxError) as error:  # SyntaxError is Pillow's for a broken PNG
+        raise ValueError(f"{where}: the mask {file} is damaged ({error}); fetch it again") from error
+    if mask.ndim != 2:
+        raise ValueError(f"{where}: the mask {file} has {mask.shape[-1]} channels where one of part numbers is needed")
+    return {side: int(((mask >= low) & (mask <= high)).sum()) for side, (low, high) in MASK.items()}

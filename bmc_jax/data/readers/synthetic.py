@@ -1,0 +1,109 @@
+"""Rendered hands as a dataset on disk, for those who train often: rendered once, with all their labels.
+
+Everything else trains on them as they are rendered (see `bmc_jax.data.sources`).
+"""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bmc_jax.data.readers.annotation import About, Annotation
+
+VERSION = "1.0.0"
+ABOUT = About(
+    what="rendered right hands of a synthetic domain, with 2D and 3D labels",
+    needs="nothing",
+    licence="of this package",
+    address="bmc_jax/synthesis",
+)
+OPTIONS = {
+    "domain": "a domain of bmc_jax.synthesis",
+    "train": "number of images",
+    "validation": "number of images",
+    "test": "number of images, of other people",
+    "seed": "of everything",
+    "size": "side of the pictures; hands are as large as in a crop of 128 pixels, the rest is their surroundings",
+}
+
+#: The rows are in random order as they are, and neighbours are rendered together.
+SHUFFLED = True
+#: Processes: the renderer keeps all cores busy by itself.
+WORKERS = 1
+#: Side of the crop that the domains describe.
+CROP = 128
+#: Pictures rendered together.
+BLOCK = 256
+
+
+@dataclass(frozen=True)
+class Row:
+    """A picture, of a split of `count`."""
+
+    id: str
+    domain: str
+    split: str
+    seed: int
+    size: int
+    count: int
+    index: int
+
+
+def name(*, domain: str, **_: Any) -> str:
+    """Of the built dataset."""
+    return f"synthetic_{domain}"
+
+
+def splits(
+    source: Path = Path(),
+    *,
+    domain: str = "real_like",
+    train: int = 12_288,
+    validation: int = 0,
+    test: int = 1_024,
+    seed: int = 0,
+    size: int = 192,
+) -> dict[str, list[Row]]:
+    """So many pictures of each split.
+
+    Raises ValueError for an unknown domain, a negative number, or pictures smaller than a crop.
+    """
+    from bmc_jax import synthesis
+
+    del source
+    synthesis.domains.get(domain)
+    if min(train, validation, test) < 0 or size < CROP:
+        raise ValueError(f"counts {train}, {validation}, {test} must not be negative, nor size {size} below {CROP}")
+    counts = {"train": train, "validation": validation, "test": test}
+    return {
+        split: [Row(f"{split}/{index}", domain, split, seed, size, count, index) for index in range(count)]
+        for split, count in counts.items()
+        if count
+    }
+
+
+def annotation(row: Row) -> Annotation:
+    """One picture's hand; its block is rendered when its first picture is asked for."""
+    pictures = _block(row.domain, row.split, row.seed, row.size, row.count, row.index // BLOCK)
+    place = row.index % BLOCK
+    return Annotation(
+        where=f"{row.domain}: {row.id}",
+        source=name(domain=row.domain),
+        id=row.id,
+        image=np.asarray(pictures.image[place]),
+        intrinsics=pictures.intrinsics[place],
+        joints_3d=pictures.joints_3d[place],
+        joints_2d=pictures.joints_2d[place],
+        scale=float(pictures.scale[place]),
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def _block(domain: str, split: str, seed: int, size: int, count: int, number: int) -> Any:
+    from bmc_jax import synthesis
+
+    wide = synthesis.domains.widen(synthesis.domains.get(domain), size / CROP)
+    indices = np.arange(number * BLOCK, min((number + 1) * BLOCK, count))
+    return synthesis.render(seed, wide, split, indices, size=size)

@@ -1,0 +1,1 @@
+"""What a checkpoint is used for: evaluation, prediction, reports, export."""

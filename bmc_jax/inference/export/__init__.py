@@ -1,0 +1,150 @@
+"""A trained network for those who have no use for this repository: its weights, a program that needs JAX alone, the
+backbone for PyTorch, and a card that says what it is.
+
+    README.md                               the model card
+    config.json, limits.json, checkpoints/  a folder like a run's, with the weights alone, for `bmc evaluate`, `predict`
+    hand.stablehlo, weights.npz, load.py    image, K -> joints in metres, 2.5D, angles, plausibility: see `program`
+    backbone.safetensors                    the ResNet under torchvision's names, if it is one of torchvision's
+    export.json                             what `load.py` must know
+
+Each part is read again and compared with the checkpoint before the folder gets its name: it is there whole or not.
+"""
+
+import importlib.util
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from bmc_jax import limits
+from bmc_jax.config import Config
+from bmc_jax.inference import training_data
+from bmc_jax.inference.export import card, program
+from bmc_jax.models import pretrained
+from bmc_jax.training import checkpoint, config_io, forward
+from bmc_jax.training.forward import Trained
+from bmc_jax.training.step import TrainState, evaluated
+from bmc_jax.training.train import DATA_FILE, WEIGHTS_FILE
+
+FILE = "export.json"
+"""Marks an exported folder."""
+BACKBONE = "backbone.safetensors"
+
+
+def export(
+    folder: str | os.PathLike, out: str | os.PathLike, *, step: int | str | None = None, force: bool = False
+) -> Path:
+    """Export the newest checkpoint of a run's folder, or that of a step or "best", to the folder `out`; return that.
+
+    A run with `optimizer.ema` exports its average. An exported folder can be exported again. With `force` an export in
+    `out` is replaced, and anything else there is not.
+
+    Raises:
+      FileNotFoundError, ValueError: as `inference.load` does.
+      FileExistsError: if something is in `out`, before any work.
+      ValueError: if flatbuffers is missing, or a part is not the checkpoint when it is read again. Nothing is left.
+      ChildProcessError: if the program fails in a process of its own.
+    """
+    out = Path(os.path.abspath(out))
+    _require_free(out, force)
+    if importlib.util.find_spec("flatbuffers") is None:
+        raise ValueError("bmc export needs flatbuffers: pip install 'bmc-jax[export]'")
+    trained = forward.load(folder, step)
+    building = out.with_name(f".{out.name}.{os.getpid()}")
+    building.mkdir(parents=True)
+    try:
+        _fill(building, trained)
+        _rename(building, out)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return out
+
+
+def _fill(building: Path, trained: Trained) -> None:
+    """Write and check every part."""
+    state, about = evaluated(trained.saved), checkpoint.about(trained.folder, int(trained.saved["step"]))
+    _checkpoint(building, trained, state, about)
+    origins = training_data.origins(trained.config, trained.folder)
+    scale = training_data.scale(origins)
+    told = {
+        "format": "bmc_jax export",
+        "name": trained.config.name,
+        "step": int(trained.saved["step"]),
+        "image_size": trained.config.data.image_size,
+        "scale": scale[0],
+    }
+    (building / FILE).write_text(json.dumps(told, indent=2) + "\n")
+    weights = program.flatten(state)
+    program.write(building, weights, config=trained.config, limits=trained.limits)
+    difference = program.check(building, weights, config=trained.config, limits=trained.limits)
+    backbone = _backbone(building, trained.config, state)
+    if backbone == BACKBONE:
+        # safetensors lets its file be read by its owner alone.
+        shutil.copymode(building / FILE, building / BACKBONE)
+    sizes = {file.name: file.stat().st_size for file in building.iterdir() if file.is_file()}
+    facts = {"difference": difference, "backbone": backbone, "sizes": sizes}
+    card.write(building, trained, about=about, origins=origins, scale=scale, **facts)
+
+
+def _checkpoint(building: Path, trained: Trained, state: TrainState, about: dict[str, Any]) -> None:
+    """A folder like a run's, with the weights alone."""
+    config_io.write(trained.config, building)
+    limits.save(trained.limits, building / limits.FILE)
+    for name in (DATA_FILE, WEIGHTS_FILE):
+        if (trained.folder / name).is_file():
+            shutil.copyfile(trained.folder / name, building / name)
+    content = {"step": np.asarray(state.step), "params": state.params, "batch_stats": state.batch_stats}
+    with checkpoint.Writer(building, keep=1, about=about) as writer:
+        writer.save(content)
+    again = forward.load(building)
+    same = again.config == trained.config and _equal((again.saved, again.limits), (content, trained.limits))
+    if not same:
+        raise ValueError(f"the exported checkpoint is not that of {trained.folder} when it is read again")
+
+
+def _backbone(building: Path, config: Config, state: TrainState) -> str:
+    """Write the ResNet for PyTorch, and return its file's name; or why there is none."""
+    net = config.network
+    for field, published in {"depth": (18, 34, 50), "width": (64,), "patch": (0,)}.items():
+        if (value := getattr(net, field)) not in published:
+            return f"network.{field} is {value}, of which torchvision has no ResNet"
+    trees = state.params["backbone"], state.batch_stats["backbone"]
+    pretrained.save(building / BACKBONE, *trees)
+    if not _equal(pretrained.load(building / BACKBONE, depth=net.depth), trees):
+        raise ValueError(f"{BACKBONE} does not hold the checkpoint's ResNet when it is read again")
+    return BACKBONE
+
+
+def _equal(found: Any, wanted: Any) -> bool:
+    """Whether two trees are the same to the bit."""
+    return jax.tree.structure(found) == jax.tree.structure(wanted) and all(
+        np.array_equal(a, b) for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True)
+    )
+
+
+def _require_free(out: Path, force: bool) -> None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / FILE).is_file():
+        raise FileExistsError(f"{out} is there, and is no export that could be replaced: give another --out")
+    if not force:
+        raise FileExistsError(f"{out} holds an export: give another --out, or --force to replace it")
+
+
+def _rename(building: Path, out: Path) -> None:
+    """Give the whole folder its name; what it replaces stays until then."""
+    if not out.exists():
+        os.replace(building, out)
+        return
+    before = building.with_name(f"{building.name}.before")
+    os.replace(out, before)
+    try:
+        os.replace(building, out)
+    except OSError:
+        os.replace(before, out)
+        raise
+    shutil.rmtree(before)

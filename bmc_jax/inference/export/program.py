@@ -1,0 +1,148 @@
+"""The network as one StableHLO program that needs nothing of this package: from an image to a hand in metres, its
+angles and how far it keeps the limits, for any number of hands, on CPU, CUDA and TPU.
+
+The weights are an argument, and lie in a file of their own: the program is then small, compiled anew for another number
+of hands it does not carry them once more, and loading takes as long as reading them. The limits are part of it.
+"""
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, UInt8
+
+from bmc_jax.config import Config
+from bmc_jax.core import anatomy, losses
+from bmc_jax.core.types import Limits
+from bmc_jax.metrics import evaluation
+from bmc_jax.training import step
+
+# `load.py` has these names and that of `export.json` for itself.
+FILE, WEIGHTS, LOADER = "hand.stablehlo", "weights.npz", "load.py"
+PLATFORMS = ("cpu", "cuda", "tpu")
+TOLERANCE = 1e-5
+"""Between program and checkpoint, absolute below one and relative above: metres, pixels, scale units, radians."""
+#: Hands that are compared.
+HANDS = 3
+
+#: Runs a file as a program of its own without what an exported folder must not need.
+ALONE = """
+import runpy, sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("bmc_jax", "flax", "optax", "orbax", "safetensors", "jaxtyping", "grain"):
+            raise ImportError(f"the exported folder must not need {name}")
+sys.meta_path.insert(0, Refuse())
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def answer(
+    weights: dict[str, Any],
+    image: UInt8[Array, "batch height width 3"],
+    intrinsics: Float[Array, "batch 3 3"],
+    scale: Float[Array, " batch"],
+    *,
+    config: Config,
+    limits: Limits,
+) -> dict[str, Float[Array, "batch ..."] | Bool[Array, " batch"]]:
+    """All that is known of the hands: the fields of a `Prediction` by their names, `joints_3d` in metres though, since
+    `scale` is the length of the scale bone in metres; `angles` as `anatomy.joint_angles`; the mean violation of each
+    biomechanical term, and whether all are within `measures.TOLERANCE`. `weights` are as `flatten` gives them."""
+    variables = flax.traverse_util.unflatten_dict(weights, sep="/")
+    found: Any = step.network(config).apply(variables, image, intrinsics, train=False)
+    violations = losses.constraints(found.joints_3d, limits)
+    return {
+        "joints_3d": found.joints_3d * scale[:, None, None],
+        "joints_2d": found.joints_2d,
+        "relative_depth": found.relative_depth,
+        "root_depth": found.root_depth,
+        "refined_root_depth": found.refined_root_depth,
+        "angles": anatomy.joint_angles(found.joints_3d),
+        **{f"{name}_violation": value for name, value in violations.items()},
+        "within_limits": jnp.all(jnp.stack(list(violations.values())) <= evaluation.TOLERANCE, axis=0),
+    }
+
+
+def flatten(state: step.TrainState) -> dict[str, Any]:
+    """A state's weights and BatchNorm statistics by their paths."""
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    return flax.traverse_util.flatten_dict(jax.tree.map(np.asarray, variables), sep="/")
+
+
+def write(folder: Path, weights: dict[str, Any], *, config: Config, limits: Limits) -> None:
+    """Write the program, its weights and their loader into a folder."""
+    (batch,) = jax.export.symbolic_shape("b")
+    size = config.data.image_size
+    shapes = (
+        jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), weights),
+        jax.ShapeDtypeStruct((batch, size, size, 3), jnp.uint8),
+        jax.ShapeDtypeStruct((batch, 3, 3), jnp.float32),
+        jax.ShapeDtypeStruct((batch,), jnp.float32),
+    )
+    run = jax.jit(functools.partial(answer, config=config, limits=limits))
+    program = jax.export.export(run, platforms=PLATFORMS)(*shapes)
+    (folder / FILE).write_bytes(program.serialize())
+    np.savez(folder / WEIGHTS, **weights)
+    shutil.copyfile(Path(__file__).with_name(LOADER), folder / LOADER)
+
+
+def check(folder: Path, weights: dict[str, Any], *, config: Config, limits: Limits) -> float:
+    """The largest difference between what the folder's loader says in a process of its own, that has JAX and nothing
+    of this package, and what these weights say here; both on the CPU, where float32 is float32.
+
+    Raises:
+      ChildProcessError: if the process fails, with its last words.
+      ValueError: if the difference is above `TOLERANCE`, naming the output.
+    """
+    given, file = probes(config.data.image_size), folder / "answer.npz"
+    np.savez(folder / "probes.npz", **given)
+    command = [sys.executable, "-I", "-c", ALONE, *map(os.fspath, (folder / LOADER, folder / "probes.npz", file))]
+    ran = subprocess.run(command, env=os.environ | {"JAX_PLATFORMS": "cpu"}, capture_output=True, text=True)
+    if ran.returncode:
+        told = ran.stderr.strip().splitlines() or [f"exit status {ran.returncode}"]
+        raise ChildProcessError(f"the exported {LOADER} fails in a process of its own: {told[-1]}")
+    with np.load(file) as content:
+        found = dict(content)
+    for used in (folder / "probes.npz", file):
+        used.unlink()
+    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        run = jax.jit(functools.partial(answer, config=config, limits=limits))
+        wanted = jax.device_get(run(weights, given["image"], given["K"], given["scale"]))
+    apart = {name: difference(name, found[name], value) for name, value in wanted.items()}
+    for name, value in apart.items():
+        if not value <= TOLERANCE:
+            raise ValueError(f"the exported program is not the checkpoint: its {name} differ by {value:.2g}")
+    return max(apart.values())
+
+
+def difference(name: str, found: np.ndarray, wanted: np.ndarray) -> float:
+    """The largest, relative above one; of angles around the circle."""
+    found, wanted = found.astype(np.float64), wanted.astype(np.float64)
+    apart = found - wanted
+    if name == "angles":
+        apart = np.arctan2(np.sin(apart), np.cos(apart))
+    return float(np.max(np.abs(apart) / np.maximum(np.abs(wanted), 1.0)))
+
+
+def probes(size: int) -> dict[str, Any]:
+    """Images of noise, coarse and fine, through three lenses, to compare by."""
+    generator = np.random.default_rng(0)
+    coarse = generator.integers(0, 256, (HANDS, 4, 4, 3), np.uint8)
+    rows = np.arange(size) * 4 // size
+    noise = generator.integers(-20, 21, (HANDS, size, size, 3))
+    image = np.clip(coarse[:, rows][:, :, rows] + noise, 0, 255).astype(np.uint8)
+    focal, middle = size * np.array([1.0, 2.0, 4.0]), (size - 1) / 2
+    intrinsics = np.zeros((HANDS, 3, 3), np.float32)
+    intrinsics[:, 0, 0] = intrinsics[:, 1, 1] = focal
+    intrinsics[:, :2, 2], intrinsics[:, 2, 2] = middle, 1.0
+    return {"image": image, "K": intrinsics, "scale": np.array([0.03, 0.04, 0.05], np.float32)}

@@ -1,0 +1,278 @@
+"""What is written of predicted hands: one document that says all of it, as JSON, CSV or NPZ, in a folder that is there
+whole or not at all."""
+
+import contextlib
+import csv
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bmc_jax.core import hand, validation
+from bmc_jax.core.types import Limits
+from bmc_jax.inference.hand_crop import View
+from bmc_jax.limits.checking import Verdict
+from bmc_jax.limits.io import PALM_PAIRS
+from bmc_jax.training.forward import Trained
+
+FORMATS = ("json", "csv", "npz")
+#: Everything that a folder of predictions may hold: what --force may replace.
+NAMES = {
+    *("joints.json", "joints.npz", "hands.csv", "joints.csv", "angles.csv", "left_out.csv"),
+    *("overlays", "page.html", "video.mp4", "angles.png"),
+}
+#: What the hands of a video have besides.
+VIDEO = ("frame", "time", "followed")
+#: Metres from wrist to middle MCP of an adult's hand, which sets the scale where none is given. The median of RHD's
+#: 2,728 evaluation hands is 0.091, the rendered hands' mean 0.094. How many scale bones that is, the checkpoint's
+#: limits say: datasets put the MCP joint in different places, and with it the length of the scale bone (0.030 to
+#: 0.045 m).
+PALM = 0.092
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Predicted hands, as they are in their pictures."""
+
+    views: Sequence[View]
+    joints_2d: np.ndarray
+    """Pixels of the pictures `[n, 21, 2]`."""
+    joints_3d: np.ndarray
+    """Scale units, camera frame, `[n, 21, 3]`."""
+    verdict: Verdict
+    scale: float
+    """Metres of the scale bone."""
+    scale_from: str
+    times: Sequence[float] | None = None
+    """Seconds into the video, of a video's frames."""
+    followed: Sequence[bool] | None = None
+    """Whether the hand was looked for around the last frame's, of a video's frames."""
+
+
+def require(formats: Sequence[str], scale: float | int | None) -> None:
+    """Raise ValueError, before any work, for a format that is none of `FORMATS` and a scale that is no bone's."""
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown or not formats:
+        raise ValueError(f"formats {list(formats)}: name one or more of {', '.join(FORMATS)}")
+    low, high = validation.SHORTEST_SCALE_BONE, validation.PALM_LENGTH[1]
+    if scale is not None and not low <= scale <= high:
+        raise ValueError(f"the scale, from middle MCP to middle PIP, is {scale:g} m, no bone's {low}-{high} m")
+
+
+def assumed_scale(limits: Limits) -> tuple[float, str]:
+    """Metres of the scale bone of a hand of usual size, and in words how that was taken."""
+    low, high = np.asarray(limits.bone_length, np.float64)[hand.FINGERS.index("middle"), 0]
+    palm = (low + high) / 2
+    return PALM / palm, f"assumed: {PALM:g} m from wrist to middle MCP, {palm:.3f} scale bones by the limits' middle"
+
+
+def document(
+    trained: Trained, answers: Answers, left_out: Sequence[tuple[Path, str]], *, passes: int = 1, turns: int = 1
+) -> dict[str, Any]:
+    """All of it, for JSON and for the page: angles in degrees."""
+    meta = trained.limits.meta
+    return {
+        "format": "bmc_jax predictions 1",
+        "checkpoint": {
+            "folder": os.fspath(trained.folder),
+            "experiment": trained.config.name,
+            "step": int(trained.saved["step"]),
+        },
+        "passes": passes,
+        "turns": turns,
+        "joint_order": hand.JOINT_ORDER,
+        "joints": list(hand.JOINTS),
+        "conventions": {
+            "joints_2d": "pixels of the upright image, the centre of the first pixel at (0, 0)",
+            "joints_3d": "metres, camera frame: x right, y down, z forward",
+            "joints_3d_scale": "the same in scale units, lengths of the bone from middle MCP to middle PIP",
+            "intrinsics": "K in pixels of the upright image",
+            "box": "left, top, right, bottom, pixels of the upright image",
+            "angles": "degrees; flexion > 0 towards the palm, abduction > 0 towards the thumb's side, on both hands",
+            "beyond": "distance to the nearest allowed value, 0 within the limits",
+            "bone_length, curvature, spread": "scale units, their reciprocal, degrees",
+        },
+        "scale": {"metres": round(answers.scale, 6), "from": answers.scale_from},
+        "limits": {"source": meta.source, "poses": meta.count} | _limits(trained.limits),
+        "hands": [_hand(answers, i) for i in range(len(answers.views))],
+        "left_out": [{"image": os.fspath(file), "reason": reason} for file, reason in left_out],
+    }
+
+
+def _limits(limits: Limits) -> dict[str, Any]:
+    hulls = np.degrees(np.asarray(limits.hull, np.float64)).round(2)
+    lengths, spread, curvature = (
+        np.asarray(part, np.float64).round(4) for part in (limits.bone_length, limits.spread, limits.curvature)
+    )
+    return {
+        "angles": [
+            {
+                "finger": finger,
+                "joint": hand.TURNING_JOINTS[f][level],
+                "bone": hand.LEVELS[level + 1],
+                "flexion": [hulls[f, level, :, 0].min(), hulls[f, level, :, 0].max()],
+                "abduction": [hulls[f, level, :, 1].min(), hulls[f, level, :, 1].max()],
+                "hull": hulls[f, level].tolist(),
+            }
+            for f, finger in enumerate(hand.FINGERS)
+            for level in range(3)
+        ],
+        "bone_length": [
+            {"finger": finger, "bone": bone, "range": lengths[f, b].tolist()}
+            for f, finger in enumerate(hand.FINGERS)
+            for b, bone in enumerate(hand.LEVELS)
+        ],
+        "palm": [
+            {"between": pair, "spread": np.degrees(spread[i]).round(2).tolist(), "curvature": curvature[i].tolist()}
+            for i, pair in enumerate(PALM_PAIRS)
+        ],
+    }
+
+
+def _hand(answers: Answers, i: int) -> dict[str, Any]:
+    view, verdict = answers.views[i], answers.verdict
+    frame = {}
+    if answers.times is not None and answers.followed is not None:
+        frame = {"frame": i, "time": round(answers.times[i], 4), "followed": answers.followed[i]}
+    angles = np.degrees(verdict.angles[i].astype(np.float64)).reshape(15, 2).round(2)
+    return {
+        "image": os.fspath(view.ask.file),
+        **frame,
+        "size": list(view.size),
+        "hand": "left" if view.ask.left else "right",
+        "box": np.round(view.box, 3).tolist(),
+        "box_from": view.ask.box_from,
+        "intrinsics": view.intrinsics.round(4).tolist(),
+        "intrinsics_from": view.intrinsics_from,
+        "joints_2d": answers.joints_2d[i].round(4).tolist(),
+        "joints_3d": (answers.joints_3d[i] * answers.scale).round(6).tolist(),
+        "joints_3d_scale": answers.joints_3d[i].round(6).tolist(),
+        "within_limits": bool(verdict.within[i]),
+        "angles": [
+            {"flexion": flexion, "abduction": abduction, "beyond": beyond}
+            for (flexion, abduction), beyond in zip(
+                angles.tolist(), np.degrees(verdict.angles_beyond[i]).reshape(15).round(2).tolist(), strict=True
+            )
+        ],
+        "bone_length": _pairs(verdict.bone_length[i], verdict.bone_length_beyond[i], 4),
+        "curvature": _pairs(verdict.curvature[i], verdict.curvature_beyond[i], 4),
+        "spread": _pairs(np.degrees(verdict.spread[i]), np.degrees(verdict.spread_beyond[i]), 2),
+    }
+
+
+def _pairs(values: np.ndarray, beyond: np.ndarray, digits: int) -> list[dict[str, float]]:
+    both = [np.asarray(part, np.float64).reshape(-1).round(digits).tolist() for part in (values, beyond)]
+    return [{"value": value, "beyond": far} for value, far in zip(*both, strict=True)]
+
+
+def write(content: dict[str, Any], answers: Answers, folder: Path, formats: Sequence[str]) -> None:
+    """The document in a folder, in each of the `FORMATS` that are asked for."""
+    if "json" in formats:
+        (folder / "joints.json").write_text(json.dumps(content, allow_nan=False) + "\n")
+    if "npz" in formats:
+        _npz(content, answers, folder / "joints.npz")
+    if "csv" in formats:
+        _csv(content, folder)
+
+
+def _npz(content: dict[str, Any], answers: Answers, file: Path) -> None:
+    """Arrays at full precision; angles in radians; the document without its hands as JSON text in `about`."""
+    hands = content["hands"]
+    arrays: dict[str, Any] = {
+        "image": np.array([one["image"] for one in hands]),
+        "hand": np.array([one["hand"] for one in hands]),
+        "size": np.array([one["size"] for one in hands]),
+        "box": np.array([view.box for view in answers.views]),
+        "intrinsics": np.stack([view.intrinsics for view in answers.views]),
+        "joints_2d": answers.joints_2d,
+        "joints_3d": answers.joints_3d * answers.scale,
+        "joints_3d_scale": answers.joints_3d,
+        "within_limits": answers.verdict.within,
+        "about": json.dumps({key: value for key, value in content.items() if key != "hands"}),
+    }
+    arrays |= {name: getattr(answers.verdict, name) for name in answers.verdict.__dataclass_fields__}
+    arrays |= {name: np.array([one[name] for one in hands]) for name in VIDEO if name in hands[0]}
+    np.savez_compressed(file, **arrays)
+
+
+def _csv(content: dict[str, Any], folder: Path) -> None:
+    """Three tables whose rows share the hand's number, and the images that were left out."""
+    hands = content["hands"]
+    first = [name for name in VIDEO if name in hands[0]]
+    k = [f"k{row}{column}" for row in range(3) for column in range(3)]
+    box = ["left", "top", "right", "bottom"]
+    about = ["box_from", "intrinsics_from", "within_limits"]
+    _table(
+        folder / "hands.csv",
+        ["number", "image", *first, "width", "height", "hand", *box, *k, *about, "scale_metres", "scale_from"],
+        (
+            [number, one["image"], *(one[name] for name in first), *one["size"], one["hand"], *one["box"]]
+            + [value for row in one["intrinsics"] for value in row]
+            + [*(one[name] for name in about), content["scale"]["metres"], content["scale"]["from"]]
+            for number, one in enumerate(hands)
+        ),
+    )
+    units = ("x_metres", "y_metres", "z_metres", "x_scale", "y_scale", "z_scale")
+    _table(
+        folder / "joints.csv",
+        ["number", "joint", "name", "u", "v", *units],
+        (
+            [
+                number,
+                joint,
+                name,
+                *(value for key in ("joints_2d", "joints_3d", "joints_3d_scale") for value in one[key][joint]),
+            ]
+            for number, one in enumerate(hands)
+            for joint, name in enumerate(content["joints"])
+        ),
+    )
+    ends = [f"{angle}_{end}" for angle in ("flexion", "abduction") for end in ("low", "high")]
+    _table(
+        folder / "angles.csv",
+        ["number", "finger", "joint", "flexion", "abduction", "beyond", *ends],
+        (
+            [number, limit["finger"], limit["joint"], *angle.values(), *limit["flexion"], *limit["abduction"]]
+            for number, one in enumerate(hands)
+            for angle, limit in zip(one["angles"], content["limits"]["angles"], strict=True)
+        ),
+    )
+    if content["left_out"]:
+        _table(folder / "left_out.csv", ["image", "reason"], (list(one.values()) for one in content["left_out"]))
+
+
+def _table(file: Path, head: list[str], rows: Iterator[list[Any]]) -> None:
+    with file.open("w", newline="") as opened:
+        writer = csv.writer(opened)
+        writer.writerow(head)
+        writer.writerows(rows)
+
+
+@contextlib.contextmanager
+def folder(out: Path, *, force: bool) -> Iterator[Path]:
+    """A new folder to write in, which takes the place of `out` when all is done, and is removed if that fails.
+
+    Raises FileExistsError if there is something at `out`, unless with `force` it is a folder of predictions.
+    """
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"{out} is a file; name a folder")
+    there = {entry.name for entry in out.iterdir()} if out.is_dir() else set()
+    if there and not force:
+        raise FileExistsError(f"{out} is there already; name another folder, or replace its predictions with --force")
+    if there - NAMES:
+        raise FileExistsError(
+            f"{out} holds {min(there - NAMES)}, which is not of a prediction; --force only replaces predictions"
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as place:
+        building = Path(place) / "new"
+        building.mkdir()
+        yield building
+        if out.exists():
+            out.rename(Path(place) / "old")
+        building.rename(out)

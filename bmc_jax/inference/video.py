@@ -1,0 +1,225 @@
+"""A checkpoint on a video -> joints of every frame, the video with the hand drawn in, and its angles over time.
+
+The hand is followed: each frame's box is around the joints of the frame before. Where these are not such as a hand's in
+its crop, it counts as lost (see `follow`) and is looked for where it was at the start.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from PIL import Image
+
+from bmc_jax.config import Config
+from bmc_jax.core.types import Prediction
+from bmc_jax.data import input_pipeline
+from bmc_jax.data.images import Picture
+from bmc_jax.inference import hand_crop, outputs, requests, viewer
+from bmc_jax.inference.hand_crop import Ask, View
+from bmc_jax.inference.predict import Predicted, judged
+from bmc_jax.runtime.progress import Progress
+from bmc_jax.training import forward
+from bmc_jax.training.forward import Trained
+from bmc_jax.training.parallel import replicate
+from bmc_jax.training.step import evaluated
+from bmc_jax.visualization import charts, draw, overlay
+
+#: Longer side of a hand's joints over the side of the crop that they were found in, between which the hand is followed:
+#: a well-placed crop has about two thirds.
+SHARES = (0.35, 1.0)
+#: Share of the frames or seconds that a video announces, below which it has broken off.
+WHOLE = 0.95
+#: Factor by which the box grows or shrinks from frame to frame at most.
+CHANGE = 1.1
+FOLLOWED = "joints of the frame before"
+#: By how many degrees, counter-clockwise, a telephone's frames are to be turned.
+_TURNS = {
+    90: Image.Transpose.ROTATE_90,
+    180: Image.Transpose.ROTATE_180,
+    -180: Image.Transpose.ROTATE_180,
+    -90: Image.Transpose.ROTATE_270,
+}
+#: Seconds a tick of the written video.
+_TICK = Fraction(1, 90_000)
+
+
+def predict(
+    folder: str | os.PathLike,
+    clip: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    step: int | str | None = None,
+    left: bool = False,
+    box: Sequence[float | int] | None = None,
+    intrinsics: Sequence[float | int] | None = None,
+    scale: float | int | None = None,
+    formats: Sequence[str] = ("json",),
+    passes: int = 1,
+    turns: int = 1,
+    force: bool = False,
+) -> Predicted:
+    """Predict the hand in every frame of a video, and write the folder `out`: what `predict.predict` writes, with
+    `video.mp4` in place of the overlays, and `angles.png`. The sound is left out.
+
+    Arguments are those of `predict.predict`; `box` is the hand's in the first frame, by default the middle square. A
+    video that breaks off is taken as far as it can be decoded, and is listed as left out with the reason.
+
+    Raises FileExistsError, FileNotFoundError and ValueError as that, and ValueError if PyAV is not installed or the
+    file is no video.
+    """
+    clip = Path(clip)
+    if not clip.is_file():
+        raise FileNotFoundError(f"there is no video {clip}")
+    outputs.require(formats, scale)
+    (start,), _ = requests.asks([clip], left=left, box=box, intrinsics=intrinsics)
+    left_out: list[tuple[Path, str]] = []
+    with outputs.folder(Path(out), force=force) as building:
+        trained = forward.load(folder, step)
+        ask = _asker(trained, passes, turns)
+        seen: list[View] = []
+        pixels, joints, times, followed = [], [], [], []
+        shown: dict[int, dict[str, Any]] = {}
+        every, target, usual = 1, start, _side(start.box)
+        with _Writer(building / "video.mp4") as video:
+            for number, (image, time) in enumerate(frames(clip, left_out)):
+                view = hand_crop.view(target, Picture(image), trained.config, passes=passes)
+                (found_2d,), (found_3d,) = hand_crop.answers([view], ask(view), trained.config)
+                video.write(overlay.hand_on(image, found_2d), time)
+                if number % every == 0:
+                    shown[number] = viewer.picture(image, view, found_2d)
+                if len(shown) > viewer.MOST:  # how many frames there are is known at the end
+                    every *= 2
+                    shown = {i: picture for i, picture in shown.items() if i % every == 0}
+                seen.append(dataclasses.replace(view, image=view.image[:0]))
+                pixels.append(found_2d)
+                joints.append(found_3d)
+                times.append(time)
+                followed.append(target is not start)
+                usual = usual or float(np.ptp(found_2d, axis=0).max())
+                target = follow(view, found_2d, trained.config, usual) or start
+        if not seen:
+            raise ValueError(left_out[0][1] if left_out else f"{clip} has no frames")
+        found = judged(trained, seen, np.stack(pixels), np.stack(joints), scale, times=times, followed=followed)
+        content = outputs.document(trained, found, left_out, passes=passes, turns=turns)
+        outputs.write(content, found, building, formats)
+        figure = charts.angle_curves(times, found.verdict.angles, found.verdict.angles_beyond, trained.limits)
+        draw.save(figure, building / "angles.png")
+        (building / "page.html").write_text(viewer.page(content, list(shown), list(shown.values()), clip.name), "utf-8")
+    return Predicted(Path(out), len(seen), int(found.verdict.within.sum()), tuple(left_out))
+
+
+def follow(view: View, joints_2d: np.ndarray, config: Config, usual: float) -> Ask | None:
+    """What to ask of the next frame, given the joints `[21, 2]` found in this one: a box around their middle as large
+    as they are, but at most `CHANGE` larger or smaller than this frame's.
+
+    None if the hand is lost: its joints do not fill their crop as `SHARES` say, their middle is outside of the crop or
+    the picture, or the box is over twice as large or as small as `usual`. The last is what ends a slow collapse, where
+    every crop is a bit too small for the next.
+    """
+    low, high = joints_2d.min(axis=0), joints_2d.max(axis=0)
+    middle, found = (low + high) / 2, float((high - low).max())
+    crop, crop_side = np.reshape(view.box, (2, 2)).mean(axis=0), config.data.image_size / view.to_square[1, 1]
+    expected = SHARES[0] <= found / crop_side <= SHARES[1]
+    inside = (np.abs(middle - crop) <= crop_side / 2).all() and (middle >= 0).all() and (middle < view.size).all()
+    side, last = found, _side(view.ask.box)
+    if last:
+        side = min(max(found, last / CHANGE), last * CHANGE)
+    if not (expected and inside and usual / 2 <= side <= usual * 2):
+        return None
+    left, top, right, bottom = np.concatenate([middle - side / 2, middle + side / 2]).tolist()
+    return dataclasses.replace(view.ask, box=(left, top, right, bottom), box_from=FOLLOWED)
+
+
+def _side(box: tuple[float, float, float, float] | None) -> float:
+    """The longer side of a box; 0 of none."""
+    return 0.0 if box is None else max(box[2] - box[0], box[3] - box[1])
+
+
+def frames(clip: Path, left_out: list[tuple[Path, str]]) -> Iterator[tuple[Image.Image, float]]:
+    """The frames of a video, upright RGB, with their seconds; a reason why there are no more goes to `left_out`.
+
+    Raises ValueError if PyAV is not installed, or if the file is no video.
+    """
+    av = _av()
+    try:
+        container = av.open(os.fspath(clip))
+    except av.FFmpegError as error:
+        raise ValueError(f"{clip} is not a video that can be decoded: {error.strerror}") from error
+    with container:
+        if not container.streams.video:
+            raise ValueError(f"{clip} has no pictures, only sound")
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        rate = float(stream.average_rate or 25)
+        number, time = 0, 0.0
+        try:
+            for frame in Progress(
+                container.decode(stream), total=stream.frames or None, desc="predict", unit=" frames"
+            ):
+                time = number / rate if frame.time is None else frame.time
+                image = frame.to_image()
+                yield image.transpose(_TURNS[frame.rotation]) if frame.rotation in _TURNS else image, time
+                number += 1
+        except av.FFmpegError as error:
+            left_out.append((clip, f"{clip} breaks off after {number} frames: {error.strerror}"))
+            return
+        # Some containers end without a word. Sound may be longer than the pictures.
+        seconds = (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0.0
+        if number < WHOLE * stream.frames or time + 2 / rate < WHOLE * seconds:
+            left_out.append((clip, f"{clip} breaks off after {number} frames, {time:.1f} s"))
+
+
+def _asker(trained: Trained, passes: int, turns: int) -> Callable[[View], Prediction]:
+    """The network, with its state on the devices once and for all frames."""
+    program = forward.program(trained.config, passes=passes, turns=turns)
+    state = replicate(evaluated(trained.saved))
+
+    def ask(view: View) -> Prediction:
+        one = next(input_pipeline.evaluation_batches(hand_crop.batch([view]), jax.local_device_count()))
+        prediction, present = input_pipeline.unshard((program(state, one), one.present))
+        return jax.tree.map(lambda rows: np.asarray(rows)[present], prediction)
+
+    return ask
+
+
+class _Writer:
+    """An H.264 video that grows frame by frame, each at its own time."""
+
+    def __init__(self, file: Path) -> None:
+        self._av = _av()
+        self._container = self._av.open(os.fspath(file), "w")
+        self._stream: Any = None
+        self._last = -1
+
+    def __enter__(self) -> "_Writer":
+        return self
+
+    def write(self, image: Image.Image, time: float) -> None:
+        # H.264 with colour at half the resolution has even sides only.
+        even = image.crop((0, 0, max(2, image.width // 2 * 2), max(2, image.height // 2 * 2)))
+        if self._stream is None:
+            self._stream = self._container.add_stream("h264", rate=30, options={"crf": "20"})
+            self._stream.width, self._stream.height, self._stream.pix_fmt = even.width, even.height, "yuv420p"
+            self._stream.codec_context.time_base = _TICK
+        frame = self._av.VideoFrame.from_image(even)
+        self._last = max(self._last + 1, round(time / _TICK))
+        frame.pts, frame.time_base = self._last, _TICK
+        self._container.mux(self._stream.encode(frame))
+
+    def __exit__(self, *failure: Any) -> None:
+        if self._stream is not None and failure[0] is None:
+            self._container.mux(self._stream.encode())
+        self._container.close()
+
+
+def _av() -> Any:
+    try:
+        import av
+    except ModuleNotFoundError as error:
+        raise ValueError("videos need PyAV, which brings FFmpeg along: pip install 'bmc-jax[video]'") from error
+    return av

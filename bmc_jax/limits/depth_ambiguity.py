@@ -1,0 +1,160 @@
+"""How much limits know of a pose's depth where its 2D is known and nothing else: the paper's Figure 4, of many poses.
+
+Joints move along their camera's rays only, so every pose that comes of one has the same projection, and only the
+biomechanical losses tell one from another. From depths that are off they are minimised directly, without a network:
+bone lengths alone, then with the palm, then with the joint angles, each time from the same start.
+"""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+
+from bmc_jax import metrics
+from bmc_jax.core import anatomy, losses, numerics
+from bmc_jax.core.losses import LossWeights
+from bmc_jax.core.types import Limits
+
+START, TRUTH = "start", "truth"
+#: The losses of each stage, by their names in `losses.constraints`.
+STAGES = {
+    "L_BL": ("bone_length",),
+    "L_BL + L_RB": ("bone_length", "palm"),
+    "L_BL + L_RB + L_A": ("bone_length", "palm", "joint_angle"),
+}
+#: Of the losses that are on.
+WEIGHTS = {"bone_length": 5.0, "palm": 1.5, "joint_angle": 1.5}
+NO_LOSS = LossWeights(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+#: Metres by which each joint's depth is off at the start, one standard deviation. Depths relative to the wrist are then
+#: off by 16 mm on the mean, about what the paper reports of training with 2D labels alone (Table 2: 17 mm).
+DEVIATION = 0.015
+#: Of Adam, whose rate (scale units) falls to nothing along half a cosine.
+STEPS, RATE = 400, 0.02
+
+
+def disturbed(joints: np.ndarray, *, seed: int = 0, deviation: float = DEVIATION) -> np.ndarray:
+    """Poses `[n, 21, 3]`, metres, camera frame, with each joint moved along its ray so that its depth is off by a
+    normal draw; the first poses are the same however many there are.
+
+    Raises ValueError if a joint is not in front of the camera, before or after.
+    """
+    draws = np.random.default_rng(seed).normal(0.0, deviation, joints.shape[:2])
+    depth = joints[..., 2] + draws
+    behind = np.argwhere(np.minimum(joints[..., 2], depth) < numerics.NEAREST_DEPTH)
+    if len(behind):
+        pose, joint = behind[0].tolist()
+        raise ValueError(
+            f"pose {pose}, joint {joint}: its depth is {joints[pose, joint, 2]:g} m, {depth[pose, joint]:g} m where it "
+            "is off; joints are to be in front of the camera, x right, y down, z forward, in metres"
+        )
+    return (joints * (depth / joints[..., 2])[..., None]).astype(np.float32)
+
+
+@functools.partial(jax.jit, static_argnames="steps")
+def descend(
+    joints: Float[Array, "pose 21 3"], limits: Limits, weights: LossWeights, *, steps: int = STEPS
+) -> Float[Array, "pose 21 3"]:
+    """The poses, scale units, after minimising L_BMC (Eq. 9) over the depths of their joints alone.
+
+    Every joint stays on its ray. Poses do not touch one another.
+    """
+    rays = joints / joints[..., 2:]
+    optimizer = optax.adam(optax.cosine_decay_schedule(RATE, steps))
+
+    def loss(depth):
+        return jnp.sum(losses.biomechanical(rays * depth[..., None], limits, weights))
+
+    def step(carry: Any, _: None) -> tuple[Any, None]:
+        depth, state = carry
+        updates, state = optimizer.update(jax.grad(loss)(depth), state)
+        return (optax.apply_updates(depth, updates), state), None
+
+    (depth, _), _ = jax.lax.scan(step, (joints[..., 2], optimizer.init(joints[..., 2])), None, length=steps)
+    return rays * depth[..., None]
+
+
+def resolve(
+    truth: np.ndarray,
+    limits: Limits,
+    *,
+    seed: int = 0,
+    deviation: float = DEVIATION,
+    steps: int = STEPS,
+) -> dict[str, np.ndarray]:
+    """What becomes of true poses `[n, 21, 3]`, metres, camera frame, whose depths are off: `START` and what each of
+    `STAGES` makes of it, all in metres at each hand's true scale. Raises ValueError as `disturbed`."""
+    start = disturbed(truth, seed=seed, deviation=deviation)
+    scale = np.asarray(anatomy.scale(jnp.asarray(truth, jnp.float32)))[:, None, None]
+    found = {START: start}
+    for stage, terms in STAGES.items():
+        weights = LossWeights(**(vars(NO_LOSS) | {term: WEIGHTS[term] for term in terms}))
+        descended = descend(jnp.asarray(start / scale), limits, weights, steps=steps)
+        found[stage] = np.asarray(descended) * scale
+    return found
+
+
+def depth_errors(joints: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Mean error of each pose's depths, millimetres, `[n]`; wrists aligned, as everywhere else."""
+    relative = (metrics.root_relative(poses)[..., 2:] for poses in (joints, truth))
+    return metrics.MILLIMETRES * metrics.joint_errors(*relative).mean(axis=-1)
+
+
+def violations(joints: np.ndarray, truth: np.ndarray, limits: Limits) -> dict[str, np.ndarray]:
+    """Each loss of each pose, `[n]`, at the true hand's scale."""
+    scale = anatomy.scale(jnp.asarray(truth, jnp.float32))[:, None, None]
+    return jax.device_get(_constraints(jnp.asarray(joints, jnp.float32) / scale, limits))
+
+
+@jax.jit
+def _constraints(joints: Float[Array, "pose 21 3"], limits: Limits) -> dict[str, Float[Array, " pose"]]:
+    return losses.constraints(joints, limits)
+
+
+def summarise(found: Mapping[str, np.ndarray], truth: np.ndarray, limits: Limits) -> dict[str, dict[str, Any]]:
+    """By stage: the mean `depth_mm` and its 95 % `interval` over two or more poses, the mean `change` from the stage
+    before with its `change_interval`, and the mean of each loss. Of the `TRUTH`, which limits of other hands may not
+    allow, the losses alone."""
+    rows, before = {}, None
+    for stage, joints in found.items():
+        errors = depth_errors(joints, truth)
+        terms = violations(joints, truth, limits)
+        rows[stage] = {"depth_mm": float(errors.mean()), "interval": metrics.bootstrap(errors)}
+        rows[stage] |= {name: float(values.mean()) for name, values in terms.items()}
+        if before is not None:
+            rows[stage] |= {
+                "change": float((errors - before).mean()),
+                "change_interval": metrics.bootstrap(errors - before),
+            }
+        before = errors
+    return rows | {TRUTH: {name: float(of.mean()) for name, of in violations(truth, truth, limits).items()}}
+
+
+def typical(found: Mapping[str, np.ndarray], truth: np.ndarray) -> int:
+    """The pose whose errors are nearest to the medians of all stages."""
+    errors = np.stack([depth_errors(joints, truth) for joints in found.values()])
+    return int(np.argmin(np.abs(errors - np.median(errors, axis=1, keepdims=True)).sum(axis=0)))
+
+
+#: Of `cells`.
+HEAD = ("", "Z, mm", "95 %", "change", "95 %", "L_BL", "L_RB", "L_A")
+
+
+def cells(rows: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """What `summarise` found, as text below `HEAD`."""
+    return [
+        (
+            stage,
+            f"{row['depth_mm']:.1f}" if "depth_mm" in row else "",
+            f"{row['interval'][0]:.1f} to {row['interval'][1]:.1f}" if "depth_mm" in row else "",
+            f"{row['change']:+.1f}" if "change" in row else "",
+            f"{row['change_interval'][0]:+.1f} to {row['change_interval'][1]:+.1f}" if "change" in row else "",
+            *(f"{row[term]:.4f}" for term in WEIGHTS),
+        )
+        for stage, row in rows.items()
+    ]

@@ -1,0 +1,196 @@
+"""Limits in one readable file: JSON with everything by its name, and the conventions by which it is to be read.
+
+Numbers are float32 in their shortest form that reads back the same; lengths in scale units, angles in radians. `hull`
+is what the losses hold against a pose, `support` what `merge` and `widen` start from: edit a hull by hand last.
+"""
+
+import dataclasses
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from bmc_jax.core import hand, hull
+from bmc_jax.core.types import Limits, LimitsMetadata
+
+FILE = "limits.json"
+"""Name of a run's limits in its folder."""
+FORMAT = "bmc_jax limits"
+_FOLDER = Path(__file__).parent / "presets"
+#: Limits that come with the package, by name.
+PRESETS = tuple(sorted(file.stem for file in _FOLDER.glob("*.json")))
+
+#: What must be as here for limits to mean the same, and what to do when it is not.
+CONVENTIONS = {
+    "version": "fit them again with this version of bmc_jax",
+    "unit": "divide lengths by the scale bone's",
+    "scale_bone": "fit them again to poses scaled by the bone from middle MCP to PIP",
+    "root": "fit them again",
+    "joint_order": "reorder the joints to FreiHAND's (hand.TO_FREIHAND) and fit again",
+    "hand": "mirror the poses to right hands and fit again",
+    "convention": "fit them again; signs or curvature are defined otherwise",
+}
+
+#: Names of the palm's quantities, between neighbouring root bones.
+PALM_PAIRS = tuple(f"{a}-{b}" for a, b in zip(hand.FINGERS[:-1], hand.FINGERS[1:], strict=True))
+
+
+def save(limits: Limits, path: str | os.PathLike[str]) -> None:
+    """Writes limits as JSON, all or nothing: a file of that name is replaced once the new one is complete."""
+    content = {
+        "format": FORMAT,
+        "metadata": dataclasses.asdict(limits.meta),
+        "bone_length": _by_name(limits.bone_length, hand.FINGERS, hand.LEVELS),
+        "curvature": _by_name(limits.curvature, PALM_PAIRS),
+        "spread": _by_name(limits.spread, PALM_PAIRS),
+        "hull": _by_name(limits.hull, hand.FINGERS, hand.LEVELS[1:]),
+        "support": _by_name(limits.support, hand.FINGERS, hand.LEVELS[1:], ragged=True),
+    }
+    # Lists of numbers, and lists of a few of those, on one line.
+    text = re.sub(r"\[[^\[\]{}]+\]", lambda found: " ".join(found[0].split()), json.dumps(content, indent=1))
+    text = text.replace("[ ", "[").replace(" ]", "]")
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(text + "\n", encoding="utf-8")
+        os.replace(beside, path)
+    except OSError as error:  # which names no file where the disk is full
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def load(path_or_preset: str | os.PathLike[str]) -> Limits:
+    """Limits from a file, or from the package by the name of a preset.
+
+    Raises:
+      FileNotFoundError: if there is no such file or preset, with the presets' names.
+      ValueError: if the file is no limits file, lacks a field, holds a value that is none, or follows another
+        convention; it names file, field, value and remedy. A hull that runs clockwise is turned around.
+    """
+    path = Path(path_or_preset)
+    if str(path_or_preset) in PRESETS:
+        path = _FOLDER / f"{path_or_preset}.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"no limits file and no preset '{path_or_preset}'; presets: {', '.join(PRESETS)}")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid JSON, perhaps cut short: {error}; write it again") from error
+    try:
+        return _read(content)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _read(content: Any) -> Limits:
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, dict) else type(content).__name__
+        raise ValueError(f"not a limits file: format is {found!r}, not '{FORMAT}'; write one with `limits.save`")
+    meta = _metadata(_named(content, "metadata"))
+    arrays = {
+        "bone_length": _array(content, "bone_length", hand.FINGERS, hand.LEVELS),
+        "curvature": _array(content, "curvature", PALM_PAIRS),
+        "spread": _array(content, "spread", PALM_PAIRS),
+        "hull": _array(content, "hull", hand.FINGERS, hand.LEVELS[1:]),
+        "support": _array(content, "support", hand.FINGERS, hand.LEVELS[1:]),
+    }
+    for name in ("bone_length", "curvature", "spread"):
+        _check_intervals(name, arrays[name])
+    for finger, level in np.ndindex(5, 3):
+        try:
+            arrays["hull"][finger, level] = hull.check(arrays["hull"][finger, level])
+        except ValueError as error:
+            raise ValueError(f"hull of {hand.FINGERS[finger]} {hand.LEVELS[level + 1]}: {error}") from error
+    return Limits(**{name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()}, meta=meta)
+
+
+def _metadata(content: dict[str, Any]) -> LimitsMetadata:
+    values = {}
+    example = LimitsMetadata(source="", count=0)
+    for field in dataclasses.fields(LimitsMetadata):
+        name, default = f"metadata.{field.name}", getattr(example, field.name)
+        if field.name not in content:
+            raise ValueError(f"'{name}' is missing; write the file again with `limits.save`")
+        value = content[field.name]
+        value = tuple(value) if isinstance(value, list) else value
+        if field.name in CONVENTIONS and value != default:
+            raise ValueError(f"{name} is {value!r}, and here it is {default!r}: {CONVENTIONS[field.name]}")
+        kinds = (int, float) if isinstance(default, float) else (type(default),)
+        if type(value) not in kinds or (isinstance(value, float) and not np.isfinite(value)):
+            raise ValueError(f"{name} is {value!r}, which is not of the kind of {default!r}")
+        values[field.name] = value
+    unknown = sorted(set(content) - set(values))
+    if unknown:
+        raise ValueError(f"metadata has fields of no meaning here: {', '.join(unknown)}; remove them")
+    if len(values["percentiles"]) != 2 or not 0 <= values["percentiles"][0] < values["percentiles"][1] <= 100:
+        raise ValueError(f"metadata.percentiles are {list(values['percentiles'])}, not two increasing numbers to 100")
+    return LimitsMetadata(**values)
+
+
+def _check_intervals(name: str, array: np.ndarray) -> None:
+    bad = np.argwhere(array[..., 0] > array[..., 1])
+    if len(bad):
+        place = tuple(bad[0].tolist())
+        raise ValueError(f"{name} {_place(name, place)} is {array[place].tolist()}: its lower end is above its upper")
+    bad = np.argwhere(array[..., 0] < 0)
+    if name == "bone_length" and len(bad):
+        place = tuple(bad[0].tolist())
+        raise ValueError(f"{name} {_place(name, place)} is {array[place].tolist()}: no length is negative")
+
+
+def _place(name: str, place: tuple[int, ...]) -> str:
+    return f"{hand.FINGERS[place[0]]} {hand.LEVELS[place[1]]}" if name == "bone_length" else PALM_PAIRS[place[0]]
+
+
+def _named(content: dict[str, Any], name: str) -> dict[str, Any]:
+    if not isinstance(content.get(name), dict):
+        raise ValueError(f"'{name}' is missing or not an object of names; write the file again with `limits.save`")
+    return content[name]
+
+
+def _array(content: dict[str, Any], name: str, *axes: tuple[str, ...]) -> np.ndarray:
+    """Values by name as one float64 array, names in the hand's order. Every leaf has the same shape `[..., 2]`."""
+
+    def gather(node: Any, where: str, names: tuple[tuple[str, ...], ...]) -> list[np.ndarray]:
+        if names:
+            node = {} if not isinstance(node, dict) else node
+            missing = [key for key in names[0] if key not in node]
+            if missing:
+                raise ValueError(f"'{where}' lacks {', '.join(missing)}; write the file again with `limits.save`")
+            return [leaf for key in names[0] for leaf in gather(node[key], f"{where}.{key}", names[1:])]
+        try:
+            leaf = np.asarray(node, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"'{where}' is {str(node)[:80]}, not numbers") from error
+        if leaf.shape[-1:] != (2,) or leaf.ndim != (2 if name in ("hull", "support") else 1):
+            raise ValueError(f"'{where}' has the shape {list(leaf.shape)}, not pairs of numbers")
+        if not np.isfinite(leaf).all():
+            raise ValueError(f"'{where}' holds {leaf[~np.isfinite(leaf)][0]}, not a finite number")
+        return [leaf]
+
+    leaves = gather(_named(content, name), name, axes)
+    counts = sorted({len(leaf) for leaf in leaves})
+    if name == "support":
+        leaves = [leaf[np.minimum(np.arange(counts[-1]), len(leaf) - 1)] for leaf in leaves]
+    elif len(counts) > 1:
+        raise ValueError(f"'{name}' has polygons of {counts[0]} and of {counts[-1]} vertices; all have the same number")
+    return np.reshape(leaves, (*map(len, axes), *leaves[0].shape))
+
+
+def _by_name(array: Any, *axes: tuple[str, ...], ragged: bool = False) -> Any:
+    """Values as nested objects; with `ragged`, polygons without the repeated last vertices that pad them."""
+    array = np.asarray(array)
+    if axes:
+        parts = zip(axes[0], array, strict=True)
+        return {name: _by_name(part, *axes[1:], ragged=ragged) for name, part in parts}
+    if array.ndim == 1:
+        # The shortest decimals that read back as the same float32.
+        return [float(str(x)) for x in array]
+    real = 1 + max(np.flatnonzero((array != array[-1]).any(axis=-1)), default=-1) if ragged else len(array) - 1
+    return [_by_name(row) for row in array[: real + 1]]

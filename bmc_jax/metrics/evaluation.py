@@ -1,0 +1,199 @@
+"""How far predictions are from an example's labels, as far as it has any, and how plausible they are.
+
+Errors are in pixels of the crop and in millimetres. Predictions are in scale units, so poses are multiplied by each
+hand's true scale, as is customary for FreiHAND; so is the mean pose that they are compared with.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from bmc_jax import metrics
+from bmc_jax.core import anatomy, hand, hull, losses
+from bmc_jax.core.types import Batch, Limits, Prediction
+from bmc_jax.data.readers.annotation import project
+
+#: numpy's or JAX's.
+Array = Any
+
+#: Violations up to this (scale units, radians) are rounding, not implausible.
+TOLERANCE = 1e-4
+
+#: Every measure: name in words, unit, digits, and whether less is better. Shares are in percent.
+MEASURES = {
+    "joints_2d_px": ("2D", "px", 2, True),
+    "depth_mm": ("Z, wrists aligned", "mm", 1, True),
+    "joints_3d_mm": ("3D, wrists aligned", "mm", 1, True),
+    "joints_3d_median_mm": ("3D, wrists aligned, median", "mm", 1, True),
+    "joints_3d_auc": ("3D, wrists aligned, AUC 0-50 mm", "", 3, False),
+    "aligned_mm": ("3D, Procrustes", "mm", 1, True),
+    "aligned_auc": ("3D, Procrustes, AUC 0-50 mm", "", 3, False),
+    "absolute_mm": ("3D, in the camera's frame", "mm", 1, True),
+    "absolute_auc": ("3D, in the camera's frame, AUC 0-50 mm", "", 3, False),
+    "root_depth_mm": ("wrist's depth", "mm", 1, True),
+    "within_limits": ("poses within all limits", "%", 1, False),
+    "angles_within": ("joint angles within hulls", "%", 1, False),
+    "bone_length": ("bone length violation", "scale", 4, True),
+    "palm": ("palm violation", "", 4, True),
+    "joint_angle": ("joint angle violation", "°", 2, True),
+}
+
+
+def less_is_better(name: str) -> bool:
+    """Of a measure named "split/set/measure", as a look at a training run names them.
+
+    Raises ValueError if there is no such measure.
+    """
+    key = name.rpartition("/")[2]
+    if key not in MEASURES:
+        raise ValueError(f"training.best is {name!r}; it must end in a measure: {', '.join(MEASURES)}")
+    return MEASURES[key][3]
+
+
+def compare(
+    prediction: Prediction, examples: Batch, hand_limits: Limits
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The measures of the network, of the mean pose and of the labels, for examples with whatever labels; and the mean
+    pose, `mean_2d` and, where 3D is labelled, `mean_3d`."""
+    mean_2d, mean_3d = mean_pose(examples)
+    network = measure(prediction.joints_2d, prediction.joints_3d, examples, hand_limits)
+    constant = measure(
+        np.broadcast_to(mean_2d, examples.joints_2d.shape),
+        None if mean_3d is None else np.broadcast_to(mean_3d, examples.joints_3d.shape),
+        examples,
+        hand_limits,
+    )
+    measured = {
+        "count_3d": int(whole(examples).sum()),
+        "network": network,
+        "mean_pose": constant,
+        "reduction_percent": _reductions(network, constant),
+        **_details(errors(prediction.joints_2d, prediction.joints_3d, examples)),
+    }
+    if mean_3d is None:
+        return measured, {"mean_2d": mean_2d}
+    return measured | {"labels": plausibility(_scale_units(examples), hand_limits)}, {
+        "mean_2d": mean_2d,
+        "mean_3d": mean_3d,
+    }
+
+
+def title(name: str) -> str:
+    """A measure in words, with its unit."""
+    words, unit, _, _ = MEASURES[name]
+    return f"{words}, {unit}" if unit else words
+
+
+def errors(joints_2d: Array, joints_3d: Array, examples: Batch) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """What the mean errors among the measures are the means of: by measure, each joint's `[N, 21]` in px or mm, and
+    which count. Those in 3D are of the `whole` examples only; what no example has a label for is not there."""
+    pixels, known = _labelled_pixels(examples)
+    distances = metrics.joint_errors(np.asarray(joints_2d), pixels)
+    found = {"joints_2d_px": (distances, known)} if known.any() else {}
+    rows = whole(examples)
+    if not rows.any():
+        return found
+    labels = np.asarray(examples.joints_3d, np.float64)[rows]
+    metres = np.asarray(joints_3d, np.float64)[rows] * np.asarray(examples.scale)[rows, None, None]
+    relative = metrics.root_relative(metres), metrics.root_relative(labels)
+    distances = {
+        "depth_mm": metrics.joint_errors(*(joints[..., 2:] for joints in relative)),
+        "joints_3d_mm": metrics.joint_errors(*relative),
+        "aligned_mm": metrics.joint_errors(metrics.procrustes(metres, labels), labels),
+        "absolute_mm": metrics.joint_errors(metres, labels),
+    }
+    every = np.ones(labels.shape[:2], bool)
+    return found | {name: (metrics.MILLIMETRES * distance, every) for name, distance in distances.items()}
+
+
+def _details(found: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
+    """95 % intervals over the images, and means by joint and by finger, of `errors`."""
+    details = {
+        "joints": {name: metrics.by_joint(*of) for name, of in found.items()},
+        "fingers": {name: metrics.by_finger(*of) for name, of in found.items()},
+    }
+    intervals = {name: metrics.bootstrap(*of) for name, of in found.items() if len(of[0]) > 1}
+    for name in ("joints_3d", "aligned", "absolute"):
+        if f"{name}_mm" in intervals:
+            distance = found[f"{name}_mm"][0] / metrics.MILLIMETRES
+            intervals[f"{name}_auc"] = metrics.bootstrap(metrics.areas(distance))
+    return details | {"intervals": {name: list(interval) for name, interval in intervals.items()}}
+
+
+def whole(examples: Batch) -> np.ndarray:
+    """Which examples have all 3D labels and their scale, `[N]`."""
+    return np.asarray(examples.joints_3d_valid).all(axis=-1) & (np.asarray(examples.scale) > 0)
+
+
+def mean_pose(examples: Batch) -> tuple[np.ndarray, np.ndarray | None]:
+    """Mean pixels `[21, 2]` and mean 3D joints `[21, 3]`, scale units in the camera's frame, of what is labelled; None
+    if no example has all its 3D labels."""
+    pixels, known = _labelled_pixels(examples)
+    mean_2d = pixels.sum(axis=0, where=known[..., None]) / np.maximum(known.sum(axis=0), 1)[:, None]
+    return mean_2d, np.mean(_scale_units(examples), axis=0) if whole(examples).any() else None
+
+
+def _scale_units(examples: Batch) -> np.ndarray:
+    """The whole 3D labels, in scale units."""
+    rows = whole(examples)
+    return np.asarray(examples.joints_3d)[rows] / np.asarray(examples.scale)[rows][:, None, None]
+
+
+def _labelled_pixels(examples: Batch) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels of the joints `[N, 21, 2]`, and which are known: where 3D is whole, those outside of the picture too."""
+    rows, valid = whole(examples), np.asarray(examples.joints_2d_valid)
+    pixels = np.where(valid[..., None], examples.joints_2d, 0.0)
+    projected = project(np.asarray(examples.joints_3d)[rows], np.asarray(examples.intrinsics)[rows][:, None])
+    pixels[rows] = np.where(valid[rows][..., None], pixels[rows], projected)
+    return pixels, valid | rows[:, None]
+
+
+def measure(joints_2d: Array, joints_3d: Array | None, examples: Batch, hand_limits: Limits) -> dict[str, float]:
+    """The `MEASURES` of poses, `[N, 21, 2]` pixels and `[N, 21, 3]` scale units or none, as far as there are labels."""
+    pixels, known = _labelled_pixels(examples)
+    distances = metrics.joint_errors(np.asarray(joints_2d), pixels)[known]
+    measured = {"joints_2d_px": float(distances.mean())} if known.any() else dict[str, float]()
+    if joints_3d is None:
+        return measured
+    rows = whole(examples)
+    if rows.any():
+        scale, labels = np.asarray(examples.scale)[rows], np.asarray(examples.joints_3d)[rows]
+        metres = np.asarray(joints_3d)[rows] * scale[:, None, None]
+        root_depth = np.abs(metres - labels)[:, hand.WRIST, 2]
+        measured = {
+            **metrics.summary(metres, labels, np.asarray(joints_2d)[rows], pixels[rows]),
+            **measured,
+            "root_depth_mm": float(root_depth.mean()) * metrics.MILLIMETRES,
+        }
+    return measured | plausibility(joints_3d, hand_limits)
+
+
+def plausibility(joints_3d: Array, hand_limits: Limits) -> dict[str, float]:
+    """How far poses `[N, 21, 3]` in scale units keep the limits: the mean of each biomechanical term (the angles' in
+    degrees), and the shares, in percent, of poses that violate none and of joint angles inside their hull."""
+    terms, beyond = jax.device_get(_violations(jnp.asarray(joints_3d, jnp.float32), hand_limits))
+    kept = np.all([value <= TOLERANCE for value in terms.values()], axis=0)
+    return {
+        "within_limits": 100 * float(kept.mean()),
+        "angles_within": 100 * float(np.mean(beyond <= TOLERANCE)),
+        "bone_length": float(terms["bone_length"].mean()),
+        "palm": float(terms["palm"].mean()),
+        "joint_angle": float(np.degrees(terms["joint_angle"].mean())),
+    }
+
+
+@jax.jit
+def _violations(joints: Float[jax.Array, "pose 21 3"], hand_limits: Limits) -> Any:
+    return losses.constraints(joints, hand_limits), hull.distance(anatomy.joint_angles(joints), hand_limits.hull)
+
+
+def _reductions(network: dict[str, float], constant: dict[str, float]) -> dict[str, float]:
+    """By how many percent each error in pixels or millimetres is below the mean pose's."""
+    return {
+        key: 100 * (1 - network[key] / constant[key])
+        for key in network
+        if MEASURES.get(key, ("", ""))[1] in ("px", "mm") and constant.get(key, 0) > 0
+    }

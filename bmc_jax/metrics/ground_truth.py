@@ -1,0 +1,168 @@
+"""The true joints that predictions are compared with, from a dataset's own files as they lie on disk.
+
+    freihand        evaluation_xyz.json (with _verts and _K beside it), or the folder that has it
+    ho3d            the same; evaluation.txt beside it names the frames
+    hands19         a .txt of joints, as training_joint_annotation.txt is
+    dexter_object   the folder of the dataset
+    rhd             the folder of the dataset: its evaluation, of two hands the one of which more is seen
+
+For all of them, an .npz of `joints [N, 21, 3]`, NaN where unknown, and where there are such `names`, `left`, `vertices`
+and `intrinsics [N, 3, 3]`, as in a file of predictions.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bmc_jax.core import hand
+from bmc_jax.data.readers import dexter_object, rhd
+from bmc_jax.data.readers.annotation import Skip
+from bmc_jax.metrics.prediction_files import check, reading
+from bmc_jax.metrics.prediction_files.check import UNITS
+from bmc_jax.metrics.prediction_files.kinds import FROM, KINDS
+
+#: Beside which a list of true joints lies.
+XYZ = "_xyz.json"
+#: Where folders may have it: of FreiHAND's evaluation, of both of its parts, and of HO-3D.
+PLACES = (".", "FreiHAND_pub_v2_eval", "FreiHAND_pub_v2")
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Labels in FreiHAND order, metres, camera frame; left hands are left ones."""
+
+    where: str
+    """The file."""
+    joints: np.ndarray
+    """`[N, 21, 3]`, NaN where unknown."""
+    vertices: np.ndarray | None = None
+    """`[N, V, 3]`"""
+    names: tuple[str, ...] | None = None
+    left: np.ndarray | None = None
+    intrinsics: np.ndarray | None = None
+    """`[N, 3, 3]` pixels"""
+
+
+def read(protocol: str, path: str | os.PathLike) -> Truth:
+    """The truth of a protocol's dataset.
+
+    Raises FileNotFoundError, naming what is missing, and ValueError, naming file, row and value, for what is damaged or
+    of another order, unit or frame than the dataset's.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no {path} to compare predictions with")
+    if path.suffix == ".npz":
+        return _arrays(path)
+    if protocol == "dexter_object":
+        return _annotations(dexter_object, dexter_object.splits(path, partial=True)["test"], str(path))
+    if protocol == "rhd":
+        splits = rhd.splits(path, partial=True)
+        split = "test" if "test" in splits else next(iter(splits))
+        return _annotations(rhd, splits[split], f"{path}: {rhd.SPLITS[split]}")
+    if protocol == "hands19":
+        return _lines(path)
+    return _lists(protocol, path)
+
+
+def read_subsets(path: str | os.PathLike, names: Sequence[str] | None) -> np.ndarray:
+    """The subset of each of the named images, from lines of an image's name and a subset's; "" where none is given."""
+    if names is None:
+        raise ValueError(f"{path} cannot be used: the truth does not name its images")
+    subsets = {}
+    for number, line in enumerate(Path(path).read_text().split("\n"), start=1):
+        fields = line.split()
+        if len(fields) not in (0, 2):
+            raise ValueError(f"{path}: line {number} has {len(fields)} fields; an image's name and a subset are needed")
+        if fields:
+            subsets[fields[0]] = fields[1].upper()
+    return np.array([subsets.get(name, "") for name in names])
+
+
+def _lists(protocol: str, path: Path) -> Truth:
+    """Of FreiHAND and HO-3D."""
+    file = path
+    if path.is_dir():
+        places = [path / place / f"evaluation{XYZ}" for place in PLACES]
+        file = next((place for place in places if place.is_file()), places[0])
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"there is no {file}; both datasets have published it: fetch it, or name another file of joints, such as "
+            f"training{XYZ}"
+        )
+    expected = KINDS[protocol]
+    joints = reading.poses(_json(file), str(file))
+    check.check(joints, expected, str(file))
+    flip = np.array([1, expected.forward, expected.forward])
+    beside = {
+        name: file.with_name(file.name.replace(XYZ, f"_{name}.json")) for name in ("verts", "K") if XYZ in file.name
+    }
+    found = {name: reading.points(_json(file), str(file)) for name, file in beside.items() if file.is_file()}
+    names, listed = None, file.with_name("evaluation.txt")
+    if protocol == "ho3d" and listed.is_file():
+        names = tuple(listed.read_text().split())
+    for name, values in (("verts", found.get("verts")), ("K", found.get("K")), (listed.name, names)):
+        if values is not None and len(values) != len(joints):
+            raise ValueError(f"{file} has {len(joints):,} rows and {name} beside it {len(values):,}; they must agree")
+    vertices = found.get("verts")
+    return Truth(
+        where=str(file),
+        joints=joints[:, FROM[expected.order]] * flip,
+        vertices=None if vertices is None else vertices * flip,
+        names=names,
+        intrinsics=found.get("K"),
+    )
+
+
+def _json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file} is damaged ({error}); fetch it again") from error
+
+
+def _lines(path: Path) -> Truth:
+    if path.suffix != ".txt":
+        raise ValueError(f"{path}: the truth of hands19 is a .txt of image names and joints, or an .npz")
+    expected, (found, _) = KINDS["hands19"], reading.content(path)
+    check.check(found.joints, expected, str(path))
+    scale = UNITS[expected.unit] * np.array([1, expected.forward, expected.forward])
+    return Truth(str(path), found.joints[:, FROM[expected.order]] * scale, names=found.names)
+
+
+def _annotations(reader: Any, rows: list, where: str) -> Truth:
+    """Of a dataset that is read row by row; what it has nothing to say of is left out."""
+    found = []
+    for row in rows:
+        try:
+            found.append(reader.annotation(row))
+        except Skip:
+            continue
+    if not found:
+        raise ValueError(f"{where}: no hand is annotated")
+    return Truth(
+        where=where,
+        joints=np.stack([np.asarray(one.joints_3d, np.float64) for one in found]),
+        names=tuple(one.id for one in found),
+        # Dexter+Object does not say which hands are left ones: its reader assumes it.
+        left=np.array([one.left for one in found]) if reader is rhd else None,
+        intrinsics=np.stack([np.asarray(one.intrinsics, np.float64) for one in found]),
+    )
+
+
+def _arrays(path: Path) -> Truth:
+    arrays = reading.arrays(path)
+    joints = np.asarray(arrays.get("joints", np.empty(0)), np.float64)
+    if joints.ndim != 3 or joints.shape[1:] != (hand.NUM_JOINTS, 3) or not len(joints):
+        raise ValueError(f"{path}: joints have the shape {joints.shape}; [N, {hand.NUM_JOINTS}, 3] is needed")
+    others = {name: arrays[name] for name in ("vertices", "names", "left", "intrinsics") if name in arrays}
+    for name, values in others.items():
+        reading.require_rows(name, values, len(joints), str(path))
+    if "names" in others:
+        others["names"] = tuple(map(str, others["names"]))
+    return Truth(str(path), joints, **others)

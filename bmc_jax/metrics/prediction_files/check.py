@@ -1,0 +1,162 @@
+"""Can these be predictions of hands, in the order, unit, frame and number that their format wants?
+
+Written without the tables that files are written with: each order's fingers stand here joint by joint, so that a file
+is checked by what it holds. A hand gives its order away: only in its own are all bones short at once. Poses are in the
+file's terms, `[N, 21, 3]`. Those of no size, such as the zero predictor's, are evidence of nothing and pass.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bmc_jax.core import hand, validation
+
+#: Base to tip, thumb to little finger; joint 0 is the wrist in all of them.
+CHAINS = {
+    "freihand": ((1, 2, 3, 4), (5, 6, 7, 8), (9, 10, 11, 12), (13, 14, 15, 16), (17, 18, 19, 20)),
+    "ho3d": ((13, 14, 15, 16), (1, 2, 3, 17), (4, 5, 6, 18), (10, 11, 12, 19), (7, 8, 9, 20)),
+    "bighand": ((1, 6, 7, 8), (2, 9, 10, 11), (3, 12, 13, 14), (4, 15, 16, 17), (5, 18, 19, 20)),
+    "rhd": ((4, 3, 2, 1), (8, 7, 6, 5), (12, 11, 10, 9), (16, 15, 14, 13), (20, 19, 18, 17)),
+    "paper": ((1, 6, 11, 16), (2, 7, 12, 17), (3, 8, 13, 18), (4, 9, 14, 19), (5, 10, 15, 20)),
+}
+TITLES = {
+    "freihand": "FreiHAND's (wrist; thumb to little finger, each base to tip)",
+    "ho3d": "MANO's as HO-3D has it (wrist; index, middle, little, ring, thumb without tips; five tips from the thumb)",
+    "bighand": "BigHand's (wrist; five MCP; PIP, DIP, TIP of each finger)",
+    "rhd": "RHD's (wrist; thumb to little finger, each tip to base)",
+    "paper": "level by level (wrist; five MCP, five PIP, five DIP, five TIP)",
+}
+#: Share by which a hand's bones must be shorter in another order before that must be the right one. Those
+#: of RHD's hands are shorter in the right one by 19 % or more at the median, with noise of 20 mm by 14 % in the mean.
+SHORTER = 0.1
+#: Images and frames that files are known to be of, to tell which is which.
+COUNTS = {
+    3_960: "FreiHAND's evaluation",
+    1_980: "half of FreiHAND's evaluation",
+    32_560: "FreiHAND's training annotations",
+    130_240: "FreiHAND's training images",
+    11_524: "HO-3D v2's evaluation",
+    5_762: "half of HO-3D v2's evaluation",
+    20_137: "HO-3D v3's evaluation",
+    66_034: "HO-3D v2's training frames",
+    78_297: "HO-3D v3's training frames",
+    2_728: "RHD's evaluation",
+    41_258: "RHD's training",
+}
+#: Metres in a file's possible units.
+UNITS = {"metres": 1.0, "centimetres": 0.01, "millimetres": 0.001}
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a format says of the poses in its files."""
+
+    order: str
+    """A name of `CHAINS`."""
+    unit: str
+    """A name of `UNITS`."""
+    forward: int
+    """Sign of z in front of the camera: 1, or -1 in OpenGL's frame."""
+
+
+def check(joints: np.ndarray, expected: Expected, where: str, left: np.ndarray | None = None) -> None:
+    """Raise ValueError, naming the file, the evidence and the remedy, for poses that are not what the format expects:
+    not finite, of another unit, order or frame, or mirrored. `left [N]` says which are left hands, by default none."""
+    bad = np.argwhere(~np.isfinite(joints).all(axis=-1))
+    if len(bad):
+        pose, joint = map(int, bad[0])
+        raise ValueError(
+            f"{where}: joint {joint} of pose {pose} is {joints[pose, joint].tolist()}, and {len(bad):,} joints in all "
+            "are not finite; a prediction is needed for every joint of every image"
+        )
+    sized = np.ptp(joints, axis=1).max(axis=-1) > 0
+    if not sized.any():
+        return
+    poses = joints[sized]
+    found = order(poses, expected.order)
+    if found != expected.order:
+        raise ValueError(_order_message(poses, expected.order, found, where))
+    _unit(poses, expected, where)
+    # The sign of most, since a network that has learnt little puts some hands anywhere.
+    depths = np.median(poses[:, 0, 2] * expected.forward)
+    if depths < 0 and (poses[..., 2] * expected.forward < 0).mean() > 0.99:
+        frames = ("x right, y down, z forward (OpenCV)", "x right, y up, z backward (OpenGL)")[:: expected.forward]
+        raise ValueError(
+            f"{where}: the hands lie behind the camera, at a median z of {depths * expected.forward:.4g}; joints must "
+            f"be in the frame {frames[0]}, and seem to be in {frames[1]}: multiply y and z by -1"
+        )
+    _side(poses, expected, where, np.zeros(len(poses), bool) if left is None else left[sized])
+
+
+def ordered(joints: np.ndarray, name: str) -> np.ndarray:
+    """Poses of an order, wrist first and then finger by finger from its base: FreiHAND's."""
+    return joints[:, [0, *(joint for chain in CHAINS[name] for joint in chain)]]
+
+
+def bones(joints: np.ndarray, name: str) -> np.ndarray:
+    """Lengths of the bones in an order, `[N, 5, 4]`: thumb first, each finger from the wrist on."""
+    chains = np.array([(0, *chain) for chain in CHAINS[name]])
+    fingers = joints[:, chains]
+    return np.linalg.norm(np.diff(fingers, axis=2), axis=-1)
+
+
+def order(joints: np.ndarray, expected: str) -> str:
+    """The order in which the hands' bones and palms are shortest; the expected one if that is nearly as short."""
+    totals = {name: _total(joints, name) for name in CHAINS}
+    shortest = min(totals, key=lambda name: totals[name])
+    return shortest if totals[shortest] < (1 - SHORTER) * totals[expected] else expected
+
+
+def count_message(found: int, needed: int, what: str) -> str:
+    """What is wrong with a number of poses."""
+    known = COUNTS.get(found, f"half of {needed:,}" if 2 * found == needed else "")
+    guess = f" ({known})" if known else ""
+    wanted = f" ({COUNTS[needed]})" if needed in COUNTS else ""
+    return (
+        f"{found:,} {what}{guess} where {needed:,}{wanted} are needed; predict every image, in the order of the "
+        "dataset's list, and give prediction and truth of the same version and split"
+    )
+
+
+def _total(joints: np.ndarray, name: str) -> float:
+    """Median over hands of the sum of all bones and of the distances between neighbouring fingers' bases."""
+    bases = joints[:, [chain[0] for chain in CHAINS[name]]]
+    across = np.linalg.norm(np.diff(bases, axis=1), axis=-1).sum(axis=1)
+    return float(np.median(bones(joints, name).sum(axis=(1, 2)) + across))
+
+
+def _order_message(poses: np.ndarray, expected: str, found: str, where: str) -> str:
+    lengths = np.median(bones(poses, expected), axis=0)
+    finger, level = np.unravel_index(np.argmax(lengths), lengths.shape)
+    start, end = (0, *CHAINS[expected][finger])[level : level + 2]
+    return (
+        f"{where}: the joints are not in the order {TITLES[expected]} but, it seems, {TITLES[found]}. The bones of a "
+        f"hand and its palm's width come to {_total(poses, found):.4g} in that order and to "
+        f"{_total(poses, expected):.4g} in the other, where the {hand.FINGERS[finger]}'s {hand.LEVELS[level]} bone, "
+        f"joint {start} to {end}, would measure {lengths[finger, level]:.4g}; reorder the joints"
+    )
+
+
+def _unit(poses: np.ndarray, expected: Expected, where: str) -> None:
+    middle = CHAINS[expected.order][2][0]
+    palm = float(np.median(np.linalg.norm(poses[:, middle] - poses[:, 0], axis=-1)))
+    low, high = validation.PALM_LENGTH
+    fits = [name for name, metres in UNITS.items() if low <= palm * metres <= high]
+    if fits and expected.unit not in fits:
+        raise ValueError(
+            f"{where}: from the wrist to the middle MCP it is {palm:.4g} at the median, a hand's in {fits[0]}; "
+            f"{expected.unit} are needed: multiply by {UNITS[fits[0]] / UNITS[expected.unit]:g}"
+        )
+
+
+def _side(poses: np.ndarray, expected: Expected, where: str, left: np.ndarray) -> None:
+    poses = ordered(poses, expected.order)
+    # What tells the side divides by the thumb's distance from the wrist.
+    thumbs = np.linalg.norm(poses[:, 1:5] - poses[:, :1], axis=-1).mean(axis=1) > 0
+    behind = validation.thumb_side(poses[thumbs]) * np.where(left[thumbs], -1, 1) < -validation.UNDECIDED
+    if behind.size and behind.mean() > 0.5:
+        raise ValueError(
+            f"{where}: {behind.sum():,} of {len(behind):,} hands have the thumb on the wrong side of the palm, as "
+            "mirrored ones do; right hands are needed, or `left` must say which are left ones. Mirror them, x to -x, "
+            "or see that no single axis is flipped"
+        )

@@ -1,0 +1,1 @@
+"""Poses of any estimator: read, convert, repair, smooth, sample."""

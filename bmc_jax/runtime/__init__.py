@@ -1,0 +1,1 @@
+"""What every long-running process needs: progress, processes that agree, atomic files, provenance."""

@@ -1,0 +1,268 @@
+"""Configurations in and out: from `configs/` with overrides, to and from a run's folder, every value checked.
+
+An unknown field, a value of the wrong type or one that training cannot use is a ValueError with its name and a remedy.
+"""
+
+import dataclasses
+import difflib
+import json
+import math
+import os
+import re
+import runpy
+import typing
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import flags
+from ml_collections import config_flags
+
+from bmc_jax.config import Config, Weights
+from bmc_jax.data import augment
+from bmc_jax.data.record import WINDOW
+
+FILE = "config.json"
+"""Name of a run's configuration in its folder."""
+PREFIX = "--config."
+"""Before a field on the command line."""
+
+
+def _one_of(*words: str | int) -> tuple[Callable[[Any], bool], str]:
+    return lambda value: value in words, f"one of {', '.join(map(str, words))}"
+
+
+_POSITIVE = (lambda value: 0 < value < math.inf, "positive")
+_NOT_NEGATIVE = (lambda value: 0 <= value < math.inf, "zero or more")
+_SHARE = (lambda value: 0 <= value < 1, "in [0, 1)")
+_AT_LEAST_ONE = (lambda value: 1 <= value < math.inf, "1 or more")
+_NAME = (bool, "a name")
+
+#: What a field's value must be, beyond its type.
+RULES = {
+    "data.train.name": _NAME,
+    "data.train.split": _NAME,
+    "data.train.labels": _one_of("2d", "3d"),
+    "data.train.count": _NOT_NEGATIVE,
+    "data.train.share": _POSITIVE,
+    "data.test": _NAME,
+    "data.test_count": _POSITIVE,
+    "data.directory": _NAME,
+    "data.image_size": _POSITIVE,
+    "data.margin": _AT_LEAST_ONE,
+    "data.context": _AT_LEAST_ONE,
+    "data.batch_size": _POSITIVE,
+    "data.cache": _one_of("auto", "device", "host", "none"),
+    "data.workers": _NOT_NEGATIVE,
+    "network.input": _one_of("image", "points"),
+    "network.noise": _NOT_NEGATIVE,
+    "network.depth": _one_of(10, 18, 34, 50),
+    "network.width": _POSITIVE,
+    "network.patch": _NOT_NEGATIVE,
+    "network.pool": _one_of("mean", "flatten", "heatmaps"),
+    "network.dtype": _one_of("float32", "bfloat16"),
+    **{f"weights.{weight.name}": _NOT_NEGATIVE for weight in dataclasses.fields(Weights)},
+    "biomechanics.angle_mode": _one_of("euclidean", "circle_l1", "circle_l1_squared"),
+    "biomechanics.start": _SHARE,
+    "biomechanics.ramp": _SHARE,
+    "limits.vertices": (lambda value: value >= 3, "3 or more"),
+    "limits.angle_margin": _NOT_NEGATIVE,
+    "limits.length_margin": _NOT_NEGATIVE,
+    "optimizer.name": _one_of("sgd", "adamw"),
+    "optimizer.rate": _POSITIVE,
+    "optimizer.momentum": _SHARE,
+    "optimizer.weight_decay": _NOT_NEGATIVE,
+    "optimizer.clip": _POSITIVE,
+    "optimizer.warmup": _SHARE,
+    "optimizer.schedule": _one_of("step", "cosine"),
+    "optimizer.decay": _POSITIVE,
+    "optimizer.decay_epochs": _POSITIVE,
+    "optimizer.accumulate": _POSITIVE,
+    "optimizer.ema": _SHARE,
+    "training.epochs": _POSITIVE,
+    "training.log_every": _POSITIVE,
+    "training.evaluate_every": _NOT_NEGATIVE,
+    "training.evaluate_count": _POSITIVE,
+    "training.picture_every": _NOT_NEGATIVE,
+    "training.save_every": _POSITIVE,
+    "training.keep": _POSITIVE,
+    "training.check_replicas": _NOT_NEGATIVE,
+    "training.steps_per_dispatch": _POSITIVE,
+}
+
+
+def load(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Config:
+    """The configuration of a file in `configs/`, `path` or `path:argument`, with `field.of.it=value` overrides.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ValueError: on a file whose `get_config` does not return a `Config`, an override of an unknown field, or a value
+        of the wrong type or out of range, naming it.
+    """
+    name, _, argument = str(path).partition(":")
+    if not Path(name).is_file():
+        raise FileNotFoundError(f"no configuration file {name!r}; those of the project are in configs/")
+    get_config = runpy.run_path(name).get("get_config")
+    config = get_config(*([argument] if argument else [])) if get_config else None
+    if not isinstance(config, Config):
+        raise ValueError(f"{name} has no function get_config() that returns a bmc_jax.config.Config")
+
+    for override in overrides:
+        _check_override(override)
+    arguments = ["bmc", *(f"{PREFIX}{override}" for override in overrides)]
+    values = flags.FlagValues()
+    try:
+        config_flags.DEFINE_config_dataclass("config", config, "", flag_values=values, sys_argv=arguments)
+        values(arguments)
+    except (flags.Error, IndexError, TypeError) as error:
+        raise ValueError(f"{error} (in {', '.join(overrides)})".replace(PREFIX, "")) from error
+    return from_dict(to_dict(values.config))
+
+
+def from_arguments(arguments: Sequence[str]) -> list[str]:
+    """`field=value` of each `--config.field=value`. Raises ValueError for an argument of another form."""
+    for argument in arguments:
+        if not argument.startswith(PREFIX) or "=" not in argument:
+            raise ValueError(f"unrecognized argument {argument!r}; fields are set by {PREFIX}FIELD=VALUE")
+    return [argument.removeprefix(PREFIX) for argument in arguments]
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Plain dicts, lists, numbers and words, for JSON."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(content: dict[str, Any]) -> Config:
+    """The inverse of `to_dict`. Fields that are not there keep their defaults; unknown ones raise ValueError."""
+    return validate(_build(Config, content, ""))
+
+
+def flat(config: Config) -> dict[str, Any]:
+    """Every value by its whole path, "data.train[0].count"."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(to_dict(config))
+    paths = (re.sub(r"\.(\d+)", r"[\1]", jax.tree_util.keystr(path, simple=True, separator=".")) for path, _ in leaves)
+    return dict(zip(paths, (value for _, value in leaves), strict=True))
+
+
+def write(config: Config, workdir: Path) -> None:
+    """Write `config.json` into a run's folder, whole or not at all."""
+    temporary = workdir / f"{FILE}.partial"
+    temporary.write_text(json.dumps(to_dict(config), indent=2) + "\n")
+    os.replace(temporary, workdir / FILE)
+
+
+def read(workdir: str | os.PathLike) -> Config:
+    """The configuration that a run's folder was trained with.
+
+    Raises:
+      FileNotFoundError: if the folder holds none, so is not a run's.
+      ValueError: if it cannot be read, naming the file.
+    """
+    file = Path(workdir) / FILE
+    if not file.is_file():
+        raise FileNotFoundError(f"{workdir} holds no {FILE}: it is not the folder of a run")
+    try:
+        return from_dict(json.loads(file.read_text()))
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+
+
+def validate(config: Config) -> Config:
+    """The same configuration, if training can use every value of it; else ValueError, naming the field."""
+    for path, value in flat(config).items():
+        holds, wanted = RULES.get(re.sub(r"\[\d+\]", "", path), (lambda _: True, ""))
+        _require(holds(value), path, value, wanted)
+    data, patch = config.data, config.network.patch
+    _require(bool(data.train), "data.train", data.train, "at least one source")
+    share = sum(source.share for source in data.train)
+    _require(abs(share - 1) < 1e-6, "data.train[:].share", share, "shares that sum to 1")
+    fits = patch == 0 or data.image_size % patch == 0
+    _require(fits, "network.patch", patch, f"0 or a divisor of data.image_size, {data.image_size}")
+    for name, published in {"depth": (18, 34, 50), "width": (64,), "patch": (0,)}.items():
+        value, wanted = getattr(config.network, name), f"{' or '.join(map(str, published))} for network.pretrained"
+        _require(not config.network.pretrained or value in published, f"network.{name}", value, wanted)
+    lifts = config.network.pool == "heatmaps" or not config.network.lift
+    _require(lifts, "network.lift", True, "false unless network.pool is 'heatmaps'")
+    reach = data.margin * (data.context if data.augment else 1)
+    wanted = f"{WINDOW} or less: no more of the surroundings, in sides of the hand's box, is in built datasets"
+    _require(reach <= WINDOW, "data.margin * data.context" if data.augment else "data.margin", reach, wanted)
+    augment.check(data.augmentation)
+    screens = data.augment or not any(source.green_screen for source in data.train)
+    _require(screens, "data.augment", False, "true to put green-screen photographs before something else")
+    known = config.limits.source != "fit" or any(source.labels == "3d" for source in data.train)
+    _require(known, "limits.source", "fit", "a preset or a file: no training source has 3D labels to fit limits to")
+    watched = config.training.evaluate_every or config.training.picture_every
+    wanted = "the names of sets, as training.evaluate_every and training.picture_every look at their images"
+    _require(bool(data.test) or not watched, "data.test", data.test, wanted)
+    best, every = config.training.best, config.training.evaluate_every
+    _require(bool(every) or not best, "training.evaluate_every", every, "above 0 for training.best")
+    if config.network.input == "points":
+        _require(
+            not data.augment, "data.augment", True, "false for network.input 'points': there is no image to change"
+        )
+        fresh = any(source.fresh for source in data.train)
+        _require(not fresh, "data.train[:].fresh", True, "false for network.input 'points': nothing is rendered")
+        _require(not config.network.pretrained, "network.pretrained", "given", "empty for network.input 'points'")
+    else:
+        _require(config.network.noise == 0, "network.noise", config.network.noise, "0 unless network.input is 'points'")
+    _require_dispatch(config)
+    return config
+
+
+def _require_dispatch(config: Config) -> None:
+    """Raise ValueError unless images are where several steps in one call need them, and nothing is due within one."""
+    size = config.training.steps_per_dispatch
+    if size == 1:
+        return
+    _require(config.data.cache == "device", "data.cache", config.data.cache, "'device' for steps_per_dispatch above 1")
+    for name in ("log_every", "save_every", "check_replicas", "evaluate_every", "picture_every"):
+        every = getattr(config.training, name)
+        _require(every % size == 0, f"training.{name}", every, f"a multiple of training.steps_per_dispatch, {size}")
+
+
+def _require(holds: bool, path: str, value: Any, wanted: str) -> None:
+    if not holds:
+        raise ValueError(f"{path} is {value!r}; it must be {wanted}")
+
+
+def _unknown(path: str, name: str, known: Iterable[str]) -> ValueError:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    remedy = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+    return ValueError(f"unknown configuration field {path!r}: {remedy}")
+
+
+def _check_override(override: str) -> None:
+    """Raise unless it reads `known.field=value`, with the nearest known field's name."""
+    path, equals, _ = override.partition("=")
+    if not equals:
+        raise ValueError(f"override {override!r} is not of the form field=value")
+    kind: Any = Config
+    for part in path.split("."):
+        name, bracket, _ = part.partition("[")
+        hints = typing.get_type_hints(kind) if dataclasses.is_dataclass(kind) else {}
+        if name not in hints:
+            raise _unknown(path, name, hints)
+        kind = typing.get_args(hints[name])[0] if bracket and typing.get_args(hints[name]) else hints[name]
+
+
+def _build(kind: Any, content: Any, path: str) -> Any:
+    """A value of a field's declared type from what JSON made of it."""
+    if dataclasses.is_dataclass(kind):
+        _require(isinstance(content, dict), path or "the configuration", content, "a mapping of fields to values")
+        hints = typing.get_type_hints(kind)
+        for name in content:
+            if name not in hints:
+                raise _unknown(f"{path}.{name}".lstrip("."), name, hints)
+        values = {name: _build(hints[name], value, f"{path}.{name}".lstrip(".")) for name, value in content.items()}
+        return typing.cast(Any, kind)(**values)
+    if typing.get_origin(kind) is tuple:
+        kinds = typing.get_args(kind)
+        count = "" if ... in kinds else f" of {len(kinds)}"
+        fits = isinstance(content, (list, tuple)) and (not count or len(content) == len(kinds))
+        _require(fits, path, content, f"a list{count}")
+        return tuple(_build(kinds[0], item, f"{path}[{i}]") for i, item in enumerate(content))
+    numeric = kind is float and isinstance(content, (int, float))
+    fits = isinstance(content, bool) == (kind is bool) and (numeric or isinstance(content, kind))
+    _require(fits, path, content, f"of type {kind.__name__}")
+    return kind(content)

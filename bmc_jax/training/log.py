@@ -1,0 +1,191 @@
+"""What a run says while it trains: a progress bar, `metrics.jsonl`, pictures, TensorBoard and, if asked for, Weights &
+Biases; on the first process only."""
+
+import importlib
+import json
+import os
+import secrets
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from PIL import Image
+from tensorboardX import SummaryWriter
+
+from bmc_jax.config import Config
+from bmc_jax.runtime.progress import Progress
+from bmc_jax.training import config_io, flops
+
+FILE = "metrics.jsonl"
+FOLDER = "pictures"
+WANDB_FILE = "wandb_id.txt"
+
+
+def require_installed(config: Config) -> None:
+    """Raise ValueError unless everything that is to be told is installed."""
+    if config.training.wandb:
+        try:
+            importlib.import_module("wandb")
+        except ImportError as error:
+            raise ValueError(
+                f"training.wandb is {config.training.wandb!r}, and the package wandb cannot be imported ({error}); "
+                "install it, `pip install wandb`, or leave the field empty"
+            ) from error
+
+
+class Log:
+    """Writer of a run's metrics from step `first` to `total`; a context manager.
+
+    A run that goes on from a checkpoint is given its step: lines that the interrupted run wrote past it are taken out,
+    so nothing is in the file twice.
+    """
+
+    def __init__(self, workdir: Path, config: Config, *, first: int, total: int) -> None:
+        self._writes, self._workdir = jax.process_index() == 0, workdir
+        self._batch_size, self._peak = config.data.batch_size, flops.images_per_second(config)
+        self._since, self._advanced = time.perf_counter(), 0
+        if not self._writes:
+            return
+        file = workdir / FILE
+        kept = [line for line in _lines(file) if json.loads(line)["step"] <= first]
+        partial = file.with_name(file.name + ".partial")
+        partial.write_text("".join(kept))
+        os.replace(partial, file)
+        self._file = file.open("a")
+        self._boards = [_TensorBoard(workdir, first), *([_Wandb(workdir, config)] if config.training.wandb else [])]
+        self._bar = _Bar(
+            batch_size=self._batch_size, peak=self._peak, initial=first, total=total, desc=f"train {config.name}"
+        )
+
+    def __enter__(self) -> "Log":
+        return self
+
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        if self._writes:
+            self._bar.close()
+            self._file.close()
+            for board in self._boards:
+                board.close(failed=kind is not None)
+
+    def advance(self, taken: int = 1) -> None:
+        """So many more steps are done."""
+        self._advanced += taken
+        if self._writes:
+            self._bar.update(taken)
+
+    def speed(self) -> dict[str, float]:
+        """Images a second since the last call, or the beginning, whatever the time went into; and the MFU at that, if
+        the peak of the devices is known."""
+        now = time.perf_counter()
+        rate = self._advanced * self._batch_size / (now - self._since)
+        self._since, self._advanced = now, 0
+        return {"images_per_second": rate} | ({"mfu": rate / self._peak} if self._peak else {})
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Record metrics after a step, the first being 1; the bar shows their loss, if they have one."""
+        if not self._writes:
+            return
+        self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+        self._file.flush()
+        for board in self._boards:
+            board.metrics(step, metrics)
+        if "loss" in metrics:
+            waiting = f", waiting {metrics['input_wait']:.0%}" if "input_wait" in metrics else ""
+            self._bar.set_postfix_str(f"loss {metrics['loss']:.3g}{waiting}", refresh=False)
+
+    def say(self, words: str) -> None:
+        """Print a line, above the bar."""
+        if self._writes:
+            self._bar.write(words, file=sys.stderr)
+
+    def picture(self, step: int, image: np.ndarray) -> None:
+        """Keep a picture, uint8 `[height, width, 3]`, as `pictures/step_000500.jpg`, and show it on the boards."""
+        if not self._writes:
+            return
+        file = self._workdir / FOLDER / f"step_{step:06}.jpg"
+        file.parent.mkdir(exist_ok=True)
+        partial = file.with_name(file.name + ".partial")
+        Image.fromarray(image).save(partial, "JPEG", quality=90)
+        os.replace(partial, file)
+        for board in self._boards:
+            board.picture(step, image)
+
+
+def read(workdir: str | os.PathLike) -> list[dict[str, int | float]]:
+    """What a run's `metrics.jsonl` has of training, by step; empty if there is nothing. Its other lines are of
+    evaluations."""
+    rows = [json.loads(line) for line in _lines(Path(workdir) / FILE)]
+    return [row for row in rows if "loss" in row]
+
+
+def _lines(file: Path) -> list[str]:
+    """Whole lines; a last one cut short by a crash is left out."""
+    if not file.exists():
+        return []
+    return [line for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+class _Bar(Progress):
+    """Of steps, with images a second, MFU and what `Log.write` adds."""
+
+    TERMINAL = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {speed}{postfix}]"
+    PLAIN = "{desc}: {percentage:.0f}%, step {n_fmt} of {total_fmt} [{elapsed}<{remaining}, {speed}{postfix}]"
+
+    def __init__(self, *, batch_size: int, peak: float | None, **options: Any) -> None:
+        self._batch_size, self._peak = batch_size, peak
+        super().__init__(unit=" steps", **options)
+
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        values = super().format_dict
+        mean = (values["n"] - values["initial"]) / values["elapsed"] if values["elapsed"] else 0.0
+        rate = (values["rate"] or mean) * self._batch_size
+        speed = f"{rate:,.0f} images/s" + (f", MFU {rate / self._peak:.0%}" if self._peak else "")
+        return {**values, "speed": speed}
+
+
+class _TensorBoard:
+    def __init__(self, workdir: Path, first: int) -> None:
+        self._writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=first + 1)
+
+    def metrics(self, step: int, metrics: Mapping[str, float]) -> None:
+        for name, value in metrics.items():
+            self._writer.add_scalar(name, value, step)
+
+    def picture(self, step: int, image: np.ndarray) -> None:
+        self._writer.add_image("predictions", image, step, dataformats="HWC")
+
+    def close(self, *, failed: bool) -> None:
+        self._writer.close()
+
+
+class _Wandb:
+    """The run in Weights & Biases, the same one whenever training goes on in this folder. Steps that it already has,
+    which a resumed run repeats bit for bit, it passes over by itself."""
+
+    def __init__(self, workdir: Path, config: Config) -> None:
+        file = workdir / WANDB_FILE
+        if not file.exists():
+            file.write_text(secrets.token_hex(4))
+        self._wandb = importlib.import_module("wandb")
+        self._run = self._wandb.init(
+            project=config.training.wandb,
+            name=config.name,
+            id=file.read_text(),
+            resume="allow",
+            dir=str(workdir),
+            config=config_io.to_dict(config),
+        )
+
+    def metrics(self, step: int, metrics: Mapping[str, float]) -> None:
+        self._run.log(dict(metrics), step=step)
+
+    def picture(self, step: int, image: np.ndarray) -> None:
+        self._run.log({"predictions": self._wandb.Image(image)}, step=step)
+
+    def close(self, *, failed: bool) -> None:
+        self._run.finish(exit_code=int(failed))

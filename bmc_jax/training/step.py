@@ -1,0 +1,222 @@
+"""One step of training and of evaluation, as pure functions.
+
+`train_step` and `eval_step` take one device's share of the batch and the name of the axis that it is a share of;
+`parallel.parallelize` maps them over the devices.
+"""
+
+import dataclasses
+import functools
+import typing
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from bmc_jax.config import Config, steps
+from bmc_jax.core import hand, losses
+from bmc_jax.core.types import Batch, Limits, Prediction
+from bmc_jax.data import augment, cache, render_in_step
+from bmc_jax.models import LiftingNetwork, PoseNetwork, TwoStageNetwork, points, pretrained
+from bmc_jax.training import accumulation, multi_step, optimizer, parallel
+
+
+@flax.struct.dataclass
+@typing.no_type_check  # JAX rebuilds it with numpy, tracers and placeholders in its fields
+class TrainState:
+    """All that a step changes, and all that a checkpoint holds."""
+
+    step: Int[Array, ""]
+    """Steps taken."""
+    params: Any
+    batch_stats: Any
+    """BatchNorm's running statistics."""
+    opt_state: Any
+
+
+@flax.struct.dataclass
+@typing.no_type_check
+class AveragedState(TrainState):
+    """The state of a run with `optimizer.ema`."""
+
+    average: Any
+    """`params` and `batch_stats`, averaged over the steps. Evaluation takes these: statistics averaged as the weights
+    are come nearest to those of the averaged network without a look at more images."""
+
+
+def network(config: Config, *, axis_name: str | None = None) -> PoseNetwork | TwoStageNetwork | LiftingNetwork:
+    """The network of a configuration, not yet initialised."""
+    options = config.network
+    root = {name: getattr(options, name) for name in ("detach_root_depth", "detach_pixels", "refine")}
+    if options.input == "points":
+        return LiftingNetwork(**root)
+    image = {"depth": options.depth, "width": options.width, "patch": options.patch, "dtype": jnp.dtype(options.dtype)}
+    if options.lift:
+        return TwoStageNetwork(**image, **root, axis_name=axis_name)
+    return PoseNetwork(**image, **root, pool=options.pool, axis_name=axis_name)
+
+
+def blank(config: Config) -> tuple[Any, Any]:
+    """What a configuration's network is shown of one hand, of the right shape and all zero, and a K."""
+    size = config.data.image_size
+    image, joints = jnp.zeros((1, size, size, 3), jnp.uint8), jnp.zeros((1, hand.NUM_JOINTS, 2), jnp.float32)
+    return joints if config.network.input == "points" else image, jnp.eye(3)[None]
+
+
+def shown(config: Config, batch: Batch) -> Any:
+    """What a configuration's network is shown of a batch, beside K."""
+    if config.network.input == "points":
+        return points(batch, noise=config.network.noise, seed=config.seed)
+    return batch.image
+
+
+def create(config: Config) -> TrainState:
+    """The state before the first step, a function of `config.seed` and, for the ResNet, of the file
+    `network.pretrained`, if one is given: see `pretrained.load` for what is wrong with it."""
+    # The default generator would do as well, but takes XLA's CPU compiler four times as long.
+    key = jax.random.key(config.seed, impl="rbg")
+    variables = jax.jit(functools.partial(network(config).init, train=False))(key, *blank(config))
+    # The lifting network has no BatchNorm.
+    variables.setdefault("batch_stats", {})
+    if config.network.pretrained:
+        loaded = pretrained.load(config.network.pretrained, depth=config.network.depth)
+        for name, weights in zip(("params", "batch_stats"), loaded, strict=True):
+            variables[name] = variables[name] | {"backbone": jax.tree.map(jnp.array, weights)}
+    state = TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=variables["params"],
+        batch_stats=variables["batch_stats"],
+        opt_state=optimizer.create(config).init(variables["params"]),
+    )
+    if not config.optimizer.ema:
+        return state
+    # Copies: donated to a step, no buffer may be there twice.
+    average = {name: jax.tree.map(jnp.copy, variables[name]) for name in ("params", "batch_stats")}
+    return AveragedState(**vars(state), average=average)
+
+
+def biomechanical_ramp(config: Config, step: Int[Array, ""]) -> Float[Array, ""]:
+    """What the biomechanical weights are multiplied by at a step: 0 before their start, 1 once they have grown."""
+    start, ramp = (share * steps(config) for share in (config.biomechanics.start, config.biomechanics.ramp))
+    return jnp.clip((step + 1 - start) / max(ramp, 1.0), 0.0, 1.0)
+
+
+def train_step(
+    state: TrainState, batch: Batch, limits: Limits, *, config: Config, axis_name: str | None = None
+) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
+    """The state after one step on a batch `[b, ...]`, augmented if the configuration says so, and the metrics of the
+    state before it.
+
+    Under `axis_name` the batch is one device's, and both results are those of the whole batch: every loss term divides
+    by the labels of all devices, so the mean of the devices' gradients is the gradient of the whole.
+
+    With `optimizer.accumulate` the batch is taken in parts, and must be a multiple of their number.
+    """
+    if config.data.augment:
+        batch = augmented(batch, state.step, config)
+    ramp = biomechanical_ramp(config, state.step)
+    weights = losses.LossWeights(**dataclasses.asdict(config.weights))
+    weights = dataclasses.replace(
+        weights,
+        bone_length=weights.bone_length * ramp,
+        palm=weights.palm * ramp,
+        joint_angle=weights.joint_angle * ramp,
+    )
+    angles = config.biomechanics
+
+    def loss(params: Any, batch_stats: Any, batch: Batch, weights: losses.LossWeights) -> Any:
+        prediction, updates = network(config, axis_name=axis_name).apply(
+            {"params": params, "batch_stats": batch_stats},
+            shown(config, batch),
+            batch.intrinsics,
+            train=True,
+            mutable=["batch_stats"],
+        )
+        total, terms = losses.total(
+            prediction,
+            batch,
+            limits,
+            weights,
+            axis_name=axis_name,
+            mode=angles.angle_mode,
+            independent=angles.independent,
+            detach_frames=angles.detach_frames,
+        )
+        return total, (terms, updates.get("batch_stats", {}))
+
+    gradients, metrics, batch_stats = accumulation.gradient(
+        loss,
+        state.params,
+        state.batch_stats,
+        batch,
+        weights,
+        parts=config.optimizer.accumulate,
+        axis_name=axis_name,
+    )
+    if axis_name is not None:
+        # Once, after the gradient: differentiating through a mean over devices would keep the local gradient.
+        gradients, metrics = jax.lax.pmean((gradients, metrics), axis_name)
+    updates, opt_state = optimizer.create(config).update(gradients, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    metrics |= {
+        "gradient_norm": optax.tree.norm(gradients),
+        "update_norm": optax.tree.norm(updates),
+        "parameter_norm": optax.tree.norm(state.params),
+        "rate": jnp.asarray(optimizer.rate(config)(state.step), jnp.float32),
+        "biomechanical_ramp": ramp,
+    }
+    if isinstance(state, AveragedState):
+        now = {"params": params, "batch_stats": batch_stats}
+        state = dataclasses.replace(state, average=optimizer.average(config, state.step, state.average, now))
+    state = dataclasses.replace(state, step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state)
+    return state, metrics
+
+
+def augmented(batch: Batch, step: Int[Array, ""], config: Config) -> Batch:
+    """Crops of `data.image_size` pixels out of images of `stored_size`, changed at random: a function of `config.seed`,
+    the step and each example's source and index."""
+    key = jax.random.fold_in(jax.random.key(config.seed, impl="threefry2x32"), step)
+    screens = [source.green_screen for source in config.data.train]
+    green_screen = jnp.array(screens)[batch.source] if any(screens) else None
+    return augment.augment(key, batch, config.data.augmentation, config.data.image_size, green_screen=green_screen)
+
+
+def eval_step(state: TrainState, batch: Batch, *, config: Config) -> Prediction:
+    """The predictions for a batch `[b, ...]`, by BatchNorm's running statistics."""
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    seen = shown(config, batch)
+    return typing.cast(Prediction, network(config).apply(variables, seen, batch.intrinsics, train=False))
+
+
+def evaluated(saved: dict[str, Any]) -> TrainState:
+    """The state to evaluate or export, of a checkpoint as `checkpoint.load` returns it: the average where there is
+    one."""
+    shown = saved.get("average", saved)
+    return TrainState(saved["step"], shown["params"], shown["batch_stats"], opt_state=None)
+
+
+def parallel_train_step(config: Config, *, resident: bool = False) -> Any:
+    """`train_step` over the local devices: (state, batch `[device, b, ...]`, limits) -> (state, metrics). The state is
+    donated: use the one returned.
+
+    With `resident` images it is (state, rows as `cache.told` has them, limits, `cache.Resident`) -> the same, and
+    renders those of fresh sources. With `training.steps_per_dispatch` it takes that many steps, of what
+    `dispatch.grouped` says; the metrics are the last's.
+    """
+    run = functools.partial(train_step, config=config, axis_name=parallel.AXIS)
+    if not resident:
+        return parallel.parallelize(run, (None, 0, None), None, donate=True)
+
+    def on_rows(state: TrainState, rows: Int[Array, "device b"], limits: Limits, examples: cache.Resident) -> Any:
+        return run(state, render_in_step.gather(rows, examples, config, parallel.AXIS), limits)
+
+    axes = None, cache.Resident(0, None)
+    if config.training.steps_per_dispatch == 1:
+        return parallel.parallelize(on_rows, (None, 0, *axes), None, donate=True)
+
+    def on_many(state: TrainState, calls: tuple[Any, Any], limits: Limits, examples: cache.Resident) -> Any:
+        return multi_step.repeat(lambda state, rows: on_rows(state, rows, limits, examples), state, *calls)
+
+    return parallel.parallelize(on_many, (None, (None, 0), *axes), None, donate=True)
