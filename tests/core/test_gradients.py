@@ -1,0 +1,267 @@
+"""Gradients of every loss: right against differences in float64, and finite in float32 wherever a hand can degenerate.
+
+Every loss is made of smooth pieces that meet in kinks: ends of intervals, edges of hulls. Second differences across a
+kink mean nothing, so the poses of `check_grads` are sampled ones around which no small step in random directions
+changes a piece, as told by the discrete choices of an independent numpy version. Derivatives are checked forward and
+backward, each to second order.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+from support import hands, reference
+
+from bmc_jax import anatomy, hull, losses
+from bmc_jax.core.types import Batch, Prediction
+
+ANGLE_LOSSES = {
+    "joint_angle": losses.joint_angle,
+    "joint_angle independent": functools.partial(losses.joint_angle, independent=True),
+    "joint_angle circle_l1": functools.partial(losses.joint_angle, mode="circle_l1"),
+    "joint_angle circle_l1_squared": functools.partial(losses.joint_angle, mode="circle_l1_squared"),
+}
+# Their weighted sum is derived in that of all terms, the total.
+LOSSES = {
+    "bone_length": losses.bone_length,
+    "palm": losses.palm,
+    **ANGLE_LOSSES,
+}
+STEP = 3e-4
+
+
+def side_of_interval(value, interval):
+    return (value > interval[..., 0]).astype(int) + (value > interval[..., 1])
+
+
+def nearest_of_hull(angles, polygon):
+    """Where a distance to a hull is measured: the nearest edge, or the vertex where two edges tie, and the signs that
+    an L1 distance on the circle takes; -1 inside. Angles `[..., 2]`, polygon `[..., V, 2]`."""
+    count = polygon.shape[-2]
+    turns = [np.array([turn, 0]) for turn in (-2 * np.pi, 0, 2 * np.pi)]
+    starts = np.concatenate([polygon + turn for turn in turns], axis=-2)
+    ends = np.concatenate([np.roll(polygon, -1, axis=-2) + turn for turn in turns], axis=-2)
+    edges, offsets = ends - starts, angles[..., None, :] - starts
+    along = np.clip(np.sum(edges * offsets, axis=-1) / np.sum(edges * edges, axis=-1), 0, 1)
+    points = starts + along[..., None] * edges
+    apart = np.stack([circle(angles[..., None, :]) - circle(points) for circle in (np.cos, np.sin)], axis=-1)
+    choices = []
+    for distance in (np.linalg.norm(angles[..., None, :] - points, axis=-1), np.abs(apart).sum(axis=(-2, -1))):
+        nearest = distance.argmin(axis=-1)
+        share = np.take_along_axis(along, nearest[..., None], axis=-1)[..., 0]
+        following = nearest // count * count + (nearest + 1) % count
+        place = np.where(share == 0, -nearest, np.where(share == 1, -following, 1 + nearest))
+        signs = np.sign(np.where(np.abs(apart) < 1e-12, 0, apart))
+        signs = np.take_along_axis(signs, nearest[..., None, None, None], axis=-3)[..., 0, :, :]
+        choices += [place, signs @ [1, 3] @ [1, 9]]
+    cross = edges[..., 0] * offsets[..., 1] - edges[..., 1] * offsets[..., 0]
+    inside = (cross.reshape(*cross.shape[:-1], 3, count) > 0).all(axis=-1).any(axis=-1)
+    return np.where(inside[..., None], -1, np.stack(choices, axis=-1))
+
+
+def piece(joints, limits):
+    """Every discrete choice that the losses of joints `[N, 21, 3]` rest on, `[N, choices]`."""
+    joints = jnp.asarray(joints)
+    lengths, angles = anatomy.bone_lengths(joints), np.asarray(anatomy.joint_angles(joints))
+    curvature, spread = anatomy.palm_curvature(joints), anatomy.palm_spread(joints)
+    choices = [
+        side_of_interval(np.asarray(lengths), np.asarray(limits.bone_length)),
+        side_of_interval(np.asarray(curvature), np.asarray(limits.curvature)),
+        side_of_interval(np.asarray(spread), np.asarray(limits.spread)),
+        nearest_of_hull(angles, np.asarray(limits.hull)),
+        nearest_of_hull(angles, np.asarray(hull.box(limits.hull))),
+    ]
+    return np.concatenate([choice.reshape(len(joints), -1) for choice in choices], axis=-1)
+
+
+@functools.cache
+def smooth_poses(count=50, steps=8):
+    """Sampled hands that break about half of the limits and that no step in random directions moves over a kink.
+
+    3 % larger than they should be, since the scale bone's interval is a point and one unit long would be its kink.
+    """
+    with jax.enable_x64(True):
+        limits = hands.narrow_limits(np.float64)
+        poses = 1.03 * hands.in_scale_units(hands.sampled(1000)[0])
+        generator = np.random.default_rng(2)
+        smooth = np.ones(len(poses), bool)
+        here = piece(poses, limits)
+        for _ in range(steps):
+            direction = generator.normal(size=poses.shape)
+            direction *= STEP / np.linalg.norm(direction, axis=(1, 2), keepdims=True)
+            smooth &= (piece(poses + direction, limits) == here).all(axis=-1)
+    assert smooth.sum() >= count
+    return poses[smooth][:count]
+
+
+def every_loss(joints, limits):
+    """The losses of one pose or more, stacked in the order of `LOSSES` so that they share one compilation."""
+    return jnp.stack([loss(joints, limits=limits) for loss in LOSSES.values()], axis=-1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["fwd", "rev"])
+def test_derivatives_of_every_biomechanical_loss(mode):
+    poses = smooth_poses()
+    with jax.enable_x64(True):
+        losses_of = jax.jit(functools.partial(every_loss, limits=hands.narrow_limits(np.float64)))
+        assert (np.asarray(losses_of(jnp.asarray(poses))) > 0).all()
+        check_grads(losses_of, (jnp.asarray(poses),), order=2, modes=[mode], atol=1e-5, rtol=1e-5, eps=1e-5)
+
+
+def labels_and_prediction(count=50):
+    """Labels, and predictions that miss each of them by 0.05 to 1 of its unit: no absolute error near its kink."""
+    generator = np.random.default_rng(3)
+
+    def miss(*shape):
+        return generator.uniform(0.05, 1, shape) * generator.choice([-1, 1], shape)
+
+    joints = hands.sampled(count)[0]
+    pixels = generator.uniform(0, 127, (count, 21, 2))
+    batch = Batch(
+        image=jnp.zeros((count, 8, 128, 3), jnp.uint8),
+        intrinsics=jnp.asarray(np.broadcast_to(np.eye(3), (count, 3, 3))),
+        joints_2d=jnp.asarray(pixels),
+        joints_2d_valid=jnp.asarray(generator.uniform(size=(count, 21)) < 0.8),
+        joints_3d=jnp.asarray(joints * 0.03),
+        joints_3d_valid=jnp.asarray(generator.uniform(size=(count, 21)) < 0.8),
+        scale=jnp.full(count, 0.03),
+        source=jnp.zeros(count, int),
+        index=jnp.arange(count),
+        present=jnp.arange(count) % 5 > 0,
+    )
+    prediction = Prediction(
+        joints_2d=jnp.asarray(pixels + miss(count, 21, 2)),
+        relative_depth=jnp.asarray(joints[..., 2] - joints[:, :1, 2] + miss(count, 21)),
+        root_depth=jnp.asarray(joints[:, 0, 2]),
+        refined_root_depth=jnp.asarray(joints[:, 0, 2] + miss(count)),
+        joints_3d=jnp.asarray(smooth_poses(count)),
+    )
+    return prediction, batch
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["fwd", "rev"])
+def test_derivatives_of_the_supervised_terms_and_of_the_total(mode):
+    with jax.enable_x64(True):
+        prediction, batch = labels_and_prediction()
+
+        @jax.jit
+        def outputs(*fields):
+            prediction = Prediction(*fields)
+            value, _ = losses.total(prediction, batch, hands.narrow_limits(np.float64), losses.LossWeights())
+            return losses.pose(prediction, batch), value
+
+        fields = jax.tree.leaves(prediction)
+        check_grads(outputs, fields, order=2, modes=[mode], atol=1e-5, rtol=1e-5, eps=1e-5)
+
+
+def degenerate_poses():
+    """Every way in which a hand can lose a length, a plane or an angle, by name: joints `[21, 3]` in scale units."""
+    pose = hands.in_scale_units(hands.sampled(1)[0])[0]
+    wrist, mcp, pip, dip, tip = 0, 5, 6, 7, 8
+
+    def changed(joint, position):
+        joints = pose.copy()
+        joints[joint] = position
+        return joints
+
+    straight = pose.copy()
+    straight[[pip, dip, tip]] = pose[mcp] * np.array([[1.5], [2.0], [2.25]])
+    opposite = straight.copy()
+    opposite[[pip, dip, tip]] = pose[mcp] * np.array([[0.5], [1.0], [0.5]])
+    sideways = pose.copy()
+    sideways[pip] = pose[mcp] + reference.palm_frame(pose, 2)[1]
+    on_a_line = pose.copy()
+    on_a_line[1::4] = np.arange(1, 6)[:, None] * [0.3, 0.4, 0.0]
+    flat = pose * [1, 1, 0]
+    axis = np.zeros((21, 3))
+    axis[:, 2] = np.arange(21)
+    x, _, z = reference.palm_frame(pose, 2)
+    return {
+        "straight finger": straight,
+        "opposite bones": opposite,
+        "bone along the abduction axis": sideways,
+        "root bone of no length": changed(mcp, pose[wrist]),
+        "bone of no length": changed(pip, pose[mcp]),
+        "tip bone of no length": changed(tip, pose[dip]),
+        "joints that coincide": np.zeros_like(pose),
+        "joints that coincide elsewhere": np.full_like(pose, 0.7),
+        "two root bones on a line": changed(mcp, 2 * pose[9]),
+        "two root bones opposite": changed(mcp, -2 * pose[9]),
+        "two root bones equal": changed(mcp, pose[9]),
+        "all root bones on a line": on_a_line,
+        "flat palm": flat,
+        "all joints on a line": axis,
+        "flexion of pi": changed(pip, pose[mcp] - z),
+        "flexion just above -pi": changed(pip, pose[mcp] - z - 1e-6 * x),
+        "flexion just below pi": changed(pip, pose[mcp] - z + 1e-6 * x),
+        "hand of 1e-6": pose * 1e-6,
+        "hand of 10": pose * 10 / np.abs(pose).max(),
+        "hand of 1e-12": pose * 1e-12,
+        "hand of 1e6": pose * 1e6,
+        "far away": pose + np.array([0, 0, 1e4]),
+    }
+
+
+CHUNK = 2000
+# Fifty calls and more of one program pay for its optimization, and what is finite is what users run.
+AS_USERS_COMPILE = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
+
+
+@functools.cache
+def compiled_gradient():
+    """Values `[CHUNK, losses]` and the gradient `[CHUNK, 21, 3]` of their sum, which is finite only if each one is."""
+
+    def total(joints, limits):
+        values = every_loss(joints, limits)
+        return jnp.sum(values), values
+
+    return jax.jit(jax.value_and_grad(total, has_aux=True), compiler_options=AS_USERS_COMPILE)
+
+
+def finite(joints, limits):
+    """Which of the poses `[N, 21, 3]` have finite values and gradients, N at most `CHUNK`."""
+    padded = jnp.asarray(np.resize(joints, (CHUNK, 21, 3)), jnp.float32)
+    (_, values), gradient = compiled_gradient()(padded, limits)
+    return (np.isfinite(values).all(axis=-1) & np.isfinite(gradient).all(axis=(-2, -1)))[: len(joints)]
+
+
+@pytest.mark.parametrize("name", degenerate_poses())
+def test_gradients_are_finite_at_a_degenerate_pose(name):
+    assert finite(degenerate_poses()[name][None], hands.narrow_limits()).all()
+
+
+@pytest.mark.parametrize("touching", ["vertex", "edge"])
+def test_gradients_are_finite_where_limits_touch_the_pose(touching):
+    """Hulls with a vertex or the middle of an edge exactly at the pose's angles, and intervals that are its values."""
+    pose = jnp.asarray(hands.in_scale_units(hands.sampled(1)[0]), jnp.float32)
+    quarters = np.arange(8) * np.pi / 4
+    octagon = np.stack([np.cos(quarters), np.sin(quarters)], axis=-1)
+    start = octagon[0] if touching == "vertex" else (octagon[0] + octagon[1]) / 2
+    measured = {
+        "bone_length": anatomy.bone_lengths(pose),
+        "curvature": anatomy.palm_curvature(pose),
+        "spread": anatomy.palm_spread(pose),
+    }
+    intervals = {name: jnp.stack([value[0], value[0]], axis=-1) for name, value in measured.items()}
+    corners = np.asarray(anatomy.joint_angles(pose))[0][:, :, None] + (octagon - start).astype(np.float32)
+    limits = dataclasses.replace(hands.narrow_limits(), hull=jnp.asarray(corners), **intervals)
+    assert finite(np.asarray(pose), limits).all()
+
+
+def test_gradients_are_finite_for_a_hundred_thousand_random_joint_sets():
+    generator = np.random.default_rng(4)
+    for _ in range(100_000 // CHUNK):
+        assert finite(generator.normal(size=(CHUNK, 21, 3)), hands.narrow_limits()).all()
+
+
+def test_gradients_of_hands_are_moderate():
+    """No angle is measured against a nearly vanishing axis: moving a joint by one unit costs a few units at most."""
+    poses = np.resize(hands.in_scale_units(hands.sampled(1000)[0]), (CHUNK, 21, 3))
+    _, gradient = compiled_gradient()(jnp.asarray(poses, jnp.float32), hands.narrow_limits())
+    assert np.abs(gradient).max() < 10

@@ -1,0 +1,336 @@
+"""Building: exact counts, the same records on any number of cores, and nothing half-written ever read as whole."""
+
+import fcntl
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+from support import annotations, examples
+
+from bmc_jax import synthesis
+from bmc_jax.data import store
+from bmc_jax.data.build import builder as building
+from bmc_jax.data.build import shard, verify
+from bmc_jax.data.readers import coco_hand, synthetic
+from bmc_jax.data.readers.annotation import Skip
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch):
+    monkeypatch.setattr(shard, "ROWS", 4)
+
+
+@pytest.fixture
+def source(tmp_path):
+    return annotations.coco(tmp_path / "source", 10)
+
+
+def build(source, out, **options):
+    return building.build("coco_hand", source, out, **({"name": "mine", "workers": 1} | options))
+
+
+def cut(source, number):
+    """Truncate one of the images."""
+    file = source / f"images/{number}.jpg"
+    file.write_bytes(file.read_bytes()[:400])
+
+
+def contents(folder, split="train"):
+    return [store.records(folder, split)[i] for i in range(len(store.records(folder, split)))]
+
+
+def test_every_row_becomes_one_record_with_its_labels(source, tmp_path):
+    folder = build(source, tmp_path / "out")
+    assert folder == tmp_path / "out/mine/1.0.0"
+    found = contents(folder)
+    assert sorted(int(one["id"]) for one in found) == list(range(10))
+    assert [one["id"] for one in found] != [str(i) for i in range(10)]  # shuffled
+    truth = json.loads((source / "annotations.json").read_text())["annotations"]
+    for one in found:
+        np.testing.assert_allclose(one["joints_3d"], truth[int(one["id"])]["joints_3d"], atol=1e-6)
+        assert one["source"] == "coco_hand"
+    assert "tensorflow" not in sys.modules
+
+
+def test_summary_counts_and_measures(source, tmp_path):
+    file = source / "annotations.json"
+    content = json.loads(file.read_text())
+    del content["annotations"][0]["joints_3d"]
+    content["annotations"][1]["joints_3d"][7] = None
+    file.write_text(json.dumps(content))
+    summary = store.summary(build(source, tmp_path / "out"))
+    counted = summary["splits"]["train"]
+    assert [counted[name] for name in ("rows", "examples", "complete_3d", "partial_3d")] == [10, 10, 8, 1]
+    assert counted["reprojection_px"]["count"] == 9
+    assert counted["reprojection_px"]["max"] < 0.01
+    assert counted["scale_m"]["median"] == pytest.approx(0.03, abs=1e-3)
+    assert sum(part["examples"] for part in counted["shards"]) == 10
+    assert counted["bytes"] == sum(
+        (tmp_path / "out/mine/1.0.0" / part["file"]).stat().st_size for part in counted["shards"]
+    )
+
+
+def test_other_splits_keep_their_order(source, tmp_path):
+    folder = build(source, tmp_path / "out", options={"split": "test"})
+    assert [one["id"] for one in contents(folder, "test")] == [str(i) for i in range(10)]
+
+
+def test_processes_make_the_same_records(source, tmp_path):
+    alone, together = (build(source, tmp_path / f"{n}", workers=n) for n in (1, 2))
+    assert store.summary(alone)["hash"] == store.summary(together)["hash"]
+    for one, other in zip(contents(alone), contents(together), strict=True):
+        assert one.keys() == other.keys()
+        for name in one:
+            np.testing.assert_array_equal(one[name], other[name])
+
+
+def test_hash_is_of_the_content(source, tmp_path):
+    before = store.summary(build(source, tmp_path / "before"))["hash"]
+    file = source / "annotations.json"
+    content = json.loads(file.read_text())
+    content["annotations"][3]["keypoints"][0] += 0.5
+    file.write_text(json.dumps(content))
+    assert store.summary(build(source, tmp_path / "after"))["hash"] != before
+
+
+def test_interrupted_build_goes_on_and_ends_as_one_that_was_not(source, tmp_path, monkeypatch, capsys):
+    whole = build(source, tmp_path / "whole")
+    calls, real = [], shard.write
+
+    def write(part, file):
+        calls.append(file)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(part, file)
+
+    monkeypatch.setattr(shard, "write", write)
+    with pytest.raises(KeyboardInterrupt):
+        build(source, tmp_path / "out")
+    with pytest.raises(ValueError, match="not built to its end; run its `bmc data build` again"):
+        store.find("mine", tmp_path / "out")
+    build(source, tmp_path / "out")
+    assert len(calls) == 4  # the third shard alone was missing
+    assert "going on after 7 of 10 rows" in capsys.readouterr().out
+    assert store.summary(whole)["hash"] == store.summary(store.find("mine", tmp_path / "out"))["hash"]
+    assert not list((tmp_path / "out/mine").glob("*.building"))
+
+
+def test_half_written_shard_is_not_taken_for_whole(source, tmp_path, monkeypatch):
+    real = os.replace
+
+    def replace(old, new):
+        if "array_record-00001" in os.fspath(new):
+            raise KeyboardInterrupt
+        real(old, new)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(KeyboardInterrupt):
+        build(source, tmp_path / "out")
+    monkeypatch.setattr(os, "replace", real)
+    folder = build(source, tmp_path / "out")
+    assert verify.verify(folder) == []
+    assert not list(folder.glob("*.partial"))
+
+
+def alive(group):
+    """Whether a group of processes has any left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_killed_build_leaves_no_process_and_goes_on(tmp_path):
+    source, out = annotations.coco(tmp_path / "source", 200), tmp_path / "out"
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\n"
+        "from bmc_jax.data.readers import build, shard\n"
+        "if __name__ == '__main__':\n"
+        "    shard.ROWS = 4\n"
+        "    build.build('coco_hand', sys.argv[1], sys.argv[2], name='mine', workers=2)\n"
+    )
+    process = subprocess.Popen([sys.executable, script, source, out], stderr=subprocess.DEVNULL, start_new_session=True)
+    while not list(out.glob("mine/1.0.0.building/train-*.json")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 30
+    while alive(process.pid):  # its workers end by themselves
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    folder = build(source, out)  # the lock went with the process
+    assert verify.verify(folder) == []
+    assert len(store.records(folder, "train")) == 200
+
+
+def test_built_dataset_is_left_as_it_is(source, tmp_path, monkeypatch):
+    folder = build(source, tmp_path / "out")
+    monkeypatch.setattr(shard, "write", lambda *_: pytest.fail("written again"))
+    assert build(source, tmp_path / "out") == folder
+    with pytest.raises(
+        ValueError, match=r"holds another build of mine; build this one under another --name.*\n.*focal"
+    ):
+        build(source, tmp_path / "out", options={"focal": 2.0})
+
+
+def test_begun_build_is_not_mixed_with_another(source, tmp_path):
+    cut(source, 3)
+    with pytest.raises(ValueError, match="damaged"):
+        build(source, tmp_path / "out")
+    with pytest.raises(ValueError, match=r"1.0.0.building holds another build of mine; finish it"):
+        build(source, tmp_path / "out", faults="skip")
+
+
+def test_two_builds_at_once_are_refused(source, tmp_path):
+    (tmp_path / "out/mine").mkdir(parents=True)
+    with open(tmp_path / "out/mine/.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write("4711")
+        lock.flush()
+        with pytest.raises(ValueError, match="process 4711 is building there; wait for it, or stop it"):
+            build(source, tmp_path / "out")
+
+
+def test_full_disk_is_said_and_what_is_done_is_kept(source, tmp_path, monkeypatch):
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    noise = np.random.default_rng(0).integers(0, 256, (annotations.HEIGHT, annotations.WIDTH, 3), np.uint8)
+    for number in range(10):
+        Image.fromarray(noise).save(source / f"images/{number}.jpg", quality=95)
+    monkeypatch.setattr(shard, "ROWS", 9)
+    with monkeypatch.context() as patched:
+        calls, real = [], shard.write
+
+        def write(part, file):
+            calls.append(file)
+            if len(calls) == 2:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))  # the system refuses to write more
+            try:
+                return real(part, file)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+
+        patched.setattr(shard, "write", write)
+        with pytest.raises(OSError, match=r"1.0.0.building: writing failed .*Make room on that disk and run the same"):
+            build(source, tmp_path / "out")
+    assert len(list((tmp_path / "out").glob("mine/*/train-*.json"))) == 1
+    assert len(store.records(build(source, tmp_path / "out"), "train")) == 10
+
+
+def test_fault_stops_with_its_row_and_is_skipped_only_when_asked(source, tmp_path):
+    cut(source, 6)
+    with pytest.raises(ValueError, match=r"annotation 6 \(6.jpg\): the image .*6.jpg is damaged .*--faults skip"):
+        build(source, tmp_path / "out")
+    counted = store.summary(build(source, tmp_path / "other", faults="skip"))["splits"]["train"]
+    assert (counted["rows"], counted["examples"], counted["faults"]["count"]) == (10, 9, 1)
+    assert "6.jpg" in counted["faults"]["first"][0]
+
+
+def test_fault_in_a_process_is_told_as_well(source, tmp_path):
+    cut(source, 6)
+    with pytest.raises(ValueError, match=r"6.jpg is damaged"):
+        build(source, tmp_path / "out", workers=2)
+
+
+def test_what_a_dataset_leaves_empty_is_counted_by_reason(source, tmp_path, monkeypatch):
+    real = coco_hand.annotation
+
+    def annotation(row):
+        if int(row.id) % 3 == 0:
+            raise Skip("no hand in it")
+        return real(row)
+
+    monkeypatch.setattr(coco_hand, "annotation", annotation)
+    counted = store.summary(build(source, tmp_path / "out"))["splits"]["train"]
+    assert counted["examples"] == 6
+    assert counted["skipped"]["no hand in it"]["count"] == 4
+    assert set(counted["skipped"]["no hand in it"]["first"]) == {"0", "3", "6", "9"}
+
+
+def test_shards_of_nothing_are_read(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(shard, "ROWS", 1)
+    cut(source, 2)
+    folder = build(source, tmp_path / "out", faults="skip")
+    assert len(contents(folder)) == 9
+    assert verify.verify(folder) == []
+
+
+def test_nothing_left_is_an_error(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(coco_hand, "annotation", lambda row: (_ for _ in ()).throw(Skip("no hand in it")))
+    with pytest.raises(ValueError, match=r"every row of train was skipped.*no hand in it"):
+        build(source, tmp_path / "out")
+
+
+def test_left_hands_said_to_be_right_are_noticed(tmp_path):
+    folder = annotations.coco(tmp_path / "source", 4, hand_side="left")
+    with pytest.raises(ValueError, match="4 of 4 hands of train have their thumb on a left hand's side"):
+        build(folder, tmp_path / "out")
+
+
+def test_verify_finds_a_changed_byte_and_a_missing_file(source, tmp_path):
+    folder = build(source, tmp_path / "out")
+    first, second = sorted(folder.glob("*.array_record-*"))[:2]
+    content = bytearray(first.read_bytes())
+    content[200] ^= 1
+    first.write_bytes(content)
+    second.unlink()
+    problems = verify.verify(folder)
+    assert len(problems) == 2
+    assert "00000" in problems[0]
+    assert "is not what was written" in problems[0]
+    assert "is missing" in problems[1]
+
+
+def test_newest_version_is_found(source, tmp_path):
+    folder = build(source, tmp_path / "out")
+    for version in ("1.2.0", "1.10.0", "2.0.0.building"):
+        (folder.parent / version).mkdir()
+    for version in ("1.2.0", "1.10.0"):
+        (folder.parent / version / store.SUMMARY).write_text("{}")
+    assert store.find("mine", tmp_path / "out").name == "1.10.0"
+    assert store.find(folder) == folder
+    with pytest.raises(ValueError, match=r"no built dataset 'absent'.*bmc data build"):
+        store.find("absent", tmp_path)
+    with pytest.raises(ValueError, match="has no split 'validation'; it has train"):
+        store.records(folder, "validation")
+
+
+def test_rendered_hands_are_built_block_by_block(tmp_path, monkeypatch):
+    calls = []
+
+    def render(seed, domain, split, indices, size):
+        calls.append((domain.name, split, list(indices), size))
+        return examples.examples(len(indices), seed=int(indices[0]))
+
+    monkeypatch.setattr(synthetic, "BLOCK", 4)
+    monkeypatch.setattr(synthesis, "render", render)
+    options = {"domain": "mannequin", "train": 6, "test": 2, "size": 128}
+    folder = building.build("synthetic", "", tmp_path, options=options)
+    assert folder.parent.name == "synthetic_mannequin"
+    assert [(split, indices) for _, split, indices, _ in calls] == [
+        ("train", [0, 1, 2, 3]),
+        ("train", [4, 5]),
+        ("test", [0, 1]),
+    ]
+    summary = store.summary(folder)
+    assert {split: counted["complete_3d"] for split, counted in summary["splits"].items()} == {"train": 6, "test": 2}
+    assert [one["id"] for one in contents(folder)] == [f"train/{i}" for i in range(6)]
+
+
+@pytest.mark.slow
+def test_beam_makes_the_same_records(source, tmp_path):
+    pytest.importorskip("apache_beam", reason="Apache Beam is not installed: pip install 'bmc-jax[beam]'")
+    command = [sys.executable, "-m", "bmc_jax.cli", "data", "build", "coco_hand", "--source", source, "--name", "mine"]
+    for options in (["--out", tmp_path / "plain"], ["--out", tmp_path / "beam", "--beam", "runner=DirectRunner"]):
+        subprocess.run([*command, *options], check=True, capture_output=True)
+    plain, beam = (store.find("mine", tmp_path / name) for name in ("plain", "beam"))
+    assert store.summary(plain)["hash"] == store.summary(beam)["hash"]
+    assert verify.verify(beam) == []

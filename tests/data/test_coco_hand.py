@@ -1,0 +1,95 @@
+"""Hands of one's own: 2D labels, 3D joints where there are some, sides, splits, and bad files named."""
+
+import json
+
+import numpy as np
+import pytest
+from support import annotations
+
+from bmc_jax.data.readers import coco_hand
+from bmc_jax.data.record import record, reprojection_error
+
+
+def change(folder, number=0, **changes):
+    """Change an annotation of the file."""
+    file = folder / "annotations.json"
+    content = json.loads(file.read_text())
+    content["annotations"][number] |= changes
+    file.write_text(json.dumps(content))
+
+
+def read(folder, **options):
+    return [coco_hand.annotation(row) for row in coco_hand.splits(folder, **options)["train"]]
+
+
+def test_own_3d_joints_come_through_in_metres(tmp_path):
+    folder = annotations.coco(tmp_path, 2)
+    truth = json.loads((folder / "annotations.json").read_text())["annotations"]
+    for found, one in zip(read(folder), truth, strict=True):
+        np.testing.assert_allclose(found.joints_3d, one["joints_3d"])
+        assert reprojection_error(record(found)) < 0.01
+
+
+def test_some_3d_joints_are_enough(tmp_path):
+    folder = annotations.coco(tmp_path, 1)
+    joints = json.loads((folder / "annotations.json").read_text())["annotations"][0]["joints_3d"]
+    change(folder, joints_3d=[None, *joints[1:]])
+    found = record(read(folder)[0])
+    assert found["joints_3d_valid"].tolist() == [False, *[True] * 20]
+
+
+def test_side_by_option_for_those_that_do_not_say(tmp_path):
+    folder = annotations.coco(tmp_path, 2)
+    change(folder, 0, hand_side=None)
+    assert [one.left for one in read(folder, side="left")] == [True, False]
+    with pytest.raises(ValueError, match=r"annotation 0 .*has the hand_side None.*--side"):
+        read(folder)
+
+
+def test_a_folder_may_hold_a_file_a_split(tmp_path):
+    annotations.coco(tmp_path, 3)
+    (tmp_path / "annotations.json").rename(tmp_path / "train.json")
+    annotations.coco(tmp_path, 2)
+    (tmp_path / "annotations.json").rename(tmp_path / "test.json")
+    assert {split: len(rows) for split, rows in coco_hand.splits(tmp_path).items()} == {"train": 3, "test": 2}
+
+
+def test_missing_k_is_said_and_stands_for_a_stated_focal_length(tmp_path):
+    folder = annotations.coco(tmp_path, 2, joints_3d=False, k=False)
+    with pytest.warns(
+        UserWarning, match="2 images have no 'K', 0.jpg first; .* taken to be 0.8 x the longer image side"
+    ):
+        found = read(folder, focal=0.8)[0]
+    np.testing.assert_allclose(found.intrinsics, [[160, 0, 99.5], [0, 160, 79.5], [0, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"joints_3d": [[0, 0, 1]] * 20}, "joints_3d must be 21 times"),
+        ({"joints_3d": [[0, 0]] * 21}, "joints_3d must be 21 times"),
+        ({"joints_3d": [[0, 0, float("nan")], *[None] * 20]}, "joints_3d has a number that is not finite; write null"),
+        ({"bbox": [1, 2, 3]}, r"bbox is \[1, 2, 3\]; it must be x, y, width, height"),
+        ({"bbox": ["a", 2, 3, 4]}, "it must be x, y, width, height"),
+        ({"keypoints": [float("nan"), 1, 2] * 21}, "no labelled keypoint, or one that is not finite"),
+    ],
+)
+def test_bad_annotation_is_named(tmp_path, changes, message):
+    folder = annotations.coco(tmp_path, 2)
+    change(folder, 1, **changes)
+    with pytest.raises(ValueError, match=rf"annotations.json: annotation 1 \(1.jpg\).*{message}"):
+        read(folder)
+
+
+def test_millimetres_are_refused(tmp_path):
+    folder = annotations.coco(tmp_path, 1)
+    joints = json.loads((folder / "annotations.json").read_text())["annotations"][0]["joints_3d"]
+    change(folder, joints_3d=(np.array(joints) * 1000).tolist())
+    with pytest.raises(ValueError, match="metres are expected: millimetres must be divided by 1000"):
+        record(read(folder)[0])
+
+
+@pytest.mark.parametrize("options", [{"split": "eval"}, {"side": "both"}, {"focal": 0.0}])
+def test_unknown_option_is_refused(tmp_path, options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        coco_hand.splits(annotations.coco(tmp_path, 1), **options)

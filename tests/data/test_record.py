@@ -1,0 +1,170 @@
+"""Annotations are checked, and records hold the hand's surroundings with labels that stay on their pixels."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.annotations import K, annotation, centroid, open_hand, picture, project
+
+from bmc_jax import hand
+from bmc_jax.core import validation
+from bmc_jax.data import record as records
+from bmc_jax.data.record import record, reprojection_error
+
+
+def decoded(found):
+    return np.asarray(Image.open(io.BytesIO(found["image"])))
+
+
+def test_the_made_hand_is_a_right_hand():
+    assert validation.thumb_side(open_hand()[None])[0] > validation.UNDECIDED
+
+
+@pytest.mark.parametrize("joint", [0, 4, 8, 20])
+def test_label_is_on_its_pixel_also_when_shrunk_and_cut(joint):
+    joints, zoom = open_hand(), 6.0
+    wide = np.diag([zoom, zoom, 1.0]) @ K  # a 1,200 x 960 image, more than is stored
+    points = project(joints, wide)
+    image = np.asarray(Image.fromarray(picture([project(joints)[joint]])).resize((1200, 960), Image.Resampling.BICUBIC))
+    painted = centroid(image)
+    found = record(
+        annotation(image=image, intrinsics=wide, joints_2d=np.where(np.arange(21)[:, None] == joint, painted, points))
+    )
+    assert max(decoded(found).shape) <= records.LARGEST
+    np.testing.assert_allclose(centroid(decoded(found)), found["joints_2d"][joint], atol=0.1)
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_projection_of_the_record_is_its_2d_label(left):
+    found = record(annotation(left=left))
+    np.testing.assert_allclose(
+        project(found["joints_3d"].astype(float), found["intrinsics"]), found["joints_2d"], atol=1e-3
+    )
+    assert reprojection_error(found) < 1e-3
+    assert found["hand"] == ("left" if left else "right")
+
+
+def test_left_hand_is_mirrored_to_the_pixel():
+    right, left = record(annotation()), record(annotation(left=True))
+    width = decoded(right).shape[1]
+    np.testing.assert_allclose(decoded(left)[:, ::-1], decoded(right), atol=6)  # JPEG
+    np.testing.assert_allclose(left["joints_2d"][:, 0], width - 1 - right["joints_2d"][:, 0], atol=1e-4)
+    np.testing.assert_allclose(left["joints_3d"], right["joints_3d"] * [-1, 1, 1], atol=1e-7)
+    np.testing.assert_allclose(centroid(decoded(left)), left["joints_2d"][8], atol=0.1)
+    left_edge, _, right_edge, _ = left["box"]
+    assert left_edge < right_edge
+    np.testing.assert_allclose(left["box"][0], width - 1 - right["box"][2], atol=1e-4)
+
+
+def test_whole_jpeg_of_a_right_hand_is_kept_byte_for_byte(tmp_path):
+    Image.fromarray(picture([(50, 60)], 100, 80)).save(tmp_path / "one.jpg")
+    box = (20.0, 10.0, 80.0, 70.0)
+    found = record(annotation(image=tmp_path / "one.jpg", joints_3d=None, joints_2d=np.full((21, 2), 50.0), box=box))
+    assert found["image"] == (tmp_path / "one.jpg").read_bytes()
+    np.testing.assert_array_equal(found["intrinsics"], K.astype(np.float32))
+    np.testing.assert_array_equal(found["box"], np.float32(box))
+
+
+def test_grey_and_transparent_images_become_rgb(tmp_path):
+    for mode in ("L", "RGBA", "P"):
+        Image.fromarray(picture([(50, 60)])).convert(mode).save(tmp_path / f"{mode}.png")
+        assert decoded(record(annotation(image=tmp_path / f"{mode}.png"))).shape[-1] == 3
+
+
+def test_unknown_joints_are_zero_and_masked():
+    joints = open_hand()
+    joints[5:9] = np.nan
+    visibility = np.full(21, 2)
+    visibility[[1, 2]] = 1
+    visibility[3] = 0
+    found = record(annotation(joints_3d=joints, visibility=visibility))
+    assert found["joints_3d_valid"].tolist() == [not 5 <= i < 9 for i in range(21)]
+    assert not found["joints_3d"][5:9].any()
+    assert found["visibility"].tolist() == [2, 1, 1, 0, *[2] * 17]
+    assert not found["joints_2d"][3].any()
+    assert found["scale"] == pytest.approx(np.linalg.norm(open_hand()[10] - open_hand()[9]))
+
+
+def test_2d_labels_alone_have_no_depth_and_no_scale():
+    found = record(annotation(joints_3d=None))
+    assert not found["joints_3d_valid"].any()
+    assert found["scale"] == 0
+    assert np.isnan(reprojection_error(found))
+
+
+def test_3d_labels_alone_are_projected():
+    np.testing.assert_allclose(
+        record(annotation(joints_2d=None))["joints_2d"], record(annotation())["joints_2d"], atol=1e-3
+    )
+
+
+def test_root_and_box_alone_are_enough():
+    joints = np.full((21, 3), np.nan)
+    joints[0] = open_hand()[0]
+    found = record(annotation(joints_3d=joints, joints_2d=None, box=(60.0, 20.0, 140.0, 120.0)))
+    assert found["joints_3d_valid"].sum() == 1
+    assert found["visibility"].sum() == 2
+
+
+def changed(joint, value):
+    joints = open_hand()
+    joints[joint] = value
+    return joints
+
+
+def reordered():
+    """RHD's order, taken for FreiHAND's."""
+    return open_hand()[hand.TO_FREIHAND["rhd"]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"intrinsics": np.zeros((3, 3))}, r"K is .*must be .* with positive focal lengths"),
+        ({"intrinsics": K * [[-1, 1, 1]]}, "positive focal lengths"),
+        ({"intrinsics": K * np.nan}, "K is"),
+        ({"intrinsics": K.T}, "K is"),
+        ({"intrinsics": np.eye(4)}, "K is"),
+        ({"joints_3d": open_hand() * 1000}, "outside .*; metres are expected: millimetres must be divided by 1000"),
+        ({"joints_3d": open_hand() * [1, 1, -1]}, "the wrist is at depth -0.6 m, behind the camera"),
+        ({"joints_3d": changed(7, [0, 0, np.inf])}, "a 3D joint is infinite"),
+        ({"joints_3d": open_hand()[:20]}, r"3D joints of shape \[20, 3\]; a hand has \[21, 3\]"),
+        ({"joints_3d": open_hand() * 0.1 + [0, 0, 0.5]}, "from the wrist to the middle MCP it is 0.009 m"),
+        ({"joints_3d": open_hand() * [1, -1, 1]}, "px beside the 2D joints of a hand of .* px; K, the joint order"),
+        ({"joints_3d": open_hand(shift=(0.1, 0))}, "px beside the 2D joints"),
+        ({"joints_2d": project(open_hand())[:5]}, r"2D joints of shape \[5, 2\]"),
+        ({"joints_2d": np.full((21, 2), np.inf)}, "a 2D joint is infinite"),
+        ({"joints_3d": None, "joints_2d": np.full((21, 2), np.nan)}, "neither a joint nor a box"),
+        ({"joints_3d": None, "joints_2d": np.full((21, 2), 9.0)}, "the hand's box is 9, 9, 9, 9 .* no size"),
+        ({"box": (90.0, 20.0, 20.0, 15.0)}, "which has no size"),
+        ({"box": (900.0, 900.0, 950.0, 950.0)}, r"lies outside of its image of 200x160 pixels"),
+        ({"scale": 34.0}, "the scale, from middle MCP to middle PIP, is 34 m"),
+    ],
+)
+def test_label_that_cannot_be_true_is_refused_with_its_place(changes, message):
+    with pytest.raises(ValueError, match=rf"made.json: row 3: .*{message}"):
+        record(annotation(**changes))
+
+
+def test_another_joint_order_is_refused():
+    with pytest.raises(ValueError, match="px beside the 2D joints"):
+        record(annotation(joints_3d=reordered()))
+
+
+def test_missing_image_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"made.json: row 3: there is no image .*absent.jpg"):
+        record(annotation(image=tmp_path / "absent.jpg"))
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png"])
+def test_truncated_image_is_named(tmp_path, ending):
+    file = tmp_path / f"cut.{ending}"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (160, 200, 3), np.uint8)).save(file)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(ValueError, match=rf"made.json: row 3: the image .*cut.{ending} is damaged"):
+        record(annotation(image=file))
+
+
+def test_every_feature_is_filled():
+    assert set(record(annotation())) == set(records.features())

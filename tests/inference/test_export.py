@@ -1,0 +1,346 @@
+"""What is exported is the checkpoint, whoever runs it, and is there whole or not at all."""
+
+import dataclasses
+import functools
+import json
+import runpy
+import shutil
+
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import pytest
+from support import examples
+
+from bmc_jax import anatomy, cli, limits, losses, step
+from bmc_jax.config import Network, Source
+from bmc_jax.core.types import LimitsMetadata, Prediction
+from bmc_jax.data import store
+from bmc_jax.inference import evaluate, export, training_data
+from bmc_jax.inference.export import card, program
+from bmc_jax.training import checkpoint, config_io, forward, train
+
+LIMITS = dataclasses.replace(
+    jax.tree.map(jnp.asarray, examples.narrow_limits()),
+    meta=LimitsMetadata(source="hands of this test", count=300),
+)
+STEP = 3
+
+
+def options():
+    tiny = examples.tiny_config()
+    return dataclasses.replace(tiny, optimizer=dataclasses.replace(tiny.optimizer, ema=0.9))
+
+
+def numbers(tree, seed):
+    """Positive ones in the place of shapes."""
+    generator = np.random.default_rng(seed)
+    return jax.tree.map(lambda leaf: generator.uniform(0.0, 0.3, leaf.shape).astype(leaf.dtype), tree)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The folder of a run whose average is another network than its weights, and which was measured."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    folder.mkdir()
+    shapes = jax.eval_shape(functools.partial(step.create, options()))
+    state, average = numbers(shapes, 0), numbers(shapes.average, 1)
+    # About a hand, since the angles of a heap of joints are rounding errors.
+    head, about = average["params"]["head"], examples.examples(1, seed=4)
+    depth = (about.joints_3d[0, :, 2:] - about.joints_3d[0, :1, 2:]) / about.scale
+    pose = np.concatenate([(about.joints_2d[0] - (examples.SIZE - 1) / 2) / (examples.SIZE / 2), depth], axis=-1)
+    head["bias"] = pose.reshape(-1).astype(np.float32)
+    head["kernel"] = np.random.default_rng(2).normal(0, 0.002, head["kernel"].shape).astype(np.float32)
+    state = dataclasses.replace(state, step=np.array(STEP, np.int32), average=average)
+    config_io.write(options(), folder)
+    limits.save(LIMITS, folder / limits.FILE)
+    told = [{"name": source.name, "split": "train", "count": 16} for source in options().data.train]
+    (folder / train.DATA_FILE).write_text(json.dumps(told))
+    network = {"joints_2d_px": 12.345, "aligned_mm": 9.876}
+    domains = {"real_like": {"split": "test", "count": 8, "network": network}}
+    measured = {"step": STEP, "passes": 2, "turns": 3, "domains": domains}
+    (folder / evaluate.FILE).write_text(json.dumps(measured))
+    with checkpoint.Writer(folder, keep=1, about={"environment": {"commit": "the commit of training"}}) as writer:
+        writer.save(state)
+    return folder
+
+
+def hands_of_40_mm(seed, domain, split, indices):
+    assert (seed, domain, split) == (0, "mannequin", "train")
+    hands = examples.examples(len(indices))
+    return 0.04 * hands.joints_3d / hands.scale[:, None, None]
+
+
+@pytest.fixture(scope="module")
+def exported(run, tmp_path_factory):
+    # The checks of signatures compare sizes, and the program's number of hands is a letter.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+        patch.setattr(training_data.synthesis, "poses", hands_of_40_mm)
+        return export.export(run, tmp_path_factory.mktemp("exports") / "hands")
+
+
+@pytest.fixture(scope="module")
+def predict(exported):
+    return runpy.run_path(str(exported / "load.py"))["load"](exported)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Exports without the program, which takes seconds."""
+    monkeypatch.setattr(training_data.synthesis, "poses", hands_of_40_mm)
+    monkeypatch.setattr(program, "write", lambda *_, **__: None)
+    monkeypatch.setattr(program, "check", lambda *_, **__: 0.0)
+
+
+def close(found, wanted):
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def said(run):
+    """What the run's average says of seven images, and of their angles and violations."""
+
+    def everything(state, given):
+        prediction = step.eval_step(state, given, config=options())
+        joints = prediction.joints_3d
+        return prediction, anatomy.joint_angles(joints), losses.constraints(joints, LIMITS)
+
+    state = step.evaluated(checkpoint.load(run))
+    return jax.device_get(jax.jit(everything)(state, examples.examples(7, seed=5)))
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_exported_program_is_the_checkpoint(said, predict, count):
+    given, scale = examples.examples(7, seed=5), np.linspace(0.03, 0.05, 7, dtype=np.float32)
+    found = predict(given.image[:count], given.intrinsics[:count], scale[:count])
+    prediction, angles, violations = jax.tree.map(lambda rows: rows[:count], said)
+    for name in ("joints_2d", "relative_depth", "root_depth", "refined_root_depth"):
+        close(found[name], getattr(prediction, name))
+    close(found["joints_3d"], prediction.joints_3d * scale[:count, None, None])
+    close(found["angles"], angles)
+    for name, value in violations.items():
+        close(found[f"{name}_violation"], value)
+    assert found["within_limits"].dtype == bool
+    assert len(found) == 10
+
+
+def test_poses_within_limits_are_said_to_be(monkeypatch, as_users_have_it):
+    """By limits that allow any angle, of hands one of which has too long a finger."""
+    hands = examples.examples(5)
+    units = hands.joints_3d / hands.scale[:, None, None]
+    units[2, 8] += 9.0
+
+    known = Prediction(units, units, units, units, units)
+
+    class Known:
+        def apply(self, *_, **__):
+            return known
+
+    monkeypatch.setattr(step, "network", lambda config: Known())
+    wide = dataclasses.replace(
+        LIMITS,
+        bone_length=np.broadcast_to(np.array([0.0, 5.5], np.float32), (5, 4, 2)),
+        curvature=np.broadcast_to(np.array([-99.0, 99.0], np.float32), (4, 2)),
+        spread=np.broadcast_to(np.array([0.0, 4.0], np.float32), (4, 2)),
+        hull=100 * LIMITS.hull,
+    )
+    judge = jax.jit(functools.partial(program.answer, config=options(), limits=wide))
+    found = judge({}, hands.image, hands.intrinsics, hands.scale)
+    assert found["within_limits"].tolist() == [True, True, False, True, True]
+    np.testing.assert_allclose(found["joints_3d"][0], hands.joints_3d[0], rtol=1e-5)
+
+
+def test_without_a_scale_it_is_the_stated_one(exported, predict):
+    given = examples.examples(1)
+    told = json.loads((exported / export.FILE).read_text())
+    assert told["scale"] == pytest.approx(0.04)
+    default = predict(given.image, given.intrinsics)["joints_3d"]
+    close(default, predict(given.image, given.intrinsics, 0.04)["joints_3d"])
+    close(default, 0.5 * predict(given.image, given.intrinsics, [0.08])["joints_3d"])
+
+
+def test_exported_checkpoint_is_the_average_alone_and_opens_as_a_run(run, exported):
+    opened, average = forward.load(exported), checkpoint.load(run)["average"]
+    assert set(opened.saved) == {"step", "params", "batch_stats"}
+    assert opened.saved["step"] == STEP
+    assert opened.config == options()
+    for name in ("params", "batch_stats"):
+        jax.tree.map(np.testing.assert_array_equal, opened.saved[name], average[name])
+    assert checkpoint.about(exported)["environment"] == {"commit": "the commit of training"}
+    with pytest.raises(FileNotFoundError, match="no checkpoint of step 9; it has"):
+        forward.load(exported, 9)
+
+
+def test_export_of_an_export_is_the_same(exported, tmp_path, quick):
+    again = export.export(exported, tmp_path / "again")
+    saved = checkpoint.load(exported)
+    jax.tree.map(np.testing.assert_array_equal, checkpoint.load(again), saved)
+    for name in (train.DATA_FILE, config_io.FILE, limits.FILE, export.FILE):
+        assert (again / name).read_text() == (exported / name).read_text()
+
+
+def test_loader_that_needs_more_than_jax_is_found(exported, tmp_path):
+    copy = shutil.copytree(exported, tmp_path / "copy")
+    (copy / "load.py").write_text("import jax, numpy\nimport flax")
+    with pytest.raises(ChildProcessError, match=r"load.py fails .* must not need flax"):
+        program.check(copy, {}, config=options(), limits=LIMITS)
+
+
+@pytest.mark.parametrize(("apart", "found"), [(2e-5, "differ by 2e-05"), (np.nan, "differ by nan"), (5e-6, None)])
+def test_program_that_is_not_the_checkpoint_is_found(tmp_path, monkeypatch, apart, found):
+    monkeypatch.setattr(program, "answer", lambda weights, image, K, scale, **_: {"joints_2d": scale, "angles": scale})
+    (tmp_path / "load.py").write_text(
+        "import sys, numpy as np\nscale = np.load(sys.argv[1])['scale'].astype(float)\nnan = np.nan\n"
+        f"np.savez(sys.argv[2], joints_2d=scale + {apart}, angles=scale - 2 * np.pi)"
+    )
+    if found:
+        with pytest.raises(ValueError, match=f"not the checkpoint: its joints_2d {found}"):
+            program.check(tmp_path, {}, config=options(), limits=LIMITS)
+    else:
+        assert program.check(tmp_path, {}, config=options(), limits=LIMITS) == pytest.approx(apart, rel=0.01)
+    assert [file.name for file in tmp_path.iterdir()] == ["load.py"] or found
+
+
+def test_failed_check_leaves_nothing_and_what_was_there(run, tmp_path, quick, monkeypatch):
+    out = export.export(run, tmp_path / "made" / "hands")
+    before = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
+
+    def fail(*_, **__):
+        raise ValueError("not the checkpoint")
+
+    monkeypatch.setattr(program, "check", fail)
+    with pytest.raises(ValueError, match="not the checkpoint"):
+        export.export(run, out, force=True)
+    with pytest.raises(ValueError, match="not the checkpoint"):
+        export.export(run, tmp_path / "made" / "other")
+    assert list(out.parent.iterdir()) == [out]
+    assert {file: file.read_bytes() for file in out.rglob("*") if file.is_file()} == before
+
+
+def test_nothing_is_overwritten_unasked_and_only_exports_ever(run, tmp_path, quick, capsys):
+    out = tmp_path / "hands"
+    out.mkdir()  # empty: free
+    export.export(run, out)
+    (out / "old").touch()
+    assert cli.main(["export", str(run), "--out", str(out)]) == 2
+    assert f"{out} holds an export: give another --out, or --force" in capsys.readouterr().err
+    assert (out / "old").exists()
+    assert cli.main(["export", str(run), "--out", str(out), "--force", "--step", str(STEP)]) == 0
+    assert not (out / "old").exists()
+    assert capsys.readouterr().out == f"written to {out}; its README.md says how to use it\n"
+    with pytest.raises(FileExistsError, match="is no export that could be replaced"):
+        export.export(run, run, force=True)
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError, match="is no export"):
+        export.export(run, tmp_path / "file", force=True)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "hands"]
+
+
+def test_what_is_not_there_is_named_before_anything_is_made(run, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "hands"
+    with pytest.raises(FileNotFoundError, match=r"holds no config.json"):
+        export.export(tmp_path, out)
+    with pytest.raises(FileNotFoundError, match="no checkpoint of step 4"):
+        export.export(run, out, step=4)
+    with pytest.raises(SystemExit):
+        cli.main(["export", str(run), "--out", str(out), "--step", "last"])
+    assert "last is neither a step nor 'best'" in capsys.readouterr().err
+    monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"pip install 'bmc-jax\[export\]'"):
+        export.export(run, out)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "said"),
+    [
+        ("image", np.zeros((2, 32, 32, 3), np.float32), r"image is float32 \[2, 32, 32, 3\]; .* uint8 \[hands, 32, 32"),
+        ("image", np.zeros((2, 16, 32, 3), np.uint8), r"image is uint8 \[2, 16, 32, 3\]"),
+        ("image", np.zeros((32, 32, 3), np.uint8), r"image is uint8 \[32, 32, 3\]"),
+        ("image", np.zeros((0, 32, 32, 3), np.uint8), r"image is uint8 \[0, 32, 32, 3\]"),
+        ("K", examples.INTRINSICS, r"K is float32 \[3, 3\]; it must be numbers \[2, 3, 3\]"),
+        ("K", np.zeros((2, 3, 3)), "K is .* pinhole matrices"),
+        ("K", np.full((2, 3, 3), np.nan), "K is .* pinhole matrices"),
+        ("K", np.stack([examples.INTRINSICS.T] * 2), "last row 0, 0, 1"),
+        ("scale", np.ones(3), r"scale is float32 \[3\]; it must be numbers \[2\]"),
+        ("scale", 0.0, "scale is .* positive lengths in metres"),
+        ("scale", [0.04, np.nan], "scale is .* positive lengths in metres"),
+    ],
+)
+def test_loader_names_the_argument_that_is_wrong(predict, name, wrong, said):
+    given = examples.examples(2)
+    with pytest.raises(ValueError, match=said):
+        predict(**{"image": given.image, "K": given.intrinsics, "scale": given.scale} | {name: wrong})
+
+
+def test_backbone_under_torchvision_names_reads_back(tmp_path):
+    config = dataclasses.replace(options(), network=Network(depth=18))
+    init = functools.partial(step.network(config).init, train=False)
+    image = jax.ShapeDtypeStruct((1, 32, 32, 3), np.uint8)
+    shapes = jax.eval_shape(init, jax.random.key(0), image, jax.ShapeDtypeStruct((1, 3, 3), np.float32))
+    generator = np.random.default_rng(0)
+    trees = jax.tree.map(lambda leaf: generator.random(leaf.shape, np.float32), shapes)
+    state = step.TrainState(np.array(0), trees["params"], trees["batch_stats"], None)
+    assert export._backbone(tmp_path, config, state) == "backbone.safetensors"
+    params, _ = export.pretrained.load(tmp_path / "backbone.safetensors", depth=18)
+    kernel = params["layer2_0"]["downsample_0"]["kernel"]
+    np.testing.assert_array_equal(kernel, trees["params"]["backbone"]["layer2_0"]["downsample_0"]["kernel"])
+
+
+def test_backbone_that_torchvision_does_not_have_is_said_and_not_written(exported):
+    assert not (exported / export.BACKBONE).exists()
+    told = (exported / card.FILE).read_text()
+    assert "no file under torchvision's names: network.depth is 10, of which torchvision has no ResNet" in told
+
+
+def test_card_tells_the_facts_of_the_run(exported):
+    told = (exported / card.FILE).read_text()
+    for fact in (
+        "# tiny: 3D hand pose",
+        "step 3 of 8, averaged with decay 0.9; began with: random",
+        "uint8 `[b, 32, 32, 3]`",
+        "| mannequin | train | 16 | 3D | - | rendered by this package |",
+        "| real_like | train | 16 | 2D |",
+        "| 3D, Procrustes | 9.9 mm |",
+        "| 2D | 12.35 px |",
+        "hands of this test: 300 poses",
+        "| commit | the commit of training |",
+        "0.0400 is taken, the mean of the 3D-labelled training data, mannequin",
+    ):
+        assert fact in told or fact.replace("12.35", "12.34") in told, fact
+    assert "None" not in told
+    assert "nan" not in told.split()
+
+
+def test_card_does_not_pass_on_numbers_of_another_step(run):
+    trained = forward.load(run)
+    trained.saved["step"] = np.array(2)
+    assert card._measured(trained) == "Nothing: the run's `metrics.json` is of step 3, not of 2."
+
+
+def built(folder, name, mean, digest):
+    (folder / name / "1.0.0").mkdir(parents=True)
+    content = {"hash": digest, "about": {"licence": "research"}, "splits": {"train": {"scale_m": {"mean": mean}}}}
+    (folder / name / "1.0.0" / store.SUMMARY).write_text(json.dumps(content))
+
+
+def test_usual_scale_is_that_of_the_3d_labelled_data(tmp_path, quick):
+    built(tmp_path, "big", 0.03, "a")
+    built(tmp_path, "flat", 0.9, "b")
+    built(tmp_path, "changed", 0.9, "of another day")
+    names = {"big": "3d", "flat": "2d", "changed": "3d", "gone": "3d", "mannequin": "3d"}
+    config = options()
+    config.data.directory = str(tmp_path)
+    config.data.train = tuple(Source(name, labels=kind) for name, kind in names.items())
+    hashes = {"big": "a", "flat": "b", "changed": "c", "gone": "d", "mannequin": None}
+    told = [{"name": name, "count": 300 if name == "big" else 100, "hash": hashes[name]} for name in names]
+    told[-1].pop("hash")
+    (tmp_path / train.DATA_FILE).write_text(json.dumps(told))
+    found = training_data.origins(config, tmp_path)
+    assert [made.licence[:8] for made in found] == ["research", "research", "unknown ", "unknown ", "rendered"]
+    metres, words = training_data.scale(found)
+    assert metres == pytest.approx((3 * 0.03 + 0.04) / 4)
+    assert words.endswith("big and mannequin")
+    assert training_data.scale(found[1:4]) == (0.04463, training_data.ADULT)

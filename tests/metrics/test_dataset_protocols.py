@@ -1,0 +1,117 @@
+"""A dataset's own protocol on a run's predictions: right figures of perfect ones, and files that servers can read."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from support import examples, freihand_files
+
+from bmc_jax import hand, limits
+from bmc_jax.core.types import Prediction
+from bmc_jax.data import store
+from bmc_jax.data.build import builder
+from bmc_jax.inference import evaluate
+from bmc_jax.metrics import dataset_protocols, prediction_files
+from bmc_jax.training import checkpoint, config_io, forward
+from bmc_jax.visualization import charts, draw
+
+SIZE = examples.tiny_config().data.image_size
+
+
+@pytest.fixture(autouse=True)
+def without_pictures(monkeypatch):
+    for name in ("pck", "joints"):
+        monkeypatch.setattr(charts, name, lambda *_, **__: draw.Figure())
+    monkeypatch.setattr(draw, "contact_sheet", lambda *_, **__: draw.Figure())
+
+
+def perfect(config, saved, examples, **_):
+    """What agrees with every label, and a hand of two scale units away from the camera where there is none."""
+    known = np.asarray(examples.joints_3d_valid).all(axis=1)[:, None, None]
+    scale = np.where(examples.scale > 0, examples.scale, 1)[:, None, None]
+    somewhere = np.broadcast_to(np.array([0.0, 0.0, 2.0]), (len(scale), 21, 3))
+    joints = np.where(known, examples.joints_3d / scale, somewhere)
+    root = joints[:, 0, 2]
+    return Prediction(np.array(examples.joints_2d), joints[..., 2] - root[:, None], root, root, joints)
+
+
+def evaluated(tmp_path, monkeypatch, *, joints, **options):
+    """What evaluation finds on a made FreiHAND of 5 evaluation images, with a network that knows it."""
+    source = freihand_files.tree(tmp_path / "source", evaluation=5, joints=joints)
+    builder.build("freihand", source, tmp_path / "data", workers=1, options={"partial": True})
+    config = examples.tiny_config()
+    config.data = dataclasses.replace(config.data, directory=str(tmp_path / "data"))
+    workdir = tmp_path / "run"
+    workdir.mkdir()
+    config_io.write(config, workdir)
+    limits.save(limits.load("clinical"), workdir / limits.FILE)
+    monkeypatch.setattr(checkpoint, "load", lambda *_: {"step": 0})
+    monkeypatch.setattr(forward, "predict", perfect)
+    return workdir, evaluate.evaluate(workdir, ["freihand"], **options)
+
+
+def test_perfect_predictions_have_no_error_and_the_servers_file_holds_them(tmp_path, monkeypatch):
+    workdir, content = evaluated(tmp_path, monkeypatch, joints=True)
+    found = content["domains"]["freihand"]["official"]
+    assert found["protocol"] == "freihand"
+    assert found["metres"] == "each hand's true scale"
+    assert found["figures"]["joints_absolute_mean_mm"]["value"] == pytest.approx(0, abs=1e-4)
+    assert found["figures"]["joints_procrustes_auc_0_50mm"]["value"] == pytest.approx(1, abs=0.01)
+    assert found["files"] == ["freihand.json", "freihand.zip"]
+    assert not found["complete"]
+    predicted = prediction_files.read("freihand", workdir / evaluate.FOLDER / "freihand.zip")
+    records = store.records(store.find("freihand", tmp_path / "data"), "test")
+    np.testing.assert_allclose(predicted.joints, [row["joints_3d"] for row in records], atol=1e-6)
+    words = evaluate.table(content)
+    assert "by FreiHAND's protocol, with each hand's true scale" in words
+    assert "of a part of the split, which no server takes" in words
+
+
+def test_unlabelled_images_have_a_file_and_no_figures(tmp_path, monkeypatch):
+    _, content = evaluated(tmp_path, monkeypatch, joints=False)
+    found = content["domains"]["freihand"]["official"]
+    assert found["figures"] == {}
+    assert found["files"] == ["freihand.json", "freihand.zip"]
+    assert "nothing: no 3D labels are here" in evaluate.table(content)
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+def test_two_passes_look_at_more_of_the_image_and_are_measured_in_the_same_crop(tmp_path, monkeypatch, passes):
+    shown, predict = [], perfect
+
+    def central(config, saved, batch, **given):
+        shown.append(batch.image.shape[1])
+        margin = (batch.image.shape[1] - SIZE) / 2
+        found = predict(config, saved, batch)
+        return dataclasses.replace(found, joints_2d=found.joints_2d - margin)
+
+    monkeypatch.setitem(globals(), "perfect", central)
+    _, content = evaluated(tmp_path, monkeypatch, joints=True, passes=passes)
+    assert shown == [SIZE if passes == 1 else 2 * SIZE]
+    assert content["domains"]["freihand"]["network"]["joints_2d_px"] == pytest.approx(0, abs=1e-3)
+    assert content["passes"] == passes
+
+
+def test_left_hands_are_left_ones_again_in_files(tmp_path, monkeypatch):
+    rows = [{"id": "a", "hand": "left"}, {"id": "b", "hand": "right"}]
+    monkeypatch.setattr(store, "records", lambda *_: rows)
+    given = examples.examples(2).joints_3d
+    found = dataset_protocols.write("rhd", tmp_path, "test", given, tmp_path / "rhd")
+    assert found == {"files": ["rhd.npz"], "complete": True}
+    written = np.load(tmp_path / "rhd.npz")
+    assert written["names"].tolist() == ["a", "b"]
+    np.testing.assert_allclose(written["joints"], given * np.array([[[-1, 1, 1]], [[1, 1, 1]]]), atol=1e-9)
+
+
+def test_tips_alone_are_judged_where_only_those_are_labelled():
+    labelled = examples.examples(4)
+    tips = hand.FINGER_JOINTS[:, -1]
+    valid = np.zeros((4, 21), bool)
+    valid[:3, tips] = True
+    labelled = jax.tree.map(np.array, dataclasses.replace(labelled, joints_3d_valid=valid))
+    metres = labelled.joints_3d + np.where(valid, 0, 1.0)[..., None] + np.array([0.0, 0.0, 0.03])
+    found = dataset_protocols.figures("dexter_object", metres, labelled)
+    assert found["tips_absolute_mean_mm"]["value"] == pytest.approx(30, rel=1e-3)
+    assert found["tips_absolute_mean_mm"]["count"] == 3
+    assert found["tips_procrustes_mean_mm"]["value"] == pytest.approx(0, abs=1e-3)

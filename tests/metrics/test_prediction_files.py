@@ -1,0 +1,266 @@
+"""Prediction files: what stands in them, read by other means; round trips; and every fault named."""
+
+import json
+import re
+import zipfile
+
+import numpy as np
+import pytest
+from support import hands
+from support.annotations import open_hand
+
+from bmc_jax.metrics import prediction_files
+from bmc_jax.metrics.prediction_files import check
+
+#: The finger joints of each order, thumb to little finger and base to tip, as the datasets' pages draw them.
+MANO = [0, 13, 14, 15, 16, 1, 2, 3, 17, 4, 5, 6, 18, 10, 11, 12, 19, 7, 8, 9, 20]
+BIGHAND = [0, 1, 6, 7, 8, 2, 9, 10, 11, 3, 12, 13, 14, 4, 15, 16, 17, 5, 18, 19, 20]
+RHD = [0, 4, 3, 2, 1, 8, 7, 6, 5, 12, 11, 10, 9, 16, 15, 14, 13, 20, 19, 18, 17]
+PAPER = [0, 1, 6, 11, 16, 2, 7, 12, 17, 3, 8, 13, 18, 4, 9, 14, 19, 5, 10, 15, 20]
+
+
+@pytest.fixture
+def joints():
+    generator = np.random.default_rng(0)
+    return np.stack([open_hand(0.4 + 0.2 * generator.random(), generator.normal(size=2) * 0.05) for _ in range(6)])
+
+
+def in_order(joints, order):
+    moved = np.empty_like(joints)
+    moved[:, order] = joints
+    return moved
+
+
+def pair(folder, xyz, vertices=None):
+    file = folder / "pred.json"
+    verts = np.zeros((len(xyz), 778, 3)) if vertices is None else vertices
+    file.write_text(json.dumps([np.asarray(xyz).tolist(), np.asarray(verts).tolist()]))
+    return file
+
+
+def test_freihand_file_is_what_its_server_reads(tmp_path, joints):
+    files = prediction_files.write("freihand", tmp_path / "out/pred.json", joints, partial=True)
+    assert (
+        [file.name for file in files] == ["pred.json", "pred.zip"] == sorted(p.name for p in files[0].parent.iterdir())
+    )
+    with zipfile.ZipFile(files[1]) as archive:
+        assert archive.namelist() == ["pred.json"]
+        xyz, verts = json.loads(archive.read("pred.json"))
+    np.testing.assert_array_equal(xyz, joints)
+    np.testing.assert_array_equal(verts, np.zeros((6, 778, 3)))
+    assert json.loads(files[0].read_text()) == [xyz, verts]
+
+
+def test_ho3d_file_is_in_manos_order_and_opengls_frame(tmp_path, joints):
+    vertices = joints[:, :7] + 0.01
+    prediction_files.write("ho3d", tmp_path / "pred.json", joints, vertices=vertices, partial=True)
+    xyz, verts = map(np.array, json.loads((tmp_path / "pred.json").read_text()))
+    np.testing.assert_array_equal(xyz[:, MANO], joints * [1, -1, -1])
+    np.testing.assert_array_equal(verts, vertices * [1, -1, -1])
+    found = prediction_files.read("ho3d", tmp_path / "pred.zip")
+    np.testing.assert_array_equal(found.joints, joints)
+    np.testing.assert_array_equal(found.vertices, vertices)
+
+
+def test_hands19_file_has_names_and_millimetres(tmp_path, joints):
+    names = [f"image_{i}.png" for i in range(6)]
+    prediction_files.write("hands19", tmp_path / "result.txt", joints, names=names)
+    lines = [line.split("\t") for line in (tmp_path / "result.txt").read_text().splitlines()]
+    assert [line[0] for line in lines] == names
+    numbers = np.array([line[1:] for line in lines], float).reshape(6, 21, 3)
+    np.testing.assert_allclose(numbers[:, BIGHAND], joints * [1000, -1000, -1000], rtol=1e-15)
+    found = prediction_files.read("hands19", tmp_path / "result.txt")
+    np.testing.assert_allclose(found.joints, joints, rtol=1e-15)
+    assert found.names == tuple(names)
+
+
+@pytest.mark.parametrize("kind", ["rhd", "dexter_object"])
+@pytest.mark.parametrize("suffix", [".npz", ".json"])
+def test_files_of_fields_keep_left_hands_left(tmp_path, joints, kind, suffix):
+    left = np.arange(6) % 3 == 0
+    file = tmp_path / f"predictions{suffix}"
+    names = [f"evaluation/{i:05d}" for i in range(6)]
+    prediction_files.write(kind, file, joints, names=names, left=left)
+    found = prediction_files.read(kind, file)
+    np.testing.assert_array_equal(found.joints, np.where(left[:, None, None], joints * [-1, 1, 1], joints))
+    np.testing.assert_array_equal(found.left, left)
+    assert found.names == tuple(names)
+
+
+def test_fields_are_read_for_every_kind(tmp_path, joints):
+    np.savez(tmp_path / "mine.npz", joints=joints.astype(np.float32))
+    for kind in prediction_files.KINDS:
+        np.testing.assert_array_equal(
+            prediction_files.read(kind, tmp_path / "mine.npz").joints, joints.astype(np.float32)
+        )
+
+
+def test_zeros_are_no_mesh_however_they_are_spaced(tmp_path, joints):
+    file = tmp_path / "pred.json"
+    zeros = np.zeros((6, 778, 3)).tolist()
+    for text in (
+        json.dumps([joints.tolist(), zeros]),
+        json.dumps([joints.tolist(), zeros], separators=(",", ":")),
+        json.dumps([joints.tolist(), zeros], indent=1),
+        json.dumps([joints.tolist(), [[]] * 6]),
+    ):
+        file.write_text(text)
+        assert prediction_files.read("freihand", file).vertices is None
+    zeros[5][700][2] = 0.25
+    file.write_text(json.dumps([joints.tolist(), zeros]))
+    assert prediction_files.read("freihand", file).vertices.sum() == 0.25
+
+
+def test_predictions_are_put_in_the_order_of_the_list(tmp_path, joints):
+    names = ["c/1", "a/1", "b/2", "b/1", "a/0", "c/0"]
+    prediction_files.write("ho3d", tmp_path / "pred.json", joints, names=names, listed=sorted(names), partial=True)
+    found = prediction_files.read("ho3d", tmp_path / "pred.json").joints
+    np.testing.assert_array_equal(found, joints[np.argsort(names)])
+    with pytest.raises(ValueError, match=r"2 of 7 images are missing, d/0, d/1"):
+        prediction_files.write("ho3d", tmp_path / "pred.json", joints, names=names, listed=[*names[:5], "d/0", "d/1"])
+    with pytest.raises(ValueError, match="'c/1' is there twice"):
+        prediction_files.write("ho3d", tmp_path / "pred.json", joints, names=["c/1", *names[:5]], listed=names)
+
+
+def test_a_file_that_fails_leaves_the_old_one(tmp_path, joints, monkeypatch):
+    prediction_files.write("freihand", tmp_path / "pred.json", joints, partial=True)
+    before = (tmp_path / "pred.json").read_bytes()
+    # As if a table of orders had been changed by mistake.
+    monkeypatch.setitem(prediction_files.kinds.FROM, "freihand", np.array(RHD))
+    with pytest.raises(AssertionError):
+        prediction_files.write("freihand", tmp_path / "pred.json", joints, partial=True)
+    assert (tmp_path / "pred.json").read_bytes() == before
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["pred.json", "pred.zip"]
+
+
+def test_what_cannot_be_written_is_named(tmp_path, joints):
+    def refused(expected, kind="freihand", name="pred.json", joints=joints, **options):
+        with pytest.raises(ValueError, match=re.escape(expected)):
+            prediction_files.write(kind, tmp_path / name, joints, **options)
+        assert not list(tmp_path.iterdir())
+
+    refused("6 poses where 3,960 (FreiHAND's evaluation) are needed")
+    many = np.broadcast_to(joints[:1], (1980, 21, 3))
+    refused("1,980 poses (half of FreiHAND's evaluation) where 3,960", joints=many)
+    refused("where 11,524 (HO-3D v2's evaluation)", "ho3d")
+    broken = joints.copy()
+    broken[2, 5] = np.nan
+    refused("joint [2, 5] is [nan, nan, nan] (index MCP)", joints=broken, partial=True)
+    refused("(6, 20, 3)", joints=joints[:, :20])
+    refused("to end in .json", name="pred.txt", partial=True)
+    refused("names of the images are needed", "hands19", "a.txt")
+    refused("kind 'stb' is none of", "stb")
+    refused("2 names are given for 6 poses", "rhd", "a.npz", names=["a", "b"])
+    refused("5 left are given for 6 poses", "rhd", "a.npz", left=np.ones(5, bool))
+
+
+ORDERS = {"MANO": MANO, "BigHand": BIGHAND, "RHD": RHD, "level by level": PAPER}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_another_joint_order_is_told_with_evidence(tmp_path, joints, order):
+    with pytest.raises(
+        ValueError, match=rf"not in the order FreiHAND's .* but, it seems, .*{order}.*bone, joint \d+ to \d+"
+    ):
+        prediction_files.read("freihand", pair(tmp_path, in_order(joints, ORDERS[order])))
+    if order != "MANO":
+        with pytest.raises(ValueError, match="but, it seems, "):
+            prediction_files.read("ho3d", pair(tmp_path, in_order(joints, ORDERS[order]) * [1, -1, -1]))
+
+
+@pytest.mark.parametrize("name", check.CHAINS)
+def test_real_hands_have_their_order_and_no_other(name):
+    joints = hands.real(300)
+    chain = [0, *(joint for finger in check.CHAINS[name] for joint in finger)]
+    for number in range(300):
+        assert check.order(in_order(joints[number : number + 1], chain), name) == name
+    others = [other for other in check.CHAINS if other != name]
+    assert all(check.order(in_order(joints, chain), other) == name for other in others)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda joints: joints * 1000, r"a hand's in millimetres; metres are needed: multiply by 0.001"),
+        (lambda joints: joints * 100, r"a hand's in centimetres; metres are needed: multiply by 0.01"),
+        (
+            lambda joints: joints * [1, -1, -1],
+            r"behind the camera.*OpenCV.*seem to be in .*OpenGL.*multiply y and z by -1",
+        ),
+        (lambda joints: joints * [-1, 1, 1], r"6 of 6 hands have the thumb on the wrong side of the palm"),
+        (lambda joints: joints * [1, -1, 1], r"see that no single axis is flipped"),
+        (
+            lambda joints: np.where(np.arange(21)[:, None] == 4, np.nan, joints),
+            r"joint 4 of pose 0 is \[nan, .* 6 joints",
+        ),
+        (lambda joints: joints[:, :20], r"20 points a pose; a hand has 21"),
+        (lambda joints: joints[..., :2], r"pose 0 has the shape \[21, 2\]"),
+    ],
+    ids=["mm", "cm", "OpenGL", "left", "flipped", "nan", "20 joints", "2D"],
+)
+def test_what_is_wrong_with_poses_is_named(tmp_path, joints, change, message):
+    file = pair(tmp_path, change(joints))
+    with pytest.raises(ValueError, match=message) as error:
+        prediction_files.read("freihand", file)
+    assert str(file) in str(error.value)
+
+
+def test_ho3d_in_our_frame_is_told(tmp_path, joints):
+    with pytest.raises(ValueError, match=r"joints must be in the frame .*OpenGL.*seem to be in .*OpenCV"):
+        prediction_files.read("ho3d", pair(tmp_path, in_order(joints, MANO)))
+
+
+def test_metres_in_a_file_of_millimetres_are_told(tmp_path, joints):
+    moved = in_order(joints, BIGHAND) * [1, -1, -1]
+    lines = ["\t".join([f"{i}.png", *map(str, pose.reshape(-1))]) for i, pose in enumerate(moved)]
+    (tmp_path / "a.txt").write_text("\n".join(lines))
+    with pytest.raises(ValueError, match="a hand's in metres; millimetres are needed: multiply by 1000"):
+        prediction_files.read("hands19", tmp_path / "a.txt")
+
+
+def test_predictors_that_are_no_hands_pass(tmp_path, joints):
+    for poses in (np.zeros((6, 21, 3)), np.full((6, 21, 3), 0.7), np.random.default_rng(0).normal(size=(6, 21, 3))):
+        np.testing.assert_array_equal(prediction_files.read("freihand", pair(tmp_path, poses)).joints, poses)
+    left = pair(tmp_path, joints * [-1, 1, 1])
+    np.testing.assert_array_equal(prediction_files.read("freihand", left, checked=False).joints, joints * [-1, 1, 1])
+
+
+def test_forms_that_are_wrong_are_named(tmp_path, joints):
+    def refused(expected, content, name="pred.json", kind="freihand"):
+        file = tmp_path / name
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
+        with pytest.raises(ValueError, match=re.escape(expected)) as error:
+            prediction_files.read(kind, file)
+        assert str(file) in str(error.value)
+
+    xyz, verts = joints.tolist(), np.ones((6, 30, 3)).tolist()
+    refused("exchange xyz and verts", json.dumps([verts, xyz]))
+    refused("exchange xyz and verts", json.dumps([np.zeros((6, 778, 3)).tolist(), xyz]))
+    refused("holds a list of 6; two lists", json.dumps(xyz))
+    refused("xyz has 6 poses and verts 5", json.dumps([xyz, verts[:5]]))
+    refused("verts is not a list", json.dumps([xyz, 3]))
+    refused("has keypoints; joints [N, 21, 3] are needed", json.dumps({"keypoints": xyz}))
+    refused("2 names for 6 poses", json.dumps({"joints": xyz, "names": ["a", "b"]}))
+    refused("damaged", json.dumps([xyz, verts])[:-100])
+    refused("damaged", b"\x80\x02\xff")
+    refused("pose 3 has the shape [20, 3] and pose 0 [21, 3]", json.dumps([[*xyz[:3], xyz[0][:20], *xyz[4:]], verts]))
+    refused("pose 1 is not a list of points", json.dumps([[xyz[0], "hand", *xyz[2:]], verts]))
+    refused(
+        "joint 2 of pose 1 is [nan", json.dumps([[xyz[0], [*xyz[1][:2], [None] * 3, *xyz[1][3:]], *xyz[2:]], verts])
+    )
+    refused("1 names for 6 poses", json.dumps({"joints": xyz, "names": 6}))
+    refused("damaged or no JSON", "[" * 100_000)
+    refused("int too large", json.dumps([[[[10**400] * 3] * 21] * 6, verts]))
+    refused("left is of <U1; true or false", json.dumps({"joints": xyz, "left": ["1"] * 6}))
+    refused("no zip file", "text", "pred.zip")
+    refused("damaged or no file of arrays", "text", "a.npz")
+    refused("holds lines of text", "a.png " + "0.5 " * 63, "a.txt")
+    refused("line 1 has 62 numbers", "a.png " + "0.5 " * 62, "a.txt", "hands19")
+    refused("line 2: could not convert", "a.png" + " 0.5" * 63 + "\nb.png x", "a.txt", "hands19")
+    refused("a list of joints and vertices", json.dumps([xyz, verts]), kind="rhd")
+    with zipfile.ZipFile(tmp_path / "deep.zip", "w") as archive:
+        archive.writestr("results/pred.json", "[]")
+    with pytest.raises(ValueError, match=r"holds results/pred.json; servers look for pred.json at its top"):
+        prediction_files.read("freihand", tmp_path / "deep.zip")
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        prediction_files.read("freihand", tmp_path / "nothing.json")

@@ -1,0 +1,250 @@
+"""`bmc score`: anybody's file against a dataset's own, end to end, with the official formulas' numbers."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from support import dexter_object_files, official, paths, rhd_files
+from support.annotations import open_hand
+
+from bmc_jax import cli, metrics
+from bmc_jax.cli import score
+from bmc_jax.metrics import ground_truth, prediction_files, scoring
+
+DATA = paths.SHARED
+MANO = [0, 13, 14, 15, 16, 1, 2, 3, 17, 4, 5, 6, 18, 10, 11, 12, 19, 7, 8, 9, 20]
+
+
+@pytest.fixture
+def true():
+    generator = np.random.default_rng(0)
+    return np.stack([open_hand(0.4 + 0.2 * generator.random(), generator.normal(size=2) * 0.05) for _ in range(6)])
+
+
+@pytest.fixture
+def predicted(true):
+    generator = np.random.default_rng(1)
+    return true + generator.normal(size=true.shape) * 0.008 + generator.normal(size=(6, 1, 3)) * 0.01
+
+
+def dump(file, content):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(np.asarray(content).tolist()))
+
+
+def value(content, name):
+    return content["figures"][name]["value"]
+
+
+def test_freihand_of_its_own_files(tmp_path, capsys, true, predicted):
+    folder = tmp_path / "FreiHAND_pub_v2_eval"
+    mesh = true[:, :, None] + np.linspace(-0.01, 0.01, 4)[:, None] * [0.3, 0.5, 1]
+    mesh = mesh.reshape(6, -1, 3)
+    k = np.tile(np.array([[480.0, 0, 112], [0, 480, 112], [0, 0, 1]]), (6, 1, 1))
+    for name, content in (("xyz", true), ("verts", mesh), ("K", k)):
+        dump(folder / f"evaluation_{name}.json", content)
+    prediction_files.write("freihand", tmp_path / "pred.json", predicted, vertices=mesh + 0.004, partial=True)
+    out = tmp_path / "out/scores.json"
+    arguments = ["score", tmp_path / "pred.zip", tmp_path, "--protocol", "freihand", "--out", out]
+    assert cli.main(list(map(str, arguments))) == 0
+    content, printed = json.loads(out.read_text()), capsys.readouterr().out
+    written = out.stat().st_mtime_ns
+    assert cli.main(list(map(str, arguments))) == 2
+    assert "--force to replace it" in capsys.readouterr().err
+    assert out.stat().st_mtime_ns == written
+    assert cli.main(list(map(str, [*arguments, "--force"]))) == 0
+    capsys.readouterr()
+    expected, _ = official.evaluate(true, predicted, official.procrustes)
+    assert value(content, "joints_procrustes_mean_mm") == pytest.approx(expected["mean"], rel=1e-9)
+    assert value(content, "joints_procrustes_auc_0_50mm") == pytest.approx(expected["auc"], rel=1e-9)
+    distance = 4 * np.sqrt(3)
+    assert value(content, "mesh_absolute_mean_mm") == pytest.approx(distance)
+    assert value(content, "mesh_procrustes_f_5mm") == pytest.approx(1.0)
+    parts = metrics.pinhole(predicted, true, k)
+    assert value(content, "joints_2d_absolute_mean_px") == pytest.approx(parts["joints_2d_absolute_mean_px"])
+    for name, figure in content["figures"].items():
+        assert figure["alignment"] in name
+        assert figure["count"] == 6
+        assert figure["unit"] in ("mm", "px", "share")
+    errors = np.linalg.norm(predicted - true, axis=-1)
+    assert content["joints_mean_mm"]["absolute"]["ring TIP"] == pytest.approx(1000 * errors[:, 16].mean())
+    assert content["fingers_mean_mm"]["absolute"]["thumb"] == pytest.approx(1000 * errors[:, 1:5].mean())
+    assert f"{expected['mean']:.2f}" in printed
+    assert "procrustes (moved, scaled, turned or mirrored)" in printed
+    assert "AUC 0-50 mm" in printed
+    assert "F@5 mm" in printed
+    assert "note" not in printed
+
+
+def test_ho3d_of_its_own_files(tmp_path, true, predicted):
+    moved = np.empty_like(true)
+    moved[:, MANO] = true * [1, -1, -1]
+    dump(tmp_path / "evaluation_xyz.json", moved)
+    names = [f"SM1/{i:04d}" for i in range(6)]
+    (tmp_path / "evaluation.txt").write_text("\n".join(names) + "\n")
+    prediction_files.write("ho3d", tmp_path / "pred.json", predicted, partial=True)
+    content = scoring.score(tmp_path / "pred.json", tmp_path, "ho3d")
+    expected, _ = official.evaluate(true, predicted, lambda a, b: official.scaled_to(a, b, 0, 9))
+    assert value(content, "joints_scale_translation_mean_mm") == pytest.approx(expected["mean"], rel=1e-9)
+    # By names, a file of fields may have another order and more images.
+    order = [3, 1, 5, 0, 2, 4, 0]
+    np.savez(tmp_path / "mine.npz", joints=predicted[order], names=[*np.array(names)[order][:6], "SM1/9999"])
+    again = scoring.score(tmp_path / "mine.npz", tmp_path, "ho3d")
+    assert value(again, "joints_procrustes_mean_mm") == pytest.approx(value(content, "joints_procrustes_mean_mm"))
+    assert again["notes"] == ["1 predictions are of images that the truth does not have"]
+
+
+def test_hands19_by_subsets(tmp_path, true, predicted):
+    names = [f"{i}.png" for i in range(6)]
+    prediction_files.write("hands19", tmp_path / "truth.txt", true, names=names)
+    prediction_files.write("hands19", tmp_path / "result.txt", predicted[::-1], names=names[::-1])
+    (tmp_path / "subsets.txt").write_text("0.png INTERP\n1.png interp\n2.png EXTRAP\n")
+    content = scoring.score(
+        tmp_path / "result.txt", tmp_path / "truth.txt", "hands19", subsets=tmp_path / "subsets.txt"
+    )
+    errors = 1000 * np.linalg.norm(predicted - true, axis=-1)
+    assert value(content, "joints_absolute_mean_mm") == pytest.approx(errors.mean())
+    assert value(content, "interp_joints_absolute_mean_mm") == pytest.approx(errors[:2].mean())
+    assert value(content, "extrap_joints_absolute_mean_mm") == pytest.approx(errors[2].mean())
+    assert content["figures"]["extrap_joints_absolute_mean_mm"]["count"] == 1
+    assert "interp joints, aligned by" in scoring.table(content)
+    prediction_files.write("hands19", tmp_path / "less.txt", predicted[:5], names=names[:5])
+    with pytest.raises(ValueError, match=r"1 of 6 images are missing, 5\.png"):
+        scoring.score(tmp_path / "less.txt", tmp_path / "truth.txt", "hands19")
+
+
+def test_dexter_object_of_its_folder(tmp_path):
+    folder = dexter_object_files.tree(tmp_path / "dexter", unseen=(1,))
+    found = ground_truth.read("dexter_object", folder)
+    poses = np.stack([open_hand() for _ in found.names])
+    poses[:, official.TIPS] = np.where(np.isnan(found.joints[:, official.TIPS]), 0.5, found.joints[:, official.TIPS])
+    poses[:, official.TIPS] += [0.0, 0.025, 0.0]
+    np.savez(tmp_path / "tips.npz", joints=poses, names=found.names)
+    content = scoring.score(tmp_path / "tips.npz", folder, "dexter_object", checked=False)
+    assert value(content, "tips_absolute_mean_mm") == pytest.approx(25.0)
+    assert value(content, "tips_centroid_mean_mm") == pytest.approx(0, abs=1e-9)
+    assert set(content["joints_mean_mm"]["absolute"]) == {"thumb TIP", "middle TIP", "ring TIP", "little TIP"}
+    assert content["count"] == len(found.names)
+
+
+def test_rhd_of_its_folder_compares_left_hands_as_left_ones(tmp_path):
+    if not (DATA / "rhd_mini").exists():
+        pytest.skip("no RHD on this machine")
+    found = ground_truth.read("rhd", DATA / "rhd_mini")
+    assert found.left.tolist() == [True, True, False]
+    sides = np.where(found.left[:, None, None], [-1, 1, 1], 1)
+    right_hands = found.joints * sides
+    prediction_files.write("rhd", tmp_path / "a.npz", right_hands * 1.1, names=found.names, left=found.left)
+    content = scoring.score(tmp_path / "a.npz", DATA / "rhd_mini", "rhd")
+    assert value(content, "joints_root_scale_mean_mm") == pytest.approx(0, abs=1e-9)
+    assert value(content, "joints_root_mean_mm") > 1
+    assert content["truth"].endswith("training")
+    prediction_files.write("rhd", tmp_path / "b.npz", found.joints, names=found.names)
+    with pytest.raises(ValueError, match=r"2 of 3 hands have the thumb on the wrong side"):
+        scoring.score(tmp_path / "b.npz", DATA / "rhd_mini", "rhd")
+    prediction_files.write("rhd", tmp_path / "c.npz", right_hands, names=found.names, left=~found.left)
+    with pytest.raises(
+        ValueError, match=r"3 hands are of the other side .* training/00000 is a right hand .* a left hand"
+    ):
+        scoring.score(tmp_path / "c.npz", DATA / "rhd_mini", "rhd", checked=False)
+
+
+def test_real_freihand_samples(tmp_path):
+    file = DATA / "freihand_mini/training_xyz.json"
+    if not file.exists():
+        pytest.skip("no FreiHAND on this machine")
+    true = np.array(json.loads(file.read_text()))
+    prediction_files.write("freihand", tmp_path / "pred.json", true + np.array([0.01, 0, 0]), partial=True)
+    content = scoring.score(tmp_path / "pred.json", file, "freihand")
+    assert value(content, "joints_absolute_mean_mm") == pytest.approx(10.0)
+    assert value(content, "joints_procrustes_mean_mm") == pytest.approx(0, abs=1e-4)
+    assert value(content, "depth_absolute_mean_mm") == pytest.approx(0, abs=1e-9)
+
+
+def test_the_zero_predictor_scores_and_says_what_it_has_not(tmp_path, true):
+    np.savez(tmp_path / "truth.npz", joints=true, vertices=true, intrinsics=np.tile(np.eye(3), (6, 1, 1)))
+    (tmp_path / "pred.json").write_text(json.dumps([np.zeros((6, 21, 3)).tolist(), np.zeros((6, 778, 3)).tolist()]))
+    content = scoring.score(tmp_path / "pred.json", tmp_path / "truth.npz", "freihand")
+    distance = 1000 * np.linalg.norm(true, axis=-1).mean()
+    assert value(content, "joints_absolute_mean_mm") == pytest.approx(distance, rel=1e-12)
+    assert content["notes"] == [
+        "no mesh is predicted, so there are no figures of one",
+        "6 predicted hands are not in front of the camera, so there are no errors in pixels",
+    ]
+    assert "note: no mesh" in scoring.table(content)
+
+
+def test_other_alignments_replace_the_protocols_own(tmp_path, capsys, true, predicted):
+    np.savez(tmp_path / "truth.npz", joints=true)
+    np.savez(tmp_path / "mine.npz", joints=predicted)
+    arguments = ["score", str(tmp_path / "mine.npz"), str(tmp_path / "truth.npz"), "--protocol", "freihand"]
+    assert cli.main([*arguments, "--alignment", "root", "--alignment", "centroid"]) == 0
+    printed = capsys.readouterr().out
+    assert "root (wrists joined)" in printed
+    assert "procrustes" not in printed
+
+
+def test_the_verb_explains_itself_and_offers_every_protocol_and_alignment(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["score", "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert "  bmc score pred.json" in text[text.index("examples:") :]
+    assert all(name in text for name in score.ALIGNMENTS)
+    assert tuple(metrics.PROTOCOLS) == tuple(prediction_files.KINDS) == score.PROTOCOLS
+    assert tuple(metrics.ALIGNMENTS) == score.ALIGNMENTS
+
+
+@pytest.mark.parametrize(
+    ("count", "truth_count", "message"),
+    [
+        (1980, 3960, r"1,980 poses \(half of FreiHAND's evaluation\) where 3,960 \(FreiHAND's evaluation\) are needed"),
+        (11524, 20137, r"11,524 poses \(HO-3D v2's evaluation\) where 20,137 \(HO-3D v3's evaluation\)"),
+        (5, 10, r"5 poses \(half of 10\) where 10 are needed"),
+    ],
+)
+def test_a_wrong_count_says_what_it_may_be(tmp_path, capsys, true, count, truth_count, message):
+    for name, number in (("mine", count), ("truth", truth_count)):
+        np.savez(tmp_path / f"{name}.npz", joints=np.broadcast_to(true[:1], (number, 21, 3)))
+    arguments = ["score", str(tmp_path / "mine.npz"), str(tmp_path / "truth.npz"), "--protocol", "freihand"]
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("bmc: error: ")
+    assert error.count("\n") == 1
+    assert re.search(message, error)
+
+
+def test_what_is_wrong_with_a_truth_is_named(tmp_path, true):
+    def refused(message, protocol, path, error=ValueError):
+        with pytest.raises(error, match=message):
+            ground_truth.read(protocol, path)
+
+    refused("there is no .*nowhere", "freihand", tmp_path / "nowhere", FileNotFoundError)
+    refused(r"there is no .*evaluation_xyz\.json; .*training_xyz", "ho3d", tmp_path, FileNotFoundError)
+    dump(tmp_path / "evaluation_xyz.json", true)
+    refused("but, it seems, FreiHAND's", "ho3d", tmp_path)
+    dump(tmp_path / "evaluation_verts.json", true[:5])
+    refused("has 6 rows and verts beside it 5", "freihand", tmp_path)
+    (tmp_path / "evaluation_xyz.json").write_text("[[")
+    refused("damaged", "freihand", tmp_path)
+    (tmp_path / "evaluation_xyz.json").write_text("{}")
+    refused("is a dict, not a list of poses", "freihand", tmp_path)
+    refused("is a .txt of image names", "hands19", tmp_path / "evaluation_xyz.json")
+    np.savez(tmp_path / "a.npz", joints=true, left=[True])
+    refused("1 left for 6 poses", "rhd", tmp_path / "a.npz")
+    np.savez(tmp_path / "b.npz", poses=true)
+    refused(r"joints have the shape \(0,\)", "rhd", tmp_path / "b.npz")
+    (tmp_path / "subsets.txt").write_text("a.png\n")
+    with pytest.raises(ValueError, match=r"line 1 has 1 fields"):
+        ground_truth.read_subsets(tmp_path / "subsets.txt", ["a.png"])
+    with pytest.raises(ValueError, match="the truth does not name its images"):
+        ground_truth.read_subsets(tmp_path / "subsets.txt", None)
+    with pytest.raises(ValueError, match="protocol 'stb' is none of"):
+        scoring.score("a", "b", "stb")
+
+
+def test_rhd_whose_hands_are_not_annotated_is_refused(tmp_path):
+    folder = rhd_files.tree(tmp_path / "rhd", {0: rhd_files.entry(left=False, right=False)})
+    with pytest.raises(ValueError, match="no hand is annotated"):
+        ground_truth.read("rhd", folder)

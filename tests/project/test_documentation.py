@@ -1,0 +1,165 @@
+"""What the pages say is so: their Python runs and prints what they say, and their commands are ones that `bmc` has."""
+
+import re
+import runpy
+import shlex
+
+import jax
+import matplotlib
+import numpy as np
+import pytest
+from support import paths
+
+from bmc_jax import anatomy, cli
+from bmc_jax.training import config_io
+from bmc_jax.visualization import draw
+
+ROOT = paths.ROOT
+PAGES = runpy.run_path(str(ROOT / "docs/pages.py"))
+NUMBER = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?(?:e-?\d+)?")
+#: What some pages need and the tests do not install.
+OPTIONAL = {"torch", "torchvision"}
+
+
+def text(page):
+    return (ROOT / page).read_text()
+
+
+def numbers(printed):
+    return [float(number.replace(",", "")) for number in NUMBER.findall(printed)]
+
+
+def same(printed, said):
+    """Whether the words are the same, and the numbers but for what another processor or version makes of them; of one
+    that follows "about", such as what training comes to, that is more."""
+    if NUMBER.sub("#", printed).split() != NUMBER.sub("#", said).split():
+        return False
+    about = [0.25 if said[: found.start()].endswith("about ") else 0.03 for found in NUMBER.finditer(said)]
+    last_digit = [10.0 ** -len(number.partition(".")[2]) for number in NUMBER.findall(said)]
+    near = np.abs(np.subtract(numbers(printed), numbers(said)))
+    return bool((near <= np.array(last_digit) + np.array(about) * np.abs(numbers(said))).all())
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES["PAGES"] if PAGES["python_blocks"](text(page))])
+def test_python_of_a_page_runs_and_prints_what_it_says(page, tmp_path, monkeypatch, as_users_have_it):
+    monkeypatch.chdir(tmp_path)
+    with jax.numpy_rank_promotion("allow"), matplotlib.rc_context({"backend": "agg"}):
+        try:
+            ran = PAGES["run"](page, text(page))
+        except ModuleNotFoundError as missing:
+            if missing.name not in OPTIONAL:
+                raise
+            pytest.skip(f"needs {missing.name}")
+    for block, printed in ran:
+        if block.printed is not None:
+            assert same(printed, block.printed), f"{page}:{block.line} prints\n{printed}\nand says\n{block.printed}"
+
+
+def test_what_is_not_run_is_little_and_says_why():
+    blocks = [block for page in PAGES["PAGES"] for block in PAGES["python_blocks"](text(page))]
+    left_out = [block.source.splitlines()[0] for block in blocks if block.source.startswith(PAGES["NOT_RUN"])]
+    assert len(left_out) <= 3, left_out
+    assert all(len(line) > len(PAGES["NOT_RUN"]) + 10 for line in left_out)
+
+
+def test_every_python_block_is_found():
+    """One that is indented, or whose fence has more words, would be left out without a word."""
+    for page in PAGES["PAGES"]:
+        shown = len(re.findall(r"^\s*(?:```|~~~)\s*(?:python|py)\b", text(page), re.MULTILINE))
+        hidden = len(re.findall(r"<!--\s*python", text(page)))
+        assert len(PAGES["python_blocks"](text(page))) == shown + hidden, page
+
+
+def commands(line):
+    """The `bmc` commands of a line of shell, as their arguments; what stands before `bmc` may start it."""
+    reader = shlex.shlex(line, posix=True, punctuation_chars=True)
+    reader.whitespace_split = True
+    words = list(reader)
+    separators = [i for i, word in enumerate(words) if set(word) <= set(";&|()<>")]
+    for start, end in zip([-1, *separators], [*separators, len(words)], strict=True):
+        part = words[start + 1 : end]
+        if "bmc" in part:
+            yield part[part.index("bmc") + 1 :]
+
+
+def parse(arguments):
+    """By the real parser, without running anything. SystemExit or ValueError if the command would be refused."""
+    parser = cli._parser(arguments)
+    options, rest = parser.parse_known_args(arguments)
+    if rest and options.run not in cli.CONFIGURED:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    for override in config_io.from_arguments(rest):
+        config_io._check_override(override)
+
+
+SHELL = [
+    (page, line, arguments)
+    for page in PAGES["PAGES"]
+    for line, command in PAGES["shell_lines"](text(page))
+    for arguments in commands(command)
+]
+
+
+def test_commands_of_the_pages_are_found():
+    assert len(SHELL) > 50
+    assert {page for page, _, _ in SHELL} >= {"README.md", "docs/limits.md", "docs/evaluation.md", "docs/datasets.md"}
+
+
+@pytest.mark.parametrize("page", sorted({page for page, _, _ in SHELL}))
+def test_commands_of_a_page_are_ones_that_bmc_takes(page, capsys):
+    refused = []
+    for where, line, arguments in SHELL:
+        if where == page:
+            try:
+                parse(arguments)
+            except (SystemExit, ValueError) as error:
+                refused.append(f"{page}:{line}: bmc {shlex.join(arguments)}\n{error} {capsys.readouterr().err[-300:]}")
+    assert not refused, "\n".join(refused)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["bmc limits chek poses.npy clinical", "bmc evaluate runs/mine --passses 2", "srun bmc train --config=a.py"],
+)
+def test_a_command_that_bmc_does_not_take_is_noticed(command, capsys):
+    (arguments,) = commands(command)
+    with pytest.raises(SystemExit):
+        parse(arguments)
+
+
+def test_a_field_that_the_configuration_does_not_have_is_noticed():
+    (arguments,) = commands("bmc train --config=a.py --workdir=runs/a --config.optimizer.speed=1  # a comment")
+    with pytest.raises(ValueError, match=r"optimizer.*speed"):
+        parse(arguments)
+
+
+def test_links_of_the_readme_lead_somewhere():
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", text("README.md"))
+    missing = [link for link in links if "://" not in link and not (ROOT / link).exists()]
+    assert len(links) > 10
+    assert not missing
+
+
+def test_pictures_of_the_concepts_are_drawn_and_shown(tmp_path):
+    room = runpy.run_path(str(ROOT / "docs/draw_concepts.py"))
+    shown = set(re.findall(r"images/concept_(\w+)\.png", text("docs/concepts.md")))
+    assert shown == set(room["PICTURES"])
+    for name, picture in room["PICTURES"].items():
+        draw.save(picture(), tmp_path / f"{name}.png", dpi=40)
+        assert (ROOT / f"docs/images/concept_{name}.png").is_file()
+
+
+def test_the_pictures_hand_has_the_angles_that_it_is_given():
+    room = runpy.run_path(str(ROOT / "docs/draw_concepts.py"))
+    angles = np.degrees(jax.jit(anatomy.joint_angles)(room["posed"]()))
+    np.testing.assert_allclose(angles[..., 0], room["REST"], atol=0.01)
+    np.testing.assert_allclose(angles[:, 0, 1], room["FAN"], atol=0.01)
+
+
+def test_numbers_may_differ_in_their_last_digit_and_words_may_not():
+    assert same("loss 0.124 of 3", "loss 0.123 of 3")
+    assert not same("loss 0.153 of 3", "loss 0.123 of 3")
+    assert same("loss about 0.133", "loss about 0.123")
+    assert not same("loss about 0.163", "loss about 0.123")
+    assert not same("lose 0.123 of 3", "loss 0.123 of 3")
+    assert not same("loss 0.123", "loss 0.123 of 3")

@@ -1,0 +1,1 @@
+"""What several tests share: hands, files of datasets, small networks, reference implementations."""

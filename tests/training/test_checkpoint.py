@@ -1,0 +1,155 @@
+"""Checkpoints: bit for bit, the newest few, whole or not at all, and a clear refusal of another network's."""
+
+import dataclasses
+import gc
+import os
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from flax import traverse_util
+from support import examples
+
+from bmc_jax import step
+from bmc_jax.training import checkpoint, parallel
+
+CONFIG = examples.tiny_config()
+# Orbax leaves other reads of a damaged checkpoint behind, which find their event loop closed: in any test after.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(scope="module")
+def state():
+    yield jax.device_get(step.create(CONFIG))
+    gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind():
+    yield
+    gc.collect()
+
+
+def at(state, number):
+    return state.replace(step=np.asarray(number, np.int32))
+
+
+def test_restored_state_is_the_saved_one_bit_for_bit(tmp_path, state):
+    checkpoint.save(tmp_path, parallel.replicate(at(state, 7)), keep=2)
+    restored = checkpoint.restore(tmp_path, jax.tree.map(np.zeros_like, state))
+    assert jax.tree.structure(restored) == jax.tree.structure(state)
+    jax.tree.map(np.testing.assert_array_equal, restored, at(state, 7))
+
+
+def test_without_a_checkpoint_the_state_stays_as_it_is(tmp_path, state):
+    assert checkpoint.latest(tmp_path) is None
+    assert checkpoint.restore(tmp_path, state) is state
+
+
+def test_only_the_newest_are_kept(tmp_path, state):
+    for number in (1, 2, 3, 10):
+        checkpoint.save(tmp_path, at(state, number), keep=2)
+    assert checkpoint.latest(tmp_path) == 10
+    assert checkpoint.load(tmp_path, 3)["step"] == 3
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint of step 2; it has \[3, 10\]"):
+        checkpoint.load(tmp_path, 2)
+
+
+def test_a_step_already_saved_stays(tmp_path, state):
+    checkpoint.save(tmp_path, at(state, 4), keep=2)
+    checkpoint.save(tmp_path, jax.tree.map(np.zeros_like, state).replace(step=np.asarray(4, np.int32)), keep=2)
+    saved = checkpoint.load(tmp_path)["params"]["head"]["kernel"]
+    np.testing.assert_array_equal(saved, state.params["head"]["kernel"])
+
+
+def test_evaluation_loads_weights_without_a_template(tmp_path, state):
+    checkpoint.save(tmp_path, at(state, 1), keep=1)
+    saved = checkpoint.load(tmp_path)
+    wanted, found = (traverse_util.flatten_dict(tree) for tree in (state.params, saved["params"]))
+    assert wanted.keys() == found.keys()
+    for name in wanted:
+        np.testing.assert_array_equal(wanted[name], found[name])
+
+
+def test_a_folder_without_checkpoints_says_so(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no checkpoint"):
+        checkpoint.load(tmp_path)
+
+
+def test_a_write_cut_short_is_not_taken_for_a_checkpoint(tmp_path, state):
+    checkpoint.save(tmp_path, at(state, 1), keep=2)
+    folder = tmp_path / checkpoint.FOLDER
+    shutil.copytree(folder / "1", folder / "2.orbax-checkpoint-tmp")
+    assert checkpoint.latest(tmp_path) == 1
+
+
+def test_another_networks_checkpoint_is_refused_by_name(tmp_path, state):
+    checkpoint.save(tmp_path, at(state, 1), keep=1)
+    wider = dataclasses.replace(CONFIG, network=dataclasses.replace(CONFIG.network, width=6))
+    shapes = jax.eval_shape(lambda: step.create(wider))
+    with pytest.raises(ValueError, match="another network or optimizer") as error:
+        checkpoint.restore(tmp_path, jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
+    assert "batch_stats/backbone/bn1/mean" in str(error.value)
+    assert "float32[4] there" in str(error.value)
+    assert "float32[6] here" in str(error.value)
+
+
+def test_states_are_written_while_the_caller_goes_on_and_are_what_they_were(tmp_path, state):
+    with checkpoint.Writer(tmp_path, keep=3, about={"config": {"name": "tiny"}, "commit": "abc"}) as writer:
+        for number in (1, 2, 3):
+            changing = jax.tree.map(np.array, at(state, number))
+            writer.save(changing)
+            for leaf in jax.tree.leaves(changing):
+                leaf[...] = 0
+    for number in (1, 2, 3):
+        jax.tree.map(np.testing.assert_array_equal, checkpoint.load(tmp_path, number)["params"], state.params)
+    assert checkpoint.about(tmp_path, 2) == {"config": {"name": "tiny"}, "commit": "abc"}
+
+
+def cut_short(file):
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def change_a_byte(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 255
+    file.write_bytes(content)
+
+
+def largest_file(folder):
+    return max((file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
+
+
+@pytest.mark.parametrize("damage", [cut_short, change_a_byte])
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_taken(tmp_path, state, damage):
+    for number in (3, 8):
+        checkpoint.save(tmp_path, at(state, number), keep=2)
+    damage(largest_file(tmp_path / checkpoint.FOLDER / "8"))
+    with pytest.raises(ValueError, match=r"8 is damaged .*; delete it, and training goes on from the one before"):
+        checkpoint.load(tmp_path)
+    with pytest.warns(UserWarning, match=r"checkpoint of step 8 .* is damaged .* going on from step 3"):
+        restored = checkpoint.restore(tmp_path, state)
+    jax.tree.map(np.testing.assert_array_equal, restored, at(state, 3))
+    assert (tmp_path / checkpoint.FOLDER / "8.damaged").is_dir()
+    assert checkpoint.latest(tmp_path) == 3
+    # The step can be taken again, and be damaged again.
+    checkpoint.save(tmp_path, at(state, 8), keep=2)
+    assert checkpoint.restore(tmp_path, state).step == 8
+    damage(largest_file(tmp_path / checkpoint.FOLDER / "8"))
+    with pytest.warns(UserWarning, match="8.damaged2"):
+        assert checkpoint.restore(tmp_path, state).step == 3
+
+
+def test_a_folder_of_damaged_checkpoints_alone_says_so(tmp_path, state):
+    checkpoint.save(tmp_path, at(state, 3), keep=2)
+    cut_short(largest_file(tmp_path / checkpoint.FOLDER / "3"))
+    with pytest.raises(ValueError, match=r"none of the checkpoints in .* can be read, of steps \[3\]"):
+        checkpoint.restore(tmp_path, state)
+    assert (tmp_path / checkpoint.FOLDER / "3").is_dir()
+
+
+def test_what_cannot_be_written_is_told_with_the_folder(tmp_path, state):
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(OSError, match=r"no checkpoint could be written into .*run"):
+        checkpoint.save(tmp_path / "run", at(state, 1), keep=2)

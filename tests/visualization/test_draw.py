@@ -1,0 +1,146 @@
+"""Pictures: what should be seen is drawn, where it should be, and what is not labelled is not."""
+
+import io
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+from PIL import Image
+from support import examples
+
+from bmc_jax.visualization import charts, draw
+
+COUNT = 3
+BATCH = examples.examples(COUNT)
+GREY = np.full((COUNT, 64, 64, 3), 128, np.uint8)
+
+
+def pixels(figure):
+    return np.asarray(Image.open(io.BytesIO(draw.png(figure, dpi=100))).convert("RGB")).astype(int)
+
+
+def painted(image, colour):
+    """Number of pixels close to a colour."""
+    return int((np.abs(image - np.round(255 * np.array(to_rgb(colour)))).max(axis=-1) < 8).sum())
+
+
+def straight_hands():
+    """Joints of each finger on a column of their own, in a 64-pixel image."""
+    columns = np.repeat([10.0, 20, 30, 40, 50], 4)
+    rows = np.tile([45.0, 35, 25, 15], 5)
+    joints = np.concatenate([[[32.0, 58.0]], np.stack([columns, rows], -1)])
+    return np.broadcast_to(joints, (COUNT, 21, 2))
+
+
+def test_every_finger_is_seen_in_its_colour():
+    image = pixels(draw.contact_sheet(GREY, straight_hands()))
+    legend = pixels(draw.contact_sheet(GREY, straight_hands(), np.zeros((COUNT, 21), bool)))
+    for colour in draw.FINGER_COLOURS:
+        assert painted(image, colour) > painted(legend, colour) + 100
+
+
+def test_bones_without_a_label_are_not_drawn():
+    valid = np.ones((COUNT, 21), bool)
+    valid[:, 5:9] = False
+    image = pixels(draw.contact_sheet(GREY, straight_hands(), valid))
+    legend = pixels(draw.contact_sheet(GREY, straight_hands(), np.zeros((COUNT, 21), bool)))
+    assert painted(image, draw.FINGER_COLOURS[1]) == painted(legend, draw.FINGER_COLOURS[1])
+    assert painted(image, draw.FINGER_COLOURS[2]) > painted(legend, draw.FINGER_COLOURS[2])
+
+
+def test_joint_is_drawn_at_its_pixel():
+    figure = draw.contact_sheet(GREY[:1], straight_hands()[:1])
+    axes = figure.axes[0]
+    u, v = axes.transData.transform(straight_hands()[0, 8])
+    image = pixels(figure)
+    # The figure's own pixels count from the bottom.
+    column, row = round(u), round(image.shape[0] - v)
+    assert painted(image[row - 4 : row + 4, column - 4 : column + 4], draw.PAPER) > 0
+    low, high = (axes.transData.transform([x, x]) for x in (-0.5, 63.5))
+    np.testing.assert_allclose([axes.bbox.x0, axes.bbox.x1], [low[0], high[0]], atol=1e-6)
+
+
+def test_prediction_is_drawn_over_the_labels():
+    plain = pixels(draw.contact_sheet(GREY, straight_hands()))
+    both = pixels(draw.contact_sheet(GREY, straight_hands(), predicted=straight_hands() - np.array([0, 8])))
+    assert painted(both, "#ffffff") != painted(plain, "#ffffff")
+    assert painted(both, draw.FINGER_COLOURS[0]) > 100
+
+
+def test_three_views_have_one_scale():
+    figure = draw.poses(BATCH.image, BATCH.joints_2d, BATCH.joints_3d * 1000, BATCH.joints_2d, BATCH.joints_3d * 1000)
+    assert len(figure.axes) == 4 * COUNT
+    for row in range(COUNT):
+        views = figure.axes[4 * row + 1 : 4 * row + 4]
+        spans = [np.ptp(limits) for axes in views for limits in (axes.get_xlim(), axes.get_ylim())]
+        np.testing.assert_allclose(spans, spans[0], rtol=1e-5)
+    assert pixels(figure).std() > 0
+
+
+def test_image_and_camera_view_have_up_on_the_same_side():
+    figure = draw.poses(BATCH.image, BATCH.joints_2d, BATCH.joints_3d)
+    image, front, side, above = figure.axes[:4]
+    assert image.yaxis_inverted()
+    assert front.yaxis_inverted()
+    assert side.yaxis_inverted()
+    assert not above.yaxis_inverted()
+
+
+def test_hulls_state_the_share_of_angles_inside():
+    limits = examples.narrow_limits()
+    angles = np.zeros((4, 5, 3, 2), np.float32)
+    angles[0, 2, 1] = [0.5, 0.0]
+    figure = draw.angle_hulls(limits, angles, title="limits of a test")
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles[7] == "middle DIP bone · 75.0 % in"
+    assert all(title.endswith("100.0 % in") for title in titles[:7] + titles[8:])
+    assert painted(pixels(figure), draw.OUTSIDE) > 0
+
+
+def test_hulls_are_drawn_without_samples():
+    figure = draw.angle_hulls(examples.narrow_limits())
+    assert figure.axes[0].get_title() == "thumb PIP bone"
+    low, high = figure.axes[0].get_xlim()
+    assert low < -np.degrees(0.1) < np.degrees(0.1) < high
+
+
+def test_curves_use_logarithms_only_where_values_allow():
+    rows = [{"step": step, "loss": 10.0 ** (-step / 20), "palm": 0.0, "rate": 1e-3} for step in range(1, 101)]
+    figure = charts.training_curves(rows, title="tiny")
+    scales = {axes.get_title(): axes.get_yscale() for axes in figure.axes}
+    assert scales == {"loss": "log", "palm": "linear", "rate": "linear"}
+    assert pixels(figure).std() > 0
+
+
+def test_one_logged_step_is_a_curve():
+    assert pixels(charts.training_curves([{"step": 1, "loss": 0.5}])).std() > 0
+
+
+def test_pck_legend_has_the_area():
+    thresholds = np.linspace(0, 50, 100)
+    figure = charts.pck({"hands": thresholds / 50, "hands, mean pose": np.zeros(100)}, thresholds)
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert words == ["hands · AUC 0.50", "hands, mean pose · AUC 0.00"]
+    assert figure.axes[0].lines[0].get_color() == figure.axes[0].lines[1].get_color()
+
+
+def test_bars_have_their_values():
+    figure = charts.bars({"Z, mm": {"one": {"network": 1.25, "mean": 3.0}, "two": {"network": 2.0, "mean": 4.0}}})
+    assert [text.get_text() for text in figure.axes[0].texts] == ["1.2", "3.0", "2.0", "4.0"]
+    assert pixels(figure).std() > 0
+
+
+def test_saving_makes_the_folder_and_leaves_nothing_else(tmp_path):
+    draw.save(draw.angle_hulls(examples.narrow_limits()), tmp_path / "new/hulls.png", dpi=40)
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["hulls.png"]
+    with Image.open(tmp_path / "new/hulls.png") as image:
+        assert image.format == "PNG"
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_sheet_of_any_number_of_images(count):
+    figure = draw.contact_sheet(
+        GREY[:1].repeat(count, 0), straight_hands()[:1].repeat(count, 0), captions=["name"] * count, title="hands"
+    )
+    assert len(figure.axes) == count
+    assert pixels(figure).shape[1] > 170 * min(count, 6)
