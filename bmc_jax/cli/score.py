@@ -44,6 +44,7 @@ forms, and what each protocol measures.
 
 def _score(options: argparse.Namespace) -> None:
     from bmc_jax.metrics import scoring
+    from bmc_jax.runtime import files
 
     if options.out and Path(options.out).exists() and not options.force:
         raise FileExistsError(f"{options.out} is there: give another --out, or --force to replace it")
@@ -57,5 +58,5 @@ def _score(options: argparse.Namespace) -> None:
     )
     print(scoring.table(content))
     if options.out:
-        scoring.write(content, options.out)
+        files.write_json(options.out, content)
         print(f"\nwritten to {options.out}")

@@ -4,7 +4,6 @@ A file is named by all that its images are a function of, the renderer's own sou
 is right. It may be deleted at any time.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -17,6 +16,7 @@ import numpy as np
 
 from bmc_jax import synthesis
 from bmc_jax.core.types import Batch
+from bmc_jax.runtime import files
 from bmc_jax.synthesis.domains import Domain
 
 FOLDER = "rendered"
@@ -64,15 +64,10 @@ def _read(file: Path) -> Batch | None:
 
 
 def _write(file: Path, examples: Batch) -> None:
-    # Of a name of its own: several runs may write the same file.
-    partial = file.with_name(f"{file.stem}.{os.getpid()}.partial.npz")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(partial, **vars(examples))
-        os.replace(partial, file)
+        with files.replacing(file) as partial:
+            np.savez(partial, **vars(examples))
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
         raise OSError(
             f"rendered images cannot be kept in {file.parent} ({error.strerror}): make room there, give another "
             "data.directory, or leave data.keep_rendered False"

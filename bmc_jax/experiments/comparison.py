@@ -7,7 +7,6 @@ differences seed by seed, by Student's paired t-test, two-sided.
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -19,6 +18,7 @@ from scipy import stats
 
 from bmc_jax.experiments.runner import Arm, Experiment, folder, measured
 from bmc_jax.metrics import published
+from bmc_jax.runtime import files
 from bmc_jax.training import config_io
 
 #: Measures of `measures.MEASURES`, in the table's order.
@@ -73,10 +73,7 @@ def write(content: dict[str, Any], file: Path) -> None:
     """As JSON, a list of numbers to a line, whole or not at all."""
     text = json.dumps(content, indent=1, allow_nan=False)
     text = re.sub(r"\[[^\[\]{}\"]*\]", lambda found: re.sub(r"\s+", " ", found[0]).replace("[ ", "["), text)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(file.name + ".partial")
-    partial.write_text(text.replace(" ]", "]") + "\n")
-    os.replace(partial, file)
+    files.write_text(file, text.replace(" ]", "]") + "\n")
 
 
 def _file_name(entry: str) -> str:

@@ -2,7 +2,6 @@
 table. What is measured is in `measures`, the datasets' own figures in `official`."""
 
 import dataclasses
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from bmc_jax.core.types import Batch, Prediction
 from bmc_jax.data import augment, joints_file, photographs, sources, store
 from bmc_jax.inference import training_data
 from bmc_jax.metrics import dataset_protocols, evaluation
+from bmc_jax.runtime import files
 from bmc_jax.runtime.provenance import environment
 from bmc_jax.synthesis import DOMAINS
 from bmc_jax.training import forward
@@ -83,7 +83,7 @@ def evaluate(
         _draw(workdir, entry, prediction, examples)
     looks = {"passes": passes, "turns": turns}
     content = _heading(trained) | {"split": split, **looks, "domains": domains}
-    _write(workdir / FILE, content)
+    files.write_json(workdir / FILE, content)
     return content
 
 
@@ -192,7 +192,7 @@ def evaluate_photographs(
         title=f"{options.name} on {name}",
     )
     draw.save(figure, workdir / FOLDER / f"photographs_{name}.png")
-    _write(workdir / PHOTOGRAPHS_FILE, content)
+    files.write_json(workdir / PHOTOGRAPHS_FILE, content)
     return content
 
 
@@ -254,24 +254,16 @@ def predictions_file(workdir: Path, name: str) -> Path:
 
 def _keep(file: Path, prediction: Prediction, examples: Batch, **means: Any) -> None:
     """Predictions and labels of every example, and the first images, for the report."""
-    file.parent.mkdir(exist_ok=True)
-    partial = file.with_name("partial.npz")
-    np.savez_compressed(
-        partial,
-        image=examples.image[:PICTURES],
-        joints_2d=prediction.joints_2d,
-        joints_3d=prediction.joints_3d,
-        labels_2d=examples.joints_2d,
-        labels_2d_valid=examples.joints_2d_valid,
-        labels_3d=examples.joints_3d,
-        scale=examples.scale,
-        index=examples.index,
-        **means,
-    )
-    os.replace(partial, file)
-
-
-def _write(file: Path, content: dict[str, Any]) -> None:
-    partial = file.with_name(file.name + ".partial")
-    partial.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-    os.replace(partial, file)
+    with files.replacing(file) as partial:
+        np.savez_compressed(
+            partial,
+            image=examples.image[:PICTURES],
+            joints_2d=prediction.joints_2d,
+            joints_3d=prediction.joints_3d,
+            labels_2d=examples.joints_2d,
+            labels_2d_valid=examples.joints_2d_valid,
+            labels_3d=examples.joints_3d,
+            scale=examples.scale,
+            index=examples.index,
+            **means,
+        )

@@ -18,6 +18,7 @@ from bmc_jax.core.types import Limits
 from bmc_jax.inference.hand_crop import View
 from bmc_jax.limits.checking import Verdict
 from bmc_jax.limits.io import PALM_PAIRS
+from bmc_jax.runtime import files
 from bmc_jax.training.forward import Trained
 
 FORMATS = ("json", "csv", "npz")
@@ -273,6 +274,4 @@ def folder(out: Path, *, force: bool) -> Iterator[Path]:
         building = Path(place) / "new"
         building.mkdir()
         yield building
-        if out.exists():
-            out.rename(Path(place) / "old")
-        building.rename(out)
+        files.replace_folder(building, out)

@@ -16,6 +16,7 @@ import numpy as np
 
 from bmc_jax.core import hand, hull
 from bmc_jax.core.types import Limits, LimitsMetadata
+from bmc_jax.runtime import files
 
 FILE = "limits.json"
 """Name of a run's limits in its folder."""
@@ -53,16 +54,7 @@ def save(limits: Limits, path: str | os.PathLike[str]) -> None:
     # Lists of numbers, and lists of a few of those, on one line.
     text = re.sub(r"\[[^\[\]{}]+\]", lambda found: " ".join(found[0].split()), json.dumps(content, indent=1))
     text = text.replace("[ ", "[").replace(" ]", "]")
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(text + "\n", encoding="utf-8")
-        os.replace(beside, path)
-    except OSError as error:  # which names no file where the disk is full
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        beside.unlink(missing_ok=True)
+    files.write_text(path, text + "\n")
 
 
 def load(path_or_preset: str | os.PathLike[str]) -> Limits:

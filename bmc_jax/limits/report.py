@@ -15,6 +15,7 @@ from bmc_jax.limits import summary as limits_summary
 from bmc_jax.limits.range_of_motion import Motion
 from bmc_jax.limits.summary import Summary
 from bmc_jax.poses.conventions import Poses
+from bmc_jax.runtime import files
 from bmc_jax.visualization import draw
 
 PAGE = Template((Path(draw.__file__).parent / "templates" / "limits_page.html").read_text(encoding="utf-8"))
@@ -132,10 +133,7 @@ def _worst(poses: Poses, summary: Summary) -> list[str]:
 def _write(out: str | os.PathLike, title: str, subtitle: str, body: Sequence[str]) -> Path:
     out = Path(out)
     page = PAGE.substitute(title=html.escape(title), subtitle=html.escape(subtitle), body="\n".join(body))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(out.name + ".partial")
-    partial.write_text(page, encoding="utf-8")
-    os.replace(partial, out)
+    files.write_text(out, page)
     return out
 
 

@@ -1,10 +1,8 @@
 """Anybody's prediction file against a dataset's truth, by its official protocol: figures, tables, and what to mind."""
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -109,15 +107,6 @@ def table(content: dict[str, Any]) -> str:
             lines.append(f"  {name:<24}" + "".join(f"{errors[alignment][name]:{width}.2f}" for alignment in errors))
     lines += ["", *(f"note: {note}" for note in content["notes"])] if content["notes"] else []
     return "\n".join(lines)
-
-
-def write(content: dict[str, Any], file: str | os.PathLike) -> None:
-    """As JSON, whole or not at all."""
-    file = Path(file)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(file.name + ".partial")
-    partial.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-    os.replace(partial, file)
 
 
 _PARTS = {

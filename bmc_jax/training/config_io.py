@@ -22,6 +22,7 @@ from ml_collections import config_flags
 from bmc_jax.config import Config, Weights
 from bmc_jax.data import augment
 from bmc_jax.data.record import WINDOW
+from bmc_jax.runtime import files
 
 FILE = "config.json"
 """Name of a run's configuration in its folder."""
@@ -147,9 +148,7 @@ def flat(config: Config) -> dict[str, Any]:
 
 def write(config: Config, workdir: Path) -> None:
     """Write `config.json` into a run's folder, whole or not at all."""
-    temporary = workdir / f"{FILE}.partial"
-    temporary.write_text(json.dumps(to_dict(config), indent=2) + "\n")
-    os.replace(temporary, workdir / FILE)
+    files.write_json(workdir / FILE, to_dict(config))
 
 
 def read(workdir: str | os.PathLike) -> Config:

@@ -17,6 +17,7 @@ from PIL import Image
 from tensorboardX import SummaryWriter
 
 from bmc_jax.config import Config
+from bmc_jax.runtime import files
 from bmc_jax.runtime.progress import Progress
 from bmc_jax.training import config_io, flops
 
@@ -52,9 +53,7 @@ class Log:
             return
         file = workdir / FILE
         kept = [line for line in _lines(file) if json.loads(line)["step"] <= first]
-        partial = file.with_name(file.name + ".partial")
-        partial.write_text("".join(kept))
-        os.replace(partial, file)
+        files.write_text(file, "".join(kept))
         self._file = file.open("a")
         self._boards = [_TensorBoard(workdir, first), *([_Wandb(workdir, config)] if config.training.wandb else [])]
         self._bar = _Bar(
@@ -107,10 +106,8 @@ class Log:
         if not self._writes:
             return
         file = self._workdir / FOLDER / f"step_{step:06}.jpg"
-        file.parent.mkdir(exist_ok=True)
-        partial = file.with_name(file.name + ".partial")
-        Image.fromarray(image).save(partial, "JPEG", quality=90)
-        os.replace(partial, file)
+        with files.replacing(file) as partial:
+            Image.fromarray(image).save(partial, quality=90)
         for board in self._boards:
             board.picture(step, image)
 

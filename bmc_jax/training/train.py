@@ -23,7 +23,7 @@ from bmc_jax.core.types import Limits
 from bmc_jax.data import cache, input_pipeline, render_in_step, sources
 from bmc_jax.data.sources import Fresh, InMemory, OnDisk, Opened
 from bmc_jax.models import pretrained
-from bmc_jax.runtime import distributed
+from bmc_jax.runtime import distributed, files
 from bmc_jax.runtime.provenance import environment
 from bmc_jax.training import checkpoint, config_io, multi_step, parallel, periodic_eval, safeguards, step, stopping
 from bmc_jax.training.log import Log, require_installed
@@ -194,12 +194,9 @@ def _claim(workdir: Path, config: Config, weights: dict[str, str] | None = None)
             try:
                 workdir.mkdir(parents=True, exist_ok=True)
                 config_io.write(config, workdir)
-                file = workdir / DATA_FILE
-                partial = file.with_name(f"{DATA_FILE}.partial")
-                partial.write_text(json.dumps(sources.digest(config), indent=2) + "\n")
-                os.replace(partial, file)
+                files.write_json(workdir / DATA_FILE, sources.digest(config))
                 if weights:
-                    (workdir / WEIGHTS_FILE).write_text(json.dumps(weights, indent=2) + "\n")
+                    files.write_json(workdir / WEIGHTS_FILE, weights)
             except OSError as error:
                 raise OSError(f"{workdir} cannot be written to ({error.strerror}): give another --workdir") from error
     with distributed.together():

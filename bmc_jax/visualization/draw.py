@@ -7,7 +7,6 @@ Each function returns a matplotlib `Figure` of its own (no window, no global sta
 import io
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -20,6 +19,7 @@ from matplotlib.lines import Line2D
 
 from bmc_jax.core import hand, hull
 from bmc_jax.core.types import Limits
+from bmc_jax.runtime import files
 
 #: Of host or device.
 Array = np.ndarray | jax.Array
@@ -65,11 +65,8 @@ def png(figure: Figure, dpi: int = 130) -> bytes:
 
 def save(figure: Figure, path: str | os.PathLike, dpi: int = 130) -> None:
     """Write the figure as a PNG file, or as the JPEG that its name asks for, whole or not at all; folders are made."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(_encoded(figure, "jpg" if path.suffix.lower() in (".jpg", ".jpeg") else "png", dpi))
-    os.replace(partial, path)
+    with files.replacing(path) as partial:
+        partial.write_bytes(_encoded(figure, "jpg" if partial.suffix.lower() in (".jpg", ".jpeg") else "png", dpi))
 
 
 def _encoded(figure: Figure, kind: str, dpi: int) -> bytes:

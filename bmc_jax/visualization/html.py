@@ -10,6 +10,7 @@ from string import Template
 
 from matplotlib.figure import Figure
 
+from bmc_jax.runtime import files
 from bmc_jax.visualization import draw
 
 PAGE = Template((Path(__file__).parent / "templates" / "report.html").read_text())
@@ -18,12 +19,8 @@ PAGE = Template((Path(__file__).parent / "templates" / "report.html").read_text(
 def write(title: str, subtitle: str, body: Iterable[str], out: str | os.PathLike) -> Path:
     """A page of plain `title` and `subtitle` and of HTML parts, whole or not at all; folders are made."""
     page = PAGE.substitute(title=html.escape(title), subtitle=html.escape(subtitle), body="\n".join(body))
-    out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(out.name + ".partial")
-    partial.write_text(page)
-    os.replace(partial, out)
-    return out
+    files.write_text(out, page)
+    return Path(out)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], ours: int = 0) -> str:

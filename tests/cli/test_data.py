@@ -120,7 +120,8 @@ def test_stopped_build_says_so_and_goes_on(tmp_path):
     source = annotations.coco(tmp_path / "source", 200)
     script = tmp_path / "script.py"
     script.write_text(
-        "import sys; from bmc_jax import cli; from bmc_jax.data.build import shard; shard.ROWS = 2; sys.exit(cli.main())"
+        "import sys; from bmc_jax.cli import main; from bmc_jax.data.build import shard; "
+        "shard.ROWS = 2; sys.exit(main())"
     )
     command = [sys.executable, script, "data", "build", "coco_hand", "--source", source]
     command += ["--name", "mine", "--out", tmp_path, "--workers", "1"]

@@ -25,7 +25,8 @@ from tqdm import tqdm
 
 from bmc_jax.data import store
 from bmc_jax.data.build import publish, shard
-from bmc_jax.data.build.plan import FILE, Plan, files, shards
+from bmc_jax.data.build.plan import FILE, Plan, shard_files, shards
+from bmc_jax.runtime import files
 
 
 def build(
@@ -87,7 +88,7 @@ def _on_this_machine(plan: Plan, parts: dict[str, list[shard.Shard]], building: 
     """Write the shards that are not there yet."""
     tasks, done = [], 0
     for split, split_parts in parts.items():
-        for part, file in zip(split_parts, files(plan, split, len(split_parts), building), strict=True):
+        for part, file in zip(split_parts, shard_files(plan, split, len(split_parts), building), strict=True):
             if shard.read_tally(part.tally_file) is None or not file.is_file():
                 tasks.append((part, os.fspath(file)))
             else:
@@ -156,7 +157,7 @@ def _claim(plan: Plan, folder: Path, building: Path) -> bool:
         if file.name == store.SUMMARY:
             return True
     building.mkdir(exist_ok=True)
-    shard.write_json(now, building / FILE)
+    files.write_json(building / FILE, now, indent=1)
     return False
 
 

@@ -47,7 +47,7 @@ def shards(plan: Plan, split: str, rows: Sequence[Any], building: Path) -> list[
     ]
 
 
-def files(plan: Plan, split: str, count: int, folder: Path) -> list[Path]:
+def shard_files(plan: Plan, split: str, count: int, folder: Path) -> list[Path]:
     """The shards' files, as TFDS names them."""
     return [Path(template(plan, split, folder).sharded_filepath(shard_index=i, num_shards=count)) for i in range(count)]
 

@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import bmc_jax
 from bmc_jax.data import record, store
 from bmc_jax.data.build import shard
-from bmc_jax.data.build.plan import FILE, Plan, files, template
+from bmc_jax.data.build.plan import FILE, Plan, shard_files, template
+from bmc_jax.runtime import files
 
 
 def on_beam(
@@ -50,7 +51,7 @@ def finish(plan: Plan, about: Any, shards: dict[str, list[shard.Shard]], folder:
     splits, infos = {}, []
     for split, parts in shards.items():
         tallies = [shard.read_tally(part.tally_file) or shard.Tally() for part in parts]
-        written = files(plan, split, len(parts), building)
+        written = shard_files(plan, split, len(parts), building)
         for tally, file in zip(tallies, written, strict=True):
             if not tally.sha256:  # written by TFDS
                 content = file.read_bytes()
@@ -86,8 +87,11 @@ def finish(plan: Plan, about: Any, shards: dict[str, list[shard.Shard]], folder:
         "hash": hashlib.sha256("".join(digests).encode()).hexdigest(),
         "splits": splits,
     }
-    shard.write_json(content, building / store.SUMMARY)
-    for leftover in (building / FILE, *(Path(part.tally_file) for parts in shards.values() for part in parts)):
+    files.write_json(building / store.SUMMARY, content, indent=1)
+    tallies = (Path(part.tally_file) for parts in shards.values() for part in parts)
+    # What a process that was killed had half written.
+    unfinished = building.glob(".*.partial*")
+    for leftover in (building / FILE, *tallies, *unfinished):
         leftover.unlink(missing_ok=True)
     shutil.rmtree(building / "info", ignore_errors=True)
     os.replace(building, folder)

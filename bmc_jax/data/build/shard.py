@@ -19,6 +19,7 @@ import numpy as np
 from bmc_jax.core import validation
 from bmc_jax.data import record
 from bmc_jax.data.readers.annotation import Skip
+from bmc_jax.runtime import files
 
 #: Rows of a shard: some twenty megabytes, written by one core in some ten seconds.
 ROWS = 1024
@@ -85,7 +86,7 @@ class Shard:
     def __call__(self) -> Iterator[tuple[str, dict[str, Any]]]:
         tally = Tally()
         yield from self.examples(tally)
-        write_json(asdict(tally), Path(self.tally_file))
+        files.write_json(self.tally_file, asdict(tally), indent=1)
 
     def examples(self, tally: Tally) -> Iterator[tuple[str, dict[str, Any]]]:
         """The rows' records under their ids.
@@ -120,24 +121,24 @@ def write(shard: Shard, file: str) -> int:
     from tensorflow_datasets.core import example_serializer, writer
     from tensorflow_datasets.core.file_adapters import FileFormat
 
-    features, tally, partial = record.features(), Tally(), Path(f"{file}.partial")
+    features, tally = record.features(), Tally()
     shard_writer = writer.ShardWriter(
         features=features,
         serializer=example_serializer.ExampleSerializer(features.get_serialized_info()),
         example_writer=writer.ExampleWriter(FileFormat.ARRAY_RECORD),
     )
-    try:
-        shard_writer.write(shard.examples(tally), partial)  # pyright: ignore[reportArgumentType], any path will do
-    except RuntimeError as error:  # array_record's for a failed write
-        raise OSError(str(error)) from error
-    reader = ArrayRecordReader(os.fspath(partial))
-    if reader.num_records() != tally.examples:
-        raise OSError(f"{partial} holds {reader.num_records()} of {tally.examples} records: is the disk full?")
-    reader.close()
-    content = partial.read_bytes()
-    tally.bytes, tally.sha256 = len(content), hashlib.sha256(content).hexdigest()
-    os.replace(partial, file)
-    write_json(asdict(tally), Path(shard.tally_file))
+    with files.replacing(file) as partial:
+        try:
+            shard_writer.write(shard.examples(tally), partial)  # pyright: ignore[reportArgumentType], any path will do
+        except RuntimeError as error:  # array_record's for a failed write
+            raise OSError(str(error)) from error
+        reader = ArrayRecordReader(os.fspath(partial))
+        if reader.num_records() != tally.examples:
+            raise OSError(f"{file} holds {reader.num_records()} of {tally.examples} records: is the disk full?")
+        reader.close()
+        content = partial.read_bytes()
+        tally.bytes, tally.sha256 = len(content), hashlib.sha256(content).hexdigest()
+    files.write_json(shard.tally_file, asdict(tally), indent=1)
     return len(shard.rows)
 
 
@@ -164,13 +165,6 @@ def merge(tallies: Sequence[Tally]) -> dict[str, Any]:
         "reprojection_px": _statistics([error for tally in tallies for error in tally.reprojection_px]),
         "scale_m": _statistics([scale for tally in tallies for scale in tally.scale_m]),
     }
-
-
-def write_json(content: Any, file: Path) -> None:
-    """Write a JSON file, whole or not at all."""
-    partial = file.with_name(f"{file.name}.partial")
-    partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-    os.replace(partial, file)
 
 
 def _statistics(values: list[float]) -> dict[str, Any] | None:

@@ -25,6 +25,7 @@ from bmc_jax.config import Config
 from bmc_jax.inference import training_data
 from bmc_jax.inference.export import card, program
 from bmc_jax.models import pretrained
+from bmc_jax.runtime import files
 from bmc_jax.training import checkpoint, config_io, forward
 from bmc_jax.training.forward import Trained
 from bmc_jax.training.step import TrainState, evaluated
@@ -58,7 +59,7 @@ def export(
     building.mkdir(parents=True)
     try:
         _fill(building, trained)
-        _rename(building, out)
+        files.replace_folder(building, out)
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return out
@@ -133,18 +134,3 @@ def _require_free(out: Path, force: bool) -> None:
         raise FileExistsError(f"{out} is there, and is no export that could be replaced: give another --out")
     if not force:
         raise FileExistsError(f"{out} holds an export: give another --out, or --force to replace it")
-
-
-def _rename(building: Path, out: Path) -> None:
-    """Give the whole folder its name; what it replaces stays until then."""
-    if not out.exists():
-        os.replace(building, out)
-        return
-    before = building.with_name(f"{building.name}.before")
-    os.replace(out, before)
-    try:
-        os.replace(building, out)
-    except OSError:
-        os.replace(before, out)
-        raise
-    shutil.rmtree(before)

@@ -15,6 +15,7 @@ from bmc_jax.metrics.prediction_files import check
 from bmc_jax.metrics.prediction_files.check import UNITS, Expected
 from bmc_jax.metrics.prediction_files.kinds import FROM, INSIDE, KINDS, OFFICIAL, Predictions, in_order
 from bmc_jax.metrics.prediction_files.reading import content
+from bmc_jax.runtime import files
 
 #: Vertices of MANO; zeros in their place stand for no mesh, which servers accept.
 MANO_VERTICES = 778
@@ -73,14 +74,9 @@ def write(
     writer, suffixes = _WRITERS[kind]
     if path.suffix not in suffixes:
         raise ValueError(f"{path} is to end in {' or '.join(suffixes)}, as files of {kind} do")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.stem}.partial{path.suffix}")
-    try:
+    with files.replacing(path) as unfinished:
         writer(unfinished, _in_terms_of(KINDS[kind], predicted))
         _compare(kind, unfinished, predicted)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
     return (path, _zip(path)) if writer is _write_pair else (path,)
 
 
@@ -129,10 +125,8 @@ _WRITERS: dict[str, tuple[Callable[[Path, Predictions], None], tuple[str, ...]]]
 def _zip(path: Path) -> Path:
     """The file in a zip file, as `zip -j` makes it."""
     target = path.with_suffix(".zip")
-    unfinished = target.with_name(target.name + ".partial")
-    with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive:
+    with files.replacing(target) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.write(path, INSIDE)
-    os.replace(unfinished, target)
     return target
 
 
