@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from bmc_jax.core import hand, numerics
+from bmc_jax.core.hand import mirror as mirror
 from bmc_jax.core.types import require_shape
 
 
@@ -164,11 +165,10 @@ def rotation_affine(angle: Float[Array, "*batch"], centre: Float[Array, "*batch 
     return jnp.stack(rows, axis=-2)
 
 
-def mirror(
-    joints: Float[Array, "*batch 21 3"], intrinsics: Float[Array, "*batch 3 3"], width: int
-) -> tuple[Float[Array, "*batch 21 3"], Float[Array, "*batch 3 3"]]:
-    """Joints and K after the image is flipped left to right: a left hand becomes a right hand, x -> -x, and column u
-    becomes width - 1 - u, so projections flip with the picture to the pixel."""
+def mirror_intrinsics(intrinsics: Float[Array, "*batch 3 3"], width: int) -> Float[Array, "*batch 3 3"]:
+    """Returns K after an image of `width` pixels was flipped left to right: column u becomes width - 1 - u.
+
+    With the points mirrored too (`mirror`), projections flip with the picture.
+    """
     mirrored = intrinsics.at[..., 0, 2].set(width - 1 - intrinsics[..., 0, 2])
-    mirrored = mirrored.at[..., 0, 1].multiply(-1).at[..., 1, 0].multiply(-1)
-    return joints.at[..., 0].multiply(-1), mirrored
+    return mirrored.at[..., 0, 1].multiply(-1).at[..., 1, 0].multiply(-1)

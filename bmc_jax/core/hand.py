@@ -19,7 +19,10 @@ A bone bears the name of its child joint: the PIP bone runs from MCP to PIP. The
 are the *root bones* that span the palm. The thumb's CMC, MCP and IP joints take the MCP, PIP and DIP places.
 """
 
+from typing import Any
+
 import numpy as np
+from jaxtyping import Bool, Float
 
 FINGERS = ("thumb", "index", "middle", "ring", "little")
 LEVELS = ("MCP", "PIP", "DIP", "TIP")
@@ -58,3 +61,22 @@ TO_FREIHAND = {
     # InterHand2.6M, one hand of its two: tip to base in every finger, and the wrist at the end.
     "interhand": np.concatenate([[NUM_JOINTS - 1], FINGER_JOINTS[:, ::-1].reshape(-1) - 1]),
 }
+
+
+def mirror(
+    joints: Float[Any, "*batch point 3"], left: Bool[Any, "*batch"] | None = None
+) -> Float[Any, "*batch point 3"]:
+    """Turns left hands into right hands, and back: x -> -x. The only mirroring of points in the package.
+
+    It lives here, and is also `camera.mirror`, because dataset workers call it without JAX.
+
+    Args:
+      joints: joints or vertices in a camera frame, any unit, numpy or JAX.
+      left: which hands to mirror; all by default.
+
+    Returns:
+      The points, of the same library and dtype.
+    """
+    library = joints.__array_namespace__()
+    mirrored = library.concat([-joints[..., :1], joints[..., 1:]], axis=-1)
+    return mirrored if left is None else library.where(left[..., None, None], mirrored, joints)

@@ -192,9 +192,24 @@ def test_mirrored_hand_is_seen_in_the_mirrored_column(views):
     turned = camera.warp_intrinsics(warps()["turn"], intrinsics)
     for matrices in (intrinsics, turned):
         columns = camera.project(jnp.asarray(joints), matrices)
-        seen = camera.project(*camera.mirror(jnp.asarray(joints), matrices, SIZE))
+        seen = camera.project(camera.mirror(jnp.asarray(joints)), camera.mirror_intrinsics(matrices, SIZE))
         np.testing.assert_allclose(seen[..., 0], SIZE - 1 - columns[..., 0], atol=2e-4)
         np.testing.assert_allclose(seen[..., 1], columns[..., 1], atol=2e-4)
-    twice = camera.mirror(*camera.mirror(jnp.asarray(joints), intrinsics, SIZE), SIZE)
-    np.testing.assert_array_equal(twice[0], joints)
-    np.testing.assert_allclose(twice[1], intrinsics, atol=1e-5)
+    twice = camera.mirror_intrinsics(camera.mirror_intrinsics(intrinsics, SIZE), SIZE)
+    np.testing.assert_allclose(twice, intrinsics, atol=1e-5)
+
+
+@pytest.mark.parametrize("library", [np, jnp])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_only_left_hands_are_mirrored(library, dtype):
+    with jax.enable_x64(True):
+        joints = library.asarray(np.random.default_rng(0).normal(size=(2, 3, 21, 3)), dtype)
+        left = library.asarray([[True, False, False], [False, True, True]])
+        found = camera.mirror(joints, left)
+        assert type(found) is type(joints)
+        assert found.dtype == dtype
+        sides = np.where(np.asarray(left)[..., None, None], np.array([-1, 1, 1], dtype), np.array(1, dtype))
+        np.testing.assert_array_equal(found, np.asarray(joints) * sides)
+        np.testing.assert_array_equal(camera.mirror(joints), np.asarray(joints) * np.array([-1, 1, 1], dtype))
+        np.testing.assert_array_equal(camera.mirror(found, left), joints)
+        np.testing.assert_array_equal(jax.jit(camera.mirror)(jnp.asarray(joints), jnp.asarray(left)), found)
