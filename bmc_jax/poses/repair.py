@@ -165,8 +165,8 @@ def _descend(start: _Pose, given, rays, limits: Limits, free_lengths: bool, step
         bones = jax.lax.optimization_barrier(_chain(pose))
         from_hand = (given - pose.wrist[None]) @ pose.frame.T
         off = jnp.concatenate([jnp.zeros((1, 3), given.dtype), bones.ends.reshape(-1, 3)]) - from_hand
-        own = kinematics.of_finger(bones, pose.scale)
-        shared = kinematics.of_palm(bones, posture.palm, pose.scale)
+        own = kinematics.finger_jacobian(bones, pose.scale)
+        shared = kinematics.palm_jacobian(bones, posture.palm, pose.scale)
         of_wrist = jnp.zeros((14, 3), given.dtype).at[kinematics.MOVE].set(jnp.eye(3, dtype=given.dtype))
         squares = jnp.stack([jnp.sum(off**2), jnp.zeros_like(weight)])
         if rays is not None:

@@ -207,8 +207,8 @@ def test_jacobian_in_closed_form_is_that_of_automatic_differentiation():
         zero = jnp.zeros(3)
         expected = jax.jacfwd(ends, range(7))(lengths, spread, fold, angles, zero, zero, jnp.asarray(0.0))
         bones = kinematics.chain(lengths * scale, Palm(spread, fold), angles)
-        own = kinematics.of_finger(bones, scale)
-        palm = kinematics.of_palm(bones, Palm(spread, fold), scale)
+        own = kinematics.finger_jacobian(bones, scale)
+        palm = kinematics.palm_jacobian(bones, Palm(spread, fold), scale)
     for finger in range(5):
         by_length, by_angles = expected[0][finger, :, :, finger], expected[3][finger, :, :, finger]
         found = np.moveaxis(np.asarray(own[finger]), 0, -1)
