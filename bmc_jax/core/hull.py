@@ -31,7 +31,7 @@ def unroll(angles: np.ndarray) -> np.ndarray:
 def exact(samples: np.ndarray) -> np.ndarray:
     """Vertices `[M, 2]` of the convex hull of `[N, 2]` points, counter-clockwise from the one that sorts first.
 
-    Points that lie on a line give the two ends, equal points give one: `fit` refuses such sets, `widen` mends them.
+    Points that lie on a line give the two ends, equal points give one: `fit` refuses such sets, `widen` repairs them.
     """
     samples = np.unique(samples, axis=0)
     if len(samples) < 3:
@@ -155,12 +155,12 @@ def check(polygon: np.ndarray) -> np.ndarray:
     return polygon
 
 
-def box(points: Float[Array, "*joints point 2"], margin: float = 0.0) -> Float[Array, "*joints 4 2"]:
-    """Bounding box of samples or of a hull, `margin` wider on each side, itself a hull of four vertices.
+def box(points: Float[Array, "*joints point 2"]) -> Float[Array, "*joints 4 2"]:
+    """Bounding box of samples or of a hull, itself a hull of four vertices.
 
     With it the same distance limits flexion and abduction independently of each other (Table 5).
     """
-    low, high = jnp.min(points, axis=-2) - margin, jnp.max(points, axis=-2) + margin
+    low, high = jnp.min(points, axis=-2), jnp.max(points, axis=-2)
     corners = jnp.stack([low[..., 0], low[..., 1], high[..., 0], high[..., 1]], axis=-1)
     return corners[..., np.array([[0, 1], [2, 1], [2, 3], [0, 3]])]
 
@@ -202,6 +202,19 @@ def distance(
     if mode == "euclidean":
         return numerics.square_root(value)
     return value**2 if mode == "circle_l1_squared" else value
+
+
+def project(
+    angles: Float[Array, "*batch 2"], hull: Float[Array, "*#batch vertex 2"], margin: float = 0.0
+) -> tuple[Float[Array, "*batch 2"], Float[Array, "*batch"]]:
+    """Nearest allowed (flexion, abduction), and the distance to it, which is 0 inside, where angles stay.
+
+    Angles from outside go `margin` radians further, past the nearest point of the edge.
+    """
+    # The nearest point lies against the distance's gradient, which has length one.
+    away, pull_back = jax.vjp(lambda angles: distance(angles, hull), angles)
+    (outwards,) = pull_back(jnp.ones_like(away))
+    return angles - jnp.where(away > 0, away + margin, 0.0)[..., None] * outwards, away
 
 
 def _search(

@@ -1,4 +1,4 @@
-"""One pure function a term of the paper's objective, and their weighted sum (Eq. 7, 9, 10).
+"""The terms of the paper's objective, one pure function each, and their weighted sum (Eq. 7, 9, 10).
 
 Every term has one value per example, `[...]`, and no dimension: lengths and depths are in scale units (multiples of the
 scale bone's length), angles in radians, image distances in halves of the crop's width, the network's own coordinate.
@@ -51,48 +51,96 @@ def interval(
     return jax.nn.relu(low - value) + jax.nn.relu(value - high)
 
 
-def bone_length(joints: Float[Array, "*batch 21 3"], limits: Limits) -> Float[Array, "*batch"]:
-    """L_BL: by how many scale units bones are too short or too long, mean over the 20 bones. Joints in scale units."""
-    lengths = anatomy.bone_lengths(joints)
-    return jnp.mean(interval(lengths, limits.bone_length[..., 0], limits.bone_length[..., 1]), axis=(-2, -1))
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+@typing.no_type_check
+class Excess:
+    """Distance of every quantity of a pose beyond its limit; 0 within the limits, ends included."""
+
+    bone_length: Float[Array, "*batch 5 4"]
+    """Scale units."""
+    curvature: Float[Array, "*batch 4"]
+    """Reciprocal of scale units."""
+    spread: Float[Array, "*batch 4"]
+    """Radians."""
+    angles: Float[Array, "*batch 5 3"]
+    """Radians, or the unit of the `mode` of `excess`."""
+
+    @property
+    def worst(self) -> Float[Array, "*batch"]:
+        """The largest excess of each pose, whatever its unit."""
+        palm = jnp.maximum(self.curvature, self.spread)
+        fingers = jnp.maximum(jnp.max(self.bone_length, axis=-1), jnp.max(self.angles, axis=-1))
+        return jnp.maximum(jnp.max(palm, axis=-1), jnp.max(fingers, axis=-1))
+
+    def within(self, tolerance: float = numerics.LIMIT_TOLERANCE) -> Bool[Array, "*batch"]:
+        """Whether every quantity of a pose is within its limit, to a tolerance. False for NaN."""
+        return self.worst <= tolerance
+
+    @property
+    def terms(self) -> dict[str, Float[Array, "*batch"]]:
+        """L_BL, L_RB and L_A by name: means over the 20 bones, the 4 pairs of root bones and the 15 joints."""
+        return {
+            "bone_length": jnp.mean(self.bone_length, axis=(-2, -1)),
+            "palm": jnp.mean(self.curvature + self.spread, axis=-1),
+            "joint_angle": jnp.mean(self.angles, axis=(-2, -1)),
+        }
 
 
-def palm(joints: Float[Array, "*batch 21 3"], limits: Limits) -> Float[Array, "*batch"]:
-    """L_RB: the palm's curvature (per scale unit) and spread (radians) beyond their intervals, summed, mean over the 4
-    pairs of neighbouring root bones. Joints in scale units."""
-    curvature = interval(anatomy.palm_curvature(joints), limits.curvature[..., 0], limits.curvature[..., 1])
-    spread = interval(anatomy.palm_spread(joints), limits.spread[..., 0], limits.spread[..., 1])
-    return jnp.mean(curvature + spread, axis=-1)
-
-
-def joint_angle(
+def excess(
     joints: Float[Array, "*batch 21 3"],
     limits: Limits,
     *,
     mode: str = "euclidean",
     independent: bool = False,
     detach_frames: bool = False,
-) -> Float[Array, "*batch"]:
+) -> Excess:
+    """Returns how far each quantity of poses is beyond its limit.
+
+    This alone decides what is within limits; the biomechanical losses are its means. Under jit, what is not used of the
+    result is not computed.
+
+    Args:
+      joints: right hands in scale units, FreiHAND order.
+      limits: of the hand.
+      mode: distance of angles to their hull, see `hull.distance`.
+      independent: limit flexion and abduction each by its own interval, the hull's bounding box (Table 5).
+      detach_frames: let the gradient of a bone's angle move that bone only, not the palm and the bones that its frame
+        is built from.
+    """
+    polygon = hull.box(limits.hull) if independent else limits.hull
+    return Excess(
+        bone_length=_outside(anatomy.bone_lengths(joints), limits.bone_length),
+        curvature=_outside(anatomy.palm_curvature(joints), limits.curvature),
+        spread=_outside(anatomy.palm_spread(joints), limits.spread),
+        angles=hull.distance(anatomy.joint_angles(joints, detach_frames=detach_frames), polygon, mode),
+    )
+
+
+def bone_length(joints: Float[Array, "*batch 21 3"], limits: Limits) -> Float[Array, "*batch"]:
+    """L_BL: excess of the bone lengths in scale units, mean over the 20 bones. Joints in scale units."""
+    return excess(joints, limits).terms["bone_length"]
+
+
+def palm(joints: Float[Array, "*batch 21 3"], limits: Limits) -> Float[Array, "*batch"]:
+    """L_RB: excess of the palm's curvature (per scale unit) plus that of its spread (radians), mean over the 4 pairs of
+    neighbouring root bones. Joints in scale units."""
+    return excess(joints, limits).terms["palm"]
+
+
+def joint_angle(joints: Float[Array, "*batch 21 3"], limits: Limits, **angle_options: Any) -> Float[Array, "*batch"]:
     """L_A (Eq. 7): distance of (flexion, abduction) to the joint's hull, mean over the 15 joints. Joints in any unit.
 
-    `mode` is a distance of `hull.distance`. With `independent` each angle has its own interval, the hull's bounding
-    box, as in the paper's Table 5. With `detach_frames` a bone's angle moves that bone only, not the palm and the bones
-    that its frame is built from.
+    `angle_options` are the keywords of `excess`.
     """
-    angles = anatomy.joint_angles(joints, detach_frames=detach_frames)
-    polygon = hull.box(limits.hull) if independent else limits.hull
-    return jnp.mean(hull.distance(angles, polygon, mode), axis=(-2, -1))
+    return excess(joints, limits, **angle_options).terms["joint_angle"]
 
 
 def constraints(
     joints: Float[Array, "*batch 21 3"], limits: Limits, **angle_options: Any
 ) -> dict[str, Float[Array, "*batch"]]:
-    """The three biomechanical terms by name. `angle_options` are the keywords of `joint_angle`."""
-    return {
-        "bone_length": bone_length(joints, limits),
-        "palm": palm(joints, limits),
-        "joint_angle": joint_angle(joints, limits, **angle_options),
-    }
+    """The three biomechanical terms by name. Joints in scale units; `angle_options` are the keywords of `excess`."""
+    return excess(joints, limits, **angle_options).terms
 
 
 def biomechanical(
@@ -100,8 +148,7 @@ def biomechanical(
 ) -> Float[Array, "*batch"]:
     """L_BMC (Eq. 9): the weighted sum of the biomechanical terms. Joints in scale units.
 
-    Zero where the pose is within every limit, and there is its gradient zero too. `angle_options` are the keywords of
-    `joint_angle`.
+    Value and gradient are zero where the pose is within every limit. `angle_options` are the keywords of `excess`.
     """
     return _weighted(constraints(joints, limits, **angle_options), weights)
 
@@ -153,7 +200,7 @@ def total(
 
     A supervised term counts the examples that have its labels, a biomechanical term every example; examples that are
     not `present` count nowhere. Computed in float32 whatever the prediction's type. `angle_options` are the keywords of
-    `joint_angle`.
+    `excess`.
 
     Under a mapped axis, give its name: every device's term is its sum over (the count of all devices / their number),
     so that the devices' mean, of value and of gradient, is exactly the mean over all examples however labels are
@@ -166,6 +213,10 @@ def total(
         name: _mean(value, batch.present & has.get(name, batch.present), axis_name) for name, value in values.items()
     }
     return _weighted(terms, weights), terms
+
+
+def _outside(value: Float[Array, "*shape"], bounds: Float[Array, "... 2"]) -> Float[Array, "*shape"]:
+    return interval(value, bounds[..., 0], bounds[..., 1])
 
 
 def _weighted(terms: dict[str, Float[Array, "*shape"]], weights: LossWeights) -> Float[Array, "*shape"]:
