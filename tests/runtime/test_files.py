@@ -24,9 +24,14 @@ def test_a_file_is_replaced_once_the_new_one_is_whole(tmp_path):
 def test_a_file_that_could_not_be_finished_leaves_the_one_before(tmp_path):
     file = tmp_path / "limits.json"
     files.write_json(file, {"a": 1})
-    with pytest.raises(RuntimeError, match="half way"), files.replacing(file) as partial:
-        partial.write_text("half")
-        raise RuntimeError("half way")
+
+    def fail_half_way():
+        with files.replacing(file) as partial:
+            partial.write_text("half")
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        fail_half_way()
     assert json.loads(file.read_text()) == {"a": 1}
     assert list(tmp_path.iterdir()) == [file]
 
