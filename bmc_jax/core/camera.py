@@ -1,8 +1,10 @@
-"""The pinhole camera: 3D to pixels and back, the 2.5D pose, and what a crop does to the intrinsics.
+"""Pinhole camera: projection, the 2.5D pose and the depth of its root, crops and mirroring.
 
-Camera frame x right, y down, z forward. Pixels (u, v), the centre of the first pixel at (0, 0). Everything is in closed
-form and elementwise, so no device lowers it to bfloat16 or TF32, as those do with small matrix products. Lengths may be
-metres or scale units; root depths from the quadratic are in units of the scale bone.
+Camera frame: x right, y down, z forward. Pixels are (u, v) with the centre of the first pixel at (0, 0). Joints are in
+FreiHAND order. Lengths are in metres or scale units; the depths of `root_depths` are in scale units. K is the matrix of
+intrinsics `[..., 3, 3]` in pixels, with the last row (0, 0, 1); a batch may share one K. All formulas are closed-form
+and elementwise, because some devices compute small matrix products in bfloat16 or TF32. Functions that take points,
+pixels or K raise ValueError if the last axes have another shape.
 """
 
 import jax.numpy as jnp
@@ -16,9 +18,9 @@ from bmc_jax.core.types import require_shape
 def project(
     points: Float[Array, "*batch point 3"], intrinsics: Float[Array, "*#batch 3 3"]
 ) -> Float[Array, "*batch point 2"]:
-    """Pixels of points in front of the camera. Points nearer than `numerics.NEAREST_DEPTH` are taken to be there.
+    """Projects points in the camera frame to pixels.
 
-    Raises ValueError for points or K of another shape, as everything here does that takes pixels or K.
+    A depth below `numerics.NEAREST_DEPTH` is clamped to it, with zero gradient.
     """
     require_shape("points", points, 3)
     depth = jnp.maximum(points[..., 2], numerics.NEAREST_DEPTH)
@@ -32,7 +34,7 @@ def project(
 def rays(
     pixels: Float[Array, "*batch point 2"], intrinsics: Float[Array, "*#batch 3 3"]
 ) -> Float[Array, "*batch point 3"]:
-    """K^-1 (u, v, 1): the point at depth 1 that each pixel sees. K must have the last row (0, 0, 1) and be regular."""
+    """Returns K^-1 (u, v, 1), the point at depth 1 on the ray of each pixel. K must be invertible."""
     require_shape("pixels", pixels, 2)
     k = _for_each_point(intrinsics, pixels)
     u, v = pixels[..., 0] - k[..., 0, 2], pixels[..., 1] - k[..., 1, 2]
@@ -43,7 +45,7 @@ def rays(
 
 
 def _for_each_point(intrinsics: Float[Array, "*#batch 3 3"], points: Float[Array, "*batch point axis"]):
-    """K against every point's coordinates, `[*batch, 1, 3, 3]`: a batch may share one K."""
+    """Broadcasts K to the batch of the points, `[*batch, 1, 3, 3]`."""
     require_shape("intrinsics or affine map", intrinsics, 3, 3)
     return jnp.broadcast_to(intrinsics, (*points.shape[:-2], 3, 3))[..., None, :, :]
 
@@ -51,7 +53,7 @@ def _for_each_point(intrinsics: Float[Array, "*#batch 3 3"], points: Float[Array
 def unproject(
     pixels: Float[Array, "*batch point 2"], depth: Float[Array, "*batch point"], intrinsics: Float[Array, "*#batch 3 3"]
 ) -> Float[Array, "*batch point 3"]:
-    """Points at the given depths (z, not distance) that project to the pixels, in the depths' unit."""
+    """Returns the points at the given depths (z, not distance) that project to the pixels, in the depths' unit."""
     return rays(pixels, intrinsics) * depth[..., None]
 
 
@@ -61,7 +63,17 @@ def lift(
     root_depth: Float[Array, "*batch"],
     intrinsics: Float[Array, "*#batch 3 3"],
 ) -> Float[Array, "*batch 21 3"]:
-    """2.5D to 3D: each joint on its pixel's ray at the root's depth plus its own, in the depths' unit."""
+    """Lifts a 2.5D pose to 3D (section 3.2): each joint lies on its pixel's ray at root depth plus relative depth.
+
+    Args:
+      joints_2d: pixels.
+      relative_depth: depth of each joint minus the root's.
+      root_depth: depth of the root, in the same unit.
+      intrinsics: K, pixels.
+
+    Returns:
+      Joints in the camera frame, in the unit of the depths.
+    """
     return unproject(joints_2d, root_depth[..., None] + relative_depth, intrinsics)
 
 
@@ -69,25 +81,29 @@ def root_depths(
     joints_2d: Float[Array, "*batch 21 2"],
     relative_depth: Float[Array, "*batch 21"],
     intrinsics: Float[Array, "*#batch 3 3"],
-    *,
-    bone: tuple[int, int] = hand.SCALE_BONE,
 ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
-    """Both depths (far, near) of the root at which the scale bone is one unit long, for depths in scale units.
+    """Solves the quadratic of section 3.2 (Iqbal et al. 2018) for the depth of the root.
 
-    With rays r of the bone's two ends and relative depths z, the bone is Z d + w with d = r_end - r_start and w =
-    z_end r_end - z_start r_start. |Z d + w| = 1 is the quadratic of the paper's section 3.2 (Iqbal et al. 2018). Its
-    discriminant is written |d|^2 - |d x w|^2, equal by Lagrange's identity to (d.w)^2 - |d|^2 (|w|^2 - 1) but free of
-    that form's cancellation, which in float32 costs most of the digits.
+    With rays r of the scale bone's two ends and relative depths z, the bone is Z d + w, where d = r_end - r_start and
+    w = z_end r_end - z_start r_start. The quadratic is |Z d + w|^2 = 1. Its discriminant is computed as
+    |d|^2 - |d x w|^2, which equals (d.w)^2 - |d|^2 (|w|^2 - 1) by Lagrange's identity but avoids that form's
+    cancellation, which costs most of the digits in float32.
 
-    Which root holds: the far one wherever d points along the bone, as it does unless the bone lies within some
-    degrees of its own viewing ray. There both roots are near one another and may swap.
+    The far root is the right one wherever d points along the bone, that is, unless the bone lies within some degrees of
+    its own viewing ray. There the two roots are close to each other and may swap.
 
-    Without a real root (no depth makes the bone so short) both are the depth of closest fit, the double root, and the
-    discriminant's gradient is zero. Where the two ends share a pixel (d = 0) depth does not matter to the bone's
-    length: both are 0, gradient zero. No range is imposed here.
+    Args:
+      joints_2d: pixels.
+      relative_depth: depth of each joint minus the root's, scale units.
+      intrinsics: K, pixels.
+
+    Returns:
+      (far, near): both depths at which the scale bone has length 1, scale units, in no particular range. Without a real
+      root (the bone is too long at every depth) both are the depth of best fit, and the gradient of the discriminant is
+      zero. Where both ends share a pixel (d = 0) both are 0 with zero gradient.
     """
-    start, end = bone
-    ends = rays(joints_2d[..., bone, :], intrinsics)
+    start, end = hand.SCALE_BONE
+    ends = rays(joints_2d[..., hand.SCALE_BONE, :], intrinsics)
     d = ends[..., 1, :] - ends[..., 0, :]
     w = relative_depth[..., end, None] * ends[..., 1, :] - relative_depth[..., start, None] * ends[..., 0, :]
     d_squared = numerics.square(d)
@@ -101,14 +117,12 @@ def root_depth(
     joints_2d: Float[Array, "*batch 21 2"],
     relative_depth: Float[Array, "*batch 21"],
     intrinsics: Float[Array, "*#batch 3 3"],
-    *,
-    bone: tuple[int, int] = hand.SCALE_BONE,
 ) -> Float[Array, "*batch"]:
-    """The far root of `root_depths`, held within `numerics.ROOT_DEPTH_RANGE`.
+    """Returns the far root of `root_depths`, clamped to `numerics.ROOT_DEPTH_RANGE`, scale units.
 
-    So a wild early prediction still lifts to a hand in front of the camera. The gradient is zero outside of the range.
+    The clamp keeps early predictions in front of the camera. Outside of the range the gradient is zero.
     """
-    far, _ = root_depths(joints_2d, relative_depth, intrinsics, bone=bone)
+    far, _ = root_depths(joints_2d, relative_depth, intrinsics)
     nearest, farthest = numerics.ROOT_DEPTH_RANGE
     return jnp.clip(far, nearest, farthest)
 
@@ -116,10 +130,9 @@ def root_depth(
 def warp_intrinsics(
     affine: Float[Array, "*#batch 3 3"], intrinsics: Float[Array, "*batch 3 3"]
 ) -> Float[Array, "*batch 3 3"]:
-    """K of an image whose pixels were moved by an affine map: affine @ K, at full precision on every device.
+    """Returns affine @ K: the intrinsics of an image whose pixels were moved by an affine map.
 
-    The 3D points stay where they are, whatever the map: a crop, a rotation of the picture, a squeeze. After a
-    rotation K is no longer triangular, which every function here allows.
+    The 3D points do not change. After a rotation K is no longer triangular, which every function here allows.
     """
     affine = jnp.broadcast_to(affine, intrinsics.shape)
     return jnp.sum(affine[..., :, :, None] * intrinsics[..., None, :, :], axis=-2)
@@ -128,7 +141,7 @@ def warp_intrinsics(
 def warp_pixels(
     affine: Float[Array, "*#batch 3 3"], pixels: Float[Array, "*batch point 2"]
 ) -> Float[Array, "*batch point 2"]:
-    """Pixels moved by an affine map whose last row is (0, 0, 1)."""
+    """Applies an affine map with the last row (0, 0, 1) to pixels."""
     require_shape("pixels", pixels, 2)
     affine = _for_each_point(affine, pixels)
     return jnp.sum(affine[..., :2, :2] * pixels[..., None, :], axis=-1) + affine[..., :2, 2]
@@ -137,9 +150,9 @@ def warp_pixels(
 def crop_affine(
     centre: Float[Array, "*batch 2"], side: Float[Array, "*batch"], size: int
 ) -> Float[Array, "*batch 3 3"]:
-    """Map to a crop of `size` x `size` pixels that shows the square of `side` image pixels at `centre`.
+    """Returns the affine map from image pixels to a crop of `size` x `size` pixels.
 
-    With pixel centres at integers, a crop's middle is at (size - 1) / 2.
+    The crop shows the square of `side` image pixels around `centre`; its own centre is at (size - 1) / 2.
     """
     zoom = size / side
     zero, one = jnp.zeros_like(zoom), jnp.ones_like(zoom)
@@ -153,7 +166,7 @@ def crop_affine(
 
 
 def rotation_affine(angle: Float[Array, "*batch"], centre: Float[Array, "*batch 2"]) -> Float[Array, "*batch 3 3"]:
-    """Map that turns the picture clockwise, as seen, by `angle` radians about the pixel `centre`."""
+    """Returns the affine map that rotates the picture clockwise by `angle` radians about the pixel `centre`."""
     cosine, sine = jnp.cos(angle), jnp.sin(angle)
     zero, one = jnp.zeros_like(angle), jnp.ones_like(angle)
     x, y = centre[..., 0], centre[..., 1]
@@ -166,9 +179,9 @@ def rotation_affine(angle: Float[Array, "*batch"], centre: Float[Array, "*batch 
 
 
 def mirror_intrinsics(intrinsics: Float[Array, "*batch 3 3"], width: int) -> Float[Array, "*batch 3 3"]:
-    """Returns K after an image of `width` pixels was flipped left to right: column u becomes width - 1 - u.
+    """Returns K of an image of `width` pixels after it was flipped left to right: column u becomes width - 1 - u.
 
-    With the points mirrored too (`mirror`), projections flip with the picture.
+    Points mirrored by `mirror` then project to the flipped pixels.
     """
     mirrored = intrinsics.at[..., 0, 2].set(width - 1 - intrinsics[..., 0, 2])
     return mirrored.at[..., 0, 1].multiply(-1).at[..., 1, 0].multiply(-1)

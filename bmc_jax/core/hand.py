@@ -1,4 +1,4 @@
-r"""The hand: 21 joints, 5 fingers of 4 levels, and the order every array of this package is in.
+r"""Structure of the hand: names and order of 21 joints on 5 fingers, other joint orders, and mirroring.
 
                12
             8  |   16
@@ -15,8 +15,8 @@ r"""The hand: 21 joints, 5 fingers of 4 levels, and the order every array of thi
                  \|/
                   0
 
-A bone bears the name of its child joint: the PIP bone runs from MCP to PIP. The five MCP bones start at the wrist and
-are the *root bones* that span the palm. The thumb's CMC, MCP and IP joints take the MCP, PIP and DIP places.
+A bone has the name of its child joint: the PIP bone runs from MCP to PIP. The five MCP bones start at the wrist and are
+the *root bones* that span the palm. The thumb's CMC, MCP and IP joints take the places of MCP, PIP and DIP.
 """
 
 from typing import Any
@@ -32,23 +32,23 @@ NUM_JOINTS = len(JOINTS)
 JOINT_ORDER = "freihand"
 WRIST, MIDDLE_MCP, MIDDLE_PIP = 0, 9, 10
 
-# int32, since JAX 0.10 remembers an int64 index array as the type that it had within `jax.enable_x64`, and fails on its
-# next use without.
+# int32, because JAX 0.10 caches an int64 index array with the type it had under `jax.enable_x64`, and fails on the next
+# use without it.
 #: Joint index of each finger x level, `[5, 4]`.
 FINGER_JOINTS = np.arange(1, NUM_JOINTS, dtype=np.int32).reshape(len(FINGERS), len(LEVELS))
 #: Parent of each joint, `[21]`; the wrist is its own.
 PARENTS = np.array([WRIST] + [parent for finger in FINGER_JOINTS for parent in (WRIST, *finger[:-1])], np.int32)
-#: The joint by which each finger's PIP, DIP and TIP bone turns; the thumb's have names of their own.
+#: Anatomical name of the joint at which each finger's PIP, DIP and TIP bone rotates.
 TURNING_JOINTS = (("CMC", "MCP", "IP"),) + (LEVELS[:3],) * 4
-#: The bone whose length is the unit of the network's depth and of the limits, as FreiHAND's `scale`.
+#: (parent, child) of the bone whose length is the scale unit of networks and limits, as FreiHAND's `scale`.
 SCALE_BONE = (MIDDLE_MCP, MIDDLE_PIP)
 
-#: MANO, as HO-3D has it: index, middle, little, ring, thumb without their tips, then the five tips from the thumb.
+# MANO, as in HO-3D: index, middle, little, ring, thumb without their tips, then the five tips from the thumb.
 _MANO = np.array([0, 13, 14, 15, 16, 1, 2, 3, 17, 4, 5, 6, 18, 10, 11, 12, 19, 7, 8, 9, 20])
-#: Joint index in the named order of each joint in our order: `ours = theirs[..., TO_FREIHAND[name], :]`.
+#: Index in the named order of each joint in FreiHAND order: `ours = theirs[..., TO_FREIHAND[name], :]`.
 TO_FREIHAND = {
     "freihand": np.arange(NUM_JOINTS),
-    # Three others that number their joints as FreiHAND does.
+    # The next three number their joints as FreiHAND does.
     "mediapipe": np.arange(NUM_JOINTS),
     "openpose": np.arange(NUM_JOINTS),
     "coco-wholebody": np.arange(NUM_JOINTS),
@@ -58,17 +58,19 @@ TO_FREIHAND = {
     "rhd": np.concatenate([[WRIST], FINGER_JOINTS[:, ::-1].reshape(-1)]),
     "ho3d": _MANO,
     "mano": _MANO,
-    # InterHand2.6M, one hand of its two: tip to base in every finger, and the wrist at the end.
+    # One hand of InterHand2.6M runs from tip to base in every finger, with the wrist at the end.
     "interhand": np.concatenate([[NUM_JOINTS - 1], FINGER_JOINTS[:, ::-1].reshape(-1) - 1]),
 }
+#: Names of the joint orders.
+JOINT_ORDERS = tuple(TO_FREIHAND)
 
 
 def mirror(
     joints: Float[Any, "*batch point 3"], left: Bool[Any, "*batch"] | None = None
 ) -> Float[Any, "*batch point 3"]:
-    """Turns left hands into right hands, and back: x -> -x. The only mirroring of points in the package.
+    """Turns left hands into right hands and back: x -> -x. No other code of the package mirrors points.
 
-    It lives here, and is also `camera.mirror`, because dataset workers call it without JAX.
+    It is also `camera.mirror`; it is defined here because dataset workers import this module without JAX.
 
     Args:
       joints: joints or vertices in a camera frame, any unit, numpy or JAX.

@@ -1,9 +1,9 @@
-"""The values that walk from room to room: frozen pytrees of arrays, each field with its shape, unit and frame.
+"""Batches, predictions and limits: frozen pytrees of arrays, each field with its shape, unit and frame.
 
-Camera frame: x right, y down, z forward (OpenCV). Pixels: (u, v) of the crop, the centre of the first pixel at (0, 0).
-Joints: FreiHAND order, right hand (see `hand`). `intrinsics` are the pinhole matrix K of the crop, in pixels. `*batch`
-is any number of leading axes, none included. Arrays are numpy on the host and JAX's on a device. As JAX rebuilds
-pytrees with placeholders in their fields, these are annotated for readers and not checked.
+Camera frame: x right, y down, z forward (OpenCV). Pixels are (u, v) of the crop, with the centre of the first pixel at
+(0, 0). Joints are in FreiHAND order, of right hands (see `hand`). K is the matrix of intrinsics of the crop, in pixels.
+`*batch` is any number of leading axes. Arrays are numpy's on the host and JAX's on a device. JAX rebuilds pytrees with
+placeholders in the fields, so the annotations are not checked at run time.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import jax
 from jaxtyping import Bool, Float, Int, UInt8
 
-#: numpy's or JAX's.
+#: numpy's or JAX's array.
 Array = typing.Any
 
 
@@ -21,10 +21,10 @@ Array = typing.Any
 @dataclass(frozen=True)
 @typing.no_type_check
 class Batch:
-    """Images with the labels that they have. A label that is not there is masked, and its value is ignored."""
+    """Images with their labels. The value of a label whose mask is False is ignored."""
 
     image: UInt8[Array, "*batch height width 3"]
-    """RGB crop of one right hand."""
+    """RGB crop of one right hand, bytes."""
     intrinsics: Float[Array, "*batch 3 3"]
     """K of the crop, pixels."""
     joints_2d: Float[Array, "*batch 21 2"]
@@ -36,43 +36,44 @@ class Batch:
     joints_3d_valid: Bool[Array, "*batch 21"]
     """Which 3D joints are labelled; none for an image with 2D labels only."""
     scale: Float[Array, "*batch"]
-    """Length of the scale bone, metres. Only read where 3D joints are labelled."""
+    """Length of the scale bone, metres. Read only where 3D joints are labelled."""
     source: Int[Array, "*batch"]
-    """Which of the run's data sources the example is from."""
+    """Number of the run's data source that the example is from."""
     index: Int[Array, "*batch"]
-    """The example's number within its source, to name it in an error."""
+    """Number of the example within its source."""
     present: Bool[Array, "*batch"]
-    """False for the padding of a last, short batch: such rows count nowhere."""
+    """False for the padding of a last, short batch: losses and metrics ignore such rows."""
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 @typing.no_type_check
 class Prediction:
-    """What the network says of an image: the 2.5D pose, and the 3D pose that it stands for.
+    """Output of a network: a 2.5D pose and the 3D pose that it is lifted to.
 
-    Lengths are in *scale units*, multiples of the scale bone's length: that bone of `joints_3d` measures about 1.
+    Lengths are in *scale units*, multiples of the length of the scale bone.
     """
 
     joints_2d: Float[Array, "*batch 21 2"]
     """Pixels of the crop."""
     relative_depth: Float[Array, "*batch 21"]
-    """Depth behind the root, scale units; 0 at the root."""
+    """Depth of each joint minus the root's, scale units; 0 at the root."""
     root_depth: Float[Array, "*batch"]
-    """The root's depth from the quadratic, scale units."""
+    """Depth of the root from the quadratic (`camera.root_depth`), scale units."""
     refined_root_depth: Float[Array, "*batch"]
-    """The same after the refiner's residual (Eq. 8), scale units."""
+    """Depth of the root after the refinement (Eq. 8), scale units."""
     joints_3d: Float[Array, "*batch 21 3"]
-    """Scale units, camera frame: `camera.lift` of the 2.5D pose at the refined root depth."""
+    """`camera.lift` of the 2.5D pose at the refined root depth, scale units, camera frame."""
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 @typing.no_type_check
 class Limits:
-    """What a hand can do. Lengths in scale units, curvature in their reciprocal, angles in radians.
+    """Limits of a hand's bones, palm and joint angles.
 
-    The arrays are leaves, so limits are passed to a jitted function like any other argument; `meta` is static.
+    Lengths are in scale units, curvatures in their reciprocal, angles in radians. The arrays are leaves of the pytree,
+    so a jitted function takes limits as an argument; `meta` is static.
     """
 
     bone_length: Float[Array, "5 4 2"]
@@ -83,31 +84,31 @@ class Limits:
     """(lowest, highest) angle between neighbouring root bones (Eq. 3)."""
     hull: Float[Array, "5 3 vertex 2"]
     """Convex polygon of (flexion, abduction), counter-clockwise, for each finger's PIP, DIP and TIP bone (Eq. 7).
-    Flexion may pass pi here: a hull is unrolled at `hull.FLEXION_CUT`, and the distance to it is periodic."""
+    Flexion may exceed pi: hulls are unrolled at `hull.FLEXION_CUT`, and the distance to them is periodic."""
     support: Float[Array, "5 3 sample_vertex 2"]
-    """Vertices of the samples' exact hulls, before margin and simplification, padded by repeating the last: what
-    `limits.merge` needs so that merging fits equals fitting the union."""
+    """Vertices of the samples' exact hulls, before margin and simplification, padded by repeating the last one. With
+    them `limits.merge` of two fits equals the fit of the union."""
     meta: "LimitsMetadata" = dataclasses.field(metadata={"static": True})
 
 
 @dataclass(frozen=True)
 class LimitsMetadata:
-    """Where limits come from and by which conventions they hold; `limits.load` refuses those that are not ours."""
+    """Provenance and conventions of limits; `limits.load` refuses limits of other conventions."""
 
     source: str
     """Dataset, literature or person, in a few words."""
     count: int
     """Number of poses that they were fitted to."""
     references: tuple[str, ...] = ()
-    """Publications that they stand on."""
+    """Publications that the limits are taken from."""
     screening: str = ""
-    """What was found among the poses that came (left hands above all), and what was done with it."""
+    """What was found in the given poses, such as left hands, and how it was treated."""
     percentiles: tuple[float, float] = (0.0, 100.0)
-    """Of each quantity's samples, between which they lie."""
+    """(low, high) percentile of each quantity's samples."""
     margin_degrees: float = 0.0
-    """By how much hulls, spread and curvature (radians per scale unit) were widened beyond the samples."""
+    """By how much hulls, spread and curvature (there in radians per scale unit) were widened beyond the samples."""
     margin_fraction: float = 0.0
-    """By which share lengths were: longest bones times, shortest bones divided by, one and this."""
+    """By which share lengths were widened: highest times, lowest divided by, 1 + this."""
     outer: bool = True
     """Whether the simplified hulls contain every sample (outer) or lie within the samples' hull (inner)."""
     unit: str = "scale_bone"
@@ -119,14 +120,14 @@ class LimitsMetadata:
     version: str = "1"
     """Version of the file format."""
     created_by: str = ""
-    """Version of bmc_jax that fitted them."""
+    """Version of bmc_jax that fitted the limits."""
 
 
 def require_shape(name: str, array: Array, *shape: int) -> None:
-    """Raise ValueError, naming it and its shape, unless an array's last axes are `shape`.
+    """Raises ValueError, naming the array, unless its last axes have the given shape.
 
-    JAX clamps an index that is out of range: without this, 20 joints would silently give other numbers.
+    JAX clamps indices that are out of range, so that 20 joints would silently give wrong numbers.
     """
     if tuple(array.shape[-len(shape) :]) != shape:
-        wanted = ", ".join(map(str, shape))
-        raise ValueError(f"{name}: an array of shape {list(array.shape)} was given where [..., {wanted}] is needed")
+        expected = ", ".join(map(str, shape))
+        raise ValueError(f"{name}: expected an array of shape [..., {expected}], got shape {list(array.shape)}")

@@ -111,7 +111,7 @@ def lifted(
     known_2d, known_depth = joints_2d, relative_depth
     if detach_root_depth:
         known_2d, known_depth = jax.lax.stop_gradient((joints_2d, relative_depth))
-    root_depth = camera.root_depth(known_2d, known_depth, intrinsics, bone=hand.SCALE_BONE)
+    root_depth = camera.root_depth(known_2d, known_depth, intrinsics)
     refined = root_depth
     if refine:
         refined = Refiner(name="refiner")(known_depth, camera.rays(known_2d, intrinsics), root_depth)

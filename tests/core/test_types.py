@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("as_users_have_it")
     "function", [anatomy.bones, anatomy.scale, anatomy.palm_curvature, anatomy.palm_spread, anatomy.joint_angles]
 )
 def test_anatomy_refuses_what_is_not_21_joints(function, shape):
-    with pytest.raises(ValueError, match=r"joints.*21, 3\] is needed"):
+    with pytest.raises(ValueError, match=r"joints.*expected .*21, 3\]"):
         jax.jit(function)(jnp.ones(shape))
 
 
@@ -25,9 +25,9 @@ def test_losses_refuse_what_is_not_21_joints():
 
 def test_camera_refuses_points_pixels_and_intrinsics_of_another_shape():
     points, pixels, intrinsics = jnp.ones((21, 3)), jnp.ones((21, 2)), jnp.eye(3)
-    with pytest.raises(ValueError, match=r"points.*\[21, 2\]"):
+    with pytest.raises(ValueError, match=r"points.*got shape \[21, 2\]"):
         camera.project(pixels, intrinsics)
-    with pytest.raises(ValueError, match=r"pixels.*\[21, 3\]"):
+    with pytest.raises(ValueError, match=r"pixels.*got shape \[21, 3\]"):
         camera.rays(points, intrinsics)
-    with pytest.raises(ValueError, match=r"intrinsics.*\[2, 2\]"):
+    with pytest.raises(ValueError, match=r"intrinsics.*got shape \[2, 2\]"):
         camera.rays(pixels, jnp.eye(2))
