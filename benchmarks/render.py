@@ -50,7 +50,7 @@ def stages(domain: synthesis.Domain, size: int) -> dict[str, float]:
         indices = run * renderer.CPU_CHUNK + np.arange(renderer.CPU_CHUNK)
         keys = jax.vmap(lambda index: synthesis.example_key(0, domain, "train", index))(indices)
         persons = jax.vmap(lambda index: synthesis.person_key(0, domain, "train", index))(indices)
-        renderer.draw(timed, keys, persons, domain, size)
+        renderer.render_fields(timed, keys, persons, domain, size)
         best = {name: min(best.get(name, np.inf), taken) for name, taken in times.items()}
     return best
 

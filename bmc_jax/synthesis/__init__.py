@@ -1,7 +1,7 @@
-"""Synthetic hands: pictures with exact labels from a random key, with nothing to download.
+"""Rendered hands with exact labels from random keys.
 
-`render` makes any examples of a domain's split, on the host; inside a program of one's own, `example` makes one of them
-and `sample` one from any key.
+`render` returns examples of a domain's split on the host. `example` and `sample` render inside a jitted program: one
+example of a split, or one picture from any key.
 """
 
 from bmc_jax.synthesis import domains, skeleton

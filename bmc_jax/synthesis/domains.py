@@ -1,8 +1,8 @@
-"""The kinds of pictures: what varies in each, and by how much.
+"""Domains of rendered pictures: what varies in each, and by how much.
 
-`synthetic` and `mannequin` stand for renderings with 3D labels, `real_like` for photographs. From `synthetic` to
-`real_like` is a small step; `mannequin`, a jointed doll under hard light before a lurid wall, is far from both, and is
-where training on renderings alone fails on pictures of people.
+`synthetic` and `mannequin` represent renderings with 3D labels, `real_like` photographs. The gap from `synthetic` to
+`real_like` is small. `mannequin`, a jointed doll under hard light in front of a garish wall, is far from both: a
+network trained on it alone fails on the others.
 """
 
 import dataclasses
@@ -15,80 +15,81 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Domain:
-    """What the pictures of a domain are drawn from. Lengths of the picture are fractions of its side."""
+    """Distributions of the pictures of a domain. Lengths in the picture are fractions of its side."""
 
     name: str
-    """Folded into every key: no two domains share a pose or a person."""
+    """Folded into every key, so that no two domains share a pose or a person."""
 
     smooth: bool
-    """Whether flesh joins the segments, or they only touch as a mannequin's do."""
+    """Whether flesh joins the segments; otherwise they only touch, as those of a mannequin."""
     detail: float
-    """How clearly skin texture, creases and nails show; 1 as on a person."""
+    """Contrast of skin texture, creases and nails; 1 as on a person."""
     skin: Range = (0.0, 1.0)
-    """Part of the skin ramp, 0 light to 1 dark."""
+    """Range of the skin colour, 0 light to 1 dark."""
     polish: float = 0.1
     """Probability of painted nails."""
     sleeve: float = 0.35
-    """Probability that the forearm is clothed."""
+    """Probability of a sleeve on the forearm."""
     glove: bool = False
-    """Whether the hand wears a glove with a colour for each segment of each finger (Wang and Popovic 2009), on which it
-    is easy to see where a joint is, and no easier how deep."""
-    thing: float = 0.0
-    """Probability of an object, held or in front of the hand's surroundings."""
+    """Whether the hand wears a glove with a colour for each segment of each finger (Wang and Popovic 2009). It makes 2D
+    joints easy to find, but not their depth."""
+    held_object: float = 0.0
+    """Probability of an object in the hand or in front of it."""
 
     subjects: int = 256
-    """People in each split. Those of different splits are different people."""
+    """Number of people in each split. No person is in two splits."""
     size: Range = (0.97, 0.05)
-    """(mean, deviation) of the hand's size, 1 for the adult mean."""
+    """(mean, standard deviation) of the size of hands relative to the adult mean."""
     bone_deviation: float = 0.03
-    """Of each bone's length, relative, beside the size."""
+    """Relative standard deviation of each bone's length, in addition to the size."""
     width_deviation: float = 0.04
-    """Of the palm's width, relative."""
+    """Relative standard deviation of the palm's width."""
     thickness: Range = (0.95, 0.04)
-    """(mean, deviation) of the flesh's thickness, relative."""
+    """(mean, standard deviation) of the relative thickness of the flesh."""
     fan_deviation: float = 1.2
-    """Of each metacarpal's direction, degrees. Without this and the next the palm is one rigid template."""
+    """Standard deviation of each metacarpal's direction, degrees. Without it and the next the palm is rigid."""
     thumb_base_deviation: float = 1.5
-    """Of the thumb's CMC joint along each axis, millimetres."""
+    """Standard deviation of the position of the thumb's CMC joint along each axis, millimetres."""
 
     key_light: Range = (0.7, 1.3)
     ambient_light: Range = (0.25, 0.45)
     fill_light: Range = (0.0, 0.15)
     light_tint: float = 0.04
-    """Deviation of the lights' colour along warm-cool, relative."""
+    """Relative standard deviation of the lights' colour along warm-cool."""
     penumbra: Range = (0.05, 0.12)
-    """Width of a shadow's edge per distance of what casts it."""
+    """Width of a shadow's edge relative to the distance of its caster."""
     highlight: Range = (0.0, 0.12)
 
     background_chroma: Range = (0.25, 0.12)
-    """Deviations of the background's colours along warm-cool, the axis of natural scenes, and green-magenta."""
+    """Standard deviations of the background's colours along warm-cool and green-magenta; natural scenes vary mostly
+    along the first."""
     background_roughness: Range = (0.1, 0.5)
-    """Amplitude of each octave of the background's texture relative to the one before."""
+    """Amplitude of each octave of the background's noise relative to the previous one."""
     background_pattern: float = 0.6
-    """Strength of boards, tiles, weave and print."""
+    """Contrast of boards, tiles, weave and print."""
     background_blur: float = 0.012
-    """Largest blur of the background."""
+    """Largest standard deviation of the background's blur."""
 
     views: str = "cone"
-    """"cone": back or palm towards the camera within 50 degrees, fingers up within 45; "so3": any rotation."""
+    """"cone": back or palm within 50 degrees of the camera's direction, fingers up within 45; "so3": any rotation."""
     focal: Range = (1.72, 3.28)
     """Focal length."""
     fill: Range = (0.55, 0.80)
-    """Larger side of the joints' box."""
+    """Longer side of the joints' box."""
     shift: float = 0.05
     """Largest offset of the joints' box from the centre."""
     principal_point: float = 0.03
-    """Deviation of the principal point from the centre."""
+    """Standard deviation of the principal point from the centre."""
     sensor: bool = False
-    """Whether the camera blurs, is noisy, darkens the corners and compresses highlights."""
+    """Whether the camera has blur, noise, dark corners and compressed highlights."""
     exposure: float = 0.12
-    """Deviation of the logarithm of the exposure."""
+    """Standard deviation of the logarithm of the exposure."""
     gamma: float = 0.0
-    """Deviation of the display exponent."""
+    """Standard deviation of the display exponent."""
 
     def __post_init__(self):
         if self.views not in ("cone", "so3"):
-            raise ValueError(f'views {self.views!r} of domain {self.name!r} is neither "cone" nor "so3"')
+            raise ValueError(f'expected views "cone" or "so3", got {self.views!r} of domain {self.name!r}')
 
 
 _SYNTHETIC = Domain("synthetic", smooth=True, detail=0.25)
@@ -120,7 +121,7 @@ DOMAINS = {
             smooth=True,
             detail=1.0,
             sleeve=0.6,
-            thing=0.45,
+            held_object=0.45,
             size=(1.02, 0.07),
             bone_deviation=0.05,
             width_deviation=0.06,
@@ -146,9 +147,9 @@ DOMAINS = {
         ),
     )
 }
-#: The people and cameras of `real_like`, hands seen from any side: what the other domains' views do not tell of.
+#: The people and cameras of `real_like`, with hands seen from any side.
 DOMAINS["any_view"] = dataclasses.replace(DOMAINS["real_like"], name="any_view", views="so3")
-#: A studio: even light, a grey wall.
+#: Even light and a grey wall.
 _STUDIO = {
     "key_light": (0.8, 1.0),
     "ambient_light": (0.35, 0.45),
@@ -161,20 +162,20 @@ _STUDIO = {
     "gamma": 0.0,
     "sensor": False,
     "sleeve": 0.0,
-    "thing": 0.0,
+    "held_object": 0.0,
     "glove": True,
 }
-#: The hands and views of `mannequin` and `any_view` again, gloved and in a studio: there small networks find 2D joints
-#: within minutes, so that what is left to learn is depth.
+#: The hands and views of `mannequin` and `any_view`, gloved and in a studio: there small networks find 2D joints within
+#: minutes, so that only depth is left to learn.
 for _name in ("mannequin", "any_view"):
     DOMAINS[f"gloved_{_name}"] = dataclasses.replace(DOMAINS[_name], name=f"gloved_{_name}", **_STUDIO)
 
 
 def get(name: str) -> Domain:
-    """The domain of that name.
+    """Returns a domain by name.
 
     Raises:
-      ValueError: if there is none.
+      ValueError: if there is no such domain.
     """
     if name not in DOMAINS:
         raise ValueError(f"no synthetic domain {name!r}; there are {', '.join(map(repr, DOMAINS))}")
@@ -182,8 +183,10 @@ def get(name: str) -> Domain:
 
 
 def widen(domain: Domain, factor: float) -> Domain:
-    """The same hands, seen in a picture `factor` times as wide and high: at `factor` times the pixels, its middle shows
-    each hand exactly as before. What is behind it is laid out anew."""
+    """Returns the domain with pictures `factor` times as wide and high.
+
+    At `factor` times the pixels, the middle of each picture shows the same hand; the background differs.
+    """
     relative = ("focal", "fill", "shift", "principal_point", "background_blur")
 
     def narrow(value: Any) -> Any:

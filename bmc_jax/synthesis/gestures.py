@@ -1,4 +1,4 @@
-"""People and what their hands do: shapes, and poses between everyday gestures that do not cut through themselves."""
+"""Hand shapes of people, and poses between everyday gestures without self-penetration."""
 
 from typing import NamedTuple
 
@@ -9,13 +9,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from bmc_jax.synthesis import skeleton, surface
 from bmc_jax.synthesis.domains import Domain
-from bmc_jax.synthesis.rng import Draws
+from bmc_jax.synthesis.rng import RandomStream
 from bmc_jax.synthesis.skeleton import Pose, Shape, Skeleton
 from bmc_jax.synthesis.surface import Capsules
 
 
 class Gesture(NamedTuple):
-    """Degrees; for fingers index to little, or one number for all four."""
+    """Angles in degrees; for fingers index to little, or one number for all four."""
 
     mcp: float | tuple
     pip: float | tuple
@@ -40,7 +40,7 @@ GESTURES = {
     "three": Gesture((5, 5, 5, 82), (5, 5, 5, 85), (10, 0, -8, 0), (5, 45, 35, 45)),
     "shaka": Gesture((75, 78, 80, 5), (90, 95, 90, 5), (0, 0, 0, -10), (50, 12, 0, 0)),
 }
-#: The same as one row of 16 angles each: MCP, PIP, abduction of the four fingers, then the thumb's four.
+#: `GESTURES` as rows of 16 angles: MCP, PIP and abduction of the four fingers, then the four of the thumb.
 _GESTURE_ROWS = np.array(
     [
         [*np.broadcast_to(g.mcp, 4), *np.broadcast_to(g.pip, 4), *np.broadcast_to(g.abduction, 4), *g.thumb]
@@ -48,19 +48,19 @@ _GESTURE_ROWS = np.array(
     ],
     np.float32,
 )
-#: Deviation of each of the 16 angles about its gesture, degrees.
-_SCATTER = np.repeat(np.array([7, 8, 3.5, 5, 7, 9], np.float32), [4, 4, 4, 2, 1, 1])
+#: Standard deviation of each of the 16 angles, degrees.
+_DEVIATIONS = np.repeat(np.array([7, 8, 3.5, 5, 7, 9], np.float32), [4, 4, 4, 2, 1, 1])
 
-#: Poses drawn for each hand; the first that does not cut through itself is taken. One does in two cases of three, and
-#: of eight none does in fewer than 2 of 1,000 hands.
-TRIES = 8
-#: How much overlap, summed over pairs of capsules, passes for the flesh's give; metres.
+#: Poses drawn for each hand, of which the first without self-penetration is used. Two of three are without; in fewer
+#: than 2 of 1,000 hands none of eight is.
+ATTEMPTS = 8
+#: Largest sum of overlaps of capsules that counts as deformation of the flesh, metres.
 ALLOWED_OVERLAP = 1.5e-3
 
 
 def _pairs() -> list[tuple[int, int, float]]:
-    """Capsules that may meet, and the share of their radii that they may overlap by."""
-    give, web = 0.07, 0.42
+    """Returns pairs of capsules that may touch, and the share of their radii by which they may overlap."""
+    flesh, web = 0.07, 0.42
     phalanges = [i for i in range(15) if i != surface.THUMB_METACARPAL]
     pairs = []
     for i in phalanges:
@@ -69,90 +69,93 @@ def _pairs() -> list[tuple[int, int, float]]:
             if finger < j // 3:
                 # Neighbouring fingers share the web between their roots.
                 neighbours = finger > 0 and segment == 0 and j == i + 3
-                pairs.append((i, j, web if neighbours else give))
+                pairs.append((i, j, web if neighbours else flesh))
         if segment > 0:  # all but the proximal phalanges, which grow out of the palm
             joined = surface.METACARPALS[0] if i == surface.THUMB_PROXIMAL else None
-            pairs += [(i, j, give) for j in surface.METACARPALS if j != joined]
+            pairs += [(i, j, flesh) for j in surface.METACARPALS if j != joined]
         if segment == 2:
-            pairs.append((i, surface.THUMB_METACARPAL, give))
+            pairs.append((i, surface.THUMB_METACARPAL, flesh))
     return pairs
 
 
-_FIRST, _SECOND, _GIVE = (np.array(column) for column in zip(*_pairs(), strict=True))
+_FIRST, _SECOND, _OVERLAP = (np.array(column) for column in zip(*_pairs(), strict=True))
 
 
-def draw_shape(draws: Draws, domain: Domain) -> Shape:
-    """A person's hand."""
+def draw_shape(random: RandomStream, domain: Domain) -> Shape:
+    """Draws the shape of a person's hand."""
     bone = domain.bone_deviation
-    fingers_to_palm = 1 + draws.normal(0.6 * bone)
-    bones = 1 + draws.normal(bone, (5, 4))
+    fingers_to_palm = 1 + random.normal(0.6 * bone)
+    bones = 1 + random.normal(bone, (5, 4))
     bones = bones * jnp.stack([jnp.ones(()), fingers_to_palm, fingers_to_palm, fingers_to_palm])[None]
     # The thumb's second bone is its metacarpal, a part of the palm.
     bones = bones.at[0, 1].divide(fingers_to_palm)
     fan = np.deg2rad(domain.fan_deviation)
     return Shape(
-        size=domain.size[0] + draws.normal(domain.size[1]),
+        size=domain.size[0] + random.normal(domain.size[1]),
         bones=bones,
-        palm_width=1 + draws.normal(domain.width_deviation),
-        thickness=domain.thickness[0] + draws.normal(domain.thickness[1]),
-        fan=draws.normal(fan, (4,)),
-        drop=draws.normal(0.8 * fan, (4,)),
-        thumb_base=draws.normal(domain.thumb_base_deviation, (3,)),
+        palm_width=1 + random.normal(domain.width_deviation),
+        thickness=domain.thickness[0] + random.normal(domain.thickness[1]),
+        fan=random.normal(fan, (4,)),
+        drop=random.normal(0.8 * fan, (4,)),
+        thumb_base=random.normal(domain.thumb_base_deviation, (3,)),
     )
 
 
-def draw_pose(draws: Draws) -> Pose:
-    """A pose within the joints' ranges: in 7 of 10 cases between two gestures, else any curl of the fingers.
+def draw_pose(random: RandomStream) -> Pose:
+    """Draws a pose within the ranges of the joints: in 7 of 10 cases between two gestures, otherwise any finger curl.
 
-    The wrist's angles are drawn too, but see `viewpoint.turn_forearm`.
+    The angles of the wrist are also drawn; `camera_model.bend_wrist` changes them.
     """
     rows = jnp.asarray(_GESTURE_ROWS)
-    share = 0.5 - 0.5 * jnp.cos(jnp.pi * draws.uniform())
-    between = share * rows[draws.index(len(rows))] + (1 - share) * rows[draws.index(len(rows))]
+    share = 0.5 - 0.5 * jnp.cos(jnp.pi * random.uniform())
+    between = share * rows[random.integer(len(rows))] + (1 - share) * rows[random.integer(len(rows))]
 
     # Fingers curl together to a varying degree, and each divides its curl between MCP and PIP.
-    together = draws.uniform(0.2, 1.0)
-    curl = together * draws.uniform() + (1 - together) * draws.uniform(shape=(4,))
-    lean = 0.35 * draws.uniform(-0.5, 0.5)
+    together = random.uniform(0.2, 1.0)
+    curl = together * random.uniform() + (1 - together) * random.uniform(shape=(4,))
+    lean = 0.35 * random.uniform(-0.5, 0.5)
     mcp = -15 + 100 * jnp.clip(curl + lean, 0, 1)
-    pip = 105 * jnp.clip(curl - lean + 0.15 * draws.uniform(-0.5, 0.5, (4,)), 0, 1)
-    fan = draws.uniform(-0.1, 1.0) * np.array([10, 1, -7, -14], np.float32)
-    thumb = draws.uniform(np.array([-5, 5, -5, -10], np.float32), np.array([55, 55, 55, 70], np.float32), (4,))
-    anything = jnp.concatenate([mcp, pip, fan, thumb])
+    pip = 105 * jnp.clip(curl - lean + 0.15 * random.uniform(-0.5, 0.5, (4,)), 0, 1)
+    fan = random.uniform(-0.1, 1.0) * np.array([10, 1, -7, -14], np.float32)
+    thumb = random.uniform(np.array([-5, 5, -5, -10], np.float32), np.array([55, 55, 55, 70], np.float32), (4,))
+    curled = jnp.concatenate([mcp, pip, fan, thumb])
 
-    degrees = jnp.where(draws.happens(0.7), between, anything) + _SCATTER * draws.normal(shape=(16,))
+    degrees = jnp.where(random.bernoulli(0.7), between, curled) + _DEVIATIONS * random.normal(shape=(16,))
     mcp, pip, fan, thumb = jnp.radians(degrees[:4]), jnp.radians(degrees[4:8]), degrees[8:12], degrees[12:]
     held_pip = jnp.clip(pip, *np.deg2rad(skeleton.JOINT_RANGES["pip_flexion"][:2]))
-    # One tendon bends both: DIP follows PIP at about two thirds (Lin, Wu and Huang 2000).
-    dip = jnp.minimum(0.62 * held_pip + draws.normal(np.deg2rad(8), (4,)), held_pip + np.deg2rad(15))
-    wanted = Pose(
+    # One tendon bends both: DIP flexion is about two thirds of PIP flexion (Lin, Wu and Huang 2000).
+    dip = jnp.minimum(0.62 * held_pip + random.normal(np.deg2rad(8), (4,)), held_pip + np.deg2rad(15))
+    pose = Pose(
         mcp_flexion=mcp,
         mcp_abduction=jnp.radians(fan),
         pip_flexion=pip,
         dip_flexion=dip,
         thumb_radial=jnp.radians(thumb[0]),
         thumb_palmar=jnp.radians(thumb[1]),
-        thumb_roll=draws.normal(np.deg2rad(6)),
+        thumb_roll=random.normal(np.deg2rad(6)),
         thumb_mcp_flexion=jnp.radians(thumb[2]),
-        thumb_mcp_abduction=draws.normal(np.deg2rad(4)),
+        thumb_mcp_abduction=random.normal(np.deg2rad(4)),
         thumb_ip_flexion=jnp.radians(thumb[3]),
-        wrist_flexion=draws.normal(np.deg2rad(25)),
-        wrist_deviation=draws.normal(np.deg2rad(10)),
+        wrist_flexion=random.normal(np.deg2rad(25)),
+        wrist_deviation=random.normal(np.deg2rad(10)),
         # The palm cups as ring and little finger close.
-        arch=0.7 * jnp.clip(jnp.mean(mcp[2:]) / np.deg2rad(90), 0, 1) + draws.normal(0.25),
+        arch=0.7 * jnp.clip(jnp.mean(mcp[2:]) / np.deg2rad(90), 0, 1) + random.normal(0.25),
     )
-    return skeleton.articulate(wanted)
+    return skeleton.clamp_pose(pose)
 
 
-def axis_distance(
+def segment_distance(
     start: Float[Array, "pair 3"],
     end: Float[Array, "pair 3"],
     other: Float[Array, "pair 3"],
     other_end: Float[Array, "pair 3"],
 ) -> tuple[Float[Array, " pair"], Float[Array, " pair"], Float[Array, " pair"]]:
-    """Distance of pairs of segments, and where on each (0 start, 1 end) they come nearest."""
+    """Returns the distance of pairs of segments, and the position (0 start, 1 end) of the nearest point on each."""
     along, other_along, gap = end - start, other_end - other, start - other
-    dot = lambda a, b: jnp.sum(a * b, axis=-1)  # noqa: E731
+
+    def dot(a, b):
+        return jnp.sum(a * b, axis=-1)
+
     square, other_square, mixed = dot(along, along), dot(other_along, other_along), dot(along, other_along)
     back, other_back = dot(along, gap), dot(other_along, gap)
     area = square * other_square - mixed * mixed
@@ -165,26 +168,26 @@ def axis_distance(
 
 
 def penetration(capsules: Capsules) -> Float[Array, ""]:
-    """How far a hand cuts through itself: the overlaps of its capsules beyond the flesh's give, summed; metres."""
-    distance, here, there = axis_distance(
+    """Returns the self-penetration of a hand: the sum of overlaps of its capsules beyond what flesh allows, metres."""
+    distance, here, there = segment_distance(
         capsules.start[_FIRST], capsules.end[_FIRST], capsules.start[_SECOND], capsules.end[_SECOND]
     )
     reach = capsules.radius[_FIRST] + capsules.slope[_FIRST] * here * capsules.length[_FIRST]
     reach += capsules.radius[_SECOND] + capsules.slope[_SECOND] * there * capsules.length[_SECOND]
-    return jnp.sum(jnp.maximum(reach * np.float32(1 - _GIVE) - distance, 0.0))
+    return jnp.sum(jnp.maximum(reach * np.float32(1 - _OVERLAP) - distance, 0.0))
 
 
 def sample_hand(key: PRNGKeyArray, shape: Shape) -> tuple[Pose, Skeleton, Capsules, Float[Array, ""]]:
-    """A pose of that hand, what it makes of the skeleton and of the hand's 23 capsules, and the penetration left."""
+    """Draws a pose of a hand; returns it with its skeleton, the hand's 23 capsules and the remaining penetration."""
 
     def attempt(key):
-        pose = draw_pose(Draws(key))
+        pose = draw_pose(RandomStream(key))
         posed = skeleton.forward(pose, shape)
         capsules = surface.hand_capsules(posed, shape)
         return pose, posed, capsules, penetration(capsules)
 
-    attempts = jax.vmap(attempt)(jax.random.split(key, TRIES))
+    attempts = jax.vmap(attempt)(jax.random.split(key, ATTEMPTS))
     overlap = attempts[-1]
-    passes = overlap < ALLOWED_OVERLAP
-    taken = jnp.where(jnp.any(passes), jnp.argmax(passes), jnp.argmin(overlap))
-    return jax.tree.map(lambda values: values[taken], attempts)
+    free = overlap < ALLOWED_OVERLAP
+    best = jnp.where(jnp.any(free), jnp.argmax(free), jnp.argmin(overlap))
+    return jax.tree.map(lambda values: values[best], attempts)

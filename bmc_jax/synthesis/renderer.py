@@ -1,7 +1,7 @@
-"""From a key to a picture with its labels: the stages in order, run one by one on a CPU or fused into one program.
+"""Renderer: pictures with exact labels from keys, stage by stage on a CPU, as one program on an accelerator.
 
-In one program XLA for CPU computes shared values once for each consumer, some fifty times slower than stage by stage;
-an accelerator is meant to fuse them and to save the traffic between. Both run the same functions.
+On a CPU, XLA computes the shared values of one program once for each consumer, which is about fifty times slower than
+separate stages. On an accelerator, one program saves memory traffic. Both run the same functions.
 """
 
 import dataclasses
@@ -20,67 +20,69 @@ from bmc_jax.core import anatomy, camera
 from bmc_jax.core.types import Batch
 from bmc_jax.synthesis import background, camera_model, domains, gestures, material, rays, rng, shading, surface
 from bmc_jax.synthesis.domains import Domain
-from bmc_jax.synthesis.held_object import Thing, draw_thing
-from bmc_jax.synthesis.rng import Draws
+from bmc_jax.synthesis.held_object import HeldObject, draw_object
+from bmc_jax.synthesis.rng import RandomStream
 
-#: Pictures in one call: few enough for a CPU's cache, many enough to fill an accelerator.
+#: Pictures per call: few enough for a CPU's cache, enough to fill an accelerator.
 CPU_CHUNK, ACCELERATOR_CHUNK = 16, 256
-#: A joint is visible if it lies at most so many metres behind the surface that its pixel shows, within its own finger.
+#: Largest depth of a visible joint behind the surface in its pixel, metres: it then lies in its own finger.
 VISIBLE_DEPTH = 0.020
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Scene:
-    """All that a picture is drawn from but its background; camera frame, metres."""
+    """Content of a picture except for its background; camera frame, metres."""
 
     joints: Float[Array, "*batch 21 3"]
     intrinsics: Float[Array, "*batch 3 3"]
     turn: Float[Array, "*batch 3 3"]
     """Rotation from the hand's frame to the camera's."""
     capsules: surface.Capsules
-    thing: Thing | None
-    look: shading.Look
+    held_object: HeldObject | None
+    appearance: shading.Appearance
     blotches: material.Waves
     grain: material.Waves
     penetration: Float[Array, "*batch"]
-    """How far the hand cuts through itself; see `gestures.penetration`."""
+    """Self-penetration of the hand, see `gestures.penetration`."""
 
 
 def sample_scene(key: PRNGKeyArray, person: PRNGKeyArray, domain: Domain, size: int) -> Scene:
-    """What is to be seen: `person` holds the hand and its skin, `key` everything else."""
+    """Draws a scene: hand shape and skin from the key `person`, everything else from `key`."""
     pose_key, draw_key = jax.random.split(key)
-    of_person, draws = Draws(person), Draws(draw_key, 192)
-    shape, skin = gestures.draw_shape(of_person, domain), shading.draw_skin(of_person, domain)
+    person_random, random = RandomStream(person), RandomStream(draw_key, 192)
+    shape, skin = gestures.draw_shape(person_random, domain), shading.draw_skin(person_random, domain)
     pose, posed, capsules, penetration = gestures.sample_hand(pose_key, shape)
 
-    turn = camera_model.draw_turn(draws, domain.views)
-    turn, forearm = camera_model.turn_forearm(turn, pose.wrist_flexion, pose.wrist_deviation)
+    turn = camera_model.draw_view(random, domain.views)
+    turn, forearm = camera_model.bend_wrist(turn, pose.wrist_flexion, pose.wrist_deviation)
     joints = jnp.matmul(posed.joints, turn.T, precision=jax.lax.Precision.HIGHEST)
-    shift, intrinsics = camera_model.draw_camera(draws, joints, domain, size)
+    shift, intrinsics = camera_model.draw_camera(random, joints, domain, size)
     joints = joints + shift[None]
-    capsules = surface.place(surface.join(capsules, surface.forearm_capsules(forearm, shape)), turn, shift)
-    held = draw_thing(draws, joints, -turn[:, 2], turn[:, 0], capsules, domain) if domain.thing > 0 else None
+    capsules = surface.transform(surface.concatenate(capsules, surface.forearm_capsules(forearm, shape)), turn, shift)
+    held_object = None
+    if domain.held_object > 0:
+        held_object = draw_object(random, joints, -turn[:, 2], turn[:, 0], capsules, domain)
     return Scene(
         joints=joints,
         intrinsics=intrinsics,
         turn=turn,
         capsules=capsules,
-        thing=held,
-        look=shading.draw_look(draws, skin, domain),
-        blotches=material.draw_waves(draws, 6, 20.0, 90.0),
-        grain=material.draw_waves(draws, 8, 150.0, 420.0),
+        held_object=held_object,
+        appearance=shading.draw_appearance(random, skin, domain),
+        blotches=material.draw_waves(random, 6, 20.0, 90.0),
+        grain=material.draw_waves(random, 8, 150.0, 420.0),
         penetration=penetration,
     )
 
 
 def inline(stage: Callable, *arrays, **settings):
-    """Runs a stage for one picture as part of whatever is being traced."""
+    """Runs a stage for one picture as part of the current trace."""
     return stage(*arrays, **settings)
 
 
 def staged(stage: Callable, *arrays, **settings):
-    """Runs a stage for a batch of pictures as a program of its own."""
+    """Runs a stage for a batch of pictures as a separate program."""
     return _compiled(stage, **settings)(*arrays)
 
 
@@ -90,50 +92,61 @@ def _compiled(stage: Callable, **settings) -> Callable:
 
 
 def _trace(run: Callable, scene: Scene, domain: Domain, size: int):
-    """(rays, distance along each, coverage)."""
+    """Returns the rays, the distance of the surface along each, and its coverage."""
     ray = run(rays.pixel_rays, scene.intrinsics, size=size)
-    feet = run(rays.feet, scene.capsules)
-    solid = run(rays.entry, ray, scene.capsules, *feet, None, margins=rays.NO_MARGINS)
-    if not domain.smooth and scene.thing is None:
-        return ray, *run(rays.settle_hard, solid)
-    start = run(rays.entry, ray, scene.capsules, *feet, scene.thing, margins=rays.BLEND_MARGINS)
-    marched = run(rays.march, ray, start, solid, scene.capsules, scene.thing, scene.intrinsics, smooth=domain.smooth)
-    return ray, *run(rays.settle, start, solid, *marched)
+    feet = run(rays.project_origin, scene.capsules)
+    solid = run(rays.first_entry, ray, scene.capsules, *feet, None, margins=rays.NO_MARGINS)
+    if not domain.smooth and scene.held_object is None:
+        return ray, *run(rays.resolve_exact, solid)
+    start = run(rays.first_entry, ray, scene.capsules, *feet, scene.held_object, margins=rays.BLEND_MARGINS)
+    marched = run(
+        rays.march, ray, start, solid, scene.capsules, scene.held_object, scene.intrinsics, smooth=domain.smooth
+    )
+    return ray, *run(rays.resolve, start, solid, *marched)
 
 
 def _picture(run: Callable, scene: Scene, key: Key[Array, "*batch"], domain: Domain, size: int):
-    """The picture of a scene, uint8 RGB.
+    """Returns the picture of a scene, uint8 RGB.
 
-    Values with several consumers end a stage: distances at the normal's taps, the cloud under the background.
+    Values with several consumers end a stage: distances at the normal's taps, noise of the background.
     """
-    capsules, held, look = scene.capsules, scene.thing, scene.look
+    capsules, held_object, appearance = scene.capsules, scene.held_object, scene.appearance
     ray, t, coverage = _trace(run, scene, domain, size)
-    point = run(rays.points, ray, t)
-    normal = run(rays.normal, run(rays.normal_taps, point, capsules, held, smooth=domain.smooth))
-    located = run(material.locate, point, normal, capsules, held)
-    openness = run(rays.openness, point, normal, capsules, held, smooth=domain.smooth)
-    lit = run(rays.lit, point, normal, look.key_direction, look.penumbra, capsules, held)
-    textured = run(
-        material.texture, point, *located, scene.turn, scene.joints, capsules, look.sleeve, scene.blotches, scene.grain
+    point = run(rays.points_at, ray, t)
+    normal = run(rays.normal, run(rays.normal_taps, point, capsules, held_object, smooth=domain.smooth))
+    located = run(material.locate, point, normal, capsules, held_object)
+    visibility = (
+        run(rays.ambient_visibility, point, normal, capsules, held_object, smooth=domain.smooth),
+        run(
+            rays.light_visibility,
+            point,
+            normal,
+            appearance.key_direction,
+            appearance.penumbra,
+            capsules,
+            held_object,
+        ),
     )
-    shown = run(
-        shading.shade, ray, normal, textured, openness, lit, look, held, detail=domain.detail, glove=domain.glove
-    )
+    hand_frame = (scene.turn, scene.joints, capsules, appearance.sleeve)
+    texture = run(material.texture, point, *located, *hand_frame, scene.blotches, scene.grain)
+    colours = (appearance, held_object)
+    hand = run(shading.shade, ray, normal, texture, *visibility, *colours, detail=domain.detail, glove=domain.glove)
 
-    cloud_key, room_key, furnish_key, focus_key, sensor_key = run(_split, key)
-    cloud = run(background.clouds, cloud_key, domain=domain, size=size)
-    behind = run(background.room, *run(background.wall_and_table, room_key, cloud, domain=domain))
-    behind = run(background.furnish, behind, *run(background.all_furniture, furnish_key, domain=domain, size=size))
-    behind = run(background.focus, focus_key, behind, domain=domain)
-    return run(camera_model.expose, sensor_key, run(camera_model.composite, shown, coverage, behind), domain=domain)
+    noise_key, room_key, furniture_key, focus_key, sensor_key = run(_split, key, count=5)
+    noise = run(background.noise_fields, noise_key, domain=domain, size=size)
+    behind = run(background.wall_and_table_image, *run(background.wall_and_table, room_key, noise, domain=domain))
+    furniture = run(background.draw_furniture, furniture_key, domain=domain, size=size)
+    behind = run(background.add_furniture, behind, *furniture)
+    behind = run(background.defocus, focus_key, behind, domain=domain)
+    return run(camera_model.expose, sensor_key, run(camera_model.composite, hand, coverage, behind), domain=domain)
 
 
-def _split(key: PRNGKeyArray):
-    return tuple(jax.random.split(key, 5))
+def _split(key: PRNGKeyArray, count: int):
+    return tuple(jax.random.split(key, count))
 
 
 def _labels(scene: Scene, size: int) -> dict:
-    """Every field of a `Batch` but the picture and the example's place in its set."""
+    """Returns every field of a `Batch` but `image` and `index`."""
     joints_2d = camera.project(scene.joints, scene.intrinsics)
     return {
         "intrinsics": scene.intrinsics,
@@ -147,61 +160,62 @@ def _labels(scene: Scene, size: int) -> dict:
     }
 
 
-def draw(run: Callable, key: Key[Array, "*batch"], person: Key[Array, "*batch"], domain: Domain, size: int) -> dict:
-    """Fields of a `Batch` but the index."""
-    scene_key, picture_key = run(_two, key)
+def render_fields(
+    run: Callable, key: Key[Array, "*batch"], person: Key[Array, "*batch"], domain: Domain, size: int
+) -> dict:
+    """Returns every field of a `Batch` but `index`; `run` is `inline` or `staged`."""
+    scene_key, picture_key = run(_split, key, count=2)
     scene = run(sample_scene, scene_key, person, domain=domain, size=size)
     return {"image": _picture(run, scene, picture_key, domain, size), **run(_labels, scene, size=size)}
 
 
-def _two(key: PRNGKeyArray):
-    return tuple(jax.random.split(key))
-
-
 def sample(key: PRNGKeyArray, domain: Domain, size: int = 128, person: PRNGKeyArray | None = None) -> Batch:
-    """One hand: a picture of `size` x `size` pixels with all its labels, index 0. For jit and vmap, on accelerators.
+    """Renders one hand as a picture of `size` x `size` pixels with all labels and index 0.
 
-    `person` is the key of the person whose hand it is, by default a new one for every key. On a CPU this runs some
-    fifty times slower than `render`.
+    It works under jit and vmap, for accelerators; on a CPU it is about fifty times slower than `render`. `person` is
+    the key of the person, by default a different one for each key.
     """
     person = jax.random.fold_in(key, 0) if person is None else person
-    return Batch(index=jnp.zeros((), jnp.int32), **draw(inline, key, person, domain, size))
+    return Batch(index=jnp.zeros((), jnp.int32), **render_fields(inline, key, person, domain, size))
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
 def fused(examples: Key[Array, " batch"], persons: Key[Array, " batch"], domain: Domain, size: int) -> dict:
-    """`draw` for a batch of pictures as one program."""
-    return jax.vmap(lambda key, person: draw(inline, key, person, domain, size))(examples, persons)
+    """Runs `render_fields` for a batch of pictures as one program."""
+    return jax.vmap(lambda key, person: render_fields(inline, key, person, domain, size))(examples, persons)
 
 
 def _in_chunks(make: Callable, seed: int, domain: Domain, split: str, indices: Sequence[int] | np.ndarray, chunk: int):
-    """`make(examples, persons)`, of their keys, for all indices, as host arrays.
+    """Returns `make(examples, persons)`, a function of keys, for all indices as host arrays.
 
-    Every call has a full chunk, the last one repeating an index: a shape of its own would be compiled anew, and could
+    Every call has a full chunk, the last one with repeated indices: another shape would be compiled again, and could
     round differently.
     """
     indices = np.asarray(indices)
     if indices.ndim != 1 or len(indices) == 0 or indices.min() < 0:
-        raise ValueError(f"indices must be a non-empty list of numbers from 0, not {indices!r}")
+        raise ValueError(f"expected a non-empty list of indices from 0, got {indices!r}")
     padded = np.concatenate([indices, np.full(-len(indices) % chunk, indices[-1])]).astype(np.int32)
-    of_split = rng.split_key(seed, domain, split)
+    key = rng.split_key(seed, domain, split)
 
     def on_host(part):
-        return jax.tree.map(np.asarray, make(*rng.of_examples(of_split, domain.subjects, part)))
+        return jax.tree.map(np.asarray, make(*rng.example_and_person_keys(key, domain.subjects, part)))
 
-    # No stage keeps every core busy, so some chunks are under way at a time; the first alone, which compiles.
+    # No stage uses all cores, so several chunks run at a time; the first runs alone, because it compiles.
     first, *others = padded.reshape(-1, chunk)
-    made = [on_host(first)]
+    parts = [on_host(first)]
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 8) + 1) as pool:
-        made += pool.map(on_host, others)
-    return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(indices)], *made)
+        parts += pool.map(on_host, others)
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(indices)], *parts)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 4))
 def example(seed: int, domain: Domain, split: str, index: int | Int[Array, ""], size: int) -> Batch:
-    """One example of a domain's split inside a program of one's own, for vmap: what `render` gives, but for rounding.
+    """Renders one example of a domain's split, equal to that of `render` up to rounding.
 
-    As with `sample`, for accelerators. Raises ValueError for an unknown split.
+    Like `sample` it works under jit and vmap, for accelerators.
+
+    Raises:
+      ValueError: for an unknown split.
     """
     key = rng.example_key(seed, domain, split, index)
     person = rng.person_key(seed, domain, split, rng.subject(seed, domain, split, index))
@@ -209,50 +223,63 @@ def example(seed: int, domain: Domain, split: str, index: int | Int[Array, ""], 
 
 
 def render(seed: int, domain: str | Domain, split: str, indices: Sequence[int] | np.ndarray, size: int = 128) -> Batch:
-    """Those examples of a domain's split, on the host, with all labels; a pure function of the arguments.
+    """Renders examples of a domain's split.
 
-    An example is the same, to the byte, whatever others are asked for with it; between CPU and accelerator, or two
-    versions of JAX, it may differ by rounding. 2D joints are valid inside the picture, hidden or not (see `visible`).
+    An example does not depend on the others in the call. Between CPU and accelerator, or two versions of JAX, it may
+    differ by rounding.
+
+    Args:
+      seed: of all random numbers.
+      domain: the domain or its name.
+      split: one of `rng.SPLITS`.
+      indices: numbers of the examples, from 0.
+      size: side of the pictures, pixels.
+
+    Returns:
+      A batch of numpy arrays with all labels: joints in metres, camera frame, FreiHAND order. 2D joints are valid
+      inside the picture, hidden or not (see `visible`).
 
     Raises:
       ValueError: for an unknown domain or split, or a negative index.
     """
     domain = domains.get(domain) if isinstance(domain, str) else domain
     on_cpu = jax.default_backend() == "cpu"
-    run, chunk = (functools.partial(draw, staged), CPU_CHUNK) if on_cpu else (fused, ACCELERATOR_CHUNK)
-    made = _in_chunks(
-        lambda examples, persons: run(examples, persons, domain, size), seed, domain, split, indices, chunk
-    )
-    return Batch(index=np.asarray(indices, np.int32), **made)
+    run, chunk = (functools.partial(render_fields, staged), CPU_CHUNK) if on_cpu else (fused, ACCELERATOR_CHUNK)
+
+    def make(examples, persons):
+        return run(examples, persons, domain, size)
+
+    fields = _in_chunks(make, seed, domain, split, indices, chunk)
+    return Batch(index=np.asarray(indices, np.int32), **fields)
 
 
 def poses(
     seed: int, domain: str | Domain, split: str, indices: Sequence[int] | np.ndarray, size: int = 128
 ) -> np.ndarray:
-    """The 3D joints of those examples, `[n, 21, 3]` metres, camera frame, without their pictures."""
+    """Returns the 3D joints of examples (see `render`), `[n, 21, 3]`, metres, camera frame."""
     domain = domains.get(domain) if isinstance(domain, str) else domain
 
     def make(examples, persons):
-        scene_keys, _ = staged(_two, examples)
+        scene_keys, _ = staged(_split, examples, count=2)
         return staged(_joints, scene_keys, persons, domain=domain, size=size)
 
     return _in_chunks(make, seed, domain, split, indices, ACCELERATOR_CHUNK)
 
 
 def labels(seed: int, domain: str | Domain, split: str, indices: Sequence[int] | np.ndarray, size: int = 128) -> Batch:
-    """What `render` gives but for the pictures: the images have `size` x `size` pixels of no channels, no bytes."""
+    """Returns what `render` does with images of `size` x `size` pixels and 0 channels."""
     domain = domains.get(domain) if isinstance(domain, str) else domain
 
     def make(examples, persons):
         return staged(_labels, _scenes(examples, persons, domain, size), size=size)
 
-    made = _in_chunks(make, seed, domain, split, indices, ACCELERATOR_CHUNK)
+    fields = _in_chunks(make, seed, domain, split, indices, ACCELERATOR_CHUNK)
     images = np.zeros((len(indices), size, size, 0), np.uint8)
-    return Batch(image=images, index=np.asarray(indices, np.int32), **made)
+    return Batch(image=images, index=np.asarray(indices, np.int32), **fields)
 
 
 def _scenes(examples: Key[Array, " batch"], persons: Key[Array, " batch"], domain: Domain, size: int):
-    scene_keys, _ = staged(_two, examples)
+    scene_keys, _ = staged(_split, examples, count=2)
     return staged(sample_scene, scene_keys, persons, domain=domain, size=size)
 
 
@@ -263,7 +290,10 @@ def _joints(key: PRNGKeyArray, person: PRNGKeyArray, domain: Domain, size: int):
 def depth(
     seed: int, domain: str | Domain, split: str, indices: Sequence[int] | np.ndarray, size: int = 128
 ) -> np.ndarray:
-    """Depth (z, metres) of the surface in each pixel of those examples, `[n, size, size]`; infinite beside it."""
+    """Returns the depth of the surface in each pixel of examples (see `render`), `[n, size, size]`, metres.
+
+    It is infinite beside the hand.
+    """
     domain = domains.get(domain) if isinstance(domain, str) else domain
 
     def make(examples, persons):
@@ -277,9 +307,9 @@ def _depth(ray, t, coverage, size: int):
 
 
 def visible(depth: np.ndarray, joints_2d: np.ndarray, joints_3d: np.ndarray) -> np.ndarray:
-    """Which joints nothing hides, `[n, 21]` bool, from `depth` and the joints of the same examples."""
+    """Returns which joints are not occluded, `[n, 21]` bool, from `depth` and the joints of the same examples."""
     size = depth.shape[-1]
     column, row = (np.rint(joints_2d[..., axis]).astype(int) for axis in range(2))
     inside = (column >= 0) & (column < size) & (row >= 0) & (row < size)
-    shown = depth[np.arange(len(depth))[:, None], row.clip(0, size - 1), column.clip(0, size - 1)]
-    return inside & (joints_3d[..., 2] - shown < VISIBLE_DEPTH)
+    surface_depth = depth[np.arange(len(depth))[:, None], row.clip(0, size - 1), column.clip(0, size - 1)]
+    return inside & (joints_3d[..., 2] - surface_depth < VISIBLE_DEPTH)

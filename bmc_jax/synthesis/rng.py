@@ -1,6 +1,7 @@
-"""All random numbers of one object from one uniform vector, consumed in order.
+"""Keys of splits, people and examples, and a stream of random numbers from one key.
 
-One generator call in place of one per quantity makes the program a third smaller, and it compiles that much faster.
+A stream makes one call to the generator for all random numbers of an object. Compared with one call per quantity, the
+program is a third smaller and compiles that much faster.
 """
 
 import functools
@@ -16,98 +17,100 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from bmc_jax.synthesis.domains import Domain
 
 SPLITS = ("train", "validation", "test")
+#: Standard deviations at which normal numbers are truncated: no person is one in a million.
+TRUNCATION = 2.5
+
+Number = Array | np.ndarray | float
 
 
 def split_key(seed: int, domain: Domain, split: str) -> PRNGKeyArray:
-    """Key of a domain's split. Raises ValueError if there is no such split."""
+    """Returns the key of a domain's split.
+
+    Raises:
+      ValueError: if there is no such split.
+    """
     if split not in SPLITS:
         raise ValueError(f"no split {split!r}; there are {', '.join(map(repr, SPLITS))}")
-    # The generator is named, so that no setting of JAX's changes the pictures.
+    # The generator is named, so that JAX's settings do not change the pictures.
     key = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), crc32(domain.name.encode()))
     return jax.random.fold_in(key, SPLITS.index(split))
 
 
-def _example_key(of_split: PRNGKeyArray, index) -> PRNGKeyArray:
-    return jax.random.fold_in(jax.random.fold_in(of_split, 0), index)
+def example_key(seed: int, domain: Domain, split: str, index: int | Int[Array, ""]) -> PRNGKeyArray:
+    """Returns the key of an example of a domain's split, different for every example."""
+    return _example_key(split_key(seed, domain, split), index)
 
 
-def _person_key(of_split: PRNGKeyArray, number) -> PRNGKeyArray:
-    return jax.random.fold_in(jax.random.fold_in(of_split, 1), number)
+def subject(seed: int, domain: Domain, split: str, index: int | Int[Array, ""]) -> Int[Array, ""]:
+    """Returns the number of the person in an example, below `domain.subjects`. No person is in two splits."""
+    return _subject(example_key(seed, domain, split, index), domain.subjects)
+
+
+def person_key(seed: int, domain: Domain, split: str, number: int | Int[Array, ""]) -> PRNGKeyArray:
+    """Returns the key of a person of a split, which determines hand and skin."""
+    return _person_key(split_key(seed, domain, split), number)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def example_and_person_keys(key: PRNGKeyArray, subjects: int, indices: Int[Array, " example"]):
+    """Returns the keys of examples and of the people in them, from the key of a split with that many subjects."""
+    examples = jax.vmap(_example_key, (None, 0))(key, indices)
+    numbers = jax.vmap(_subject, (0, None))(examples, subjects)
+    return examples, jax.vmap(_person_key, (None, 0))(key, numbers)
+
+
+def _example_key(key: PRNGKeyArray, index) -> PRNGKeyArray:
+    return jax.random.fold_in(jax.random.fold_in(key, 0), index)
+
+
+def _person_key(key: PRNGKeyArray, number) -> PRNGKeyArray:
+    return jax.random.fold_in(jax.random.fold_in(key, 1), number)
 
 
 def _subject(example: PRNGKeyArray, subjects: int) -> Int[Array, ""]:
     return jax.random.randint(jax.random.fold_in(example, 0), (), 0, subjects)
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def of_examples(of_split: PRNGKeyArray, subjects: int, indices: Int[Array, " example"]):
-    """Keys of examples of the split with that key, and of the people in them, of whom it has `subjects`."""
-    examples = jax.vmap(_example_key, (None, 0))(of_split, indices)
-    numbers = jax.vmap(_subject, (0, None))(examples, subjects)
-    return examples, jax.vmap(_person_key, (None, 0))(of_split, numbers)
-
-
-def example_key(seed: int, domain: Domain, split: str, index: int | Int[Array, ""]) -> PRNGKeyArray:
-    """Key of one example of a domain's split; no two share one."""
-    return _example_key(split_key(seed, domain, split), index)
-
-
-def subject(seed: int, domain: Domain, split: str, index: int | Int[Array, ""]) -> Int[Array, ""]:
-    """Which of the split's `domain.subjects` people an example shows. Each split has people of its own."""
-    return _subject(example_key(seed, domain, split, index), domain.subjects)
-
-
-def person_key(seed: int, domain: Domain, split: str, number: int | Int[Array, ""]) -> PRNGKeyArray:
-    """Key of a split's person by number: the hand and its skin."""
-    return _person_key(split_key(seed, domain, split), number)
-
-
-Amount = Array | np.ndarray | float
-
-#: Deviations at which every normal is cut off: no person is one in a million.
-CUT = 2.5
-
-
-class Draws:
-    """Up to `capacity` draws from a key. The order of the calls decides which number each gets."""
+class RandomStream:
+    """Up to `capacity` random numbers from a key, assigned in the order of the calls."""
 
     def __init__(self, key: PRNGKeyArray, capacity: int = 64):
         self._uniform = jax.random.uniform(key, (capacity,))
-        tail = 0.5 * math.erfc(CUT / math.sqrt(2))
+        tail = 0.5 * math.erfc(TRUNCATION / math.sqrt(2))
         self._normal = ndtri(tail + (1 - 2 * tail) * self._uniform)
         self._used = 0
 
     def _take(self, values: Float[Array, " capacity"], shape: tuple[int, ...]) -> Float[Array, "..."]:
         first, self._used = self._used, self._used + math.prod(shape)
         if self._used > len(values):
-            raise ValueError(f"{self._used} draws of a capacity of {len(values)}: give Draws a larger capacity")
+            raise ValueError(f"{self._used} numbers from a stream of {len(values)}; give it a larger capacity")
         return values[first : self._used].reshape(shape)
 
-    def uniform(self, low: Amount = 0.0, high: Amount = 1.0, shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
-        """Uniform in [low, high)."""
+    def uniform(self, low: Number = 0.0, high: Number = 1.0, shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
+        """Draws uniform numbers in [low, high)."""
         low, high = jnp.asarray(low), jnp.asarray(high)
         return low + (high - low) * self._take(self._uniform, shape)
 
-    def normal(self, deviation: Amount = 1.0, shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
-        """Normal of mean 0, cut off at `CUT` deviations."""
+    def normal(self, deviation: Number = 1.0, shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
+        """Draws normal numbers of mean 0, truncated at `TRUNCATION` standard deviations."""
         return jnp.asarray(deviation) * self._take(self._normal, shape)
 
-    def happens(self, probability) -> Bool[Array, ""]:
-        """True with the given probability."""
+    def bernoulli(self, probability) -> Bool[Array, ""]:
+        """Draws True with the given probability."""
         return self.uniform() < probability
 
-    def index(self, count: int) -> Int[Array, ""]:
-        """One of 0 .. count - 1."""
+    def integer(self, count: int) -> Int[Array, ""]:
+        """Draws one of 0 .. count - 1."""
         return jnp.minimum((self.uniform() * count).astype(jnp.int32), count - 1)
 
     def directions(self, count: int) -> Float[Array, "{count} 3"]:
-        """Unit vectors, uniform on the sphere."""
+        """Draws unit vectors, uniform on the sphere."""
         z, azimuth = self.uniform(-1.0, 1.0, (count,)), self.uniform(0.0, 2 * math.pi, (count,))
         radius = jnp.sqrt(1 - z * z)
         return jnp.stack([radius * jnp.cos(azimuth), radius * jnp.sin(azimuth), z], axis=-1)
 
     def rotation(self) -> Float[Array, "3 3"]:
-        """Rotation matrix, uniform over SO(3): Shoemake's quaternion of three uniform numbers."""
+        """Draws a rotation matrix, uniform over SO(3), by Shoemake's quaternion of three uniform numbers."""
         share = self.uniform()
         first, second = self.uniform(0.0, 2 * math.pi), self.uniform(0.0, 2 * math.pi)
         x, y = jnp.sqrt(1 - share) * jnp.sin(first), jnp.sqrt(1 - share) * jnp.cos(first)

@@ -1,8 +1,9 @@
-"""The kinematic hand: how long its bones are, how far its joints turn, and where that puts the 21 joints.
+"""Kinematic skeleton of rendered hands: bone lengths, ranges of motion and forward kinematics.
 
-Hand frame, right hand: origin at the wrist's centre, x ulnar (to the little finger), y distal, z dorsal; the palm faces
--z. A bone's frame has its y along the bone and its z dorsal. Flexion turns about -x, abduction to the thumb about +z.
-Tables are in millimetres and degrees, results in metres and radians. Rows of finger tables are index to little.
+Hand frame, right hand: origin at the centre of the wrist, x ulnar (towards the little finger), y distal, z dorsal; the
+palm faces -z. The frame of a bone has y along the bone and z dorsal. Flexion rotates about -x, abduction towards the
+thumb about +z. Tables are in millimetres and degrees, results in metres and radians. Rows of finger tables are index to
+little.
 """
 
 from dataclasses import dataclass
@@ -13,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from bmc_jax.synthesis.rng import Draws
+from bmc_jax.synthesis.rng import RandomStream
 
 #: Mean adult bones, mm, finger x level as `hand.FINGERS` x `hand.LEVELS`: for fingers metacarpal, proximal, middle,
 #: distal with the soft tip; for the thumb wrist to CMC, metacarpal, proximal, distal with the soft tip. Buryanov and
-#: Kotiuk 2010, Int J Morphol 28(3):755-758, X-rays of 66 adults; wrist to CMC is of our making (see `THUMB_BASE`).
+#: Kotiuk 2010, Int J Morphol 28(3):755-758, X-rays of 66 adults; wrist to CMC is our estimate (see `THUMB_BASE`).
 BONES = np.array(
     [
         [33.7, 46.22, 31.57, 27.34],
@@ -38,30 +39,30 @@ BONE_DEVIATIONS = np.array(
     ]
 )
 
-# The palm's layout is of our making, fitted to those lengths and to the usual proportions of a hand.
-#: Where the metacarpals begin, mm: index to little, and the thumb's CMC joint.
+# The layout of the palm is our estimate from these lengths and the usual proportions of a hand.
+#: Proximal ends of the metacarpals, index to little, and the thumb's CMC joint, mm.
 METACARPAL_BASES = np.array([[-12.0, 27.0, 0.0], [-3.0, 29.0, 1.0], [6.0, 28.0, 0.0], [14.0, 25.0, -3.0]])
 THUMB_BASE = np.array([-22.0, 22.0, -13.0])
-#: Metacarpals' directions about z (fan, radial positive) and their palmar drop.
+#: Directions of the metacarpals: angle about z (fan, radial positive) and palmar drop.
 METACARPAL_FAN = np.deg2rad([12.0, 0.5, -10.0, -20.5])
 METACARPAL_DROP = np.deg2rad([1.5, 0.0, 2.0, 5.0])
-#: Straight fingers' directions about z, and the roll of their flexion planes, by which bent fingers converge.
+#: Directions of straight fingers about z, and the roll of their flexion planes, which makes bent fingers converge.
 FINGER_FAN = np.deg2rad([5.0, 0.0, -5.0, -11.0])
 FINGER_ROLL = np.deg2rad([-4.0, 0.0, 7.0, 14.0])
-#: Palmar flexion of the metacarpals when the palm is fully cupped, and the share of it that rolls the fingers with it.
+#: Palmar flexion of the metacarpals of a fully cupped palm, and the share of it by which the fingers roll.
 PALM_ARCH = np.deg2rad([0.0, 0.0, 8.0, 18.0])
 ARCH_ROLL = np.array([0.0, 0.0, 0.4, 0.8])
 
 
 class JointRange(NamedTuple):
-    """How far a joint turns, degrees, and who says so."""
+    """Range of motion of a joint, degrees, and its source."""
 
     low: float
     high: float
     source: str
 
 
-#: Active range of motion. Sources were read in transcriptions and abstracts.
+#: Active ranges of motion. Sources were read in transcriptions and abstracts.
 JOINT_RANGES = {
     "mcp_flexion": JointRange(
         -45, 90, "AAOS: 0-90, extension 30-45; Eaton's e-hand.com: hyperextension 45, flexion 90"
@@ -78,23 +79,23 @@ JOINT_RANGES = {
     "wrist_flexion": JointRange(-65, 70, "Eaton: extension 70, flexion 75"),
     "wrist_deviation": JointRange(-20, 30, "Eaton: radial 20, ulnar 35"),
 }
-#: Share of a finger's abduction that is lost at 90 degrees of MCP flexion, where the collateral ligaments are tight.
+#: Share of a finger's abduction that 90 degrees of MCP flexion remove, because the collateral ligaments are then tight.
 LOCKED = 0.85
-#: Least palmar abduction at some radial abductions, degrees: an adducted thumb passes in front of the palm.
+#: Smallest palmar abduction by radial abduction, degrees: an adducted thumb passes in front of the palm.
 THUMB_CLEARANCE = {"radial": (-12.0, 15.0, 30.0), "palmar": (42.0, 25.0, 0.0)}
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Shape:
-    """A person's hand, relative to the tables."""
+    """Shape of a person's hand, relative to the tables."""
 
     size: Float[Array, "*batch"]
     bones: Float[Array, "*batch 5 4"]
     """Factor on each of `BONES`."""
     palm_width: Float[Array, "*batch"]
     thickness: Float[Array, "*batch"]
-    """Factor on the radii of the flesh, and on the palm's depth."""
+    """Factor on the radii of the flesh and the depth of the palm."""
     fan: Float[Array, "*batch 4"]
     """Added to `METACARPAL_FAN`, radians."""
     drop: Float[Array, "*batch 4"]
@@ -106,7 +107,7 @@ class Shape:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Pose:
-    """Joint angles, radians; those of fingers are index to little."""
+    """Joint angles, radians; of fingers index to little."""
 
     mcp_flexion: Float[Array, "*batch 4"]
     mcp_abduction: Float[Array, "*batch 4"]
@@ -117,15 +118,15 @@ class Pose:
     thumb_palmar: Float[Array, "*batch"]
     """Abduction of the CMC joint out of the palm's plane."""
     thumb_roll: Float[Array, "*batch"]
-    """Rotation of the metacarpal beside that coupled to the abductions."""
+    """Rotation of the metacarpal in addition to that coupled to the abductions."""
     thumb_mcp_flexion: Float[Array, "*batch"]
     thumb_mcp_abduction: Float[Array, "*batch"]
     thumb_ip_flexion: Float[Array, "*batch"]
     wrist_flexion: Float[Array, "*batch"]
     wrist_deviation: Float[Array, "*batch"]
-    """Both turn the forearm only: the hand frame is the palm's."""
+    """Like the flexion of the wrist it rotates the forearm only, because the hand frame is that of the palm."""
     arch: Float[Array, "*batch"]
-    """How far the palm is cupped, 0 to 1."""
+    """Cupping of the palm, 0 to 1."""
 
 
 @jax.tree_util.register_dataclass
@@ -136,13 +137,13 @@ class Skeleton:
     joints: Float[Array, "*batch 21 3"]
     """Metres, FreiHAND order."""
     frames: Float[Array, "*batch 5 4 3 3"]
-    """Each bone's frame in its columns, finger x level; the thumb's wrist-to-CMC bone has the hand's own frame."""
+    """Axes of each bone's frame in columns, finger x level; the thumb's wrist-to-CMC bone has the hand frame."""
     bases: Float[Array, "*batch 4 3"]
-    """Where the metacarpals of index to little begin, metres."""
+    """Proximal ends of the metacarpals of index to little, metres."""
 
 
 def rotation(axis: int, angle: Float[Array, "*batch"]) -> Float[Array, "*batch 3 3"]:
-    """Rotation by `angle` radians about a coordinate axis (0 x, 1 y, 2 z)."""
+    """Returns the rotation by `angle` radians about a coordinate axis (0 x, 1 y, 2 z)."""
     along = np.zeros((3, 3), np.float32)
     along[axis, axis] = 1
     turn = np.cross(np.eye(3, dtype=np.float32)[axis], np.eye(3, dtype=np.float32)).T
@@ -152,32 +153,32 @@ def rotation(axis: int, angle: Float[Array, "*batch"]) -> Float[Array, "*batch 3
 
 
 def compose(*rotations: Float[Array, "*batch 3 3"]) -> Float[Array, "*batch 3 3"]:
-    """Product of rotations, at full precision on every device."""
+    """Returns the product of rotations, at full precision on every device."""
     product, *rest = rotations
     for factor in rest:
         product = jnp.matmul(product, factor, precision=jax.lax.Precision.HIGHEST)
     return product
 
 
-def articulate(angles: Pose) -> Pose:
-    """The pose nearest to what was asked for: angles held in `JOINT_RANGES`, each with what another leaves of it.
+def clamp_pose(angles: Pose) -> Pose:
+    """Clamps the angles of a pose to `JOINT_RANGES` and couples dependent angles.
 
-    A finger's abduction is taken as that of the straight finger and shrinks with its flexion; the thumb's palmar
-    abduction has the least value that its radial abduction leaves.
+    The abduction of a finger is given for the straight finger and decreases with its flexion. The palmar abduction of
+    the thumb has a minimum that depends on its radial abduction.
     """
-    held = {
+    clamped = {
         name: jnp.clip(getattr(angles, name), np.deg2rad(limits.low), np.deg2rad(limits.high))
         for name, limits in JOINT_RANGES.items()
     }
-    bent = jnp.clip(held["mcp_flexion"] / np.deg2rad(90), 0, 1)
-    held["mcp_abduction"] = held["mcp_abduction"] * (1 - LOCKED * bent)
+    bent = jnp.clip(clamped["mcp_flexion"] / np.deg2rad(90), 0, 1)
+    clamped["mcp_abduction"] = clamped["mcp_abduction"] * (1 - LOCKED * bent)
     clearance = (np.deg2rad(np.array(THUMB_CLEARANCE[name], np.float32)) for name in ("radial", "palmar"))
-    held["thumb_palmar"] = jnp.maximum(held["thumb_palmar"], jnp.interp(held["thumb_radial"], *clearance))
-    return Pose(**held, arch=jnp.clip(angles.arch, 0, 1))
+    clamped["thumb_palmar"] = jnp.maximum(clamped["thumb_palmar"], jnp.interp(clamped["thumb_radial"], *clearance))
+    return Pose(**clamped, arch=jnp.clip(angles.arch, 0, 1))
 
 
 def forward(pose: Pose, shape: Shape) -> Skeleton:
-    """Forward kinematics of one hand."""
+    """Computes the skeleton of one hand: forward kinematics."""
     lengths = np.float32(BONES) * shape.bones
     spread = jnp.stack([shape.palm_width, jnp.ones_like(shape.size), shape.thickness])
 
@@ -195,7 +196,7 @@ def forward(pose: Pose, shape: Shape) -> Skeleton:
     finger_bones = finger_frames[..., 1] * lengths[1:, :, None]
     fingers = bases[:, None] + jnp.cumsum(finger_bones, axis=1)
 
-    # The thumb pronates as it comes in front of the palm.
+    # The thumb pronates as it moves in front of the palm.
     base = (np.float32(THUMB_BASE) * shape.bones[0, 0] + shape.thumb_base) * spread
     pronation = -np.deg2rad(58) - 0.85 * pose.thumb_palmar - 0.3 * jnp.maximum(np.deg2rad(25) - pose.thumb_radial, 0)
     metacarpal = compose(
@@ -213,19 +214,25 @@ def forward(pose: Pose, shape: Shape) -> Skeleton:
 
 
 def clinical_poses(count: int, seed: int) -> np.ndarray:
-    """Hands all over the clinical ranges, to fit limits to: `[count, 21, 3]` float32, metres, hand frame.
+    """Draws hands over the whole clinical ranges, to fit limits to.
 
-    Every angle of `JOINT_RANGES` is drawn on its own: uniform, and in a quarter of the hands at an end of its range.
-    Bones are uniform within two standard deviations of adults. Fingers may pass through one another.
+    Every angle of `JOINT_RANGES` is drawn independently: uniformly, and in a quarter of the hands at an end of its
+    range. Bone lengths are uniform within two standard deviations of adults. Fingers may intersect.
+
+    Returns:
+      Joints `[count, 21, 3]`, float32, metres, hand frame.
+
+    Raises:
+      ValueError: if `count` is below 1.
     """
     if count < 1:
-        raise ValueError(f"count {count} must be positive")
+        raise ValueError(f"expected a count of at least 1, got {count}")
 
     def joints(key):
-        draws = Draws(key, 160)
+        random = RandomStream(key, 160)
 
         def spread(low, high, shape=()):
-            inside, end = draws.uniform(shape=shape), draws.uniform(shape=shape)
+            inside, end = random.uniform(shape=shape), random.uniform(shape=shape)
             return low + (high - low) * jnp.where(end < 0.125, 0.0, jnp.where(end < 0.25, 1.0, inside))
 
         angles = {
@@ -235,7 +242,7 @@ def clinical_poses(count: int, seed: int) -> np.ndarray:
             for name, limits in JOINT_RANGES.items()
             if not name.startswith("wrist")
         }
-        pose = articulate(Pose(**angles, wrist_flexion=jnp.zeros(()), wrist_deviation=jnp.zeros(()), arch=spread(0, 1)))
+        pose = clamp_pose(Pose(**angles, wrist_flexion=jnp.zeros(()), wrist_deviation=jnp.zeros(()), arch=spread(0, 1)))
         variation = np.float32(2 * BONE_DEVIATIONS / BONES)
         degrees = np.deg2rad(1.0)
         shape = Shape(

@@ -1,7 +1,7 @@
-"""The hand's surface: 25 tapered capsules on the skeleton, and the signed distance to the flesh that joins them.
+"""Surface of the hand: 25 tapered capsules on the skeleton, and the signed distance to the flesh that joins them.
 
-Per-pixel quantities are *planar*: three separate arrays for x, y and z, and one loop pass in Python per capsule. XLA
-for CPU turns that into one pass over the pixels; a broadcast over a capsule axis it would write to memory.
+Quantities of pixels are *planar*: separate arrays for x, y and z, and a Python loop over capsules. XLA compiles this to
+one pass over the pixels on a CPU, but would write a broadcast over a capsule axis to memory.
 """
 
 import functools
@@ -38,7 +38,7 @@ RADII = np.array(
     np.float32,
 )
 METACARPAL_RADII = np.array([11.5, 11.1, 10.7, 10.3], np.float32)
-#: Over how many metres surfaces melt into each other: along a finger, at its root, within the palm, at the wrist.
+#: Width of the smooth transition between surfaces, metres: along a finger, at its root, within the palm, at the wrist.
 FINGER_BLEND, ROOT_BLEND, PALM_BLEND = 0.004, 0.009, 0.012
 FOREARM_BLEND, WRIST_BLEND = 0.019, 0.0156
 
@@ -46,7 +46,7 @@ FOREARM_BLEND, WRIST_BLEND = 0.019, 0.0156
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Capsules:
-    """Tapered capsules, metres: the points within `radius + slope * y` of an axis, 0 <= y <= length."""
+    """Tapered capsules, metres: all points within `radius + slope * y` of an axis at 0 <= y <= length."""
 
     start: Float[Array, "*batch capsule 3"]
     axis: Float[Array, "*batch capsule 3"]
@@ -57,7 +57,7 @@ class Capsules:
     slope: Float[Array, "*batch capsule"]
     """Change of the radius per metre of the axis."""
     dorsal: Float[Array, "*batch capsule 3"]
-    """Direction of the back of the hand there."""
+    """Direction of the back of the hand at the capsule."""
 
     @property
     def end(self) -> Float[Array, "*batch capsule 3"]:
@@ -69,7 +69,7 @@ class Capsules:
 
 
 def _capsules(pieces: list[tuple]) -> Capsules:
-    """From (starts `[n, 3]`, ends, radii `[n]` there, dorsal directions) in metres."""
+    """Builds capsules from pieces of (starts `[n, 3]`, ends, radii `[n]` at both, dorsal directions), metres."""
     start, end, radius, end_radius, dorsal = (jnp.concatenate(parts) for parts in zip(*pieces, strict=True))
     along = end - start
     length = jnp.sqrt(jnp.sum(along * along, axis=-1))
@@ -77,7 +77,7 @@ def _capsules(pieces: list[tuple]) -> Capsules:
 
 
 def hand_capsules(skeleton: Skeleton, shape: Shape) -> Capsules:
-    """The first 23 capsules, in the hand frame."""
+    """Returns the 23 capsules of the hand, without the forearm, in the hand frame."""
     unit = shape.size * 1e-3
     flesh = unit * shape.thickness
     offset = unit * jnp.stack([shape.palm_width, jnp.ones(()), shape.thickness])
@@ -85,7 +85,7 @@ def hand_capsules(skeleton: Skeleton, shape: Shape) -> Capsules:
     y, z = skeleton.frames[..., 1], skeleton.frames[..., 2]
     radii = RADII * flesh
 
-    # Segments start a little thinner than the one before ends, which marks the joint; the last ends inside the tip.
+    # Segments start a little thinner than the previous one ends, which marks the joint; the last ends inside the tip.
     taper = np.array([[1, 1, 1]] + [[1, 0.97, 0.98]] * 4, np.float32)
     ends = fingers[:, 1:] - jnp.stack([jnp.zeros((5, 3)), jnp.zeros((5, 3)), y[:, 3] * radii[:, 3:]], axis=1)
     segments = (
@@ -135,7 +135,7 @@ def hand_capsules(skeleton: Skeleton, shape: Shape) -> Capsules:
 
 
 def forearm_capsules(frame: Float[Array, "3 3"], shape: Shape) -> Capsules:
-    """The last two, radius and ulna, in the hand frame; the forearm runs along its frame's -y for 43 cm."""
+    """Returns the 2 capsules of the forearm, 43 cm along the -y of its frame, in the hand frame."""
     unit = shape.size * 1e-3
     side = np.array([[-1.0], [1.0]], np.float32) * frame[None, :, 0] * (shape.palm_width * unit)
     along, back = -frame[None, :, 1] * unit, frame[None, :, 2] * unit
@@ -146,29 +146,29 @@ def forearm_capsules(frame: Float[Array, "3 3"], shape: Shape) -> Capsules:
     )
 
 
-def join(first: Capsules, second: Capsules) -> Capsules:
-    """The capsules of both."""
+def concatenate(first: Capsules, second: Capsules) -> Capsules:
+    """Returns the capsules of both."""
     return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), first, second)
 
 
-def place(capsules: Capsules, turn: Float[Array, "3 3"], shift: Float[Array, "3"]) -> Capsules:
-    """The same after x -> turn x + shift."""
+def transform(capsules: Capsules, turn: Float[Array, "3 3"], shift: Float[Array, "3"]) -> Capsules:
+    """Returns the capsules after x -> turn x + shift."""
 
-    def turned(vectors):
+    def rotate(vectors):
         return jnp.matmul(vectors, turn.T, precision=jax.lax.Precision.HIGHEST)
 
     return Capsules(
-        turned(capsules.start) + shift[None],
-        turned(capsules.axis),
+        rotate(capsules.start) + shift[None],
+        rotate(capsules.axis),
         capsules.length,
         capsules.radius,
         capsules.slope,
-        turned(capsules.dorsal),
+        rotate(capsules.dorsal),
     )
 
 
 def capsule_distance(point: Planar, capsules: Capsules, i: int) -> Float[Array, "*pixel"]:
-    """Distance to capsule i. It is not quite Euclidean: its gradient is up to 1.05 long, by the taper."""
+    """Returns the signed distance to capsule i, metres. The taper makes its gradient up to 1.05 long."""
     (ax, ay, az), (wx, wy, wz) = capsules.start[i], capsules.axis[i]
     x, y, z = point[0] - ax, point[1] - ay, point[2] - az
     along = jnp.clip(x * wx + y * wy + z * wz, 0.0, capsules.length[i])
@@ -176,31 +176,34 @@ def capsule_distance(point: Planar, capsules: Capsules, i: int) -> Float[Array, 
     return jnp.sqrt(x * x + y * y + z * z + 1e-12) - (capsules.radius[i] + capsules.slope[i] * along)
 
 
-def moved(point: Planar, direction: Planar | Float[Array, "3"], reach: Float[Array, "*#pixel"] | float) -> Planar:
-    """The points so far along a direction."""
+def translate(point: Planar, direction: Planar | Float[Array, "3"], reach: Float[Array, "*#pixel"] | float) -> Planar:
+    """Returns `point + reach * direction`."""
     return point[0] + reach * direction[0], point[1] + reach * direction[1], point[2] + reach * direction[2]
 
 
-def melt(a: Float[Array, "*pixel"], b: Float[Array, "*pixel"], width: float) -> Float[Array, "*pixel"]:
-    """Smooth minimum: up to a quarter of `width` below both where they differ by less than `width`."""
+def smooth_minimum(a: Float[Array, "*pixel"], b: Float[Array, "*pixel"], width: float) -> Float[Array, "*pixel"]:
+    """Returns a minimum that is smooth, and up to `width / 4` lower, where the values differ by less than `width`."""
     overlap = jnp.maximum(width - jnp.abs(a - b), 0.0)
     return jnp.minimum(a, b) - overlap * overlap * (0.25 / width)
 
 
 def hand_distance(point: Planar, capsules: Capsules, smooth: bool) -> Float[Array, "*pixel"]:
-    """Signed distance to the hand, metres, negative inside.
+    """Returns the signed distance to the hand, metres, negative inside.
 
-    Smooth flesh joins each finger's segments and each finger with the palm, but no two fingers, nor a fingertip with
-    the palm. Without it the capsules' plain union is left.
+    With `smooth`, flesh joins the segments of each finger and each finger with the palm, but not two fingers, nor a
+    fingertip with the palm. Without it, the hand is the union of the capsules.
     """
     each = [capsule_distance(point, capsules, i) for i in range(NUM_CAPSULES)]
     if not smooth:
         return functools.reduce(jnp.minimum, each)
-    palm = functools.reduce(lambda a, b: melt(a, b, PALM_BLEND), [each[i] for i in PALM])
-    palm = melt(palm, melt(each[FOREARM[0]], each[FOREARM[1]], FOREARM_BLEND), WRIST_BLEND)
-    parts = [melt(palm, each[THUMB_PROXIMAL], ROOT_BLEND), melt(each[THUMB_PROXIMAL], each[THUMB_DISTAL], FINGER_BLEND)]
+    palm = functools.reduce(lambda a, b: smooth_minimum(a, b, PALM_BLEND), [each[i] for i in PALM])
+    palm = smooth_minimum(palm, smooth_minimum(each[FOREARM[0]], each[FOREARM[1]], FOREARM_BLEND), WRIST_BLEND)
+    parts = [
+        smooth_minimum(palm, each[THUMB_PROXIMAL], ROOT_BLEND),
+        smooth_minimum(each[THUMB_PROXIMAL], each[THUMB_DISTAL], FINGER_BLEND),
+    ]
     for first in range(3, 15, 3):
         proximal, middle, distal = each[first : first + 3]
-        finger = melt(melt(proximal, middle, FINGER_BLEND), distal, FINGER_BLEND)
-        parts += [melt(palm, proximal, ROOT_BLEND), finger]
+        finger = smooth_minimum(smooth_minimum(proximal, middle, FINGER_BLEND), distal, FINGER_BLEND)
+        parts += [smooth_minimum(palm, proximal, ROOT_BLEND), finger]
     return functools.reduce(jnp.minimum, parts)

@@ -12,7 +12,7 @@ from bmc_jax import config
 from bmc_jax.data import crop, sources, store
 from bmc_jax.data.build import builder
 from bmc_jax.synthesis import camera_model, domains
-from bmc_jax.synthesis.rng import Draws
+from bmc_jax.synthesis.rng import RandomStream
 from bmc_jax.training import train
 
 
@@ -201,8 +201,8 @@ def test_a_wider_view_has_the_same_hand_at_the_same_place_of_its_middle(name):
     for number in range(3):
         seen = []
         for domain, size in ((domains.get(name), 64), (domains.widen(domains.get(name), 1.5), 96)):
-            draws = Draws(jax.random.key(number), 192)
-            shift, intrinsics = camera_model.draw_camera(draws, hand, domain, size)
+            random = RandomStream(jax.random.key(number), 192)
+            shift, intrinsics = camera_model.draw_camera(random, hand, domain, size)
             seen.append(
                 (np.asarray(shift), annotations.project(np.asarray(hand) + np.asarray(shift), np.asarray(intrinsics)))
             )

@@ -10,7 +10,7 @@ import pytest
 
 from bmc_jax import anatomy, camera, hand, synthesis
 from bmc_jax.synthesis import camera_model, domains, gestures, material, renderer, shading, skeleton, surface
-from bmc_jax.synthesis.rng import Draws
+from bmc_jax.synthesis.rng import RandomStream
 
 # Nearly every test here waits for the renderer to compile.
 pytestmark = pytest.mark.slow
@@ -35,7 +35,7 @@ def hands():
 
     def one(key):
         shape_key, pose_key = jax.random.split(key)
-        shape = gestures.draw_shape(Draws(shape_key), synthesis.DOMAINS["real_like"])
+        shape = gestures.draw_shape(RandomStream(shape_key), synthesis.DOMAINS["real_like"])
         return shape, *gestures.sample_hand(pose_key, shape)
 
     return jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), 256))
@@ -73,13 +73,13 @@ def test_drawn_poses_stay_within_the_joints_ranges(hands):
     angles_within_ranges(hands[1])
 
 
-def test_asking_for_too_much_gives_the_end_of_the_range():
+def test_angles_beyond_the_range_are_clamped_to_its_end():
     for sign in (-1.0, 1.0):
         fields = {
             f.name: jnp.full(4 if f.name[:3] in ("mcp", "pip", "dip") else (), sign * 9)
             for f in dataclasses.fields(skeleton.Pose)
         }
-        angles_within_ranges(skeleton.articulate(skeleton.Pose(**fields)))
+        angles_within_ranges(skeleton.clamp_pose(skeleton.Pose(**fields)))
 
 
 def test_bent_fingers_hardly_spread():
@@ -89,7 +89,7 @@ def test_bent_fingers_hardly_spread():
             for f in dataclasses.fields(skeleton.Pose)
         }
         angles.update(mcp_abduction=jnp.full(4, 1.0), mcp_flexion=jnp.full(4, np.deg2rad(flexion)))
-        return np.rad2deg(skeleton.articulate(skeleton.Pose(**angles)).mcp_abduction)
+        return np.rad2deg(skeleton.clamp_pose(skeleton.Pose(**angles)).mcp_abduction)
 
     np.testing.assert_allclose(spread(0.0), 20, rtol=1e-5)
     np.testing.assert_allclose(spread(90.0), 3, rtol=1e-4)
@@ -118,7 +118,7 @@ def test_hands_do_not_pass_through_themselves(hands):
 def test_axis_distance_agrees_with_a_search():
     ends = np.random.default_rng(0).normal(size=(4, 20, 3)).astype(np.float32)
     ends[3, 0] = ends[2, 0] + (ends[1, 0] - ends[0, 0])  # parallel
-    distance, here, there = gestures.axis_distance(*jnp.asarray(ends))
+    distance, here, there = gestures.segment_distance(*jnp.asarray(ends))
     steps = np.linspace(0, 1, 201)[:, None, None]
     first, second = (start + steps * (end - start) for start, end in (ends[:2], ends[2:]))
     searched = np.linalg.norm(first[:, None] - second[None], axis=-1).min(axis=(0, 1))
@@ -147,21 +147,21 @@ def test_clinical_poses_reach_the_corners():
 
 
 def test_clinical_poses_refuse_a_count_of_none():
-    with pytest.raises(ValueError, match="count 0"):
+    with pytest.raises(ValueError, match="got 0"):
         synthesis.skeleton.clinical_poses(0, 0)
 
 
 @pytest.mark.parametrize("views", ["cone", "so3"])
 def test_the_forearm_never_comes_at_the_camera(views):
     def one(key):
-        draws = Draws(key)
-        asked = camera_model.draw_turn(draws, views)
-        turn, forearm = camera_model.turn_forearm(asked, draws.uniform(-1.1, 1.2), draws.normal(0.17))
+        random = RandomStream(key)
+        asked = camera_model.draw_view(random, views)
+        turn, forearm = camera_model.bend_wrist(asked, random.uniform(-1.1, 1.2), random.normal(0.17))
         return asked, turn, (turn @ forearm)[2, 1]
 
     asked, turn, away = jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), 512))
     np.testing.assert_allclose(np.linalg.det(turn), 1, atol=1e-5)
-    assert np.max(away) < camera_model.MOST_TOWARDS_CAMERA + 0.01
+    assert np.max(away) < camera_model.MAX_TOWARDS_CAMERA + 0.01
     if views == "cone":
         np.testing.assert_array_equal(asked, turn)
         assert np.max(turn[:, 1, 1]) < 0, "fingers point up"
@@ -237,7 +237,7 @@ def test_a_person_keeps_hand_and_skin():
     person = synthesis.person_key(0, domain, "train", 3)
 
     def shape(key):
-        return gestures.draw_shape(Draws(key), domain)
+        return gestures.draw_shape(RandomStream(key), domain)
 
     one, again = shape(person), shape(synthesis.person_key(0, domain, "train", 3))
     for field in dataclasses.fields(one):
@@ -252,7 +252,7 @@ def test_people_of_two_splits_are_different_people():
     sizes = {
         split: jax.vmap(
             lambda number, split=split: (
-                gestures.draw_shape(Draws(synthesis.person_key(0, domain, split, number)), domain).bones
+                gestures.draw_shape(RandomStream(synthesis.person_key(0, domain, split, number)), domain).bones
             )
         )(np.arange(domain.subjects))
         for split in ("train", "test")
@@ -319,7 +319,7 @@ def test_bad_requests_are_named(arguments, message):
 
 
 def test_unknown_views_are_refused():
-    with pytest.raises(ValueError, match="'sphere' of domain 'synthetic'"):
+    with pytest.raises(ValueError, match="got 'sphere' of domain 'synthetic'"):
         dataclasses.replace(domains.get("synthetic"), views="sphere")
 
 
@@ -339,10 +339,18 @@ def test_a_gloves_segments_have_colours_of_their_own(facing):
         knuckle=flat,
     )
     domain = synthesis.DOMAINS["gloved_any_view"]
-    look = shading.draw_look(Draws(jax.random.key(0, impl="threefry2x32")), jnp.full(3, 0.5), domain)
+    appearance = shading.draw_appearance(RandomStream(jax.random.key(0, impl="threefry2x32")), jnp.full(3, 0.5), domain)
     towards = (flat, flat, flat + 1)
     away = (flat, flat, flat - 1)
-    shade = functools.partial(shading.shade, towards, away, openness=flat + 1, lit=flat + 1, look=look, thing=None)
+    shade = functools.partial(
+        shading.shade,
+        towards,
+        away,
+        ambient_visibility=flat + 1,
+        light_visibility=flat + 1,
+        appearance=appearance,
+        held_object=None,
+    )
     colours = np.stack(shade(textured, detail=domain.detail, glove=domain.glove), axis=-1)
     between = np.linalg.norm(colours[:, None] - colours[None], axis=-1)
     assert between[:15, :15][~np.eye(15, dtype=bool)].min() > 0.02
