@@ -23,8 +23,8 @@ NEAREST_DEPTH = 1e-6
 #: quantity. So limits are exactly zero on their own poses.
 FIT_SLACK = 1e-4
 
-#: Excesses over limits up to this are rounding and count as within: scale units, their reciprocal, or radians. It equals
-#: `FIT_SLACK` for the same reason, and is far below the accuracy of any label.
+#: Excesses over limits up to this are rounding and count as within: scale units, their reciprocal, or radians. It
+#: equals `FIT_SLACK` for the same reason, and is far below the accuracy of any label.
 LIMIT_TOLERANCE = 1e-4
 
 #: Sampled angles are rounded to multiples of this, radians: a fifth of `FIT_SLACK`. Rounding each sample separately
