@@ -24,9 +24,8 @@ NEAREST_DEPTH = 1e-6
 #: the camera or from the wrist, alone or fused into a larger program): limits are exactly zero on their own poses.
 FIT_SLACK = 1e-4
 
-#: Excesses over limits up to this are rounding, and count as within: scale units, their reciprocal, or radians. It is as
-#: large as `FIT_SLACK`, for the same reason: float32 computes a pose's quantities to about 1e-5 along different ways, and
-#: 0.006 degrees or 4 micrometres are far below the accuracy of any label.
+#: An excess over limits up to this counts as within: scale units, their reciprocal, or radians. Like `FIT_SLACK` it
+#: covers what float32 makes of a pose along different ways; 0.006 degrees are far below the accuracy of any label.
 LIMIT_TOLERANCE = 1e-4
 
 #: Radians. Sampled angles are rounded to multiples of this, a fifth of the slack. Rounding each sample for itself keeps
