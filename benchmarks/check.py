@@ -30,7 +30,6 @@ def main() -> None:
     from machine import machine
 
     from bmc_jax import anatomy, limits
-    from bmc_jax.limits import summary
     from bmc_jax.synthesis import skeleton
 
     angles = jax.jit(anatomy.joint_angles)
@@ -57,7 +56,7 @@ def main() -> None:
     stream = [jnp.asarray(hands[:4096])] * 16
     line("joint_angles, 16 calls in a stream of", 16 * 4096, lambda: jax.block_until_ready([angles(x) for x in stream]))
     line("limits.measure, from and to the host", len(hands), lambda: limits.measure(hands))
-    line("limits_summary.summarise", len(hands), lambda: summary.summarise(hands, clinical))
+    line("limits.summarize", len(hands), lambda: limits.summarize(hands, clinical))
 
 
 if __name__ == "__main__":

@@ -98,8 +98,8 @@ def moving(truth, allowed, generator) -> None:
             smooth = smoothing.smooth(noisy, PERIOD)
             values = [
                 smooth,
-                repair.repaired(noisy, allowed, keep=keep).joints,
-                repair.repaired(noisy, allowed, keep=keep, smooth=PERIOD).joints,
+                repair.repair_poses(noisy, allowed, keep=keep).joints,
+                repair.repair_poses(noisy, allowed, keep=keep, smooth=PERIOD).joints,
             ]
             errors = " | ".join(f"{error(value, truth):.2f}" for value in values)
             print(f"| {deviation}, {kind} | {error(noisy, truth):.2f} | {errors} |", flush=True)

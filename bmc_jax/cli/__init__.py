@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from bmc_jax.cli import data, depths, experiment, export, limits_library, predict, repair, runs, sample, score
+from bmc_jax.cli import data, experiment, export, poses, predict, runs, score
 from bmc_jax.cli import limits as limits_verbs
 from bmc_jax.cli.arguments import TEXT, group
 
@@ -74,9 +74,6 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     score.add(verbs)
     limits = group(verbs, "limits", "fit, show, check and compare biomechanical limits")
     limits_verbs.add(limits)
-    limits_library.add(limits)
-    repair.add(limits)
-    depths.add(limits)
-    sample.add(limits)
+    poses.add(limits)
     data.add(group(verbs, "data", "build, verify, list and look at data"), arguments)
     return parser

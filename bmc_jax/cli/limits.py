@@ -1,4 +1,4 @@
-"""`bmc limits`: what a hand can do, fitted, shown and checked."""
+"""`bmc limits`: limits of a hand fitted, shown, personalized and compared, and poses checked against them."""
 
 import argparse
 from pathlib import Path
@@ -10,17 +10,20 @@ from bmc_jax.cli.pose_arguments import PRESETS, announce, conventions, converted
 if TYPE_CHECKING:
     import numpy as np
 
+KNOWN = f"a preset ({', '.join(PRESETS)}) or a limits file"
+FORMATS = "npy, npz, json or csv: [N, 21, 3]"
+#: Most poses that `depths` fits limits to where none are given.
+TRAINING_POSES = 8_192
+
 
 def add(limits: Any) -> None:
-    poses = "array [N, 21, 3]: metres, camera frame, FreiHAND order, right hands"
-    known = f"a preset ({', '.join(PRESETS)}) or a limits file"
+    poses = f"{FORMATS}, metres, FreiHAND order, right hands"
     parser = verb(limits, "fit", _fit, "fit limits to poses", """\
 examples:
   bmc limits fit poses.npy --out limits.json
-  bmc limits fit me.npy --personalize clinical --source "my own hand" --out mine.json
   bmc limits fit annotations.npy --percentiles 0.5 99.5 --left mirror
 """)  # fmt: skip
-    parser.add_argument("poses", metavar="POSES.npy", help=poses)
+    parser.add_argument("poses", metavar="POSES", help=poses)
     parser.add_argument("--out", default="limits.json", metavar="FILE", help="(default: limits.json)")
     parser.add_argument(
         "--source", metavar="NAME", help="where the poses come from, for the record (default: the file)"
@@ -28,61 +31,110 @@ examples:
     parser.add_argument(
         "--percentiles", nargs=2, type=float, default=(0.0, 100.0), metavar=("LOW", "HIGH"), help="(default: 0 100)"
     )
-    parser.add_argument("--angle-margin", type=float, metavar="DEG", help="widen angle limits by so many degrees")
+    parser.add_argument(
+        "--angle-margin", type=float, default=0.0, metavar="DEG", help="widen angle limits by so many degrees"
+    )
     parser.add_argument(
         "--left",
         default="error",
         choices=("error", "drop", "mirror", "keep"),
         help="what to do with poses that look like left hands (default: error, which counts them)",
     )
-    other = parser.add_mutually_exclusive_group()
-    other.add_argument("--merge", metavar="LIMITS", help="a preset or a limits file to allow as well")
-    other.add_argument(
-        "--personalize",
-        metavar="LIMITS",
-        help="take the bones and the palm from these few poses of one person, and the angles from a preset or a limits "
-        "file as well (default margins: 5 degrees, 5 %% of lengths)",
-    )
+    parser.add_argument("--merge", metavar="LIMITS", help="a preset or a limits file to allow as well")
 
     parser = verb(limits, "show", _show, "print limits, and draw their 15 angle hulls", """\
 examples:
   bmc limits show clinical
   bmc limits show limits.json --samples poses.npy --out hulls.png
 """)  # fmt: skip
-    parser.add_argument("limits", metavar="LIMITS", help=known)
-    parser.add_argument("--samples", metavar="POSES.npy", help=f"draw these poses' angles too; {poses}")
+    parser.add_argument("limits", metavar="LIMITS", help=KNOWN)
+    parser.add_argument("--samples", metavar="POSES", help=f"draw these poses' angles too; {poses}")
     parser.add_argument("--out", default="hulls.png", metavar="PNG", help="(default: hulls.png)")
 
     parser = verb(limits, "check", _check, "say which joints violate which limit, and by how much", """\
-With --limits, a report for each joint on poses of any named joint order, in m, cm or mm, of right or left hands: what
-is not said is detected, and an error tells where it cannot be. NaN frames are gaps. With LIMITS instead, a list of the
-violations of poses in metres, FreiHAND order, right hands.
+Poses of any named joint order, in m, cm or mm, of right or left hands: what is not given is detected, and an error says
+where it cannot be. NaN frames are gaps.
 
 examples:
   bmc limits check predictions.npz --limits clinical --out report.html
   bmc limits check hands.csv --limits mine.json --order mediapipe --unit mm --side left --json
-  bmc limits check pose.npy clinical
+  bmc limits check pose.npy --limits clinical --list --fail
 """)  # fmt: skip
-    parser.add_argument("poses", metavar="POSES", help="npy, npz, json or csv: [N, 21, 3], or one pose [21, 3]")
-    parser.add_argument("limits", metavar="LIMITS", nargs="?", help=f"{known}: list every violation")
-    parser.add_argument("--count", type=positive, default=30, metavar="N", help="violations to list (default: 30)")
-    parser.add_argument("--limits", dest="report", metavar="LIMITS", help=f"{known}: report on each joint")
+    parser.add_argument("poses", metavar="POSES", help=f"{FORMATS}, or one pose [21, 3]")
+    parser.add_argument("positional", nargs="?", help=argparse.SUPPRESS)
+    parser.add_argument("--limits", metavar="LIMITS", help=KNOWN)
+    parser.add_argument(
+        "--list", type=positive, nargs="?", const=30, metavar="N", help="list the first N violations (default: 30)"
+    )
+    parser.add_argument("--fail", action="store_true", help="exit with status 1 if any limit is violated")
     conventions(parser)
     parser.add_argument("--out", metavar="HTML", help="write the report as a page, with pictures of the worst poses")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
+    parser = verb(limits, "personalize", _personalize, "limits of one person from few poses, drawn to a preset", """\
+The preset counts as 5 poses for bones and palm and as 100 for joint angles: after n poses a limit is the mean of the
+fit to them, of weight n / (n + 5) or n / (n + 100), and of the preset.
+
+example:
+  bmc limits personalize mine.npy --prior clinical --out mine.json
+""")  # fmt: skip
+    parser.add_argument("poses", metavar="POSES", help=f"{FORMATS} of one person")
+    parser.add_argument("--prior", default="clinical", metavar="LIMITS", help="preset or file (default: clinical)")
+    parser.add_argument("--source", metavar="NAME", help="whose poses, for the record (default: the file)")
+    parser.add_argument("--out", default="mine.json", metavar="FILE", help="(default: mine.json)")
+    conventions(parser)
+
+    parser = verb(limits, "compare", _compare, "two limits side by side, in numbers and in a picture", """\
+example:
+  bmc limits compare clinical mine.json --out compare.png
+""")  # fmt: skip
+    parser.add_argument("first", metavar="A", help="a preset or a limits file")
+    parser.add_argument("second", metavar="B", help="a preset or a limits file")
+    parser.add_argument("--out", default="compare.png", metavar="PNG", help="(default: compare.png)")
+
+    parser = verb(limits, "motion", _motion, "a sequence's range of motion, beside clinical norms", """\
+example:
+  bmc limits motion sequence.npy --fps 30 --out motion.html
+""")  # fmt: skip
+    parser.add_argument("poses", metavar="SEQUENCE", help=f"{FORMATS}, NaN where no hand is")
+    parser.add_argument("--fps", type=float, default=30.0, metavar="RATE", help="frames a second (default: 30)")
+    parser.add_argument("--out", default="motion.html", metavar="HTML", help="(default: motion.html)")
+    conventions(parser)
+
+    parser = verb(limits, "depths", _depths, "say how much of the depth of poses limits determine, given their 2D", """\
+examples:
+  bmc limits depths --out figure4.png
+  bmc limits depths clinical --on real_like
+  bmc limits depths runs/mine/limits.json --on joints.npy --count 1000
+
+Depths of poses are perturbed, and joints then moved along their rays to lower the biomechanical losses: bone lengths,
+then the palm too, then the joint angles too. Prints the mean errors, and draws a typical pose: the paper's Figure 4.
+""")  # fmt: skip
+    parser.add_argument(
+        "limits", nargs="?", metavar="LIMITS", help="a preset or a limits file (default: fitted to training poses)"
+    )
+    parser.add_argument(
+        "--on",
+        default="mannequin",
+        metavar="DOMAIN|JOINTS.npy",
+        help="test poses of rendered hands or of a file of 3D joints, in their camera's frame (default: mannequin)",
+    )
+    parser.add_argument("--count", type=positive, default=512, metavar="N", help="poses (default: 512)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the depths' errors (default: 0)")
+    parser.add_argument("--out", default="depths.png", metavar="PNG", help="(default: depths.png)")
+
 
 def _fit(options: argparse.Namespace) -> None:
     from bmc_jax import limits
+    from bmc_jax.poses import files
 
-    poses, source = _poses(options.poses), options.source or Path(options.poses).name
-    arguments = {"source": source, "left": options.left}
-    if options.angle_margin is not None:
-        arguments["angle_margin"] = options.angle_margin
-    if options.personalize:
-        fitted = limits.personalize(limits.load(options.personalize), poses, **arguments)
-    else:
-        fitted = limits.fit(poses, percentiles=tuple(options.percentiles), **arguments)
+    fitted = limits.fit(
+        files.read(options.poses).joints,
+        source=options.source or Path(options.poses).name,
+        percentiles=tuple(options.percentiles),
+        angle_margin=options.angle_margin,
+        left=options.left,
+    )
     if options.merge:
         fitted = limits.merge(fitted, limits.load(options.merge))
     limits.save(fitted, options.out)
@@ -93,73 +145,120 @@ def _fit(options: argparse.Namespace) -> None:
 def _show(options: argparse.Namespace) -> None:
     from bmc_jax import limits
     from bmc_jax.core import validation
+    from bmc_jax.poses import files
     from bmc_jax.visualization import draw
 
-    shown, angles = limits.load(options.limits), None
+    loaded, angles = limits.load(options.limits), None
     if options.samples is not None:
-        angles = limits.measure(validation.validate(_poses(options.samples)))["angles"]
-    print(limits.describe(shown))
-    draw.save(draw.angle_hulls(shown, angles, title=f"limits: {options.limits}"), options.out)
+        angles = limits.measure(validation.validate(files.read(options.samples).joints))["angles"]
+    print(limits.describe(loaded))
+    draw.save(draw.angle_hulls(loaded, angles, title=f"limits: {options.limits}"), options.out)
     print(f"hulls drawn in {options.out}")
 
 
-def _check(options: argparse.Namespace) -> None:
-    if (options.limits is None) == (options.report is None):
-        raise ValueError("give limits once: --limits LIMITS for a report, or LIMITS for a list of violations")
-    if options.report is not None:
-        return _report(options)
-    if options.order or options.unit or options.side or options.out or options.json:
-        raise ValueError(
-            "--order, --unit, --side, --out and --json are of the report: give the limits as --limits LIMITS"
-        )
-    from bmc_jax import limits
-
-    poses = _poses(options.poses)
-    violations = limits.check(poses, limits.load(options.limits))
-    print(limits.violations_table(violations, len(poses), lines=options.count))
-
-
-def _report(options: argparse.Namespace) -> None:
+def _check(options: argparse.Namespace) -> int:
     import dataclasses
     import json
 
     from bmc_jax import limits
-    from bmc_jax.limits import report
-    from bmc_jax.limits import summary as limits_summary
+    from bmc_jax.limits import checking, report
 
-    held = limits.load(options.report)
+    if options.limits is None or options.positional is not None:
+        name = options.limits or options.positional or "clinical"
+        raise ValueError(f"expected limits as an option; run: bmc limits check {options.poses} --limits {name}")
+    allowed = limits.load(options.limits)
     poses = converted(options)
     rows = poses.there
-    summary = limits_summary.summarise(poses.joints[rows], held, indices=rows)
+    summary = limits.summarize(poses.joints[rows], allowed, indices=rows)
     if options.out:
-        report.check(options.out, Path(options.poses).name, poses, held, summary)
+        report.check(options.out, Path(options.poses).name, poses, allowed, summary)
     if options.json:
         content = {
             "file": options.poses,
-            "limits": options.report,
+            "limits": options.limits,
             "conventions": [dataclasses.asdict(finding) for finding in poses.findings],
             "frames": len(poses.joints),
             "gaps": poses.gaps.tolist(),
             "impossible": poses.impossible.tolist(),
         }
         print(json.dumps(content | summary.to_dict(), indent=2, allow_nan=False))
-        return
+    else:
+        announce(poses)
+        print(checking.table(summary))
+        if options.list:
+            violations = limits.check(poses.joints[rows], allowed, indices=rows)
+            print(f"\n{limits.violations_table(violations, summary.poses, lines=options.list)}")
+        if options.out:
+            print(f"written to {options.out}")
+    return int(options.fail and summary.within < summary.poses)
+
+
+def _personalize(options: argparse.Namespace) -> None:
+    from bmc_jax import limits
+
+    prior, poses = limits.load(options.prior), converted(options)
+    source = options.source or Path(options.poses).name
+    # `converted` has mirrored left hands.
+    personal = limits.personalize(prior, poses.joints[poses.there], source=source, left="keep")
+    limits.save(personal, options.out)
     announce(poses)
-    print(limits_summary.table(summary))
-    if options.out:
-        print(f"written to {options.out}")
+    print(limits.describe(personal))
+    print(f"written to {options.out}")
 
 
-def _poses(path: str) -> "np.ndarray":
-    """The array of a .npy file, one pose as an array of one; what it holds is for `limits` to judge."""
+def _compare(options: argparse.Namespace) -> None:
+    from bmc_jax import limits
+    from bmc_jax.limits import comparison, plots
+    from bmc_jax.visualization import draw
+
+    names = options.first, options.second
+    both = limits.load(options.first), limits.load(options.second)
+    rows = limits.compare(*both)
+    print(comparison.table(rows, names, both))
+    captions = [f"{row.shared_percent:.0f} % shared" for row in rows]
+    draw.save(plots.compared(*both, names, captions), options.out)
+    print(f"hulls drawn in {options.out}")
+
+
+def _motion(options: argparse.Namespace) -> None:
+    from bmc_jax.limits import range_of_motion, report
+
+    poses = converted(options)
+    motion = range_of_motion.measure(poses.joints, options.fps)
+    report.motion(options.out, Path(options.poses).name, poses, motion)
+    announce(poses)
+    print(range_of_motion.table(motion))
+    print(f"written to {options.out}")
+
+
+def _depths(options: argparse.Namespace) -> None:
+    from bmc_jax import limits
+    from bmc_jax.limits import checking, depth_ambiguity, plots
+    from bmc_jax.visualization import draw
+
+    if options.limits:
+        allowed = limits.load(options.limits)
+    else:
+        poses = _domain_poses(options.on, "train", TRAINING_POSES)
+        allowed = limits.fit(poses, source=f"training poses of {options.on}")
+    truth = _domain_poses(options.on, "test", options.count)
+    stages = depth_ambiguity.resolve(truth, allowed, seed=options.seed)
+    rows = depth_ambiguity.summarize(stages, truth, allowed)
+    pose = depth_ambiguity.typical(stages, truth)
+    draw.save(
+        plots.figure({stage: joints[pose] for stage, joints in stages.items()}, truth[pose], allowed), options.out
+    )
+    print(f"{len(truth):,} test poses of {options.on}; limits: {allowed.meta.source}, {allowed.meta.count:,} poses")
+    print(checking.aligned(depth_ambiguity.HEAD, depth_ambiguity.cells(rows)))
+    print(f"pose {pose}, the nearest to the medians, drawn in {options.out}")
+
+
+def _domain_poses(name: str, split: str, count: int) -> "np.ndarray":
     import numpy as np
 
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no pose file {path}")
-    try:
-        poses = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} is not an array saved by numpy.save: {error}") from error
-    if not isinstance(poses, np.ndarray):
-        raise ValueError(f"{path} holds several arrays; save one with numpy.save")
-    return poses[None] if poses.ndim == 2 else poses
+    from bmc_jax import synthesis
+    from bmc_jax.data import joints_file
+
+    if joints_file.is_one(name):
+        return joints_file.poses(name, split)[:count]
+    return synthesis.poses(0, name, split, np.arange(count))

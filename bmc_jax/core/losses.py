@@ -55,15 +55,15 @@ def interval(
 @dataclass(frozen=True)
 @typing.no_type_check
 class Excess:
-    """Distance of every quantity of a pose beyond its limit; 0 within the limits, ends included."""
+    """Distance of every quantity of a pose beyond its limit, 0 within; numpy's or JAX's arrays."""
 
-    bone_length: Float[Array, "*batch 5 4"]
+    bone_length: Float[Any, "*batch 5 4"]
     """Scale units."""
-    curvature: Float[Array, "*batch 4"]
+    curvature: Float[Any, "*batch 4"]
     """Reciprocal of scale units."""
-    spread: Float[Array, "*batch 4"]
+    spread: Float[Any, "*batch 4"]
     """Radians."""
-    angles: Float[Array, "*batch 5 3"]
+    angles: Float[Any, "*batch 5 3"]
     """Radians, or the unit of the `mode` of `excess`."""
 
     @property

@@ -149,7 +149,7 @@ def _ambiguity(truth: np.ndarray, runs: dict[str, Path], known: dict[str, Limits
         f"to lower the losses, with the limits of the arm {html.escape(arm)}. Their 2D stays as it is.</p>"
     )
     yield document.table(
-        depth_ambiguity.HEAD, depth_ambiguity.cells(depth_ambiguity.summarise(found, truth, known[arm]))
+        depth_ambiguity.HEAD, depth_ambiguity.cells(depth_ambiguity.summarize(found, truth, known[arm]))
     )
     yield "<p class='quiet'>In the picture the pose that is nearest to the medians (the paper's Figure 4).</p>"
     stages = {stage: joints[pose] for stage, joints in found.items()}

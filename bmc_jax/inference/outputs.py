@@ -16,7 +16,7 @@ import numpy as np
 from bmc_jax.core import hand, validation
 from bmc_jax.core.types import Limits
 from bmc_jax.inference.hand_crop import View
-from bmc_jax.limits.checking import Verdict
+from bmc_jax.limits.checking import Assessment
 from bmc_jax.limits.io import PALM_PAIRS
 from bmc_jax.runtime import files
 from bmc_jax.training.forward import Trained
@@ -45,7 +45,7 @@ class Answers:
     """Pixels of the pictures `[n, 21, 2]`."""
     joints_3d: np.ndarray
     """Scale units, camera frame, `[n, 21, 3]`."""
-    verdict: Verdict
+    verdict: Assessment
     scale: float
     """Metres of the scale bone."""
     scale_from: str
@@ -157,12 +157,12 @@ def _hand(answers: Answers, i: int) -> dict[str, Any]:
         "angles": [
             {"flexion": flexion, "abduction": abduction, "beyond": beyond}
             for (flexion, abduction), beyond in zip(
-                angles.tolist(), np.degrees(verdict.angles_beyond[i]).reshape(15).round(2).tolist(), strict=True
+                angles.tolist(), np.degrees(verdict.excess.angles[i]).reshape(15).round(2).tolist(), strict=True
             )
         ],
-        "bone_length": _pairs(verdict.bone_length[i], verdict.bone_length_beyond[i], 4),
-        "curvature": _pairs(verdict.curvature[i], verdict.curvature_beyond[i], 4),
-        "spread": _pairs(np.degrees(verdict.spread[i]), np.degrees(verdict.spread_beyond[i]), 2),
+        "bone_length": _pairs(verdict.bone_length[i], verdict.excess.bone_length[i], 4),
+        "curvature": _pairs(verdict.curvature[i], verdict.excess.curvature[i], 4),
+        "spread": _pairs(np.degrees(verdict.spread[i]), np.degrees(verdict.excess.spread[i]), 2),
     }
 
 
@@ -196,7 +196,8 @@ def _npz(content: dict[str, Any], answers: Answers, file: Path) -> None:
         "within_limits": answers.verdict.within,
         "about": json.dumps({key: value for key, value in content.items() if key != "hands"}),
     }
-    arrays |= {name: getattr(answers.verdict, name) for name in answers.verdict.__dataclass_fields__}
+    for name in ("angles", "bone_length", "curvature", "spread"):
+        arrays |= {name: getattr(answers.verdict, name), f"{name}_beyond": getattr(answers.verdict.excess, name)}
     arrays |= {name: np.array([one[name] for one in hands]) for name in VIDEO if name in hands[0]}
     np.savez_compressed(file, **arrays)
 

@@ -102,7 +102,9 @@ def judged(
     """The answers with their verdict and their scale in metres."""
     metres, words = (scale, "given") if scale is not None else outputs.assumed_scale(trained.limits)
     left = np.array([one.ask.left for one in seen])
-    return Answers(seen, joints_2d, joints_3d, checking.judge(joints_3d, left, trained.limits), metres, words, **video)
+    return Answers(
+        seen, joints_2d, joints_3d, checking.assess(joints_3d, trained.limits, left=left), metres, words, **video
+    )
 
 
 def _views(

@@ -107,7 +107,7 @@ def predict(
         found = judged(trained, seen, np.stack(pixels), np.stack(joints), scale, times=times, followed=followed)
         content = outputs.document(trained, found, left_out, passes=passes, turns=turns)
         outputs.write(content, found, building, formats)
-        figure = charts.angle_curves(times, found.verdict.angles, found.verdict.angles_beyond, trained.limits)
+        figure = charts.angle_curves(times, found.verdict.angles, found.verdict.excess.angles, trained.limits)
         draw.save(figure, building / "angles.png")
         (building / "page.html").write_text(viewer.page(content, list(shown), list(shown.values()), clip.name), "utf-8")
     return Predicted(Path(out), len(seen), int(found.verdict.within.sum()), tuple(left_out))

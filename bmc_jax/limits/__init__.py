@@ -3,24 +3,31 @@
 Poses are `[N, 21, 3]` metres, right hands, FreiHAND order. Limits are in scale units and radians, see `types.Limits`.
 """
 
+from bmc_jax.core.losses import Excess, excess
 from bmc_jax.core.types import Limits
-from bmc_jax.limits.checking import Violation, check, describe, measure, violations_table
+from bmc_jax.limits.checking import Violation, assess, check, measure, summarize, violations_table
+from bmc_jax.limits.comparison import compare, describe
 from bmc_jax.limits.fitting import fit, merge, personalize, widen
 from bmc_jax.limits.io import FILE, PRESETS, load, save
 
 __all__ = [
     "FILE",
     "PRESETS",
+    "Excess",
     "Limits",
     "Violation",
+    "assess",
     "check",
+    "compare",
     "describe",
+    "excess",
     "fit",
     "load",
     "measure",
     "merge",
     "personalize",
     "save",
+    "summarize",
     "violations_table",
     "widen",
 ]

@@ -1,22 +1,116 @@
-"""Poses measured, and held against limits for people: which joint violates which by how many degrees or millimetres."""
+"""Poses checked against limits: every violation in millimetres or degrees, and a summary of many poses by joint."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
+from tabulate import tabulate
 
-from bmc_jax.core import anatomy, hand, hull, validation
+from bmc_jax.core import anatomy, camera, hand, hull, losses, numerics, validation
+from bmc_jax.core.losses import Excess
 from bmc_jax.core.types import Limits
 from bmc_jax.limits.io import PALM_PAIRS
-from bmc_jax.metrics import evaluation
 
-#: Poses measured at a time. One shape, so that anatomy is compiled once.
-CHUNK = 4096
-#: The same for angles held against hulls, each against every edge.
-ANGLES_CHUNK = 512
+#: Poses measured at a time, and poses held against hulls, each angle against every edge.
+MEASURE_CHUNK, ASSESS_CHUNK = 4096, 512
+#: Sides on which an angle is outside, by the angle that is further beyond and its sign.
+SIDES = ("too bent", "too stretched", "towards the thumb", "towards the little finger")
+
+
+def in_chunks(function: Callable[..., Any], size: int, array: np.ndarray) -> Any:
+    """Applies a compiled function to an array of any number of rows, `size` rows at a time.
+
+    The last chunk is padded by repeating its last row, so that the function meets one shape and is compiled once.
+
+    Returns:
+      The function's outputs as numpy arrays with as many rows as `array`.
+    """
+    outputs = []
+    for start in range(0, len(array), size):
+        chunk = array[start : start + size]
+        outputs.append(function(np.concatenate([chunk, np.repeat(chunk[-1:], size - len(chunk), axis=0)])))
+    return jax.tree.map(lambda *parts: np.concatenate([np.asarray(part) for part in parts])[: len(array)], *outputs)
+
+
+def measure(poses: np.ndarray) -> dict[str, np.ndarray]:
+    """Measures what limits constrain.
+
+    Args:
+      poses: `[N, 21, 3]`, metres, right hands, FreiHAND order.
+
+    Returns:
+      `bone_length [N, 5, 4]`, `curvature [N, 4]`, `spread [N, 4]` and `angles [N, 5, 3, 2]`, float32, in scale units
+      and radians; flexion in [-pi, pi].
+    """
+    return in_chunks(_measure, MEASURE_CHUNK, poses.astype(np.float32))
+
+
+@jax.jit
+def _measure(joints: Float[Array, "pose 21 3"]) -> dict[str, Float[Array, "..."]]:
+    return _quantities(joints / anatomy.scale(joints)[..., None, None])
+
+
+def _quantities(joints: Float[Array, "pose 21 3"]) -> dict[str, Float[Array, "..."]]:
+    return {
+        "bone_length": anatomy.bone_lengths(joints),
+        "curvature": anatomy.palm_curvature(joints),
+        "spread": anatomy.palm_spread(joints),
+        "angles": anatomy.joint_angles(joints),
+    }
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """Quantities of `n` hands and their excess over limits: numpy, scale units and radians."""
+
+    bone_length: np.ndarray
+    """`[n, 5, 4]`."""
+    curvature: np.ndarray
+    """`[n, 4]`."""
+    spread: np.ndarray
+    """`[n, 4]`."""
+    angles: np.ndarray
+    """(flexion, abduction) `[n, 5, 3, 2]`, flexion unrolled as hulls are, see `hull.FLEXION_CUT`."""
+    nearest_angles: np.ndarray
+    """The nearest allowed angles `[n, 5, 3, 2]`."""
+    excess: Excess
+    """0 up to `numerics.LIMIT_TOLERANCE`, which counts as within."""
+
+    @property
+    def within(self) -> np.ndarray:
+        """Whether each hand is within all limits, `[n]`."""
+        return np.asarray(self.excess.within())
+
+
+def assess(joints: np.ndarray, limits: Limits, *, left: np.ndarray | None = None) -> Assessment:
+    """Measures hands and compares them with limits.
+
+    Args:
+      joints: `[n, 21, 3]`, scale units, FreiHAND order.
+      limits: of right hands.
+      left: which are left hands, `[n]`. They are mirrored first: angles have the same signs on both hands.
+    """
+    right = joints if left is None else camera.mirror(joints, left)
+    measured, nearest, excess = in_chunks(
+        lambda chunk: _assess(chunk, limits), ASSESS_CHUNK, np.asarray(right, np.float32)
+    )
+    angles = hull.unroll(measured["angles"])
+    return Assessment(
+        **measured | {"angles": angles},
+        nearest_angles=angles + (nearest - measured["angles"]),
+        excess=jax.tree.map(lambda value: np.where(value > numerics.LIMIT_TOLERANCE, value, 0), excess),
+    )
+
+
+@jax.jit
+def _assess(joints: Float[Array, "pose 21 3"], limits: Limits) -> tuple[dict[str, Any], Any, Excess]:
+    measured = _quantities(joints)
+    nearest, _ = hull.project(measured["angles"], limits.hull)
+    return measured, nearest, losses.excess(joints, limits)
 
 
 @dataclass(frozen=True)
@@ -43,8 +137,8 @@ class Violation:
     def __str__(self) -> str:
         value, limit = (", ".join(f"{x:.1f}" for x in xs) for xs in (self.value, self.limit))
         if self.quantity == "joint angle":
-            joint = hand.TURNING_JOINTS[hand.FINGERS.index(self.finger)][hand.LEVELS.index(self.bone) - 1]
-            what = f"{self.finger} {joint} joint: flexion, abduction"
+            joint = joint_name(hand.FINGERS.index(self.finger), hand.LEVELS.index(self.bone) - 1)
+            what = f"{joint} joint: flexion, abduction"
         elif self.quantity == "bone length":
             what = f"{self.finger} {self.bone} bone: length"
         else:
@@ -52,42 +146,54 @@ class Violation:
         return f"pose {self.pose}: {what} {value} {self.unit}, nearest allowed {limit}, beyond by {self.excess:.1f}"
 
 
-def measure(poses: np.ndarray) -> dict[str, np.ndarray]:
-    """What limits constrain, of poses `[N, 21, 3]` in metres: `bone_length [N, 5, 4]`, `curvature [N, 4]`,
-    `spread [N, 4]` and `angles [N, 5, 3, 2]`, float32, in scale units and radians; flexion in [-pi, pi]."""
-    padded = np.concatenate([poses, np.repeat(poses[-1:], -len(poses) % CHUNK, axis=0)]).astype(np.float32)
-    blocks = [_anatomy(padded[start : start + CHUNK]) for start in range(0, len(padded), CHUNK)]
-    return {name: np.concatenate([np.asarray(block[name]) for block in blocks])[: len(poses)] for name in blocks[0]}
+def joint_name(finger: int, level: int) -> str:
+    """Names the joint that turns a finger's PIP, DIP or TIP bone (`level` 0, 1, 2), such as "index PIP"."""
+    return f"{hand.FINGERS[finger]} {hand.TURNING_JOINTS[finger][level]}"
 
 
-def check(joints: np.ndarray, limits: Limits) -> list[Violation]:
-    """Every violation of the limits by a pose `[21, 3]` or by poses `[N, 21, 3]` in metres, pose by pose, worst first.
+def check(joints: np.ndarray, limits: Limits, *, indices: np.ndarray | None = None) -> list[Violation]:
+    """Lists every violation of limits, pose by pose, worst first.
 
-    Lengths are given for the pose's own scale. Curvature is given as the angle by which the palm bends between the two
-    bones: curvature times the distance of their ends.
+    Lengths are in millimetres at the pose's own scale. Curvature is the angle in degrees by which the palm bends
+    between two root bones: curvature times the distance of their ends.
 
-    Raises ValueError for what `screening.validate` refuses.
+    Args:
+      joints: a pose `[21, 3]` or poses `[N, 21, 3]` in metres, right hands, FreiHAND order.
+      limits: of the hand.
+      indices: numbers of the poses, `[N]`; 0 to N - 1 by default.
+
+    Raises:
+      ValueError: for poses that `validation.validate` refuses.
     """
     poses = validation.validate(np.asarray(joints)[None] if np.ndim(joints) == 2 else joints)
-    measured = measure(poses)
-    start, end = hand.SCALE_BONE
-    scale = np.linalg.norm(poses[:, end] - poses[:, start], axis=-1)
-    ends = poses[:, hand.FINGER_JOINTS[:, 0]] / scale[:, None, None]
-    bend = np.degrees(np.linalg.norm(ends[:, 1:] - ends[:, :-1], axis=-1))
-    millimetres = 1000 * scale[:, None, None]
-    pairs = [(pair, "MCP") for pair in PALM_PAIRS]
-    bones = [[(finger, level) for level in hand.LEVELS] for finger in hand.FINGERS]
-    found = [
-        *_intervals("bone length", measured["bone_length"], limits.bone_length, millimetres, "mm", bones),
-        *_intervals("palm curvature", measured["curvature"], limits.curvature, bend, "degrees", pairs),
-        *_intervals("palm spread", measured["spread"], limits.spread, np.degrees(1.0), "degrees", pairs),
-        *_angles(measured["angles"], limits),
+    indices = np.arange(len(poses)) if indices is None else indices
+    found = assess(poses / _scale(poses)[:, None, None], limits)
+    violations = [
+        Violation(
+            pose=int(indices[row]),
+            quantity=part.quantity,
+            finger=part.places[place][0],
+            bone=part.places[place][1],
+            value=(float(part.values[row, place]),),
+            limit=(float(part.nearest[row, place]),),
+            excess=float(part.excess[row, place]),
+            unit=part.unit,
+        )
+        for part in _interval_parts(poses, found, limits)
+        for row, place in np.argwhere(part.excess > 0)
     ]
-    return sorted(found, key=lambda violation: (violation.pose, violation.unit, -violation.excess))
+    for row, finger, level in np.argwhere(found.excess.angles > 0):
+        value, limit = (np.degrees(x[row, finger, level]).tolist() for x in (found.angles, found.nearest_angles))
+        excess = float(np.degrees(found.excess.angles[row, finger, level]))
+        names = hand.FINGERS[finger], hand.LEVELS[level + 1]
+        violations.append(
+            Violation(int(indices[row]), "joint angle", *names, tuple(value), tuple(limit), excess, "degrees")
+        )
+    return sorted(violations, key=lambda violation: (violation.pose, violation.unit, -violation.excess))
 
 
 def violations_table(violations: Sequence[Violation], poses: int, *, lines: int = 30) -> str:
-    """The violations of so many poses in words: how many of each kind, and the first `lines` one by one."""
+    """Formats the violations of so many poses: the number of each kind, and the first `lines` one by one."""
     if not violations:
         return f"all {poses} poses are within the limits"
     violators = len({violation.pose for violation in violations})
@@ -103,139 +209,231 @@ def violations_table(violations: Sequence[Violation], poses: int, *, lines: int 
     return "\n".join(text)
 
 
-def describe(limits: Limits) -> str:
-    """Limits as a table: bones in scale units, palm in degrees, the extent of each hull in degrees."""
-    meta = limits.meta
-    low, high = meta.percentiles
-    text = [f"limits of {meta.source}: {meta.count} poses, percentiles {low:g} to {high:g}"]
-    text.extend(f"  {line}" for line in (*meta.references, *filter(None, [meta.screening])))
-    text.append(f"  margins: {meta.margin_degrees:g} degrees, {100 * meta.margin_fraction:.3g} % of lengths")
-    text.append(f"{'bone lengths, of middle MCP to PIP':36}" + "".join(f"{level:^16}" for level in hand.LEVELS))
-    for finger, row in zip(hand.FINGERS, np.asarray(limits.bone_length), strict=True):
-        text.append(f"  {finger:34}" + "".join(f"{low:7.2f} -{high:5.2f}  " for low, high in row))
-    text.append(f"{'palm':36}{'spread, degrees':^16}{'curvature, 1/scale':^20}")
-    spreads, curvatures = np.degrees(np.asarray(limits.spread)), np.asarray(limits.curvature)
-    for pair, spread, curvature in zip(PALM_PAIRS, spreads, curvatures, strict=True):
-        text.append(f"  {pair:34}{spread[0]:6.1f} - {spread[1]:5.1f}  {curvature[0]:8.2f} - {curvature[1]:5.2f}")
-    columns = "".join(f"{level + ' bone':^28}" for level in hand.LEVELS[1:])
-    text.append(f"{'angles, degrees (flexion; abduction)':36}{columns}")
-    for finger, row in zip(hand.FINGERS, np.degrees(np.asarray(limits.hull)), strict=True):
-        ends = [(*polygon.min(axis=0), *polygon.max(axis=0)) for polygon in row]
-        text.append(f"  {finger:34}" + "".join(f"{a:6.0f} to {c:4.0f};{b:5.0f} to {d:3.0f}  " for a, b, c, d in ends))
-    return "\n".join(text)
+@dataclass(frozen=True)
+class JointSummary:
+    """One joint over all poses. Degrees are distances to its hull."""
 
-
-def _intervals(quantity, values, limits, unit_size, unit, names) -> list[Violation]:
-    """Violations of intervals: `values [N, *shape]` against `limits [*shape, 2]`, one in units of `unit_size`."""
-    values, limits = np.asarray(values), np.asarray(limits)
-    nearest = np.clip(values, limits[..., 0], limits[..., 1])
-    beyond = np.argwhere(values != nearest)
-    values, nearest = values * unit_size, nearest * unit_size
-    found = []
-    for index in map(tuple, beyond):
-        finger, bone = names[index[1]] if len(index) == 2 else names[index[1]][index[2]]
-        value, limit = float(values[index]), float(nearest[index])
-        found.append(Violation(int(index[0]), quantity, finger, bone, (value,), (limit,), abs(value - limit), unit))
-    return found
-
-
-def _angles(angles: np.ndarray, limits: Limits) -> list[Violation]:
-    distance, nearest = nearest_allowed(angles, limits)
-    found = []
-    for pose, finger, level in np.argwhere(distance > 0):
-        value, limit = (tuple(np.degrees(x[pose, finger, level]).tolist()) for x in (angles, nearest))
-        excess = float(np.degrees(distance[pose, finger, level]))
-        names = hand.FINGERS[finger], hand.LEVELS[level + 1]
-        found.append(Violation(int(pose), "joint angle", *names, value, limit, excess, "degrees"))
-    return found
-
-
-def nearest_allowed(angles: np.ndarray, limits: Limits) -> tuple[np.ndarray, np.ndarray]:
-    """Of angles `[N, 5, 3, 2]`, radians: how far they are beyond the hulls `[N, 5, 3]`, and the nearest allowed ones
-    `[N, 5, 3, 2]`."""
-    count = len(angles)
-    padded = np.concatenate([angles, np.repeat(angles[-1:], -count % ANGLES_CHUNK, axis=0)])
-    starts = range(0, len(padded), ANGLES_CHUNK)
-    parts = [_nearest_allowed(padded[start : start + ANGLES_CHUNK], limits.hull) for start in starts]
-    distance, nearest = (np.concatenate([np.asarray(part[i]) for part in parts])[:count] for i in (0, 1))
-    return distance, nearest
-
-
-@jax.jit
-def _nearest_allowed(angles, polygons):
-    # The nearest allowed angles lie against the distance's gradient, at that distance.
-    distance, pull_back = jax.vjp(lambda angles: hull.distance(angles, polygons), angles)
-    (gradient,) = pull_back(jnp.ones_like(distance))
-    return distance, angles - distance[..., None] * gradient
-
-
-@jax.jit
-def _anatomy(joints):
-    units = joints / anatomy.scale(joints)[..., None, None]
-    return {
-        "bone_length": anatomy.bone_lengths(units),
-        "curvature": anatomy.palm_curvature(units),
-        "spread": anatomy.palm_spread(units),
-        "angles": anatomy.joint_angles(units),
-    }
-
-
-#: Hands measured at a time. One shape, so that anatomy is compiled once.
-VERDICT_CHUNK = 128
+    joint: str
+    """Finger and joint, such as "index PIP"."""
+    outside: int
+    """Number of poses."""
+    within_percent: float
+    """Share of the poses in which the joint is within."""
+    mean_degrees: float
+    """Of those that are outside; 0 if none is."""
+    worst_degrees: float
+    worst_pose: int | None
+    """Index in the file."""
+    sides: dict[str, int]
+    """Poses outside by `SIDES`."""
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Of `n` hands; host numpy, lengths in scale units, angles in radians. What is `beyond` is 0 within the limits."""
+class IntervalSummary:
+    """A bone's length or a quantity of the palm over all poses."""
 
+    quantity: str
+    """"bone length", "palm curvature" or "palm spread"."""
+    where: str
+    below: int
+    above: int
+    within_percent: float
+    mean_excess: float
+    """Of the poses that are outside."""
+    worst_excess: float
+    unit: str
+    """"mm" or "degrees"."""
+
+
+@dataclass(frozen=True)
+class WorstPose:
+    """A pose that is far outside."""
+
+    pose: int
+    """Index in the file."""
+    degrees: float
+    """Sum over its joints."""
+    joints: tuple[str, ...]
+    """Those outside, the furthest first, with degrees."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Many poses against limits."""
+
+    poses: int
+    """Number of poses."""
+    within: int
+    """Poses within every limit."""
+    angles_within: int
+    """Poses of which every joint angle is within."""
+    joints: tuple[JointSummary, ...]
+    """All 15, finger by finger."""
+    intervals: tuple[IntervalSummary, ...]
+    """Those bones and quantities of the palm of which some pose is outside."""
+    worst: tuple[WorstPose, ...]
+    """The furthest outside first."""
     angles: np.ndarray
-    """(flexion, abduction) `[n, 5, 3, 2]`, flexion unrolled as hulls are, see `hull.FLEXION_CUT`."""
-    angles_beyond: np.ndarray
-    """Distance to the hull `[n, 5, 3]`."""
-    bone_length: np.ndarray
-    """`[n, 5, 4]`."""
-    bone_length_beyond: np.ndarray
-    curvature: np.ndarray
-    """`[n, 4]`."""
-    curvature_beyond: np.ndarray
-    spread: np.ndarray
-    """`[n, 4]`."""
-    spread_beyond: np.ndarray
+    """`[N, 5, 3, 2]`, radians."""
+    beyond: np.ndarray
+    """Degrees outside, `[N, 5, 3]`."""
 
-    @property
-    def within(self) -> np.ndarray:
-        """Which hands violate nothing, `[n]`."""
-        beyond = (self.angles_beyond, self.bone_length_beyond, self.curvature_beyond, self.spread_beyond)
-        return np.all([part.reshape(len(part), -1).max(axis=-1) == 0 for part in beyond], axis=0)
+    def to_dict(self) -> dict[str, Any]:
+        """Returns all but the arrays, for JSON."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {
+            name: [dataclasses.asdict(part) for part in value] if isinstance(value, tuple) else value
+            for name, value in fields.items()
+            if not isinstance(value, np.ndarray)
+        }
 
 
-def judge(joints: np.ndarray, left: np.ndarray, limits: Limits) -> Verdict:
-    """Hands `[n, 21, 3]` in scale units against limits, `left [n]` of them left ones: these are judged as their mirror
-    images, so angles have the same signs on both hands. Up to `measures.TOLERANCE` counts as within."""
-    right = np.where(np.asarray(left)[:, None, None], joints * np.array([-1.0, 1.0, 1.0]), joints)
-    padded = np.concatenate([right, np.repeat(right[-1:], -len(right) % VERDICT_CHUNK, axis=0)]).astype(np.float32)
-    parts = [
-        _measure(jnp.asarray(padded[first : first + VERDICT_CHUNK]), limits.hull)
-        for first in range(0, len(padded), VERDICT_CHUNK)
-    ]
-    measured = {name: np.concatenate([part[name] for part in parts])[: len(right)] for name in parts[0]}
-    beyond = {"angles_beyond": measured.pop("angles_beyond")}
-    for name in ("bone_length", "curvature", "spread"):
-        low, high = np.moveaxis(np.asarray(getattr(limits, name)), -1, 0)
-        beyond[f"{name}_beyond"] = np.abs(measured[name] - np.clip(measured[name], low, high))
-    return Verdict(
-        **measured | {"angles": hull.unroll(measured["angles"])},
-        **{name: np.where(value > evaluation.TOLERANCE, value, 0) for name, value in beyond.items()},
+def summarize(poses: np.ndarray, limits: Limits, *, indices: np.ndarray | None = None, worst: int = 12) -> Summary:
+    """Counts by joint how many poses are outside limits, on which side and how far.
+
+    Args:
+      poses: `[N, 21, 3]`, metres, right hands, FreiHAND order.
+      limits: of the hand.
+      indices: numbers of the poses, `[N]`; 0 to N - 1 by default.
+      worst: the most poses to list as the worst.
+
+    Raises:
+      ValueError: for poses that `validation.validate` refuses.
+    """
+    poses = validation.validate(poses)
+    indices = np.arange(len(poses)) if indices is None else indices
+    found = assess(poses / _scale(poses)[:, None, None], limits)
+    beyond = np.degrees(found.excess.angles)
+    outside = (beyond > 0).any(axis=(1, 2))
+    total = beyond.sum(axis=(1, 2))
+    order = [row for row in np.argsort(-total, kind="stable")[:worst] if total[row] > 0]
+    off = found.angles - found.nearest_angles
+    off[..., 0] = (off[..., 0] + np.pi) % (2 * np.pi) - np.pi
+    return Summary(
+        poses=len(poses),
+        within=int(found.within.sum()),
+        angles_within=int((~outside).sum()),
+        joints=tuple(
+            _summarize_joint(joint_name(*place), beyond[:, *place], off[:, *place], indices)
+            for place in np.ndindex(5, 3)
+        ),
+        intervals=tuple(_summarize_intervals(poses, found, limits)),
+        worst=tuple(WorstPose(int(indices[row]), float(total[row]), _furthest(beyond[row])) for row in order),
+        angles=found.angles,
+        beyond=beyond,
     )
 
 
-@jax.jit
-def _measure(joints: Float[jax.Array, "hand 21 3"], hulls: Float[jax.Array, "5 3 vertex 2"]) -> dict[str, jax.Array]:
-    angles = anatomy.joint_angles(joints)
-    return {
-        "angles": angles,
-        "angles_beyond": hull.distance(angles, hulls),
-        "bone_length": anatomy.bone_lengths(joints),
-        "curvature": anatomy.palm_curvature(joints),
-        "spread": anatomy.palm_spread(joints),
-    }
+def table(summary: Summary) -> str:
+    """Formats a summary for the terminal."""
+    rows = []
+    for joint in summary.joints:
+        far = [f"{joint.mean_degrees:.1f}°", f"{joint.worst_degrees:.1f}°", joint.worst_pose]
+        counts = [f"{joint.outside:,}", f"{joint.within_percent:.1f} %"]
+        rows.append([joint.joint, *counts, *(far if joint.outside else [""] * 3), sides(joint)])
+    text = [
+        f"{summary.within:,} of {summary.poses:,} poses are within every limit, {summary.angles_within:,} within those "
+        "of the joint angles",
+        "",
+        aligned(["joint", "outside", "within", "mean", "worst", "in pose", "which way"], rows),
+    ]
+    if summary.intervals:
+        rows = []
+        for part in summary.intervals:
+            counts = [f"{part.below:,}", f"{part.above:,}", f"{part.within_percent:.1f} %"]
+            far = [f"{part.mean_excess:.2f}", f"{part.worst_excess:.2f}"]
+            rows.append([f"{part.quantity}, {part.where}", *counts, *far, part.unit])
+        text += ["", aligned(["bones and palm", "below", "above", "within", "mean", "worst", "unit"], rows)]
+    if summary.worst:
+        text += ["", "worst poses, by the degrees of all joints together"]
+    text += [f"  pose {one.pose}: {one.degrees:.0f}° in all: {', '.join(one.joints[:4])}" for one in summary.worst]
+    return "\n".join(text)
+
+
+def aligned(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Formats a table for the terminal: words on the left, the columns between on the right."""
+    sides = ["left", *["right"] * (len(head) - 2), "left" if head[-1] in ("which way", "unit") else "right"]
+    text = tabulate(rows, head, tablefmt="plain", disable_numparse=True, colalign=sides)
+    return "\n".join(line.rstrip() for line in text.splitlines())
+
+
+def sides(joint: JointSummary) -> str:
+    """Says on which sides a joint is outside, the most frequent first."""
+    ordered = sorted(joint.sides.items(), key=lambda item: -item[1])
+    return ", ".join(f"{count:,} {side}" for side, count in ordered if count)
+
+
+@dataclass(frozen=True)
+class _IntervalPart:
+    """A kind of quantity with intervals as limits, in a unit that people read: arrays `[N, place]`."""
+
+    quantity: str
+    unit: str
+    places: Sequence[tuple[str, str]]
+    values: np.ndarray
+    nearest: np.ndarray
+    excess: np.ndarray
+
+
+def _interval_parts(poses: np.ndarray, found: Assessment, limits: Limits) -> Iterator[_IntervalPart]:
+    scale = _scale(poses)[:, None]
+    ends = poses[:, hand.FINGER_JOINTS[:, 0]]
+    bend = np.degrees(np.linalg.norm(ends[:, 1:] - ends[:, :-1], axis=-1) / scale)
+    bones = [(finger, level) for finger in hand.FINGERS for level in hand.LEVELS]
+    pairs = [(pair, "MCP") for pair in PALM_PAIRS]
+    for quantity, name, places, factor, unit in (
+        ("bone length", "bone_length", bones, 1000 * scale, "mm"),
+        ("palm curvature", "curvature", pairs, bend, "degrees"),
+        ("palm spread", "spread", pairs, np.degrees(1.0), "degrees"),
+    ):
+        values, excess = (getattr(of, name).reshape(len(poses), -1) for of in (found, found.excess))
+        low, high = np.asarray(getattr(limits, name)).reshape(-1, 2).T
+        nearest = np.clip(values, low, high)
+        yield _IntervalPart(quantity, unit, places, values * factor, nearest * factor, excess * factor)
+
+
+def _scale(poses: np.ndarray) -> np.ndarray:
+    start, end = hand.SCALE_BONE
+    return np.linalg.norm(poses[:, end] - poses[:, start], axis=-1)
+
+
+def _summarize_joint(name: str, beyond: np.ndarray, off: np.ndarray, indices: np.ndarray) -> JointSummary:
+    """From one joint's degrees outside `[N]` and its angles beyond the nearest allowed ones `[N, 2]`."""
+    outside = np.flatnonzero(beyond > 0)
+    flexion, abduction = off[outside].T
+    side = np.where(np.abs(abduction) > np.abs(flexion), 2 + (abduction < 0), flexion < 0)
+    counts = np.bincount(side.astype(int), minlength=len(SIDES))
+    return JointSummary(
+        joint=name,
+        outside=len(outside),
+        within_percent=100 * (1 - len(outside) / len(beyond)),
+        mean_degrees=float(beyond[outside].mean()) if len(outside) else 0.0,
+        worst_degrees=float(beyond.max()),
+        worst_pose=int(indices[beyond.argmax()]) if len(outside) else None,
+        sides=dict(zip(SIDES, counts.tolist(), strict=True)),
+    )
+
+
+def _summarize_intervals(poses: np.ndarray, found: Assessment, limits: Limits) -> Iterator[IntervalSummary]:
+    for part in _interval_parts(poses, found, limits):
+        outside = part.excess > 0
+        for place in np.flatnonzero(outside.any(axis=0)).tolist():
+            out = outside[:, place]
+            excess = part.excess[out, place]
+            below = int((part.values[out, place] < part.nearest[out, place]).sum())
+            finger, bone = part.places[place]
+            yield IntervalSummary(
+                quantity=part.quantity,
+                where=f"{finger} {bone}" if part.quantity == "bone length" else finger,
+                below=below,
+                above=len(excess) - below,
+                within_percent=100 * float(1 - out.mean()),
+                mean_excess=float(excess.mean()),
+                worst_excess=float(excess.max()),
+                unit=part.unit,
+            )
+
+
+def _furthest(beyond: np.ndarray) -> tuple[str, ...]:
+    places = sorted(np.argwhere(beyond > 0).tolist(), key=lambda place: -beyond[tuple(place)])
+    return tuple(f"{joint_name(*place)} {beyond[tuple(place)]:.0f}°" for place in places)

@@ -1,13 +1,15 @@
-"""Two limits beside each other: how much of each hull they share, and how far either allows more than the other."""
+"""Limits in words, and two limits side by side: the shared area of their hulls, how far either exceeds the other."""
 
 from dataclasses import dataclass
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from bmc_jax.core import hull
+from bmc_jax.core import hand, hull
 from bmc_jax.core.types import Limits
-from bmc_jax.limits import summary
-from bmc_jax.limits.checking import nearest_allowed
+from bmc_jax.limits.checking import aligned, joint_name
+from bmc_jax.limits.io import PALM_PAIRS
 
 
 @dataclass(frozen=True)
@@ -23,25 +25,25 @@ class JointComparison:
     shared_percent: float
     """Area that both allow, of the area that either allows."""
     first_beyond: float
-    """How far the first's hull reaches out of the second's."""
+    """How far the first's hull extends beyond the second's."""
     second_beyond: float
 
 
 def compare(first: Limits, second: Limits) -> list[JointComparison]:
-    """All 15 joints, finger by finger."""
-    beyond = [_reach(first, second), _reach(second, first)]
+    """Compares the hulls of all 15 joints, finger by finger."""
+    beyond = [_extension(first, second), _extension(second, first)]
     rows = []
     for finger, level in np.ndindex(5, 3):
         polygons = [np.degrees(np.asarray(limits.hull[finger, level], np.float64)) for limits in (first, second)]
-        mine, theirs = (area(polygon) for polygon in polygons)
+        areas = area(polygons[0]), area(polygons[1])
         both = area(intersection(*polygons))
         rows.append(
             JointComparison(
-                joint=summary.joint_name(finger, level),
+                joint=joint_name(finger, level),
                 flexion=(_ends(polygons[0], 0), _ends(polygons[1], 0)),
                 abduction=(_ends(polygons[0], 1), _ends(polygons[1], 1)),
-                areas=(mine, theirs),
-                shared_percent=100 * both / (mine + theirs - both),
+                areas=areas,
+                shared_percent=100 * both / (sum(areas) - both),
                 first_beyond=float(beyond[0][finger, level]),
                 second_beyond=float(beyond[1][finger, level]),
             )
@@ -50,30 +52,57 @@ def compare(first: Limits, second: Limits) -> list[JointComparison]:
 
 
 def table(rows: list[JointComparison], names: tuple[str, str], limits: tuple[Limits, Limits]) -> str:
-    """The comparison in words, with the number of intervals of bones and palm that differ."""
-    lines = [f"A: {names[0]} ({limits[0].meta.source})", f"B: {names[1]} ({limits[1].meta.source})", ""]
-    head = f"{'degrees':14}{'flexion A':>13}{'B':>13}{'abduction A':>14}{'B':>13}{'shared':>9}"
-    lines.append(f"{head}{'A past B':>10}{'B past A':>10}")
+    """Formats a comparison for the terminal, with the mean widths of the intervals of bones and palm."""
+    head = ["degrees", "flexion A", "B", "abduction A", "B", "shared", "A past B", "B past A"]
+    cells = []
     for row in rows:
         spans = [f"{low:.0f} to {high:.0f}" for low, high in (*row.flexion, *row.abduction)]
-        lines.append(
-            f"{row.joint:14}{spans[0]:>13}{spans[1]:>13}{spans[2]:>14}{spans[3]:>13}{row.shared_percent:7.0f} %"
-            f"{row.first_beyond:10.1f}{row.second_beyond:10.1f}"
-        )
-    lines.append("")
-    for name, words, unit in (
-        ("bone_length", "bones: mean width of the intervals", "scale units"),
-        ("spread", "palm spread", "degrees"),
-        ("curvature", "palm curvature", "1/scale"),
+        shares = [f"{row.shared_percent:.0f} %", f"{row.first_beyond:.1f}", f"{row.second_beyond:.1f}"]
+        cells.append([row.joint, *spans, *shares])
+    lines = [f"A: {names[0]} ({limits[0].meta.source})", f"B: {names[1]} ({limits[1].meta.source})", ""]
+    lines += [aligned(head, cells), ""]
+    for name, words, factor, unit in (
+        ("bone_length", "bones: mean width of the intervals", 1.0, "scale units"),
+        ("spread", "palm spread", np.degrees(1.0), "degrees"),
+        ("curvature", "palm curvature", 1.0, "1/scale"),
     ):
-        factor = np.degrees(1.0) if name == "spread" else 1.0
         widths = [float(np.ptp(np.asarray(getattr(one, name)), axis=-1).mean()) * factor for one in limits]
         lines.append(f"{words}: A {widths[0]:.2f}, B {widths[1]:.2f} {unit}")
     return "\n".join(lines)
 
 
+def describe(limits: Limits) -> str:
+    """Formats limits as tables: bones in scale units, palm in degrees, the extent of each hull in degrees."""
+    meta = limits.meta
+    low, high = meta.percentiles
+    text = [f"limits of {meta.source}: {meta.count} poses, percentiles {low:g} to {high:g}"]
+    text.extend(f"  {line}" for line in (*meta.references, *filter(None, [meta.screening])))
+    text.append(f"  margins: {meta.margin_degrees:g} degrees, {100 * meta.margin_fraction:.3g} % of lengths")
+    bones = [
+        [finger, *(f"{low:.2f} - {high:.2f}" for low, high in row)]
+        for finger, row in zip(hand.FINGERS, np.asarray(limits.bone_length), strict=True)
+    ]
+    palm = [
+        [pair, f"{spread[0]:.1f} - {spread[1]:.1f}", f"{curvature[0]:.2f} - {curvature[1]:.2f}"]
+        for pair, spread, curvature in zip(
+            PALM_PAIRS, np.degrees(np.asarray(limits.spread)), np.asarray(limits.curvature), strict=True
+        )
+    ]
+    angles = []
+    for finger, row in zip(hand.FINGERS, np.degrees(np.asarray(limits.hull)), strict=True):
+        ends = [(*_ends(polygon, 0), *_ends(polygon, 1)) for polygon in row]
+        angles.append([finger, *(f"{a:.0f} to {b:.0f}; {c:.0f} to {d:.0f}" for a, b, c, d in ends)])
+    for head, rows in (
+        (["bone lengths, of middle MCP to PIP", *hand.LEVELS], bones),
+        (["palm", "spread, degrees", "curvature, 1/scale"], palm),
+        (["angles, degrees (flexion; abduction)", *(f"{level} bone" for level in hand.LEVELS[1:])], angles),
+    ):
+        text += ["", aligned(head, rows)]
+    return "\n".join(text)
+
+
 def area(polygon: np.ndarray) -> float:
-    """Of a polygon `[M, 2]` that runs counter-clockwise; 0 for fewer than three vertices."""
+    """Area of a counter-clockwise polygon `[M, 2]`; 0 for fewer than three vertices."""
     if len(polygon) < 3:
         return 0.0
     x, y = polygon.T
@@ -81,7 +110,7 @@ def area(polygon: np.ndarray) -> float:
 
 
 def intersection(subject: np.ndarray, window: np.ndarray) -> np.ndarray:
-    """What two convex, counter-clockwise polygons share, `[M, 2]`: the subject cut along each edge of the window
+    """Intersects two convex, counter-clockwise polygons `[M, 2]`: the subject is cut along each edge of the window
     (Sutherland and Hodgman 1974)."""
     for start, end in zip(window, np.roll(window, -1, axis=0), strict=True):
         if not len(subject):
@@ -103,7 +132,7 @@ def _ends(polygon: np.ndarray, angle: int) -> tuple[float, float]:
     return float(polygon[:, angle].min()), float(polygon[:, angle].max())
 
 
-def _reach(of: Limits, out_of: Limits) -> np.ndarray:
-    """How far hulls reach out of others, degrees `[5, 3]`: that is farthest at a vertex."""
+def _extension(of: Limits, beyond: Limits) -> np.ndarray:
+    """How far hulls extend beyond others, degrees `[5, 3]`: a vertex is farthest."""
     vertices = hull.unroll(np.moveaxis(np.asarray(of.hull), 2, 0))
-    return np.degrees(nearest_allowed(vertices, out_of)[0].max(axis=0))
+    return np.degrees(np.asarray(jax.jit(hull.distance)(jnp.asarray(vertices), beyond.hull)).max(axis=0))

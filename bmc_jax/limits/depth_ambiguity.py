@@ -38,7 +38,7 @@ DEVIATION = 0.015
 STEPS, RATE = 400, 0.02
 
 
-def disturbed(joints: np.ndarray, *, seed: int = 0, deviation: float = DEVIATION) -> np.ndarray:
+def perturb_depths(joints: np.ndarray, *, seed: int = 0, deviation: float = DEVIATION) -> np.ndarray:
     """Poses `[n, 21, 3]`, metres, camera frame, with each joint moved along its ray so that its depth is off by a
     normal draw; the first poses are the same however many there are.
 
@@ -88,8 +88,8 @@ def resolve(
     steps: int = STEPS,
 ) -> dict[str, np.ndarray]:
     """What becomes of true poses `[n, 21, 3]`, metres, camera frame, whose depths are off: `START` and what each of
-    `STAGES` makes of it, all in metres at each hand's true scale. Raises ValueError as `disturbed`."""
-    start = disturbed(truth, seed=seed, deviation=deviation)
+    `STAGES` makes of it, all in metres at each hand's true scale. Raises ValueError as `perturb_depths`."""
+    start = perturb_depths(truth, seed=seed, deviation=deviation)
     scale = np.asarray(anatomy.scale(jnp.asarray(truth, jnp.float32)))[:, None, None]
     found = {START: start}
     for stage, terms in STAGES.items():
@@ -116,7 +116,7 @@ def _constraints(joints: Float[Array, "pose 21 3"], limits: Limits) -> dict[str,
     return losses.constraints(joints, limits)
 
 
-def summarise(found: Mapping[str, np.ndarray], truth: np.ndarray, limits: Limits) -> dict[str, dict[str, Any]]:
+def summarize(found: Mapping[str, np.ndarray], truth: np.ndarray, limits: Limits) -> dict[str, dict[str, Any]]:
     """By stage: the mean `depth_mm` and its 95 % `interval` over two or more poses, the mean `change` from the stage
     before with its `change_interval`, and the mean of each loss. Of the `TRUTH`, which limits of other hands may not
     allow, the losses alone."""
@@ -146,7 +146,7 @@ HEAD = ("", "Z, mm", "95 %", "change", "95 %", "L_BL", "L_RB", "L_A")
 
 
 def cells(rows: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    """What `summarise` found, as text below `HEAD`."""
+    """What `summarize` found, as text below `HEAD`."""
     return [
         (
             stage,

@@ -12,8 +12,8 @@ from bmc_jax import metrics
 from bmc_jax.core import hand, hull
 from bmc_jax.core.types import Limits
 from bmc_jax.limits import depth_ambiguity
+from bmc_jax.limits.checking import joint_name
 from bmc_jax.limits.range_of_motion import runs
-from bmc_jax.limits.summary import joint_name
 from bmc_jax.visualization import draw
 
 #: Dots a panel; more would hide one another.

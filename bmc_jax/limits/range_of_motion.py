@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bmc_jax.core import hull, validation
-from bmc_jax.limits import checking, summary
+from bmc_jax.limits import checking
 from bmc_jax.synthesis import skeleton
 
 ANGLES = ("flexion", "abduction")
@@ -98,7 +98,7 @@ def measure(poses: np.ndarray, frames_per_second: float) -> Motion:
         low, high = int(np.nanargmin(curve)), int(np.nanargmax(curve))
         rows.append(
             Row(
-                joint=summary.joint_name(finger, level),
+                joint=checking.joint_name(finger, level),
                 angle=ANGLES[angle],
                 lowest=float(curve[low]),
                 lowest_at=float(seconds[low]),

@@ -10,10 +10,9 @@ from string import Template
 from matplotlib.figure import Figure
 
 from bmc_jax.core.types import Limits
-from bmc_jax.limits import plots
-from bmc_jax.limits import summary as limits_summary
+from bmc_jax.limits import checking, plots
+from bmc_jax.limits.checking import Summary
 from bmc_jax.limits.range_of_motion import Motion
-from bmc_jax.limits.summary import Summary
 from bmc_jax.poses.conventions import Poses
 from bmc_jax.runtime import files
 from bmc_jax.visualization import draw
@@ -24,7 +23,7 @@ DRAWN = 8
 
 
 def check(out: str | os.PathLike, name: str, poses: Poses, limits: Limits, summary: Summary) -> Path:
-    """Write what `limits_summary.summarise` found of the poses as a page, whole or not at all, and return its path."""
+    """Write what `checking.summarize` found of the poses as a page, whole or not at all, and return its path."""
     body = [*_findings(poses), _sentence(poses, summary), "<h2>Joints</h2>", _joints(summary)]
     if summary.intervals:
         body += ["<h2>Bones and palm</h2>", _intervals(summary)]
@@ -90,7 +89,7 @@ def _joints(summary: Summary) -> str:
                 * bool(joint.outside)
             ),
             *([""] * 3 * (not joint.outside)),
-            limits_summary.sides(joint),
+            checking.sides(joint),
         )
         for joint in summary.joints
     ]

@@ -12,15 +12,12 @@ import numpy as np
 from jaxtyping import Float
 
 from bmc_jax import metrics
-from bmc_jax.core import anatomy, hand, hull, losses
+from bmc_jax.core import hand, losses, numerics
 from bmc_jax.core.types import Batch, Limits, Prediction
 from bmc_jax.data.readers.annotation import project
 
 #: numpy's or JAX's.
 Array = Any
-
-#: Violations up to this (scale units, radians) are rounding, not implausible.
-TOLERANCE = 1e-4
 
 #: Every measure: name in words, unit, digits, and whether less is better. Shares are in percent.
 MEASURES = {
@@ -172,13 +169,16 @@ def measure(joints_2d: Array, joints_3d: Array | None, examples: Batch, hand_lim
 
 
 def plausibility(joints_3d: Array, hand_limits: Limits) -> dict[str, float]:
-    """How far poses `[N, 21, 3]` in scale units keep the limits: the mean of each biomechanical term (the angles' in
-    degrees), and the shares, in percent, of poses that violate none and of joint angles inside their hull."""
-    terms, beyond = jax.device_get(_violations(jnp.asarray(joints_3d, jnp.float32), hand_limits))
-    kept = np.all([value <= TOLERANCE for value in terms.values()], axis=0)
+    """Measures how well poses `[N, 21, 3]` in scale units keep limits.
+
+    Returns:
+      The mean of each biomechanical term (the angles' in degrees), and the shares, in percent, of poses of which every
+      quantity is within its limit and of joint angles within their hull.
+    """
+    terms, within, angles = jax.device_get(_compare(jnp.asarray(joints_3d, jnp.float32), hand_limits))
     return {
-        "within_limits": 100 * float(kept.mean()),
-        "angles_within": 100 * float(np.mean(beyond <= TOLERANCE)),
+        "within_limits": 100 * float(within.mean()),
+        "angles_within": 100 * float(np.mean(angles <= numerics.LIMIT_TOLERANCE)),
         "bone_length": float(terms["bone_length"].mean()),
         "palm": float(terms["palm"].mean()),
         "joint_angle": float(np.degrees(terms["joint_angle"].mean())),
@@ -186,8 +186,9 @@ def plausibility(joints_3d: Array, hand_limits: Limits) -> dict[str, float]:
 
 
 @jax.jit
-def _violations(joints: Float[jax.Array, "pose 21 3"], hand_limits: Limits) -> Any:
-    return losses.constraints(joints, hand_limits), hull.distance(anatomy.joint_angles(joints), hand_limits.hull)
+def _compare(joints: Float[jax.Array, "pose 21 3"], hand_limits: Limits) -> Any:
+    excess = losses.excess(joints, hand_limits)
+    return excess.terms, excess.within(), excess.angles
 
 
 def _reductions(network: dict[str, float], constant: dict[str, float]) -> dict[str, float]:

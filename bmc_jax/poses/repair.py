@@ -1,11 +1,12 @@
-"""Poses made possible: the nearest one within limits, for any estimator's output.
+"""The nearest poses within limits, for the output of any estimator.
 
 `project_to_limits` seeks the bone lengths, palm, angles and place of the hand whose joints are nearest to the given
-ones: nonlinear least squares over what limits hold, by Gauss-Newton steps. After every step the posture is clipped to
-the limits, so that any pose on the way is within them, and the next step goes along the limits that press. The system
-of a step has the shape of a hand, fingers that meet in the palm, and is solved by eliminating the fingers.
+ones: nonlinear least squares by Gauss-Newton steps, with limits as an active set. After every step the posture is
+clipped to the limits, so that any pose on the way is within them, and the next step moves along the active limits. The
+system of a step has the shape of a hand, fingers that meet in the palm, and is solved by eliminating the fingers.
 """
 
+import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -15,44 +16,42 @@ import numpy as np
 from jax.scipy.spatial.transform import Rotation
 from jaxtyping import Array, Bool, Float
 
-from bmc_jax.core import anatomy, hand, kinematics, numerics
+from bmc_jax.core import anatomy, hand, kinematics, losses, numerics
 from bmc_jax.core.kinematics import Palm, Posture
 from bmc_jax.core.types import Limits, require_shape
+from bmc_jax.limits.checking import in_chunks
 from bmc_jax.poses import feasible, smoothing
 
 KEEP = ("", "projection", "bones")
 STEPS = 8
-#: A violation up to this is none: radians, or a share of a length. Far below what a label is good for, and above what
-#: float32 makes of a pose along different ways.
-TOLERANCE = 1e-3
 
-#: Off its ray a joint is that much dearer than along it, from the first step to the last.
+#: Weight of residuals off a joint's ray relative to those along it, in the first and in the last step.
 RAY_WEIGHTS = (3.0, 30.0)
-#: Share of the diagonal that is added to it (Levenberg-Marquardt), and what is added in any case.
+#: Share of the diagonal that is added to it (Levenberg-Marquardt), and the least that is added.
 DAMPING, LEAST_DAMPING = 1e-2, 1e-3
-#: How much shorter a step is tried again that led away.
-SHORTER = 0.3
-#: A part of a step longer than this, radians or scale units, that a limit takes away tells that the limit presses.
-PRESSES = 1e-5
+#: Factor by which a step is shortened when it does not lower the squares.
+SHRINK = 0.3
+#: Radians or scale units. A limit is active where clipping takes more than this from a step.
+ACTIVE = 1e-5
 
 #: Poses repaired at a time on the host. One shape, so that the program is compiled once.
 CHUNK = 256
 
 
-class Repaired(NamedTuple):
-    """Poses within limits, and what it took; one entry per pose. A gap (a pose with joints that are not finite) stays
-    as it came: violation NaN, moved 0, not converged."""
+class RepairResult(NamedTuple):
+    """Poses within limits, one entry per pose. A gap (a pose with joints that are not finite) is returned unchanged,
+    with excess NaN, moved 0 and not converged."""
 
     joints: Float[Array, "*batch 21 3"]
     converged: Bool[Array, "*batch"]
-    """Whether the pose is within limits to `TOLERANCE`."""
-    violation: Float[Array, "*batch"]
-    """The worst that is left: see `feasible.violation`."""
+    """Whether the pose is within limits to `numerics.LIMIT_TOLERANCE`."""
+    excess: Float[Array, "*batch"]
+    """`Excess.worst` of the result: scale units, their reciprocal, or radians. 1 without a scale bone."""
     moved: Float[Array, "*batch"]
-    """Mean distance of the 21 joints from where they were, in their unit."""
+    """Mean distance of the 21 joints from the given ones, in their unit."""
 
 
-class _Pose(NamedTuple):
+class _Hand(NamedTuple):
     """A hand: its posture in scale units, its size, and where it is."""
 
     posture: Posture
@@ -64,7 +63,19 @@ class _Pose(NamedTuple):
 class _Step(NamedTuple):
     posture: Posture
     palm: Float[Array, "14"]
-    """By the columns of `jacobian`, of which turn, move and size are read."""
+    """By the columns of `kinematics.palm_jacobian`, of which turn, move and size are read."""
+
+
+class _Search(NamedTuple):
+    """State of the solver."""
+
+    best: _Hand
+    squares: Float[Array, "2"]
+    """Squared residuals of the best hand, along the rays and off them."""
+    step: _Step
+    """To try from the best hand."""
+    active: Posture
+    """Direction in which each limit is active; 0 where it is not."""
 
 
 def project_to_limits(
@@ -74,21 +85,25 @@ def project_to_limits(
     *,
     bone_lengths: Float[Array, "*#batch 5 4"] | None = None,
     steps: int = STEPS,
-) -> Repaired:
-    """The nearest poses within limits, of poses in any length unit, right hands, FreiHAND order.
+) -> RepairResult:
+    """Finds the nearest poses within limits. Jitted, and not meant to be differentiated.
+
+    A pose within limits to `numerics.LIMIT_TOLERANCE` is returned bit for bit, and so is one that repair would leave
+    further beyond them.
 
     Args:
-      joints: any number of leading axes; where `keep` is "projection", in the frame of the camera that saw them.
-      limits: held in units of each pose's own scale bone.
+      joints: right hands in FreiHAND order and any length unit, with any number of leading axes; where `keep` is
+        "projection", in the frame of the camera that saw them.
+      limits: in units of each pose's own scale bone.
       keep: "" lets joints move freely, and the result is within limits. "projection" moves each along its own viewing
-        ray only: what the image says stays, depth is repaired. A pose within limits need not exist then, and
-        `violation` says what is left. "bones" keeps all bone lengths, whatever the limits say of lengths.
-      bone_lengths: of this person where known, finger x level in the unit of the joints; they are held in place of the
-        limits' lengths. With "bones", what the lengths become.
+        ray only: the image's information stays, depth is repaired. A pose within limits need not exist then, and
+        `RepairResult.excess` is what remains. "bones" keeps all bone lengths, whatever the limits on lengths.
+      bone_lengths: of this person where known, finger x level in the unit of the joints; they replace the limits'
+        lengths. With "bones", the lengths of the result.
       steps: of Gauss-Newton. Fewer are faster and end less near, but as well within limits.
 
-    A pose within limits to `TOLERANCE` comes back bit for bit, and so does one that repair would leave further beyond
-    them. Not meant to be differentiated. Raises ValueError for another shape, `keep` or number of steps.
+    Raises:
+      ValueError: for another shape, `keep` or number of steps.
     """
     require_shape("joints in FreiHAND order", joints, hand.NUM_JOINTS, 3)
     if keep not in KEEP:
@@ -100,12 +115,56 @@ def project_to_limits(
     if bone_lengths is not None:
         require_shape("bone lengths", bone_lengths, *hand.FINGER_JOINTS.shape)
         bone_lengths = jnp.broadcast_to(bone_lengths, (*joints.shape[:-2], *hand.FINGER_JOINTS.shape))
-    return _repair(joints, bone_lengths, limits, keep == "projection", steps)
+    return _repair_batch(joints, bone_lengths, limits, keep == "projection", steps)
+
+
+def repair_poses(
+    poses: np.ndarray, limits: Limits, *, keep: str = "", steps: int = STEPS, smooth: float | int | None = None
+) -> RepairResult:
+    """Repairs any number of poses on the host, `CHUNK` at a time; see `project_to_limits`.
+
+    Args:
+      poses: `[N, 21, 3]`, right hands, FreiHAND order. Frames with joints that are not finite are gaps.
+      limits: in units of each pose's own scale bone.
+      keep: see `project_to_limits`.
+      steps: see `project_to_limits`.
+      smooth: the poses are the frames of a sequence, which is smoothed first with this period in frames, see
+        `smoothing.smooth`; with "projection" along the rays only.
+
+    Returns:
+      Numpy arrays with one entry per pose.
+
+    Raises:
+      ValueError: for another shape or no pose at all, and with "projection" for joints behind the camera.
+    """
+    poses = np.asarray(poses)
+    require_shape("poses in FreiHAND order", poses, hand.NUM_JOINTS, 3)
+    if poses.ndim != 3 or len(poses) == 0:
+        raise ValueError(f"poses are an array [N, {hand.NUM_JOINTS}, 3] with N > 0, not {list(poses.shape)}")
+    if keep == "projection" and (poses[..., 2] < numerics.NEAREST_DEPTH).any():
+        raise ValueError("joints lie behind the camera; give them in its frame, x right, y down, z forward")
+    given = poses.astype(np.float32)
+    poses = given if smooth is None else _smooth(given, smooth, keep).astype(np.float32)
+    found = in_chunks(lambda chunk: project_to_limits(jnp.asarray(chunk), limits, keep, steps=steps), CHUNK, poses)
+    if smooth is None:
+        return found
+    gap = np.isnan(found.excess)
+    moved = np.linalg.norm(found.joints - given, axis=-1).mean(axis=-1)
+    return found._replace(
+        joints=np.where(gap[:, None, None], given, found.joints), moved=np.where(gap, np.float32(0), moved)
+    )
+
+
+def _smooth(poses: np.ndarray, period: float | int, keep: str) -> np.ndarray:
+    if keep != "projection":
+        return smoothing.smooth(poses, period)
+    distance = np.linalg.norm(poses, axis=-1, keepdims=True)
+    return poses / distance * smoothing.smooth(distance, period)
 
 
 @functools.partial(jax.jit, static_argnames=("on_rays", "steps"))
-def _repair(joints, bone_lengths, limits: Limits, on_rays: bool, steps: int) -> Repaired:
-    one = functools.partial(_repaired, limits=limits, on_rays=on_rays, steps=steps)
+def _repair_batch(joints, bone_lengths, limits: Limits, on_rays: bool, steps: int) -> RepairResult:
+    one = functools.partial(_repair_one, limits=limits, on_rays=on_rays, steps=steps)
     flat = [joints.reshape(-1, hand.NUM_JOINTS, 3)]
     if bone_lengths is not None:
         flat.append(bone_lengths.reshape(-1, *hand.FINGER_JOINTS.shape))
@@ -113,8 +172,7 @@ def _repair(joints, bone_lengths, limits: Limits, on_rays: bool, steps: int) -> 
     return jax.tree.map(lambda x: x.reshape(*joints.shape[:-2], *x.shape[1:]), found)
 
 
-def _repaired(joints, bone_lengths=None, *, limits: Limits, on_rays: bool, steps: int) -> Repaired:
-    """One pose."""
+def _repair_one(joints, bone_lengths=None, *, limits: Limits, on_rays: bool, steps: int) -> RepairResult:
     known = jnp.all(jnp.isfinite(joints))
     given = jnp.where(known, joints, 0.0)
     posture = kinematics.angles_from_pose(given)
@@ -128,40 +186,50 @@ def _repaired(joints, bone_lengths=None, *, limits: Limits, on_rays: bool, steps
     given = given / unit
     lengths = posture.bone_lengths if bone_lengths is None else bone_lengths
     posture = posture._replace(bone_lengths=lengths / unit)
-    start = _Pose(posture, jnp.ones_like(unit), kinematics.hand_frame(given), given[hand.WRIST])
+    start = _Hand(posture, jnp.ones_like(unit), kinematics.hand_frame(given), given[hand.WRIST])
     rays = numerics.unit(given) if on_rays else None
     found = _joints(_descend(start, given, rays, limits, bone_lengths is None, steps))
     if rays is not None:
         found = jnp.sum(found * rays, axis=-1, keepdims=True) * rays
-    held = None if bone_lengths is None else bone_lengths / unit
-    before, after = (feasible.violation(pose, limits, held) for pose in (given, found))
-    stays = ~known | (before <= TOLERANCE) | ~(after < before)
-    left = jnp.where(known, jnp.where(stays, before, after), jnp.nan)
-    return Repaired(
-        joints=jnp.where(stays, joints, found * unit),
-        converged=left <= TOLERANCE,
-        violation=left,
-        moved=jnp.where(stays, 0.0, jnp.mean(numerics.norm(found - given)) * unit),
+    person = None if bone_lengths is None else bone_lengths / unit
+    before, after = (_worst_excess(pose, limits, person) for pose in (given, found))
+    unchanged = ~known | (before <= numerics.LIMIT_TOLERANCE) | ~(after < before)
+    excess = jnp.where(known, jnp.where(unchanged, before, after), jnp.nan)
+    return RepairResult(
+        joints=jnp.where(unchanged, joints, found * unit),
+        converged=excess <= numerics.LIMIT_TOLERANCE,
+        excess=excess,
+        moved=jnp.where(unchanged, 0.0, jnp.mean(numerics.norm(found - given)) * unit),
     )
 
 
-def _descend(start: _Pose, given, rays, limits: Limits, free_lengths: bool, steps: int) -> _Pose:
-    """The best of the poses within limits that lie on the way from the start to the given joints."""
+def _worst_excess(joints, limits: Limits, person: Float[Array, "5 4"] | None) -> Float[Array, ""]:
+    """Of a pose in its own scale units, or in those of a person whose bone lengths replace the limits'."""
+    if person is None:
+        scale, bounds = anatomy.scale(joints), feasible.length_bounds(limits)
+    else:
+        scale, bounds = person[feasible.SCALE_FINGER, feasible.SCALE_LEVEL], jnp.stack([person, person], axis=-1)
+    units = joints / jnp.where(scale > 0, scale, 1.0)
+    worst = losses.excess(units, dataclasses.replace(limits, bone_length=bounds)).worst
+    return jnp.where(scale > 0, worst, 1.0)
 
-    def step(state, weight):
-        best, least, stride, pressing = state
-        wanted = jax.tree.map(jnp.add, best.posture, stride.posture)
+
+def _descend(start: _Hand, given, rays, limits: Limits, free_lengths: bool, steps: int) -> _Hand:
+    """The hand within limits that is nearest to the given joints, of those on the way from the start."""
+
+    def advance(search: _Search, weight) -> tuple[_Search, None]:
+        wanted = jax.tree.map(jnp.add, search.best.posture, search.step.posture)
         posture = feasible.clip(wanted, limits, free_lengths)
-        pressing = _pressing(wanted, posture, pressing)
-        turn, move = stride.palm[kinematics.TURN], stride.palm[kinematics.MOVE]
-        pose = _Pose(
+        active = _active_limits(wanted, posture, search.active)
+        turn, move = search.step.palm[kinematics.TURN], search.step.palm[kinematics.MOVE]
+        pose = _Hand(
             posture,
-            best.scale + stride.palm[kinematics.SIZE[0]],
-            Rotation.from_rotvec(turn).as_matrix().T @ best.frame,
-            best.wrist + move @ best.frame,
+            search.best.scale + search.step.palm[kinematics.SIZE[0]],
+            Rotation.from_rotvec(turn).as_matrix().T @ search.best.frame,
+            search.best.wrist + move @ search.best.frame,
         )
         # Unfused, here and below: XLA for CPU would compute each stage anew within every row that reads it.
-        pose, pressing = jax.lax.optimization_barrier((pose, pressing))
+        pose, active = jax.lax.optimization_barrier((pose, active))
         bones = jax.lax.optimization_barrier(_chain(pose))
         from_hand = (given - pose.wrist[None]) @ pose.frame.T
         off = jnp.concatenate([jnp.zeros((1, 3), given.dtype), bones.ends.reshape(-1, 3)]) - from_hand
@@ -179,45 +247,45 @@ def _descend(start: _Pose, given, rays, limits: Limits, free_lengths: bool, step
         own, shared, off = jax.lax.optimization_barrier((own, shared, off))
         # Squares are kept apart by their weight, which grows from step to step.
         weights = jnp.stack([jnp.ones_like(weight), weight**2])
-        better = jnp.sum(weights * squares) <= jnp.sum(weights * least)
-        new, pressing = _gauss_newton(own, shared, of_wrist, off, pressing, free_lengths)
-        shorter = jax.tree.map(lambda x: SHORTER * x, stride)
-        ours, theirs = (pose, squares, new, pressing), (best, least, shorter, state[3])
-        return jax.tree.map(lambda x, y: jnp.where(better, x, y), ours, theirs), None
+        better = jnp.sum(weights * squares) <= jnp.sum(weights * search.squares)
+        step, active = _gauss_newton(own, shared, of_wrist, off, active, free_lengths)
+        accepted = _Search(pose, squares, step, active)
+        rejected = search._replace(step=jax.tree.map(lambda x: SHRINK * x, search.step))
+        return jax.tree.map(lambda x, y: jnp.where(better, x, y), accepted, rejected), None
 
     dtype = given.dtype
     nothing = jax.tree.map(jnp.zeros_like, start.posture)
-    state = (start, jnp.full(2, jnp.inf, dtype), _Step(nothing, jnp.zeros(14, dtype)), nothing)
+    search = _Search(start, jnp.full(2, jnp.inf, dtype), _Step(nothing, jnp.zeros(14, dtype)), nothing)
     weights = np.geomspace(*RAY_WEIGHTS, steps) if rays is not None else np.ones(steps)
-    # Once more, to judge the last step.
-    (best, *_), _ = jax.lax.scan(step, state, jnp.asarray([*weights, weights[-1]], dtype))
-    return best
+    # Once more, to evaluate the last step.
+    search, _ = jax.lax.scan(advance, search, jnp.asarray([*weights, weights[-1]], dtype))
+    return search.best
 
 
-def _gauss_newton(own, shared, of_wrist, off, pressing: Posture, free_lengths: bool) -> tuple[_Step, Posture]:
-    """Step to the least of the linearised squares, along the limits that press, and which of these still do."""
+def _gauss_newton(own, shared, of_wrist, off, active: Posture, free_lengths: bool) -> tuple[_Step, Posture]:
+    """The step to the least of the linearised squares along the active limits, and which of these stay active."""
     product = functools.partial(jnp.einsum, precision="highest")
     residuals = off[1:].reshape(5, 4, 3)
     slope = product("fpkx,fkx->fp", own, residuals)
     palm_slope = product("fpkx,fkx->p", shared, residuals) + of_wrist @ off[0]
-    # A limit presses while the way down leads out of it.
-    pressing = Posture(
-        jnp.where(pressing.bone_lengths * slope[:, kinematics.LENGTHS] < 0, pressing.bone_lengths, 0.0),
+    # A limit stays active while the way down leads out of it.
+    active = Posture(
+        jnp.where(active.bone_lengths * slope[:, kinematics.LENGTHS] < 0, active.bone_lengths, 0.0),
         Palm(
-            jnp.where(pressing.palm.spread * palm_slope[kinematics.SPREADS] < 0, pressing.palm.spread, 0.0),
-            jnp.where(pressing.palm.fold * palm_slope[kinematics.FOLDS] < 0, pressing.palm.fold, 0.0),
+            jnp.where(active.palm.spread * palm_slope[kinematics.SPREADS] < 0, active.palm.spread, 0.0),
+            jnp.where(active.palm.fold * palm_slope[kinematics.FOLDS] < 0, active.palm.fold, 0.0),
         ),
-        jnp.where(_dot(pressing.angles, _pairs(slope))[..., None] < 0, pressing.angles, 0.0),
+        jnp.where(_dot(active.angles, _pairs(slope))[..., None] < 0, active.angles, 0.0),
     )
-    free = (pressing.bone_lengths == 0) & free_lengths
+    free = (active.bone_lengths == 0) & free_lengths
     free = free.at[feasible.SCALE_FINGER, feasible.SCALE_LEVEL].set(False)
     flexion, abduction = own[:, kinematics.FLEXIONS], own[:, kinematics.ABDUCTIONS]
-    normal = pressing.angles[..., None, None, :]
+    normal = active.angles[..., None, None, :]
     outwards = normal[..., 0] * flexion + normal[..., 1] * abduction
     flexion, abduction = flexion - normal[..., 0] * outwards, abduction - normal[..., 1] * outwards
     own = jnp.concatenate([own[:, kinematics.LENGTHS] * free[..., None, None], flexion, abduction], axis=1)
-    palm_free = jnp.ones(14, bool).at[kinematics.SPREADS].set(pressing.palm.spread == 0)
-    palm_free = palm_free.at[kinematics.FOLDS].set(pressing.palm.fold == 0).at[kinematics.SIZE].set(free_lengths)
+    palm_free = jnp.ones(14, bool).at[kinematics.SPREADS].set(active.palm.spread == 0)
+    palm_free = palm_free.at[kinematics.FOLDS].set(active.palm.fold == 0).at[kinematics.SIZE].set(free_lengths)
     shared, of_wrist = shared * palm_free[None, :, None, None], of_wrist * palm_free[:, None]
 
     slope = product("fpkx,fkx->fp", own, residuals)
@@ -236,16 +304,16 @@ def _gauss_newton(own, shared, of_wrist, off, pressing: Posture, free_lengths: b
     step = -jax.scipy.linalg.solve_triangular(factor, step[..., None], lower=True, trans=1)[..., 0]
 
     angles = _pairs(step)
-    angles = angles - _dot(angles, pressing.angles)[..., None] * pressing.angles
+    angles = angles - _dot(angles, active.angles)[..., None] * active.angles
     palm = Palm(palm_step[kinematics.SPREADS], palm_step[kinematics.FOLDS])
-    return _Step(Posture(step[:, kinematics.LENGTHS], palm, angles), palm_step), pressing
+    return _Step(Posture(step[:, kinematics.LENGTHS], palm, angles), palm_step), active
 
 
-def _pressing(wanted: Posture, allowed: Posture, before: Posture) -> Posture:
-    """Which way limits press back: signs, and for angles the unit normal of the hull's edge; zero where none does."""
+def _active_limits(wanted: Posture, allowed: Posture, before: Posture) -> Posture:
+    """The direction of each active limit: signs, and for angles the unit normal of the hull's edge; else 0."""
     taken = jax.tree.map(jnp.subtract, wanted, allowed)
-    signs = jax.tree.map(lambda x, y: jnp.where(jnp.abs(x) > PRESSES, jnp.sign(x), y), taken, before)
-    far = numerics.norm(taken.angles)[..., None] > PRESSES
+    signs = jax.tree.map(lambda x, y: jnp.where(jnp.abs(x) > ACTIVE, jnp.sign(x), y), taken, before)
+    far = numerics.norm(taken.angles)[..., None] > ACTIVE
     return signs._replace(angles=jnp.where(far, numerics.unit(taken.angles), before.angles))
 
 
@@ -268,49 +336,10 @@ def _pairs(columns: Float[Array, "5 10"]) -> Float[Array, "5 3 2"]:
     return jnp.stack([columns[:, kinematics.FLEXIONS], columns[:, kinematics.ABDUCTIONS]], axis=-1)
 
 
-def _chain(pose: _Pose) -> kinematics.Chain:
+def _chain(pose: _Hand) -> kinematics.Chain:
     return kinematics.chain(pose.posture.bone_lengths * pose.scale, pose.posture.palm, pose.posture.angles)
 
 
-def _joints(pose: _Pose) -> Float[Array, "21 3"]:
+def _joints(pose: _Hand) -> Float[Array, "21 3"]:
     ends = _chain(pose).ends.reshape(-1, 3)
     return kinematics.place(jnp.concatenate([jnp.zeros_like(ends[:1]), ends]), pose.frame, pose.wrist)
-
-
-def repaired(
-    poses: np.ndarray, limits: Limits, *, keep: str = "", steps: int = STEPS, smooth: float | int | None = None
-) -> Repaired:
-    """The same on the host, for any number of poses `[N, 21, 3]`: as numpy arrays, `CHUNK` poses at a time.
-
-    With `smooth` they are the frames of a sequence, made smooth first (see `smoothing.smooth`, whose period it is, in
-    frames); with "projection" along the rays only. Frames with joints that are not finite are gaps. Raises ValueError
-    for another shape or no pose at all, and with "projection" for joints behind the camera.
-    """
-    poses = np.asarray(poses)
-    require_shape("poses in FreiHAND order", poses, hand.NUM_JOINTS, 3)
-    if poses.ndim != 3 or len(poses) == 0:
-        raise ValueError(f"poses are an array [N, {hand.NUM_JOINTS}, 3] with N > 0, not {list(poses.shape)}")
-    if keep == "projection" and (poses[..., 2] < numerics.NEAREST_DEPTH).any():
-        raise ValueError("joints lie behind the camera; give them in its frame, x right, y down, z forward")
-    given = poses.astype(np.float32)
-    poses = given if smooth is None else _smoothed(given, smooth, keep).astype(np.float32)
-    padded = np.concatenate([poses, np.repeat(poses[-1:], -len(poses) % CHUNK, axis=0)])
-    chunks = [
-        project_to_limits(jnp.asarray(padded[i : i + CHUNK]), limits, keep, steps=steps)
-        for i in range(0, len(padded), CHUNK)
-    ]
-    found = jax.tree.map(lambda *parts: np.concatenate(parts)[: len(poses)], *jax.device_get(chunks))
-    if smooth is None:
-        return found
-    gap = np.isnan(found.violation)
-    moved = np.linalg.norm(found.joints - given, axis=-1).mean(axis=-1)
-    return found._replace(
-        joints=np.where(gap[:, None, None], given, found.joints), moved=np.where(gap, np.float32(0), moved)
-    )
-
-
-def _smoothed(poses: np.ndarray, period: float | int, keep: str) -> np.ndarray:
-    if keep != "projection":
-        return smoothing.smooth(poses, period)
-    distance = np.linalg.norm(poses, axis=-1, keepdims=True)
-    return poses / distance * smoothing.smooth(distance, period)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from bmc_jax.core import anatomy, hand, hull, kinematics, numerics
 from bmc_jax.core.kinematics import Palm
@@ -64,7 +64,7 @@ def sample(key: PRNGKeyArray, limits: Limits, count: int, *, scale: float = ADUL
     kept, drawn, found, empty = [], 0, 0, 0
     palms = apart = 0
     while found < count:
-        joints, palm_fits, is_apart = map(np.asarray, _chunk(key, drawn // CHUNK, limits))
+        joints, palm_fits, is_apart = map(np.asarray, draw_chunk(key, drawn // CHUNK, limits))
         whole = palm_fits & is_apart
         palms, apart, drawn = palms + palm_fits.sum(), apart + is_apart.sum(), drawn + CHUNK
         kept.append(joints[whole])
@@ -100,6 +100,15 @@ def propose(key: PRNGKeyArray, limits: Limits) -> tuple[Float[Array, "21 3"], Bo
     ]
     told = jnp.array([jnp.max(jnp.abs(apart)) < numerics.FIT_SLACK / 4 for apart in astray])
     return joints, fits & jnp.all(inside) & jnp.all(told), ~cuts_through_itself(joints)
+
+
+@jax.jit
+def draw_chunk(
+    key: PRNGKeyArray, number: Int[Array, ""] | int, limits: Limits
+) -> tuple[Float[Array, "hand 21 3"], Bool[Array, " hand"], Bool[Array, " hand"]]:
+    """Draws the chunk of `CHUNK` hands of that number: `propose` for each."""
+    keys = jax.random.split(jax.random.fold_in(key, number), CHUNK)
+    return jax.vmap(propose, in_axes=(0, None))(keys, limits)
 
 
 def uniform_in(key: PRNGKeyArray, polygon: Float[Array, "vertex 2"]) -> Float[Array, "2"]:
@@ -193,12 +202,6 @@ def _in_hull(key: PRNGKeyArray, polygon: Float[Array, "vertex 2"]) -> tuple[Floa
 def _between(key: PRNGKeyArray, interval: Float[Array, "*shape 2"]) -> Float[Array, "*shape"]:
     low, high = feasible.inner(interval)
     return low + jax.random.uniform(key, low.shape, dtype=interval.dtype) * (high - low)
-
-
-@jax.jit
-def _chunk(key, number, limits):
-    keys = jax.random.split(jax.random.fold_in(key, number), CHUNK)
-    return jax.vmap(propose, in_axes=(0, None))(keys, limits)
 
 
 def _possible(limits: Limits) -> Limits:

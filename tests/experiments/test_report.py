@@ -59,7 +59,7 @@ def page(folder):
         patch.setattr(
             depth_ambiguity,
             "resolve",
-            lambda truth, known: {stage: depth_ambiguity.disturbed(truth) for stage in stages},
+            lambda truth, known: {stage: depth_ambiguity.perturb_depths(truth) for stage in stages},
         )
         patch.setattr(report, "HANDS", 1)
         assert cli.main(["report", str(folder)]) == 0

@@ -254,7 +254,7 @@ def test_verdict_knows_how_far_each_quantity_is_beyond():
     poses = examples.examples(20, seed=9)
     joints = poses.joints_3d.astype(float) / poses.scale[:, None, None]
     wide = limits.widen(spotter.LIMITS, degrees=60.0, fraction=1.0)
-    loose, strict = (checking.judge(joints, np.zeros(20, bool), some) for some in (wide, spotter.LIMITS))
+    loose, strict = (checking.assess(joints, some, left=np.zeros(20, bool)) for some in (wide, spotter.LIMITS))
     assert loose.within.any()
     assert not strict.within.any()
     for i, joint in enumerate(joints):
@@ -262,12 +262,12 @@ def test_verdict_knows_how_far_each_quantity_is_beyond():
         low, high = np.moveaxis(np.asarray(spotter.LIMITS.bone_length, float), -1, 0)
         np.testing.assert_allclose(strict.bone_length[i], lengths, rtol=1e-5)
         beyond = np.maximum(np.maximum(low - lengths, lengths - high), 0)
-        np.testing.assert_allclose(strict.bone_length_beyond[i], np.where(beyond > 1e-4, beyond, 0), atol=1e-5)
+        np.testing.assert_allclose(strict.excess.bone_length[i], np.where(beyond > 1e-4, beyond, 0), atol=1e-5)
         spread = reference.palm_spread(joint)
         low, high = np.moveaxis(np.asarray(spotter.LIMITS.spread, float), -1, 0)
         beyond = np.maximum(np.maximum(low - spread, spread - high), 0)
-        np.testing.assert_allclose(strict.spread_beyond[i], np.where(beyond > 1e-4, beyond, 0), atol=1e-4)
-    mirrored = checking.judge(joints * [-1, 1, 1], np.ones(20, bool), spotter.LIMITS)
+        np.testing.assert_allclose(strict.excess.spread[i], np.where(beyond > 1e-4, beyond, 0), atol=1e-4)
+    mirrored = checking.assess(joints * [-1, 1, 1], spotter.LIMITS, left=np.ones(20, bool))
     np.testing.assert_array_equal(mirrored.angles, strict.angles)
 
 

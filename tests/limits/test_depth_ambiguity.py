@@ -51,10 +51,10 @@ def test_a_pose_within_the_limits_stays_where_it_is(truth, known):
 
 
 def test_depths_are_off_by_the_seed_and_whatever_other_poses_there_are(truth):
-    one, same = (depth_ambiguity.disturbed(truth[:count], seed=5) for count in (3, 7))
+    one, same = (depth_ambiguity.perturb_depths(truth[:count], seed=5) for count in (3, 7))
     np.testing.assert_array_equal(one, same[:3])
-    assert np.abs(depth_ambiguity.disturbed(truth[:3], seed=6) - one).max() > 1e-3
-    off = depth_ambiguity.disturbed(truth)[..., 2] - truth[..., 2]
+    assert np.abs(depth_ambiguity.perturb_depths(truth[:3], seed=6) - one).max() > 1e-3
+    off = depth_ambiguity.perturb_depths(truth)[..., 2] - truth[..., 2]
     assert off.std() == pytest.approx(depth_ambiguity.DEVIATION, rel=0.05)
 
 
@@ -62,7 +62,7 @@ def test_a_joint_that_is_not_before_the_camera_is_named(truth):
     behind = truth[:2].copy()
     behind[1, 4, 2] = -0.1
     with pytest.raises(ValueError, match=r"pose 1, joint 4: its depth is -0.1 m.*in front of the camera"):
-        depth_ambiguity.disturbed(behind)
+        depth_ambiguity.perturb_depths(behind)
 
 
 def test_errors_are_of_depths_with_the_wrists_joined(truth):
@@ -73,7 +73,7 @@ def test_errors_are_of_depths_with_the_wrists_joined(truth):
 
 
 def test_summary_has_means_and_changes_and_what_limits_say_of_the_truth(truth, found, known):
-    rows = depth_ambiguity.summarise(found, truth[:COUNT], known)
+    rows = depth_ambiguity.summarize(found, truth[:COUNT], known)
     errors = []
     for joints in found.values():
         depth = joints[..., 2] - joints[:, :1, 2] - truth[:COUNT, :, 2] + truth[:COUNT, :1, 2]

@@ -183,22 +183,6 @@ def test_inner_hulls_lie_within_the_samples(poses):
     np.testing.assert_allclose(distance(inner.hull, inner.support[:, :, None, :, :]), 0, atol=1e-5)
 
 
-def test_a_few_poses_make_personal_limits(poses):
-    preset = limits.load("clinical")
-    person = limits.personalize(preset, poses[:1], source="me")
-    assert person.meta.count == 1
-    assert person.meta.source == "me + clinical joint ranges, sampled"
-    measured = limits.measure(poses[:1])
-    np.testing.assert_allclose(person.bone_length[..., 1], 1.05 * measured["bone_length"][0], rtol=1e-3)
-    np.testing.assert_allclose(person.bone_length[..., 0], measured["bone_length"][0] / 1.05, rtol=1e-3)
-    assert np.all(person.spread[:, 1] - person.spread[:, 0] < np.radians(10.1))
-    # The joints turn as far as the preset says, and the poses' own angles are allowed too.
-    assert not np.any(distance(preset.support, person.hull[:, :, None, :, :]))
-    assert not np.any(distance(jnp.asarray(measured["angles"]), person.hull))
-    assert np.max(distance(person.hull, limits.widen(preset, degrees=6.0).hull[:, :, None, :, :])) < 0.01
-    assert limits.check(poses[:1], person) == []
-
-
 def test_limits_go_through_a_file_unchanged(fitted, tmp_path):
     file = tmp_path / "folder" / "limits.json"
     for written in (fitted, limits.widen(fitted, degrees=5.0, fraction=0.1)):

@@ -38,7 +38,7 @@ def sampled():
 @pytest.fixture(scope="module")
 def drawn():
     """4,096 hands as drawn, feasible or not, whether the palm fits, and whether each is apart from itself."""
-    return [np.asarray(values) for values in sampling._chunk(KEY, 0, clinical())]
+    return [np.asarray(values) for values in sampling.draw_chunk(KEY, 0, clinical())]
 
 
 def probability_of_one_law(first, second, cells=12):
@@ -108,7 +108,7 @@ def test_folds_are_uniform_among_those_of_an_allowed_curvature():
     root = np.asarray(clinical().bone_length).copy()
     root[:, 0] = lengths[:, None]
     held = clinical(bone_length=root, spread=spread[:, None], curvature=bounds)
-    joints, fits, _ = map(np.asarray, sampling._chunk(KEY, 0, held))
+    joints, fits, _ = map(np.asarray, sampling.draw_chunk(KEY, 0, held))
     found = np.sin(np.asarray(angles_from_pose(joints).palm.fold)[fits] / 2)
 
     def allowed(sines):
@@ -257,7 +257,8 @@ def test_bmc_limits_sample_writes_poses_that_bmc_limits_check_passes(tmp_path, c
     assert cli.main(["limits", "sample", "--count", "30", "--seed", "7", "--scale", "0.04", "--out", str(out)]) == 0
     assert "drawn hands are feasible" in capsys.readouterr().out
     np.testing.assert_array_equal(np.load(out), sampling.sample(KEY, clinical(), 30, scale=0.04).poses)
-    assert cli.main(["limits", "check", str(out), "clinical"]) == 0
+    check = ["limits", "check", str(out), "--limits", "clinical", "--side", "right", "--list", "--fail"]
+    assert cli.main(check) == 0
     assert "all 30 poses are within the limits" in capsys.readouterr().out
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import bmc_jax
 from bmc_jax import limits
 from bmc_jax.config import Config, steps
-from bmc_jax.core import hand
+from bmc_jax.core import hand, numerics
 from bmc_jax.inference import evaluate, training_data
 from bmc_jax.inference.export import program
 from bmc_jax.metrics import evaluation
@@ -132,7 +132,8 @@ def _contract(config: Config, scale: float, whose: str) -> str:
         "`bone_length_violation`": "`[b]` by how much bones are too short or long, mean, scale units",
         "`palm_violation`": "`[b]` the same of the palm's curvature and spread, 1 / scale unit and radians",
         "`joint_angle_violation`": "`[b]` the same of the angles, radians",
-        "`within_limits`": f"`[b]` bool: none of the three is above {evaluation.TOLERANCE:g}",
+        "`within_limits`": "`[b]` bool: every bone length, curvature, spread and angle is at most "
+        f"{numerics.LIMIT_TOLERANCE:g} beyond its limit",
     }
     order = ", ".join(f"{number} {name}" for number, name in enumerate(hand.JOINTS))
     return (

@@ -22,7 +22,6 @@ from jaxtyping import Array, Bool, Float, UInt8
 from bmc_jax.config import Config
 from bmc_jax.core import anatomy, losses
 from bmc_jax.core.types import Limits
-from bmc_jax.metrics import evaluation
 from bmc_jax.training import step
 
 # `load.py` has these names and that of `export.json` for itself.
@@ -57,10 +56,10 @@ def answer(
 ) -> dict[str, Float[Array, "batch ..."] | Bool[Array, " batch"]]:
     """All that is known of the hands: the fields of a `Prediction` by their names, `joints_3d` in metres though, since
     `scale` is the length of the scale bone in metres; `angles` as `anatomy.joint_angles`; the mean violation of each
-    biomechanical term, and whether all are within `measures.TOLERANCE`. `weights` are as `flatten` gives them."""
+    biomechanical term, and whether every quantity is within its limit. `weights` are as `flatten` gives them."""
     variables = flax.traverse_util.unflatten_dict(weights, sep="/")
     found: Any = step.network(config).apply(variables, image, intrinsics, train=False)
-    violations = losses.constraints(found.joints_3d, limits)
+    excess = losses.excess(found.joints_3d, limits)
     return {
         "joints_3d": found.joints_3d * scale[:, None, None],
         "joints_2d": found.joints_2d,
@@ -68,8 +67,8 @@ def answer(
         "root_depth": found.root_depth,
         "refined_root_depth": found.refined_root_depth,
         "angles": anatomy.joint_angles(found.joints_3d),
-        **{f"{name}_violation": value for name, value in violations.items()},
-        "within_limits": jnp.all(jnp.stack(list(violations.values())) <= evaluation.TOLERANCE, axis=0),
+        **{f"{name}_violation": value for name, value in excess.terms.items()},
+        "within_limits": excess.within(),
     }
 
 

@@ -12,7 +12,7 @@ of a bone away from theirs, and a few millimetres at the end of a phalanx are te
 from pathlib import Path
 
 from bmc_jax.core.types import Limits
-from bmc_jax.limits import checking, fitting, io
+from bmc_jax.limits import comparison, fitting, io
 from bmc_jax.synthesis import skeleton
 
 FILE = Path(__file__).parent / "clinical.json"
@@ -42,4 +42,4 @@ def clinical(count: int = COUNT, seed: int = SEED) -> Limits:
 
 if __name__ == "__main__":
     io.save(clinical(), FILE)
-    print(f"{FILE} written\n{checking.describe(io.load(FILE))}")
+    print(f"{FILE} written\n{comparison.describe(io.load(FILE))}")

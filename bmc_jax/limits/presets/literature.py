@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bmc_jax.core.types import Limits
-from bmc_jax.limits import checking, fitting, io
+from bmc_jax.limits import comparison, fitting, io
 from bmc_jax.limits.presets.clinical import ANGLE_MARGIN
 from bmc_jax.synthesis import skeleton
 from bmc_jax.synthesis.skeleton import JointRange
@@ -126,4 +126,4 @@ if __name__ == "__main__":
     for name in SOURCES:
         made = literature(name)
         io.save(made, FOLDER / f"{name}.json")
-        print(f"{name}.json written\n{checking.describe(made)}")
+        print(f"{name}.json written\n{comparison.describe(made)}")

@@ -1,0 +1,109 @@
+"""`bmc limits repair` and `bmc limits sample`: the nearest poses within limits, and random ones."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from bmc_jax.cli.arguments import positive, verb
+from bmc_jax.cli.pose_arguments import PRESETS, announce, conventions, converted
+
+
+def add(limits: Any) -> None:
+    parser = verb(limits, "repair", _repair, "move poses to the nearest ones within limits", """\
+Poses of any named joint order, in m, cm or mm, of right or left hands, and written as they came. NaN frames are gaps.
+
+examples:
+  bmc limits repair poses.npy --limits clinical --out repaired.npy
+  bmc limits repair poses.npz --limits limits.json --keep projection
+  bmc limits repair sequence.csv --limits mine.json --smooth 8 --unit mm
+""")  # fmt: skip
+    parser.add_argument("poses", metavar="POSES", help="npy, npz, json or csv: [N, 21, 3], or one pose [21, 3]")
+    known = f"a preset ({', '.join(PRESETS)}) or a limits file"
+    parser.add_argument("--limits", required=True, metavar="LIMITS", help=known)
+    parser.add_argument(
+        "--keep",
+        default="",
+        choices=("projection", "bones"),
+        help="projection: move joints along their viewing rays only, of poses in the camera's frame; bones: keep all "
+        "bone lengths (default: neither)",
+    )
+    parser.add_argument(
+        "--smooth",
+        type=float,
+        metavar="FRAMES",
+        help="the poses are a sequence: damp motion of that period by half, quicker ones more, before the repair",
+    )
+    conventions(parser)
+    parser.add_argument("--out", default="repaired.npy", metavar="NPY", help="(default: repaired.npy)")
+
+    parser = verb(limits, "sample", _sample, "random poses within limits that do not cut through themselves", """\
+Bone lengths, the palm's spread and curvature are uniform in their intervals and the angles in their hulls; hands that
+cut through themselves are drawn again. Written are metres, FreiHAND order, right hands: the wrist at the origin, x out
+of the palm, z along the middle finger's metacarpal.
+
+examples:
+  bmc limits sample --limits clinical --count 1000 --seed 0 --out poses.npy
+  bmc limits sample --limits mine.json --count 50 --scale 0.041 --out mine.npy
+""")  # fmt: skip
+    parser.add_argument("--limits", default="clinical", metavar="LIMITS", help="preset or file (default: clinical)")
+    parser.add_argument("--count", type=positive, default=1000, metavar="N", help="poses (default: 1000)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="the same seed, the same poses (default: 0)")
+    parser.add_argument(
+        "--scale",
+        type=float,
+        metavar="METRES",
+        help="length of the bone from the middle finger's MCP to its PIP (default: a mean adult's, 0.0446)",
+    )
+    parser.add_argument("--out", default="poses.npy", metavar="NPY", help="(default: poses.npy)")
+
+
+def _repair(options: argparse.Namespace) -> None:
+    import numpy as np
+
+    from bmc_jax import limits
+    from bmc_jax.core import numerics
+    from bmc_jax.poses import files, repair
+
+    if Path(options.out).suffix != ".npy":
+        raise ValueError(f"--out {options.out}: repaired poses are written as .npy; name such a file")
+    allowed = limits.load(options.limits)
+    poses = converted(options)
+    try:
+        result = repair.repair_poses(poses.joints, allowed, keep=options.keep, smooth=options.smooth)
+    except ValueError as error:
+        raise ValueError(f"{options.poses}: {error}") from error
+    gaps = ~np.isfinite(result.excess)
+    given, joints = files.read(options.poses).joints, poses.as_they_came(np.asarray(result.joints))
+    np.save(options.out, np.where(gaps[:, None, None], given, joints))
+    announce(poses)
+    changed = result.moved > 0
+    print(f"{len(joints):,} poses: {changed.sum():,} changed, {(~changed & ~gaps).sum():,} not, {gaps.sum():,} gaps")
+    if changed.any():
+        millimetres = 1000 * result.moved[changed]
+        print(f"changed ones moved by {millimetres.mean():.1f} mm a joint, at most {millimetres.max():.1f} mm")
+    outside = ~result.converged & ~gaps
+    if outside.any():
+        worst = int(np.argmax(np.where(outside, result.excess, -1)))
+        print(
+            f"{outside.sum():,} are more than {numerics.LIMIT_TOLERANCE:g} scale units or radians outside the limits; "
+            f"the worst, pose {worst}, is {result.excess[worst]:.2g} outside"
+        )
+    print(f"written to {options.out}")
+
+
+def _sample(options: argparse.Namespace) -> None:
+    import jax
+    import numpy as np
+
+    from bmc_jax import limits
+    from bmc_jax.poses import sampling
+
+    if not Path(options.out).parent.is_dir():
+        raise FileNotFoundError(f"no folder {Path(options.out).parent} to write {options.out} to")
+    scale = sampling.ADULT_SCALE if options.scale is None else options.scale
+    allowed = limits.load(options.limits)
+    sample = sampling.sample(jax.random.key(options.seed), allowed, options.count, scale=scale)
+    with open(options.out, "wb") as file:
+        np.save(file, sample.poses)
+    print(f"{sample.kept} of {sample.drawn} drawn hands are feasible, {100 * sample.acceptance:.1f} %")
+    print(f"the first {options.count} written to {options.out}")
