@@ -3,7 +3,6 @@
 import argparse
 from typing import Any
 
-SPLITS = ("train", "validation", "test")
 BEST = "best"
 COCO = "coco:"
 """Before a COCO keypoint file where the name of a set of images is expected."""

@@ -9,10 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bmc_jax.cli.arguments import COCO, SPLITS, TEXT, positive, verb
-
-READERS = ("freihand", "rhd", "ho3d", "ho3d_v1", "dexter_object", "coco_hand", "synthetic")
-"""Modules of `bmc_jax.data.readers` that read one."""
+from bmc_jax.cli.arguments import COCO, TEXT, positive, verb
+from bmc_jax.core.choices import READERS, SPLITS
 
 
 def add(verbs: Any, arguments: Sequence[str]) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bmc_jax.cli.arguments import positive, verb
-from bmc_jax.cli.pose_arguments import PRESETS, announce, conventions, converted
+from bmc_jax.cli.pose_arguments import announce, conventions, converted
+from bmc_jax.core.choices import LEFT_HANDS, PRESETS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +38,7 @@ examples:
     parser.add_argument(
         "--left",
         default="error",
-        choices=("error", "drop", "mirror", "keep"),
+        choices=LEFT_HANDS,
         help="what to do with poses that look like left hands (default: error, which counts them)",
     )
     parser.add_argument("--merge", metavar="LIMITS", help="a preset or a limits file to allow as well")

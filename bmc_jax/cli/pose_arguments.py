@@ -3,20 +3,22 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from bmc_jax.core import choices
+
 if TYPE_CHECKING:
     from bmc_jax.poses.conventions import Poses
-
-# As `hand.TO_FREIHAND` and `limits.PRESETS` have them, since help loads no library.
-ORDERS = ("freihand", "mediapipe", "openpose", "rhd", "ho3d", "mano", "interhand", "coco-wholebody", "paper")
-PRESETS = ("clinical", "eaton", "functional", "lin2000")
 
 
 def conventions(parser: argparse.ArgumentParser) -> None:
     """What poses are; detected where it is not said."""
     group = parser.add_argument_group("what the poses are (detected if not given, with the evidence)")
-    group.add_argument("--order", choices=ORDERS, help="joint order; mediapipe = openpose = coco-wholebody = freihand")
-    group.add_argument("--unit", choices=("m", "cm", "mm"))
-    group.add_argument("--side", choices=("right", "left"), help="left hands are mirrored")
+    group.add_argument(
+        "--order",
+        choices=choices.JOINT_ORDERS,
+        help="joint order; mediapipe = openpose = coco-wholebody = freihand",
+    )
+    group.add_argument("--unit", choices=choices.LENGTH_UNITS)
+    group.add_argument("--side", choices=choices.SIDES, help="left hands are mirrored")
 
 
 def converted(options: argparse.Namespace) -> "Poses":

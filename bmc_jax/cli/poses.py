@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from bmc_jax.cli.arguments import positive, verb
-from bmc_jax.cli.pose_arguments import PRESETS, announce, conventions, converted
+from bmc_jax.cli.pose_arguments import announce, conventions, converted
+from bmc_jax.core.choices import PRESETS
 
 
 def add(limits: Any) -> None:

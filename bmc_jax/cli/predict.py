@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bmc_jax.cli.arguments import looks, verb
-
-FORMATS = ("json", "csv", "npz")
+from bmc_jax.core.choices import PREDICTION_FORMATS, SIDES
 
 
 def add(verbs: Any) -> None:
@@ -27,7 +26,7 @@ status is then 1.
     where = parser.add_argument_group("where the hand is, in pixels of the upright image")
     where.add_argument("--box", type=_four, metavar="X,Y,W,H", help="of the hand in one image, or in a video's start")
     where.add_argument("--boxes", metavar="COCO.json", help="bbox, and perhaps hand_side and K, of every hand")
-    where.add_argument("--hand", choices=("right", "left"), default="right", help="which it is (default: right)")
+    where.add_argument("--hand", choices=SIDES, default="right", help="which it is (default: right)")
     camera = parser.add_argument_group("the camera")
     camera.add_argument(
         "--intrinsics",
@@ -45,7 +44,12 @@ status is then 1.
     )
     looks(parser)
     parser.add_argument(
-        "--format", nargs="+", choices=FORMATS, default=["json"], metavar="F", help="of json, csv, npz (default: json)"
+        "--format",
+        nargs="+",
+        choices=PREDICTION_FORMATS,
+        default=["json"],
+        metavar="F",
+        help=f"of {', '.join(PREDICTION_FORMATS)} (default: json)",
     )
     parser.add_argument("--force", action="store_true", help="replace an earlier prediction in DIR")
 

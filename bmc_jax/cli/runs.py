@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from bmc_jax.cli.arguments import COCO, SPLITS, looks, positive, verb
+from bmc_jax.cli.arguments import COCO, looks, positive, verb
+from bmc_jax.core.choices import SPLITS
 
 
 def add(verbs: Any) -> None:

@@ -5,9 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bmc_jax.cli.arguments import verb
-
-PROTOCOLS = ("freihand", "ho3d", "hands19", "dexter_object", "rhd")
-ALIGNMENTS = ("absolute", "root", "root_scale", "scale_translation", "centroid", "centroid_scale", "procrustes")
+from bmc_jax.core.choices import ALIGNMENTS, PROTOCOLS
 
 
 def add(verbs: Any) -> None:

@@ -61,8 +61,6 @@ TO_FREIHAND = {
     # One hand of InterHand2.6M runs from tip to base in every finger, with the wrist at the end.
     "interhand": np.concatenate([[NUM_JOINTS - 1], FINGER_JOINTS[:, ::-1].reshape(-1) - 1]),
 }
-#: Names of the joint orders.
-JOINT_ORDERS = tuple(TO_FREIHAND)
 
 
 def mirror(

@@ -14,12 +14,11 @@ import scipy.spatial
 from jaxtyping import Array, Bool, Float, Int
 
 from bmc_jax.core import numerics
+from bmc_jax.core.choices import HULL_DISTANCES
 
 #: Where the circle of flexion is cut open. One place for every joint and every set of poses, so that hulls fitted apart
 #: can be merged; no finger bends 120 degrees backwards, while more than 180 degrees forwards occurs in noisy labels.
 FLEXION_CUT = -2 * np.pi / 3
-
-MODES = ("euclidean", "circle_l1", "circle_l1_squared")
 
 
 def unroll(angles: np.ndarray) -> np.ndarray:
@@ -178,8 +177,8 @@ def distance(
     edges are equally near, as opposite flexion a half turn from the hull, it is that of one of them: a subgradient.
     Raises ValueError for an unknown mode.
     """
-    if mode not in MODES:
-        raise ValueError(f"unknown hull distance '{mode}'; choose one of {', '.join(MODES)}")
+    if mode not in HULL_DISTANCES:
+        raise ValueError(f"unknown hull distance '{mode}'; choose one of {', '.join(HULL_DISTANCES)}")
     rank = max(angles.ndim - 1, hull.ndim - 2)
     angles = angles.reshape((1,) * (rank + 1 - angles.ndim) + angles.shape)
     hull = hull.reshape((1,) * (rank + 2 - hull.ndim) + hull.shape)

@@ -24,8 +24,6 @@ from bmc_jax.runtime.progress import Progress
 
 #: Share of the free memory that images may take where nobody says otherwise; the rest is for training.
 PART = 0.5
-#: Of `data.cache` but "auto", the fastest first.
-MODES = ("device", "host", "none")
 
 
 @jax.tree_util.register_dataclass

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from bmc_jax.core import hand
+from bmc_jax.core.choices import SIDES
 from bmc_jax.data.readers.annotation import Annotation, check, project
 
 #: Side of the stored surroundings over the longer side of the hand's box: room for training to move its crop about.
@@ -16,8 +17,6 @@ WINDOW = 2.5
 LARGEST = 320
 #: Of JPEG, without chroma subsampling. The mean change of a photograph is below one grey level.
 QUALITY = 95
-
-SIDES = ("right", "left")
 
 
 def features() -> Any:

@@ -14,13 +14,13 @@ from jaxtyping import Array, Int
 from bmc_jax import config, synthesis
 from bmc_jax.config import Config
 from bmc_jax.core import hand
+from bmc_jax.core.choices import SPLITS
 from bmc_jax.core.types import Batch
 from bmc_jax.data import crop, joints_file, rendered_file, store
 from bmc_jax.runtime.progress import Progress
 from bmc_jax.synthesis import DOMAINS, domains
 from bmc_jax.synthesis.domains import Domain
 from bmc_jax.synthesis.renderer import ACCELERATOR_CHUNK
-from bmc_jax.synthesis.rng import SPLITS
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from bmc_jax.core import hand, validation
+from bmc_jax.core.choices import PREDICTION_FORMATS
 from bmc_jax.core.types import Limits
 from bmc_jax.inference.hand_crop import View
 from bmc_jax.limits.checking import Assessment
@@ -21,7 +22,6 @@ from bmc_jax.limits.io import PALM_PAIRS
 from bmc_jax.runtime import files
 from bmc_jax.training.forward import Trained
 
-FORMATS = ("json", "csv", "npz")
 #: Everything that a folder of predictions may hold: what --force may replace.
 NAMES = {
     *("joints.json", "joints.npz", "hands.csv", "joints.csv", "angles.csv", "left_out.csv"),
@@ -56,10 +56,10 @@ class Answers:
 
 
 def require(formats: Sequence[str], scale: float | int | None) -> None:
-    """Raise ValueError, before any work, for a format that is none of `FORMATS` and a scale that is no bone's."""
-    unknown = [name for name in formats if name not in FORMATS]
+    """Raise ValueError, before any work, for a format that is unknown and a scale that is no bone's."""
+    unknown = [name for name in formats if name not in PREDICTION_FORMATS]
     if unknown or not formats:
-        raise ValueError(f"formats {list(formats)}: name one or more of {', '.join(FORMATS)}")
+        raise ValueError(f"formats {list(formats)}: name one or more of {', '.join(PREDICTION_FORMATS)}")
     low, high = validation.SHORTEST_SCALE_BONE, validation.PALM_LENGTH[1]
     if scale is not None and not low <= scale <= high:
         raise ValueError(f"the scale, from middle MCP to middle PIP, is {scale:g} m, no bone's {low}-{high} m")
@@ -172,7 +172,7 @@ def _pairs(values: np.ndarray, beyond: np.ndarray, digits: int) -> list[dict[str
 
 
 def write(content: dict[str, Any], answers: Answers, folder: Path, formats: Sequence[str]) -> None:
-    """The document in a folder, in each of the `FORMATS` that are asked for."""
+    """The document in a folder, in each of the `PREDICTION_FORMATS` that are asked for."""
     if "json" in formats:
         (folder / "joints.json").write_text(json.dumps(content, allow_nan=False) + "\n")
     if "npz" in formats:

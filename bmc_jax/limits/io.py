@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bmc_jax.core import hand, hull
+from bmc_jax.core.choices import PRESETS
 from bmc_jax.core.types import Limits, LimitsMetadata
 from bmc_jax.runtime import files
 
@@ -22,8 +23,6 @@ FILE = "limits.json"
 """Name of a run's limits in its folder."""
 FORMAT = "bmc_jax limits"
 _FOLDER = Path(__file__).parent / "presets"
-#: Limits that come with the package, by name.
-PRESETS = tuple(sorted(file.stem for file in _FOLDER.glob("*.json")))
 
 #: What must be as here for limits to mean the same, and what to do when it is not.
 CONVENTIONS = {

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from bmc_jax.core import hand, validation
+from bmc_jax.core.choices import SIDES
 from bmc_jax.synthesis import skeleton
 
 #: Metres in the units that poses come in.
 UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001}
-SIDES = ("right", "left")
 #: Orders that number the joints alike, by the name that stands for them.
 ORDERS = {
     "freihand": ("freihand", "mediapipe", "openpose", "coco-wholebody"),

@@ -14,9 +14,9 @@ import numpy as np
 from jax.scipy.special import ndtri
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from bmc_jax.core.choices import SPLITS
 from bmc_jax.synthesis.domains import Domain
 
-SPLITS = ("train", "validation", "test")
 #: Standard deviations at which normal numbers are truncated: no person is one in a million.
 TRUNCATION = 2.5
 

@@ -19,6 +19,7 @@ import jax
 
 from bmc_jax import limits
 from bmc_jax.config import Config, steps, stored_size
+from bmc_jax.core.choices import CACHES
 from bmc_jax.core.types import Limits
 from bmc_jax.data import cache, input_pipeline, render_in_step, sources
 from bmc_jax.data.sources import Fresh, InMemory, OnDisk, Opened
@@ -129,7 +130,7 @@ def feed(config: Config, opened: Sequence[Opened], rows: grain.MapDataset) -> tu
     with distributed.together():
         found = cache.choose(config.data.cache, size, held, free, cache.free_on_devices())
     # All must take the same, which is that of the process with the least room.
-    told = max(distributed.gather(", ".join(found)), key=lambda words: cache.MODES.index(words.split(",")[0]))
+    told = max(distributed.gather(", ".join(found)), key=lambda words: CACHES.index(words.split(",")[0]))
     distributed.say(f"cache: {told}")
     mode = told.split(",")[0]
     if len(kept) < len(opened):

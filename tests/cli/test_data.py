@@ -10,8 +10,8 @@ from PIL import Image
 from support import annotations
 
 from bmc_jax import cli
-from bmc_jax.cli import data
 from bmc_jax.config import Augmentation
+from bmc_jax.core.choices import READERS
 from bmc_jax.data import augment, store
 
 
@@ -31,12 +31,12 @@ def built(tmp_path):
 def test_list_names_every_dataset_with_its_licence_and_address(capsys):
     assert bmc("data", "list") == 0
     out = capsys.readouterr().out
-    for reader in data.READERS:
+    for reader in READERS:
         assert f"\n{reader}\n" in "\n" + out
-    assert out.count("licence") == out.count("from     ") == len(data.READERS)
+    assert out.count("licence") == out.count("from     ") == len(READERS)
 
 
-@pytest.mark.parametrize("reader", data.READERS)
+@pytest.mark.parametrize("reader", READERS)
 def test_help_of_a_dataset_shows_its_options(capsys, reader):
     with pytest.raises(SystemExit) as stopped:
         bmc("data", "build", reader, "--help")

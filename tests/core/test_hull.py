@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from jax.test_util import check_grads
 
 from bmc_jax import hull, numerics
+from bmc_jax.core.choices import HULL_DISTANCES
 
 RNG = np.random.default_rng(0)
 distance = jax.jit(hull.distance, static_argnums=2)
@@ -114,7 +115,7 @@ def test_flexion_is_unrolled_at_the_cut():
     assert np.ptp(hull.fit(samples), axis=0)[0] < 0.5
 
 
-@pytest.mark.parametrize("mode", hull.MODES)
+@pytest.mark.parametrize("mode", HULL_DISTANCES)
 def test_distance_equals_the_loop_over_edges(mode):
     polygons = np.array([[hull.fit(cloud(10 * i + j)) for j in range(3)] for i in range(5)])
     points = RNG.uniform([-np.pi, -np.pi / 2], [np.pi, np.pi / 2], (60, 5, 3, 2))
@@ -186,7 +187,7 @@ def test_euclidean_gradient_has_length_one_outside_and_zero_inside():
     assert 0.01 < np.mean(np.asarray(value) == 0) < 0.9
 
 
-@pytest.mark.parametrize("mode", hull.MODES)
+@pytest.mark.parametrize("mode", HULL_DISTANCES)
 def test_gradient_is_finite_on_edges_on_vertices_and_at_half_a_turn(mode):
     polygons = [SQUARE, hull.fit(cloud(2)), hull.simplify(SQUARE, 16), SQUARE + np.array([np.pi - 0.5, 0.0])]
     derive = jax.jit(jax.vmap(jax.value_and_grad(lambda p, polygon: hull.distance(p, polygon, mode)), (0, None)))
@@ -205,7 +206,7 @@ def test_gradient_is_finite_on_edges_on_vertices_and_at_half_a_turn(mode):
 def test_gradient_is_exactly_zero_on_vertices_and_edges_of_a_square():
     square = jnp.asarray(SQUARE, jnp.float32)
     points = jnp.concatenate([square, jnp.array([[0.5, 0.0], [0.0, 0.5], [-0.5, 0.25], [0.125, -0.5]])])
-    for mode in hull.MODES:
+    for mode in HULL_DISTANCES:
         derive = jax.jit(jax.vmap(jax.value_and_grad(lambda p, mode=mode: hull.distance(p, square, mode))))
         value, gradient = derive(points)
         assert not np.any(value)
@@ -213,7 +214,7 @@ def test_gradient_is_exactly_zero_on_vertices_and_edges_of_a_square():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", hull.MODES)
+@pytest.mark.parametrize("mode", HULL_DISTANCES)
 def test_derivatives_agree_with_finite_differences(mode):
     # A step that is small against the regions where another edge is nearest: there the second derivative jumps.
     tolerance = {"atol": 1e-5, "rtol": 1e-5, "eps": 1e-6}

@@ -12,6 +12,7 @@ import pytest
 from support import examples
 
 from bmc_jax import config, step, synthesis
+from bmc_jax.core.choices import SPLITS
 from bmc_jax.data import cache, input_pipeline, render_in_step, sources
 from bmc_jax.synthesis import domains
 from bmc_jax.training import checkpoint, parallel, safeguards, train
@@ -23,7 +24,7 @@ BASE = jax.tree.map(lambda leaf: leaf[0], examples.examples(1))
 def picture(seed, domain, split, index, size):
     """In place of the renderer, which takes long to compile: exact, and of every argument."""
     number = jnp.asarray(index, jnp.int32)
-    of = seed + 3 * list(domains.DOMAINS).index(domain.name) + 7 * synthesis.keys.SPLITS.index(split)
+    of = seed + 3 * list(domains.DOMAINS).index(domain.name) + 7 * SPLITS.index(split)
     place = jnp.arange(size * size * 3, dtype=jnp.int32).reshape(size, size, 3)
     return dataclasses.replace(
         jax.tree.map(jnp.asarray, BASE),

@@ -11,6 +11,7 @@ from PIL import Image
 from support import examples, reference, spotter
 
 from bmc_jax import cli, limits
+from bmc_jax.core.choices import PREDICTION_FORMATS
 from bmc_jax.core.types import Prediction
 from bmc_jax.data.images import Picture
 from bmc_jax.inference import hand_crop, outputs, predict, requests
@@ -221,7 +222,7 @@ def test_what_fails_in_the_end_leaves_the_earlier_prediction(spotting, photo, tm
 
 
 def test_every_format_says_the_same(spotting, photo, tmp_path):
-    predicted = predict.predict(RUN, [photo], tmp_path / "out", formats=outputs.FORMATS, scale=0.04)
+    predicted = predict.predict(RUN, [photo], tmp_path / "out", formats=PREDICTION_FORMATS, scale=0.04)
     (hand,), about = content(predicted)["hands"], content(predicted)
     assert about["scale"] == {"metres": 0.04, "from": "given"}
     np.testing.assert_allclose(hand["joints_3d"], 0.04 * np.array(hand["joints_3d_scale"]), atol=1e-6)

@@ -9,10 +9,8 @@ import pytest
 from support import hands, reference
 
 from bmc_jax import cli, hull, limits
-from bmc_jax.cli import pose_arguments
 from bmc_jax.limits import checking, comparison, fitting, plots, range_of_motion
 from bmc_jax.limits.presets import literature
-from bmc_jax.poses import conventions
 from bmc_jax.synthesis import skeleton
 from bmc_jax.visualization import draw
 
@@ -233,11 +231,6 @@ def test_literature_presets_are_what_their_command_makes(monkeypatch):
     for row in comparison.compare(literature.literature("eaton"), limits.load("eaton")):
         assert row.first_beyond < 3
         assert row.shared_percent > 65
-
-
-def test_the_command_line_knows_all_orders_and_presets():
-    assert pose_arguments.PRESETS == limits.PRESETS
-    assert set(pose_arguments.ORDERS) == set(conventions.hand.TO_FREIHAND)
 
 
 def run(capsys, *arguments):

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bmc_jax.core import hand
+from bmc_jax.core.choices import SPLITS
 from bmc_jax.data.readers.annotation import About, Annotation
 
 VERSION = "1.0.0"
@@ -37,7 +38,6 @@ OPTIONS = {
 
 #: Focal length over the longer image side, for photographs without K: 53 degrees of view, between webcams and phones.
 DEFAULT_FOCAL = 1.0
-SPLITS = ("train", "validation", "test")
 
 
 class Row(NamedTuple):

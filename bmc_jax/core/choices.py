@@ -1,0 +1,25 @@
+"""Values that options accept. The module imports nothing, so that `bmc --help` loads no library.
+
+Where a room maps such a name to its meaning, a test compares the mapping's keys with the tuple here.
+"""
+
+JOINT_ORDERS = ("freihand", "mediapipe", "openpose", "coco-wholebody", "paper", "rhd", "ho3d", "mano", "interhand")
+"""Keys of `hand.TO_FREIHAND`."""
+LENGTH_UNITS = ("m", "cm", "mm")
+SIDES = ("right", "left")
+LEFT_HANDS = ("error", "drop", "mirror", "keep")
+"""What `limits.fit` does with left hands, see `validation.screen`."""
+PRESETS = ("clinical", "eaton", "functional", "lin2000")
+"""Limits in `limits/presets`."""
+HULL_DISTANCES = ("euclidean", "circle_l1", "circle_l1_squared")
+"""Modes of `hull.distance`."""
+SPLITS = ("train", "validation", "test")
+READERS = ("freihand", "rhd", "ho3d", "ho3d_v1", "dexter_object", "coco_hand", "synthetic")
+"""Modules of `data.readers` that read a dataset."""
+CACHES = ("device", "host", "none")
+"""Places where training images wait for their batch, the fastest first."""
+PROTOCOLS = ("freihand", "ho3d", "hands19", "dexter_object", "rhd")
+"""Keys of `metrics.PROTOCOLS`."""
+ALIGNMENTS = ("absolute", "root", "root_scale", "scale_translation", "centroid", "centroid_scale", "procrustes")
+"""Keys of `metrics.ALIGNMENTS`."""
+PREDICTION_FORMATS = ("json", "csv", "npz")
