@@ -1,56 +1,57 @@
-"""The house: every room imports only rooms that CONTRIBUTING.md lists before it, and each is in that list."""
+"""What an import loads. That each room imports only rooms below it is checked by import-linter, in `make lint`."""
 
-import ast
-import re
+import importlib
 import subprocess
 import sys
 
-from support import paths
+import pytest
 
-ROOT = paths.ROOT
-PACKAGE = ROOT / "bmc_jax"
+import bmc_jax
 
-
-def listed():
-    words = re.search(r"Imports point one way: `(.*?)`", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
-    return re.sub(r"\(.*?\)|\s", "", words[1], flags=re.DOTALL).split(",")
+FRAMEWORKS = {"flax", "optax", "orbax", "grain", "tensorflow", "tensorflow_datasets", "matplotlib", "PIL", "torch"}
+PUBLIC = [name for name in dir(bmc_jax) if not name.startswith("_")]
 
 
-def rooms():
-    return {path.relative_to(PACKAGE).with_suffix("").parts[0] for path in PACKAGE.rglob("*.py")} - {"__init__"}
+def loaded(code):
+    """Modules that a program loads beyond those of an empty one."""
+    program = f"import sys; before = set(sys.modules)\n{code}\nprint(*(set(sys.modules) - before))"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return set(run.stdout.split())
 
 
-def imported(path):
-    """Rooms that a file imports when it is imported itself, and those that its functions do."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module == "bmc_jax":
-            yield from (name.name for name in node.names)
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("bmc_jax."):
-            yield node.module.split(".")[1]
+def test_the_package_itself_is_instant():
+    assert {name.split(".")[0] for name in loaded("import bmc_jax")} <= {"bmc_jax", *sys.stdlib_module_names}
 
 
-def test_every_room_is_listed_once():
-    assert len(listed()) == len(set(listed()))
-    assert set(listed()) == rooms()
+def test_losses_and_limits_load_no_framework_but_jax():
+    modules = loaded("from bmc_jax import limits, losses")
+    assert "jax" in modules
+    assert not {name.split(".")[0] for name in modules} & FRAMEWORKS
 
 
-def test_every_room_imports_only_what_stands_before_it():
-    order = {room: place for place, room in enumerate(listed())}
-    wrong = []
-    for path in PACKAGE.rglob("*.py"):
-        room = path.relative_to(PACKAGE).with_suffix("").parts[0]
-        wrong += [
-            f"{path.relative_to(ROOT)} imports {other}"
-            for other in imported(path)
-            if other in order and room in order and order[other] > order[room]
-        ]
-    assert not wrong
+def test_losses_load_core_alone():
+    rooms = {name for name in loaded("import bmc_jax; bmc_jax.losses") if name.count(".") == 1 and "bmc_jax" in name}
+    assert rooms == {"bmc_jax.core"}
 
 
-def test_losses_and_limits_need_of_all_frameworks_only_jax():
-    listed = "import bmc_jax.losses, bmc_jax.limits, sys; print(*sys.modules)"
-    run = subprocess.run([sys.executable, "-c", listed], capture_output=True, text=True, check=True)
-    loaded = {name.split(".")[0] for name in run.stdout.split()}
-    assert "jax" in loaded
-    assert not loaded & {"flax", "optax", "orbax", "grain", "tensorflow", "tensorflow_datasets"}
-    assert not loaded & {"matplotlib", "PIL", "torch"}
+def test_dataset_workers_load_readers_and_builds_without_jax():
+    readers = "coco_hand, dexter_object, freihand, ho3d, ho3d_v1, rhd"
+    modules = loaded(f"from bmc_jax.data.readers import {readers}\nfrom bmc_jax.data.build import shard")
+    assert not modules & {"jax", "flax", "matplotlib"}
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_modules_are_attributes_and_can_be_imported(name):
+    if name == "torch_bridge":
+        pytest.importorskip("torch")
+    namespace = {}
+    exec(f"import bmc_jax\nfrom bmc_jax import {name}\nsame = bmc_jax.{name} is {name}", namespace)
+    assert namespace["same"]
+    assert namespace[name].__doc__
+
+
+def test_an_unknown_attribute_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'bmc_jax' has no attribute 'lossses'"):
+        _ = bmc_jax.lossses  # pyright: ignore[reportAttributeAccessIssue]
+    assert importlib.reload(bmc_jax).__version__
