@@ -15,9 +15,10 @@ demo: $(INSTALLED)  ## render hands, fit limits, train, evaluate, and write one 
 test: $(INSTALLED)  ## every test, on four fake devices, warnings as errors
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-lint: $(INSTALLED)  ## style and types
+lint: $(INSTALLED)  ## style, layers and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 docs: $(INSTALLED)  ## the documentation's site, in site/: warnings are errors, and nothing is asked of any network

@@ -4,11 +4,13 @@ Rooms are imported by the verb that needs them, so that help and wrong arguments
 """
 
 import argparse
+import importlib.metadata
 import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from bmc_jax import __version__
 from bmc_jax.cli import data, experiment, export, poses, predict, runs, score
 from bmc_jax.cli import limits as limits_verbs
 from bmc_jax.cli.arguments import TEXT, group
@@ -59,6 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status or 0
 
 
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        python = ".".join(map(str, sys.version_info[:3]))
+        print(f"bmc-jax {__version__} (jax {importlib.metadata.version('jax')}, Python {python})")
+        parser.exit()
+
+
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     print(f"bmc: warning: {message}", file=sys.stderr)
 
@@ -66,6 +75,7 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("bmc", description=DESCRIPTION, epilog=EXAMPLES, **TEXT)
     parser.set_defaults(debug=False)
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the versions of bmc-jax, JAX and Python")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
     runs.add(verbs)
     experiment.add(verbs)

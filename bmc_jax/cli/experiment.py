@@ -20,7 +20,7 @@ examples:
   bmc experiment lifting --arms 2d,bl+rb+a,full --config.training.epochs=5 --out runs/short
   bmc experiment lifting --arms 2d,bl+rb+a,full --data joints.npy
   bmc experiment table2 --data synthetic --seeds 3 --record docs/results/table2_synthetic.json
-  bmc experiment table4 --seeds 3 --slurm table4.sbatch && sbatch table4.sbatch
+  bmc experiment table4 --seeds 3 --slurm
 
 Each run is a folder, DIR/ARM/seedN, as bmc train makes it. The same command goes on with those that are not finished,
 and writes {FILE}.json and {FILE}.md into DIR. Fields are set for all arms by --config.FIELD=VALUE. With one --out for
@@ -32,7 +32,9 @@ several tables on the same data, arms that they have in common are trained once.
     parser.add_argument("--data", default="", metavar="DATA", help="other data, if the file knows ARM@DATA")
     parser.add_argument("--out", metavar="DIR", help="(default: runs/NAME, or runs/NAME_DATA)")
     parser.add_argument("--record", metavar="FILE", help="write the result there too, for the documentation")
-    parser.add_argument("--slurm", metavar="FILE", help="write a Slurm array script and run nothing")
+    parser.add_argument(
+        "--slurm", action="store_true", help="print the commands that train each arm's seeds on Slurm, and run nothing"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -48,8 +50,7 @@ def run(options: argparse.Namespace) -> None:
     stem = "_".join(Path(word).stem for word in (file, options.data) if word)
     out = Path(options.out or Path("runs") / stem)
     if options.slurm:
-        Path(options.slurm).write_text(runner.slurm(found, options.seeds, out, overrides))
-        print(f"written to {options.slurm}")
+        print(*runner.slurm_jobs(found, options.seeds, out, overrides), sep="\n")
         return
     runner.require_data(found, overrides)
     runner.run(found, options.seeds, out, overrides)

@@ -168,29 +168,11 @@ def measured(experiment: Experiment, seeds: int, out: str | os.PathLike) -> dict
     return found
 
 
-def slurm(experiment: Experiment, seeds: int, out: str | os.PathLike, overrides: Sequence[str] = ()) -> str:
-    """A Slurm array script with a task for each run. Preempted runs queue again; the `bmc experiment` of the same words
-    makes the table of what is finished."""
-    fields = "".join(f" {shlex.quote(config_io.PREFIX + override)}" for override in overrides)
-    at = f"@{experiment.data}" if experiment.data else ""
-    return f"""#!/usr/bin/env bash
-# {len(experiment.arms)} arms x {seeds} seeds of {experiment.file}, one task each. Submit it with sbatch.
-#SBATCH --job-name=bmc-experiment
-#SBATCH --array=0-{len(experiment.arms) * seeds - 1}
-#SBATCH --requeue
-#SBATCH --signal=TERM@120
-#SBATCH --open-mode=append
-#SBATCH --output=%x-%A_%a.log
-set -uo pipefail
-arms=({" ".join(shlex.quote(arm.name) for arm in experiment.arms)})
-arm=${{arms[SLURM_ARRAY_TASK_ID / {seeds}]}} seed=$((SLURM_ARRAY_TASK_ID % {seeds}))
-workdir={shlex.quote(str(out))}/$arm/seed$seed
-
-srun "${{BMC:-bmc}}" train --config={shlex.quote(experiment.file)}:"$arm"{shlex.quote(at) if at else ""} \\
-  --workdir="$workdir" --config.seed="$seed"{fields}
-status=$?
-# 75: interrupted and saved.
-[ $status -eq 75 ] && scontrol requeue "$SLURM_JOB_ID"
-[ $status -eq 0 ] || exit $status
-srun "${{BMC:-bmc}}" evaluate "$workdir"
-"""
+def slurm_jobs(experiment: Experiment, seeds: int, out: str | os.PathLike, overrides: Sequence[str] = ()) -> list[str]:
+    """Returns for each arm the command that submits its seeds to Slurm, one task for each, from the project's root."""
+    array = f"sbatch --array=0-{seeds - 1} --ntasks-per-node=1 --gpus-per-node=1 launch/slurm.sbatch"
+    fields = [config_io.PREFIX + override for override in overrides]
+    return [
+        f"{array} {shlex.join([experiment.argument(arm.name), os.fspath(Path(out) / arm.name), *fields])}"
+        for arm in experiment.arms
+    ]

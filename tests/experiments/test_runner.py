@@ -227,32 +227,29 @@ def test_official_figures_stand_where_the_paper_has_them_and_all_commits_are_tol
     assert "0.82" in zhang
 
 
-@pytest.mark.parametrize(("status", "after"), [(75, "requeue 7"), (3, "")])
-def test_a_task_that_was_interrupted_queues_again_and_one_that_failed_does_not(file, tmp_path, status, after):
-    script = tmp_path / "array.sh"
-    assert cli.main(["experiment", file, "--seeds", "1", "--slurm", str(script)]) == 0
-    for name, words in (("srun", f"exit {status}"), ("scontrol", f'echo "$@" >> {tmp_path}/calls')):
+def test_slurm_commands_train_each_arm_with_each_seed_once(file, tmp_path, capsys):
+    options = ["--seeds", "2", "--out", "runs/x", "--config.optimizer.rate=0.01", "--slurm"]
+    assert cli.main(["experiment", file, *options]) == 0
+    commands = capsys.readouterr().out.splitlines()
+    for name, words in (
+        ("srun", f'echo "$@" >> {tmp_path}/calls'),
+        ("sbatch", 'while [[ $1 == --* ]]; do shift; done; bash "$@"'),
+    ):
         (tmp_path / name).write_text(f"#!/usr/bin/env bash\n{words}\n")
         (tmp_path / name).chmod(0o755)
-    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_ARRAY_TASK_ID": "0", "SLURM_JOB_ID": "7"}
-    assert subprocess.run(["bash", str(script)], env=environment, timeout=20).returncode == status
-    assert ((tmp_path / "calls").read_text().strip() if (tmp_path / "calls").exists() else "") == after
-
-
-def test_the_slurm_array_runs_each_arm_with_each_seed_once(file, tmp_path):
-    script = tmp_path / "array.sh"
-    assert cli.main(["experiment", file, "--seeds", "2", "--out", "runs/x", "--slurm", str(script)]) == 0
-    (tmp_path / "srun").write_text(f'#!/usr/bin/env bash\necho "$@" >> {tmp_path}/calls\n')
-    (tmp_path / "srun").chmod(0o755)
-    for task in range(6):
-        environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_ARRAY_TASK_ID": str(task)}
-        subprocess.run(["bash", str(script)], env=environment, check=True, timeout=20)
-    assert "--array=0-5" in script.read_text()
-    trained = [line for line in (tmp_path / "calls").read_text().splitlines() if " train " in line]
+    for command in commands:
+        assert command.startswith("sbatch --array=0-1 ")
+        for seed in range(2):
+            environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_ARRAY_TASK_ID": str(seed)}
+            subprocess.run(["bash", "-c", command], env=environment, cwd=paths.ROOT, check=True, timeout=20)
+    trained = (tmp_path / "calls").read_text().splitlines()
     assert [line.split("--workdir=")[1].split()[0] for line in trained] == [
         f"runs/x/{arm}/seed{seed}" for arm in "abc" for seed in range(2)
     ]
-    assert all(f"{file}:{arm}" in line for arm, line in zip("aabbcc", trained, strict=True))
+    for arm, line in zip("aabbcc", trained, strict=True):
+        assert f"--config={file}:{arm} " in line
+        assert line.endswith("--config.optimizer.rate=0.01")
+    assert [f"--config.seed={seed} " in line for seed, line in zip([0, 1] * 3, trained, strict=True)] == [True] * 6
 
 
 def test_command_writes_the_table(file, tmp_path, monkeypatch, capsys):
