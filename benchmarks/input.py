@@ -32,7 +32,7 @@ from bmc_jax import limits, step
 from bmc_jax.config import Config, Data, Limits, Network, Optimizer, Source
 from bmc_jax.data import input_pipeline, sources
 from bmc_jax.data.build import builder
-from bmc_jax.training import config_io, parallel, train
+from bmc_jax.training import config_io, feed, parallel
 
 REAL = Path(__file__).parents[2] / "shared/data/real_weak"
 SHAPES = {"640x480": (640, 480), "224x224": (224, 224)}
@@ -114,14 +114,14 @@ def waiting(options: Config, root: Path, name: str, count: int) -> None:
     settings["fresh"] = on(options, root, "synthetic", fresh=size * (count + 5))
     for mode, given in settings.items():
         opened = sources.training(given)
-        batches, resident = train.feed(given, opened, input_pipeline.rows(given))
-        run = step.parallel_train_step(given, resident=bool(resident))
+        calls = feed.open_feed(given, opened, input_pipeline.rows(given)[: count + 5], 0)
+        run = feed.train_program(given)
         replicated = parallel.replicate((state, limits.load("clinical")))
-        first = batches[0][1]
-        again = jax.device_put(first, train_sharding()) if not resident else first
-        one, _, state_after = loop(run, *replicated, iter([again] * (count + 5)), resident)
-        stream = (batch for _, batch in batches[: count + 5].to_iter_dataset(input_pipeline.READING))
-        many, waited, _ = loop(run, state_after, replicated[1], stream, resident)
+        first = calls.calls[0].inputs
+        again = jax.device_put(first, train_sharding()) if first.batch is not None else first
+        one, _, state_after = loop(run, *replicated, iter([again] * (count + 5)), calls.resident)
+        stream = (call.inputs for call in calls)
+        many, waited, _ = loop(run, state_after, replicated[1], stream, calls.resident)
         share = 100 * (many / one - 1)
         print(f"    {mode:<22}{many:>10.2f}{one:>12.2f}{share:>11.1f} %{100 * waited:>8.1f} %")
 
@@ -132,7 +132,7 @@ def train_sharding() -> Any:
     return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(parallel.AXIS))
 
 
-def loop(run: Any, state: Any, hand_limits: Any, batches: Any, resident: tuple) -> tuple[float, float, Any]:
+def loop(run: Any, state: Any, hand_limits: Any, batches: Any, resident: Any) -> tuple[float, float, Any]:
     """(milliseconds a step, share of the time waited for batches, the state), after five steps to warm up; as in
     `train`, the host looks at each step's loss one step late."""
     previous, start, waited, done = None, 0.0, 0.0, 0
@@ -142,7 +142,7 @@ def loop(run: Any, state: Any, hand_limits: Any, batches: Any, resident: tuple) 
         waited += time.perf_counter() - asked
         if batch is None:
             break
-        state, metrics = run(state, batch, hand_limits, *resident)
+        state, metrics = run(state, batch, hand_limits, resident)
         if previous is not None:
             float(previous["loss"])
         previous, done = metrics, done + 1
@@ -157,7 +157,7 @@ def loop(run: Any, state: Any, hand_limits: Any, batches: Any, resident: tuple) 
 def memory(options: Config, root: Path, name: str, steps: int) -> None:
     given = on(options, root, name, batch_size=8, image_size=64)
     opened = sources.training(given)
-    stream = input_pipeline.batches(opened, input_pipeline.rows(given))[:steps].to_iter_dataset(input_pipeline.READING)
+    stream = feed.calls_on_batches(opened, input_pipeline.rows(given)[:steps]).to_iter_dataset(input_pipeline.READING)
     print(f"\n(a) resident memory while {steps:,} batches of 8 are streamed")
     at, used, every = [], [], max(steps // 10, 1)
     for number, _ in enumerate(stream, start=1):

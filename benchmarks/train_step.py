@@ -34,9 +34,10 @@ from machine import machine
 from bmc_jax import camera, limits, step
 from bmc_jax.config import Config
 from bmc_jax.core.types import Batch
+from bmc_jax.data.cache import Resident
 from bmc_jax.models import pose_network
 from bmc_jax.synthesis import skeleton
-from bmc_jax.training import flops, parallel
+from bmc_jax.training import feed, flops, parallel
 
 #: Images of the paper's run, as the issue of its speed is put: 75,000 for 70 epochs.
 PAPER = 75_000 * 70
@@ -91,13 +92,13 @@ def ours(options: Config, batch: Batch) -> tuple[Callable, Callable, float]:
     """(a function that takes one step, one that waits for the device, seconds of the first step)."""
     start = time.perf_counter()
     state, hand_limits = parallel.replicate((jax.device_get(step.create(options)), limits.load("clinical")))
-    batch = jax.device_put(jax.tree.map(lambda leaf: leaf[None], batch), jax.devices()[0])
-    run = step.parallel_train_step(options)
+    inputs = feed.Inputs(batch=jax.device_put(jax.tree.map(lambda leaf: leaf[None], batch), jax.devices()[0]))
+    run = feed.train_program(options)
     metrics = {}
 
     def take() -> None:
         nonlocal state, metrics
-        state, metrics = run(state, batch, hand_limits)
+        state, metrics = run(state, inputs, hand_limits, Resident(None, None))
 
     def wait() -> None:
         jax.block_until_ready((state, metrics))
@@ -130,6 +131,7 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", default=not on_cpu, help="PyTorch with torch.compile, too")
     parser.add_argument("--steps", type=int, default=1 if on_cpu else 20, help="in a round")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--peak-tflops", type=float, default=0.0, help="of the device at its peak, for the MFU")
     choices = parser.parse_args()
     if jax.local_device_count() > 1:
         parser.error("this measures one device: hide the others, as by CUDA_VISIBLE_DEVICES=0")
@@ -159,7 +161,8 @@ def main() -> None:
                 runs[name] = run
             times = shortest(runs, choices.steps, choices.rounds)
             rate = {name: size / found for name, found in times.items()}
-            peak = flops.images_per_second(options)
+            options.training.peak_tflops = choices.peak_tflops
+            peak = flops.peak_images_per_second(options)
             cells = [dtype, f"{size}", f"{times['ours'] * 1e3:.1f}", f"{rate['ours']:.1f}"]
             cells += [f"{rate['ours'] / peak:.1%}" if peak else "-"]
             for name in ("eager", "compiled"):

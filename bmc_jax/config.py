@@ -241,6 +241,9 @@ class Training:
     """Number of newest checkpoints to keep: two, in case one is damaged."""
     check_replicas: int = 0
     """Steps between bitwise comparisons of the devices' copies of the state; 0 for none."""
+    peak_tflops: float = 0.0
+    """TFLOP/s of one device at its peak, in `network.dtype` and without sparsity, from its data sheet: the log then
+    states the MFU. 0 for none."""
     steps_per_dispatch: int = 1
     """Steps per call, for networks so small that the Python overhead limits the speed. Needs `data.cache` "device"; the
     metrics of the last step are logged. Not for images on a CPU, where convolutions in such a call are far slower."""

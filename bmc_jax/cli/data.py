@@ -11,6 +11,7 @@ from typing import Any
 
 from bmc_jax.cli.arguments import COCO, TEXT, positive, verb
 from bmc_jax.core.choices import READERS, SPLITS
+from bmc_jax.runtime import distributed
 
 
 def add(verbs: Any, arguments: Sequence[str]) -> None:
@@ -132,10 +133,8 @@ def _build(options: argparse.Namespace) -> None:
             beam=options.beam,
         )
     except KeyboardInterrupt:
-        from bmc_jax.training import stopping
-
         print("\nstopped; the same command goes on from there")
-        raise SystemExit(stopping.INTERRUPTED) from None
+        raise SystemExit(distributed.INTERRUPTED) from None
     finally:
         signal.signal(signal.SIGTERM, before)
     summary = store.summary(folder)

@@ -22,8 +22,8 @@ from bmc_jax.data import input_pipeline
 from bmc_jax.data.sources import CHUNK, Opened
 from bmc_jax.runtime.progress import Progress
 
-#: Share of the free memory that images may take where nobody says otherwise; the rest is for training.
-PART = 0.5
+#: Share of the free memory that images may take by default; the rest is for training.
+FREE_SHARE = 0.5
 
 
 @jax.tree_util.register_dataclass
@@ -37,33 +37,47 @@ class Resident:
     """The other fields of a `Batch`, `[row, ...]` of all rows, on every device: half a kilobyte each."""
 
 
-def choose(wish: str, size: int, held: int, host: int, devices: Sequence[int]) -> tuple[str, str]:
-    """(mode, why), the mode being "device", "host" or "none".
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """Where the images are kept."""
 
-    `wish` is `data.cache`; `size` the bytes of all training images, `held` of those that are in RAM in any case; `host`
-    the bytes of RAM that are free, `devices` those of each local accelerator, none of them on a CPU.
+    mode: str
+    """One of `CACHES`."""
+    reason: str
 
-    Raises ValueError if what is wished for has no room.
+
+def choose(requested: str, size: int, in_memory: int, host: int, devices: Sequence[int]) -> Placement:
+    """Returns where to keep the training images.
+
+    Args:
+      requested: `data.cache`.
+      size: bytes of all images.
+      in_memory: bytes of the images that are in RAM in any case.
+      host: bytes of RAM that are free.
+      devices: bytes that are free on each local accelerator; empty on a CPU.
+
+    Raises:
+      ValueError: if there is no room for them in the place that was requested.
     """
     a_device, on_devices = (-(-size // len(devices)), min(devices)) if devices else (size, 0)
     room_on_devices = f"{len(devices)} x {gigabytes(on_devices)} of free device memory"
     room_on_host = f"{gigabytes(host)} of free memory"
     need = f"{gigabytes(size)} of images"
-    if wish == "device":
+    if requested == "device":
         if devices and a_device > on_devices:
             raise ValueError(f"data.cache is 'device'; {need} do not fit into {room_on_devices}: use 'host' or 'none'")
-        return "device", f"{need}{f' in {room_on_devices}' if devices else ''}, as asked for"
-    if wish == "host":
-        if size - held > host:
+        return Placement("device", f"{need}{f' in {room_on_devices}' if devices else ''}, as configured")
+    if requested == "host":
+        if size - in_memory > host:
             raise ValueError(f"data.cache is 'host'; {need} do not fit into {room_on_host}: use 'none'")
-        return "host", f"{need} in {room_on_host}, as asked for"
-    if wish == "none":
-        return "none", f"{need} are decoded for each batch, as asked for"
-    if devices and a_device <= PART * on_devices:
-        return "device", f"{need} in {room_on_devices}"
-    if size - held <= PART * host:
-        return "host", f"{need} in {room_on_host}"
-    return "none", f"{need} would take more than half of {room_on_host}; they are decoded for each batch"
+        return Placement("host", f"{need} in {room_on_host}, as configured")
+    if requested == "none":
+        return Placement("none", f"{need} are decoded for each batch, as configured")
+    if devices and a_device <= FREE_SHARE * on_devices:
+        return Placement("device", f"{need} in {room_on_devices}")
+    if size - in_memory <= FREE_SHARE * host:
+        return Placement("host", f"{need} in {room_on_host}")
+    return Placement("none", f"{need} would take more than half of {room_on_host}; they are decoded for each batch")
 
 
 def gigabytes(size: int) -> str:
@@ -74,8 +88,8 @@ def free_on_devices() -> list[int]:
     """Bytes that each local accelerator has free; empty on a CPU, and where the accelerator does not say."""
     if jax.default_backend() == "cpu":
         return []
-    told = [device.memory_stats() for device in jax.local_devices()]
-    return [stats["bytes_limit"] - stats["bytes_in_use"] for stats in told] if all(told) else []
+    found = [device.memory_stats() for device in jax.local_devices()]
+    return [stats["bytes_limit"] - stats["bytes_in_use"] for stats in found] if all(found) else []
 
 
 def free_on_host() -> int:
@@ -127,17 +141,6 @@ def on_devices(opened: Sequence[Opened], axis_name: str) -> Resident:
     )
     everywhere = NamedSharding(mesh, PartitionSpec())
     return Resident(everything, jax.device_put(jax.tree.map(lambda *part: np.concatenate(part), *labels), everywhere))
-
-
-def told(numbers: Any) -> Any:
-    """What a step on resident examples is given for each list of row numbers: (row numbers, the same for each device
-    `[local device, local device, b]`)."""
-
-    def of_step(found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        split = input_pipeline.shard(found)
-        return found, np.broadcast_to(split, (len(split), *split.shape))
-
-    return numbers.map(of_step)
 
 
 def gather(rows: Int[Array, "device b"], resident: Resident, axis_name: str) -> Batch:

@@ -89,11 +89,6 @@ def fetch(opened: Sequence[Opened], numbers: np.ndarray) -> Batch:
     return jax.tree.map(lambda *part: np.concatenate(part), *parts)
 
 
-def batches(opened: Sequence[Opened], numbers: grain.MapDataset) -> grain.MapDataset:
-    """(row numbers, batch `[local device, b, ...]`) for each list of row numbers."""
-    return numbers.map(lambda found: (found, shard(fetch(opened, found))))
-
-
 def describe(opened: Sequence[Opened], numbers: np.ndarray) -> list[str]:
     """Those rows by source and number, and id where there is one."""
     first = offsets([len(source) for source in opened])

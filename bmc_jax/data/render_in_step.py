@@ -17,8 +17,8 @@ from bmc_jax.core.types import Batch
 from bmc_jax.data import cache, input_pipeline, sources
 
 
-def told(mode: str) -> str:
-    """Where fresh images are rendered, in words, if the others wait as `mode` of `cache.MODES` says."""
+def describe(mode: str) -> str:
+    """Returns where fresh images are rendered, in words, if the others wait in `mode`, one of `CACHES`."""
     if mode != "device":
         return "rendered batch by batch, before the step"
     slowly = ", some fifty times slower on a CPU than with data.cache=host" if jax.default_backend() == "cpu" else ""

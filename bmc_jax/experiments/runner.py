@@ -24,7 +24,7 @@ from bmc_jax.experiments.claims import Claim
 from bmc_jax.inference import evaluate
 from bmc_jax.runtime.distributed import say
 from bmc_jax.synthesis import DOMAINS
-from bmc_jax.training import config_io, train
+from bmc_jax.training import config_io, run_folder, train
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def run(experiment: Experiment, seeds: int, out: str | os.PathLike, overrides: S
             told = [f"seed={seed}", *overrides]
             options = sources.resolve(config_io.load(experiment.argument(arm.name), told))
             if _is_measured(workdir, options):
-                train.require_own(workdir, options)
+                run_folder.require_own(workdir, options)
                 say(f"{workdir}: finished")
                 continue
             train.train(options, workdir)

@@ -11,7 +11,7 @@ from bmc_jax.config import Config, Source
 from bmc_jax.core import hand
 from bmc_jax.data import store
 from bmc_jax.synthesis import DOMAINS, skeleton
-from bmc_jax.training.train import DATA_FILE
+from bmc_jax.training.run_folder import DATA_FILE
 
 MILLIMETRE = 1e-3
 #: Mean of adults, metres.

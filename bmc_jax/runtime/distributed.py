@@ -7,7 +7,9 @@ the same words and none waits for another that is gone.
 import argparse
 import contextlib
 import importlib.metadata
+import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +19,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+INTERRUPTED = 75
+"""Exit status after SIGTERM or SIGINT, once the state is saved: "try again later" (EX_TEMPFAIL)."""
 #: Seconds that processes wait for each other at the start: machines of a cluster do not come up at once.
 PATIENCE = 300
 #: Seconds without a sign of life after which a process is taken for dead, and the others stop.
@@ -183,3 +187,22 @@ def say(text: str) -> None:
     """Print on the first process only."""
     if jax.process_index() == 0:
         print(text, flush=True)
+
+
+@contextlib.contextmanager
+def signalled() -> Iterator[threading.Event]:
+    """Yields an event that SIGTERM and SIGINT set. A second signal does what it does by default."""
+    stop, before = threading.Event(), dict[int, Any]()
+
+    def handle(number: int, _: Any) -> None:
+        stop.set()
+        signal.signal(number, before[number])
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            before[number] = signal.signal(number, handle)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -89,6 +89,7 @@ RULES = {
     "training.save_every": _POSITIVE,
     "training.keep": _POSITIVE,
     "training.check_replicas": _NOT_NEGATIVE,
+    "training.peak_tflops": _NOT_NEGATIVE,
     "training.steps_per_dispatch": _POSITIVE,
 }
 

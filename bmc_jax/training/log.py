@@ -47,7 +47,7 @@ class Log:
 
     def __init__(self, workdir: Path, config: Config, *, first: int, total: int) -> None:
         self._writes, self._workdir = jax.process_index() == 0, workdir
-        self._batch_size, self._peak = config.data.batch_size, flops.images_per_second(config)
+        self._batch_size, self._peak = config.data.batch_size, flops.peak_images_per_second(config)
         self._since, self._advanced = time.perf_counter(), 0
         if not self._writes:
             return
@@ -78,7 +78,7 @@ class Log:
 
     def speed(self) -> dict[str, float]:
         """Images a second since the last call, or the beginning, whatever the time went into; and the MFU at that, if
-        the peak of the devices is known."""
+        `training.peak_tflops` is given."""
         now = time.perf_counter()
         rate = self._advanced * self._batch_size / (now - self._since)
         self._since, self._advanced = now, 0

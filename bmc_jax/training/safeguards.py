@@ -1,12 +1,12 @@
-"""Why a step was not finite: the step is taken again, after the fact, on each of its examples alone.
+"""What stops a run: values that are not finite, devices that differ, memory that is full, another process.
 
-That costs nothing while all goes well. The state that broke is gone, so the weights are those that were saved last.
+Nothing here costs time while all is well.
 """
 
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,77 +21,6 @@ from bmc_jax.data import input_pipeline
 from bmc_jax.data.sources import Opened
 from bmc_jax.training import checkpoint, parallel, step
 
-
-def require_equal(state: Any) -> None:
-    """Raise ArithmeticError, naming the leaves, unless a replicated state is the same to the bit on the devices of all
-    processes, all of which must call this."""
-    # pmap wants something that is split over the devices.
-    differs = jax.device_get(_run()(state, np.arange(jax.local_device_count())))
-    found = [
-        jax.tree_util.keystr(path).lstrip(".")
-        for path, value in jax.tree_util.tree_flatten_with_path(differs)[0]
-        if value
-    ]
-    if found:
-        named = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
-        raise ArithmeticError(
-            f"step {int(state.step)}: the devices' copies of {named} differ. A result of the step was not averaged "
-            f"over the devices (jax.lax.pmean under {parallel.AXIS!r}), or a device computes wrongly. Nothing that was "
-            "saved since the last check is to be trusted"
-        )
-
-
-@functools.cache
-def _run() -> Any:
-    return parallel.parallelize(lambda state, _: jax.tree.map(_differs, state), (None, 0), None)
-
-
-def _differs(leaf: Array) -> Bool[Array, ""]:
-    found = checksum(leaf)
-    return jax.lax.pmax(found, parallel.AXIS) != jax.lax.pmin(found, parallel.AXIS)
-
-
-def checksum(leaf: Array) -> UInt32[Array, ""]:
-    """Of the bits of an array of numbers, and of their places: a change of any one number changes it."""
-    bits = jax.lax.bitcast_convert_type(leaf, f"uint{8 * leaf.dtype.itemsize}").astype(jnp.uint32).reshape(-1)
-    # Odd, so that no change of one number is lost modulo 2^32.
-    weights = 2 * jnp.arange(bits.size, dtype=jnp.uint32) + 1
-    return jnp.sum(bits * weights, dtype=jnp.uint32)
-
-
-@contextlib.contextmanager
-def enough(config: Config, cached: bool) -> Iterator[None]:
-    """JAX's error for a full device as a MemoryError that says what to change; `cached` is whether the training images
-    are on the devices too."""
-    try:
-        yield
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        said = str(error).splitlines()[0][:200]
-        raise MemoryError(
-            f"the device's memory is full ({said}). Any of these needs less: {remedies(config, cached)}"
-        ) from error
-
-
-def remedies(config: Config, cached: bool) -> str:
-    """Settings that need less memory than these, those first that change the result least."""
-    share = config.data.batch_size // jax.device_count()
-    finer = [parts for parts in range(config.optimizer.accumulate + 1, share + 1) if share % parts == 0]
-    found = ["data.cache=host, with the same result"] if cached else []
-    if finer:
-        found.append(
-            f"optimizer.accumulate={finer[0]}, which takes each device's {share} images in {finer[0]} parts, with the "
-            "same gradient but for BatchNorm"
-        )
-    if config.network.dtype == "float32":
-        found.append("network.dtype=bfloat16, about half")
-    if share > 1:
-        found.append(f"data.batch_size={config.data.batch_size // 2}")
-    found.append("more devices")
-    return "; ".join(found)
-
-
 #: Examples named in a message.
 NAMED = 10
 
@@ -105,13 +34,23 @@ def require_finite(
     metrics: Mapping[str, Any],
     rows: np.ndarray,
 ) -> None:
-    """Raise FloatingPointError, naming the terms and the examples that are at fault, if step `number`, counted from 1,
-    did not go well. `rows` are the numbers of this process's examples; `[step, b]` if that step is the last of
-    several in one call, which are not told apart."""
+    """Raises FloatingPointError, naming terms and examples, if loss or gradient of step `number` were not finite.
+
+    To find the examples, the step is repeated on each of them alone, with the weights of the last checkpoint.
+
+    Args:
+      config: of the run; creates the state.
+      workdir: of the run.
+      opened: its training sources.
+      hand_limits: its limits.
+      number: of the step, counted from 1; the last one of its call.
+      metrics: of that step.
+      rows: row numbers `[step, b]` of this process's examples, of all steps of the call. Several are not told apart.
+    """
     if np.isfinite([float(metrics["loss"]), float(metrics["gradient_norm"])]).all():
         return
     terms = ", ".join(name for name, value in metrics.items() if not np.isfinite(float(value)))
-    if rows.ndim == 2:
+    if len(rows) > 1:
         raise FloatingPointError(
             f"steps {number - len(rows) + 1} to {number}: {terms} not finite. Nothing of these steps was saved. The "
             "same command with training.steps_per_dispatch=1 goes on from the last checkpoint, and names the step and "
@@ -119,10 +58,10 @@ def require_finite(
         )
     state = checkpoint.restore(workdir, step.create(config))
     saved = f"the weights of step {int(state.step)}"
-    # Augmentation and the weights of the terms hang on the step.
+    # Augmentation and the weights of the terms depend on the step.
     state = dataclasses.replace(state, step=np.asarray(number - 1, np.int32))
-    found = culprits(config, state, input_pipeline.fetch(opened, rows), jax.device_get(hand_limits))
-    names = input_pipeline.describe(opened, rows[list(found)])
+    found = culprits(config, state, input_pipeline.fetch(opened, rows[0]), jax.device_get(hand_limits))
+    names = input_pipeline.describe(opened, rows[0][list(found)])
     blamed = [f"{name} ({', '.join(broken)})" for name, broken in zip(names, found.values(), strict=True)]
     blamed = blamed[:NAMED] + ([f"and {len(blamed) - NAMED} more"] if len(blamed) > NAMED else [])
     why = (
@@ -136,8 +75,10 @@ def require_finite(
 
 
 def culprits(config: Config, state: step.TrainState, batch: Batch, hand_limits: Limits) -> dict[int, list[str]]:
-    """Which examples of a batch `[b, ...]`, host numpy, are not finite when the step is taken on each alone: the loss
-    terms, or else `gradient_norm`, that are not, by the example's place in the batch."""
+    """Returns, by their place in a batch `[b, ...]`, the examples on which alone the step is not finite.
+
+    Each comes with the loss terms that are not finite, or else with `gradient_norm`.
+    """
     config = dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, accumulate=1))
 
     @jax.jit
@@ -154,3 +95,95 @@ def culprits(config: Config, state: step.TrainState, batch: Batch, hand_limits: 
         if broken:
             found[place] = terms or ["gradient_norm"]
     return found
+
+
+def require_equal(state: Any) -> None:
+    """Raises ArithmeticError, naming the leaves, unless a replicated state is equal to the bit on all devices.
+
+    JAX does not check this: a value that was not averaged over the devices, or a device that computes wrongly, makes
+    the copies drift apart while only the first is logged and saved. All processes must call it.
+    """
+    # pmap needs an argument that is split over the devices.
+    differs = jax.device_get(_comparison()(state, np.arange(jax.local_device_count())))
+    found = [
+        jax.tree_util.keystr(path).lstrip(".")
+        for path, value in jax.tree_util.tree_flatten_with_path(differs)[0]
+        if value
+    ]
+    if found:
+        named = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+        raise ArithmeticError(
+            f"step {int(state.step)}: the devices' copies of {named} differ. A result of the step was not averaged "
+            f"over the devices (jax.lax.pmean under {parallel.AXIS!r}), or a device computes wrongly. Nothing that was "
+            "saved since the last check is to be trusted"
+        )
+
+
+@functools.cache
+def _comparison() -> Any:
+    return parallel.parallelize(lambda state, _: jax.tree.map(_differs, state), (None, 0), None)
+
+
+def _differs(leaf: Array) -> Bool[Array, ""]:
+    found = checksum(leaf)
+    return jax.lax.pmax(found, parallel.AXIS) != jax.lax.pmin(found, parallel.AXIS)
+
+
+def checksum(leaf: Array) -> UInt32[Array, ""]:
+    """Returns a checksum of the bits of an array and of their places, which a change of any one number changes."""
+    bits = jax.lax.bitcast_convert_type(leaf, f"uint{8 * leaf.dtype.itemsize}").astype(jnp.uint32).reshape(-1)
+    # Odd, so that no change of one number is lost modulo 2^32.
+    weights = 2 * jnp.arange(bits.size, dtype=jnp.uint32) + 1
+    return jnp.sum(bits * weights, dtype=jnp.uint32)
+
+
+@contextlib.contextmanager
+def explained_memory_error(config: Config, cached: bool) -> Iterator[None]:
+    """Turns JAX's error for a full device into a MemoryError that names settings that need less.
+
+    `cached` is whether the training images are on the devices.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        message = str(error).splitlines()[0][:200]
+        raise MemoryError(
+            f"the device's memory is full ({message}). Any of these needs less: {remedies(config, cached)}"
+        ) from error
+
+
+def remedies(config: Config, cached: bool) -> str:
+    """Returns settings that need less memory, those that change the result least first."""
+    share = config.data.batch_size // jax.device_count()
+    finer = [parts for parts in range(config.optimizer.accumulate + 1, share + 1) if share % parts == 0]
+    found = ["data.cache=host, with the same result"] if cached else []
+    if finer:
+        found.append(
+            f"optimizer.accumulate={finer[0]}, which takes each device's {share} images in {finer[0]} parts, with the "
+            "same gradient but for BatchNorm"
+        )
+    if config.network.dtype == "float32":
+        found.append("network.dtype=bfloat16, about half")
+    if share > 1:
+        found.append(f"data.batch_size={config.data.batch_size // 2}")
+    found.append("more devices")
+    return "; ".join(found)
+
+
+def agreement() -> Callable[[bool], bool]:
+    """Returns a function of whether this process is to stop: whether any process is. All call it after every step.
+
+    With several processes its value is that of the call before, so that no process waits for the current step.
+    """
+    if jax.process_count() == 1:
+        return bool
+    any_process = parallel.parallelize(functools.partial(jax.lax.pmax, axis_name=parallel.AXIS), (0,), None)
+    before: list[Any] = [False]
+
+    def agreed(stop: bool) -> bool:
+        before.append(any_process(np.full(jax.local_device_count(), stop, np.int32)))
+        return bool(before.pop(0))
+
+    return agreed

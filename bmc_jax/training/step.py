@@ -18,9 +18,9 @@ from jaxtyping import Array, Float, Int
 from bmc_jax.config import Config, steps
 from bmc_jax.core import hand, losses
 from bmc_jax.core.types import Batch, Limits, Prediction
-from bmc_jax.data import augment, cache, render_in_step
+from bmc_jax.data import augment
 from bmc_jax.models import LiftingNetwork, PoseNetwork, TwoStageNetwork, points, pretrained
-from bmc_jax.training import accumulation, multi_step, optimizer, parallel
+from bmc_jax.training import accumulation, optimizer
 
 
 @flax.struct.dataclass
@@ -195,28 +195,3 @@ def evaluated(saved: dict[str, Any]) -> TrainState:
     one."""
     shown = saved.get("average", saved)
     return TrainState(saved["step"], shown["params"], shown["batch_stats"], opt_state=None)
-
-
-def parallel_train_step(config: Config, *, resident: bool = False) -> Any:
-    """`train_step` over the local devices: (state, batch `[device, b, ...]`, limits) -> (state, metrics). The state is
-    donated: use the one returned.
-
-    With `resident` images it is (state, rows as `cache.told` has them, limits, `cache.Resident`) -> the same, and
-    renders those of fresh sources. With `training.steps_per_dispatch` it takes that many steps, of what
-    `dispatch.grouped` says; the metrics are the last's.
-    """
-    run = functools.partial(train_step, config=config, axis_name=parallel.AXIS)
-    if not resident:
-        return parallel.parallelize(run, (None, 0, None), None, donate=True)
-
-    def on_rows(state: TrainState, rows: Int[Array, "device b"], limits: Limits, examples: cache.Resident) -> Any:
-        return run(state, render_in_step.gather(rows, examples, config, parallel.AXIS), limits)
-
-    axes = None, cache.Resident(0, None)
-    if config.training.steps_per_dispatch == 1:
-        return parallel.parallelize(on_rows, (None, 0, *axes), None, donate=True)
-
-    def on_many(state: TrainState, calls: tuple[Any, Any], limits: Limits, examples: cache.Resident) -> Any:
-        return multi_step.repeat(lambda state, rows: on_rows(state, rows, limits, examples), state, *calls)
-
-    return parallel.parallelize(on_many, (None, (None, 0), *axes), None, donate=True)

@@ -10,7 +10,7 @@ from support import examples
 
 from bmc_jax import config
 from bmc_jax.data import cache, input_pipeline, sources
-from bmc_jax.training import parallel
+from bmc_jax.training import feed, parallel
 
 GB = 10**9
 
@@ -34,14 +34,14 @@ GB = 10**9
     ],
 )
 def test_images_wait_where_there_is_room(wish, size, held, host, devices, mode):
-    assert cache.choose(wish, size, held, host, devices)[0] == mode
+    assert cache.choose(wish, size, held, host, devices).mode == mode
 
 
 def test_the_choice_says_why():
     chosen = functools.partial(cache.choose, "auto", 6_400_000_000, 0)
-    assert chosen(64 * GB, [80 * GB] * 4)[1] == "6.4 GB of images in 4 x 80.0 GB of free device memory"
-    assert chosen(64 * GB, [])[1] == "6.4 GB of images in 64.0 GB of free memory"
-    assert chosen(8 * GB, [])[1].startswith("6.4 GB of images would take more than half of 8.0 GB of free memory")
+    assert chosen(64 * GB, [80 * GB] * 4).reason == "6.4 GB of images in 4 x 80.0 GB of free device memory"
+    assert chosen(64 * GB, []).reason == "6.4 GB of images in 64.0 GB of free memory"
+    assert chosen(8 * GB, []).reason.startswith("6.4 GB of images would take more than half of 8.0 GB of free memory")
 
 
 @pytest.mark.parametrize(
@@ -81,6 +81,11 @@ def opened(counts=(7, 5, 9)):
     return [sources.InMemory(str(i), examples.examples(count, source=i)) for i, count in enumerate(counts)]
 
 
+def of_devices(rows):
+    """A step's row numbers, as each device is given them."""
+    return feed.calls_on_rows(grain.MapDataset.source([rows]), 0, 1)[0].inputs.rows[:, 0]
+
+
 def gathered(rows, resident):
     run = parallel.parallelize(
         functools.partial(cache.gather, axis_name=parallel.AXIS), (0, cache.Resident(0, None)), 0
@@ -101,8 +106,9 @@ def test_device_memory_gives_the_hosts_batches(monkeypatch, devices):
         -(-21 // devices) * 3 * examples.SIZE**2
     ] * devices
     for number in (0, 5):
-        (same, told), (numbers, batch) = cache.told(rows)[number], input_pipeline.batches(held, rows)[number]
-        np.testing.assert_array_equal(same, numbers)
+        on_rows, on_batches = feed.calls_on_rows(rows, 0, 1)[number], feed.calls_on_batches(held, rows)[number]
+        told, batch = on_rows.inputs.rows[:, 0], on_batches.inputs.batch
+        np.testing.assert_array_equal(on_rows.rows, on_batches.rows)
         assert told.dtype == np.int32
         assert told.shape == (devices, devices, 12 // devices)
         jax.tree.map(np.testing.assert_array_equal, jax.device_get(gathered(told, resident)), batch)
@@ -116,7 +122,9 @@ def test_an_exchange_stays_within_its_process(monkeypatch):
         local = jax.local_devices()[:2]
         patch.setattr(jax, "local_devices", lambda: local)
         resident = jax.device_get(cache.on_devices(opened(), parallel.AXIS))
-        told = np.concatenate([cache.told(grain.MapDataset.source([rows]))[0][1] for rows in batches])
+        told = np.concatenate(
+            [feed.calls_on_rows(grain.MapDataset.source([rows]), 0, 1)[0].inputs.rows[:, 0] for rows in batches]
+        )
         wanted = [input_pipeline.shard(sources.InMemory("", _end_to_end()).load(rows)) for rows in batches]
     images = np.concatenate([resident.images, resident.images])
     found = jax.device_get(gathered(told, cache.Resident(images, resident.labels)))

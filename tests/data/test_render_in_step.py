@@ -15,7 +15,7 @@ from bmc_jax import config, step, synthesis
 from bmc_jax.core.choices import SPLITS
 from bmc_jax.data import cache, input_pipeline, render_in_step, sources
 from bmc_jax.synthesis import domains
-from bmc_jax.training import checkpoint, parallel, safeguards, train
+from bmc_jax.training import checkpoint, feed, parallel, run_folder, safeguards, train
 from bmc_jax.training.log import Log
 
 BASE = jax.tree.map(lambda leaf: leaf[0], examples.examples(1))
@@ -71,6 +71,11 @@ def kept(options):
     return [source for source in sources.training(options) if not isinstance(source, sources.Fresh)]
 
 
+def of_devices(rows):
+    """A step's row numbers, as each device is given them."""
+    return feed.calls_on_rows(grain.MapDataset.source([rows]), 0, 1)[0].inputs.rows[:, 0]
+
+
 def gathered(options, rows, resident):
     gather = functools.partial(render_in_step.gather, config=options, axis_name=parallel.AXIS)
     return jax.device_get(parallel.parallelize(gather, (0, cache.Resident(0, None)), 0)(rows, resident))
@@ -99,15 +104,16 @@ def test_batches_made_in_the_step_are_those_of_the_host(monkeypatch, devices, sh
     rows, opened = input_pipeline.rows(options), sources.training(options)
     resident = cache.on_devices(kept(options), parallel.AXIS)
     for number in (0, 3):
-        (_, told), (_, wanted) = cache.told(rows)[number], input_pipeline.batches(opened, rows)[number]
+        told = feed.calls_on_rows(rows, 0, 1)[number].inputs.rows[:, 0]
+        wanted = feed.calls_on_batches(opened, rows)[number].inputs.batch
         jax.tree.map(np.testing.assert_array_equal, gathered(options, told, resident), wanted)
 
 
 def test_2d_labelled_images_have_no_3d_label_wherever_they_are_rendered():
     options = all_fresh(mixture(5, 4, 3))
     rows, nothing = input_pipeline.rows(options), cache.on_devices([], parallel.AXIS)
-    inside = gathered(options, cache.told(rows)[2][1], nothing)
-    outside = input_pipeline.batches(sources.training(options), rows)[2][1]
+    inside = gathered(options, feed.calls_on_rows(rows, 0, 1)[2].inputs.rows[:, 0], nothing)
+    outside = feed.calls_on_batches(sources.training(options), rows)[2].inputs.batch
     jax.tree.map(np.testing.assert_array_equal, inside, outside)
     for batch in map(input_pipeline.unshard, (inside, outside)):
         assert batch.source.tolist() == [0] * 5 + [1] * 4 + [2] * 3
@@ -128,7 +134,9 @@ def test_processes_render_the_batch_of_a_single_one(monkeypatch):
         patch.setattr(jax, "local_devices", lambda: local)
         parts = [input_pipeline.rows(options, process, 2)[1] for process in range(2)]
         resident = jax.device_get(cache.on_devices(kept(options), parallel.AXIS))
-        told = np.concatenate([cache.told(grain.MapDataset.source([rows]))[0][1] for rows in parts])
+        told = np.concatenate(
+            [feed.calls_on_rows(grain.MapDataset.source([rows]), 0, 1)[0].inputs.rows[:, 0] for rows in parts]
+        )
     resident = dataclasses.replace(resident, images=np.concatenate([resident.images, resident.images]))
     found = gathered(options, told, resident)
     for process in range(2):
@@ -178,7 +186,7 @@ def test_a_fresh_example_at_fault_is_named(tmp_path, monkeypatch):
     broken, rows = {"loss": np.float32(np.nan), "gradient_norm": np.float32(0)}, input_pipeline.rows(options)[3]
     with pytest.raises(FloatingPointError, match=r"mannequin 17 \(palm\); real_like 11 \(11\)\. Look"):
         safeguards.require_finite(
-            options, tmp_path, sources.training(options), examples.narrow_limits(), 4, broken, rows
+            options, tmp_path, sources.training(options), examples.narrow_limits(), 4, broken, rows[None]
         )
 
 
@@ -211,7 +219,7 @@ def test_a_run_sees_the_same_from_every_place_resumed_or_several_steps_a_call(tm
     assert len({loss for _, loss, _ in wanted[0]}) == len(wanted[0])
     inside = run("inside", "device")
     assert "fresh images: rendered inside the step, some fifty times slower on a CPU" in capsys.readouterr().out
-    assert json.loads((tmp_path / "inside" / train.DATA_FILE).read_text())[0]["fresh"] is True
+    assert json.loads((tmp_path / "inside" / run_folder.DATA_FILE).read_text())[0]["fresh"] is True
 
     def stop_at_three(self, done, metrics, write=Log.write):
         write(self, done, metrics)

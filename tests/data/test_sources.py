@@ -13,7 +13,7 @@ from bmc_jax.data import crop, sources, store
 from bmc_jax.data.build import builder
 from bmc_jax.synthesis import camera_model, domains
 from bmc_jax.synthesis.rng import RandomStream
-from bmc_jax.training import train
+from bmc_jax.training import run_folder
 
 
 @pytest.fixture(scope="module")
@@ -181,17 +181,17 @@ def test_a_damaged_image_is_named_with_the_remedy(data, monkeypatch):
 def test_a_run_is_refused_on_a_dataset_that_has_changed(data, tmp_path):
     options = sources.resolve(mixture(data, posed()))
     options.limits.source = "clinical"
-    train._claim(tmp_path, options)
-    assert json.loads((tmp_path / train.DATA_FILE).read_text()) == [
+    run_folder.claim(tmp_path, options)
+    assert json.loads((tmp_path / run_folder.DATA_FILE).read_text()) == [
         {"name": "posed", "split": "train", "count": 10, "hash": store.summary(data / "posed/1.0.0")["hash"]}
     ]
     options.data.cache, options.data.workers = "none", 3
-    train.require_own(tmp_path, options)
+    run_folder.require_own(tmp_path, options)
     file = data / "posed/1.0.0" / store.SUMMARY
     before = file.read_text()
     file.write_text(json.dumps(json.loads(before) | {"hash": "other"}))
     with pytest.raises(ValueError, match=r"the dataset posed has changed since .*'hash': 'other'.* now"):
-        train.require_own(tmp_path, options)
+        run_folder.require_own(tmp_path, options)
     file.write_text(before)
 
 

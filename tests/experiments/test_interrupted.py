@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from support import examples
 
-from bmc_jax import cli, step
+from bmc_jax import cli
 from bmc_jax.inference import evaluate
-from bmc_jax.training import forward, stopping
+from bmc_jax.runtime import distributed
+from bmc_jax.training import feed, forward
 from bmc_jax.training.log import Log
 
 FILE = """
@@ -53,7 +54,7 @@ def once(make):
 @pytest.mark.slow
 def test_an_experiment_that_is_stopped_ends_in_the_table_of_one_that_was_not(command, tmp_path, monkeypatch, capsys):
     # Compiled once for all runs of this test, whose arms differ in data alone; and drawing takes longer than training.
-    for room, name in ((step, "parallel_train_step"), (forward, "program")):
+    for room, name in ((feed, "train_program"), (forward, "program")):
         monkeypatch.setattr(room, name, once(getattr(room, name)))
     monkeypatch.setattr(evaluate, "_draw", lambda *_: None)
     assert cli.main([*command, "--out", str(tmp_path / "whole")]) == 0
@@ -71,7 +72,7 @@ def test_an_experiment_that_is_stopped_ends_in_the_table_of_one_that_was_not(com
         patch.setattr(Log, "write", interrupting)
         with pytest.raises(SystemExit) as stop:
             cli.main(stopped)
-    assert stop.value.code == stopping.INTERRUPTED
+    assert stop.value.code == distributed.INTERRUPTED
     assert written[-1] < 7 < len(written), "it was to be stopped in the second arm"
     assert not (tmp_path / "stopped/experiment.json").exists()
     capsys.readouterr()

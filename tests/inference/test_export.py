@@ -19,7 +19,7 @@ from bmc_jax.core.types import LimitsMetadata, Prediction
 from bmc_jax.data import store
 from bmc_jax.inference import evaluate, export, training_data
 from bmc_jax.inference.export import card, program
-from bmc_jax.training import checkpoint, config_io, forward, train
+from bmc_jax.training import checkpoint, config_io, forward, run_folder
 
 LIMITS = dataclasses.replace(
     jax.tree.map(jnp.asarray, examples.narrow_limits()),
@@ -56,7 +56,7 @@ def run(tmp_path_factory):
     config_io.write(options(), folder)
     limits.save(LIMITS, folder / limits.FILE)
     told = [{"name": source.name, "split": "train", "count": 16} for source in options().data.train]
-    (folder / train.DATA_FILE).write_text(json.dumps(told))
+    (folder / run_folder.DATA_FILE).write_text(json.dumps(told))
     network = {"joints_2d_px": 12.345, "aligned_mm": 9.876}
     domains = {"real_like": {"split": "test", "count": 8, "network": network}}
     measured = {"step": STEP, "passes": 2, "turns": 3, "domains": domains}
@@ -177,7 +177,7 @@ def test_export_of_an_export_is_the_same(exported, tmp_path, quick):
     again = export.export(exported, tmp_path / "again")
     saved = checkpoint.load(exported)
     jax.tree.map(np.testing.assert_array_equal, checkpoint.load(again), saved)
-    for name in (train.DATA_FILE, config_io.FILE, limits.FILE, export.FILE):
+    for name in (run_folder.DATA_FILE, config_io.FILE, limits.FILE, export.FILE):
         assert (again / name).read_text() == (exported / name).read_text()
 
 
@@ -337,7 +337,7 @@ def test_usual_scale_is_that_of_the_3d_labelled_data(tmp_path, quick):
     hashes = {"big": "a", "flat": "b", "changed": "c", "gone": "d", "mannequin": None}
     told = [{"name": name, "count": 300 if name == "big" else 100, "hash": hashes[name]} for name in names]
     told[-1].pop("hash")
-    (tmp_path / train.DATA_FILE).write_text(json.dumps(told))
+    (tmp_path / run_folder.DATA_FILE).write_text(json.dumps(told))
     found = training_data.origins(config, tmp_path)
     assert [made.licence[:8] for made in found] == ["research", "research", "unknown ", "unknown ", "rendered"]
     metres, words = training_data.scale(found)

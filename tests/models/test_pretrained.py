@@ -18,7 +18,7 @@ from support import examples
 from bmc_jax import config, step
 from bmc_jax.models import pretrained
 from bmc_jax.models.backbone import Block, ResNet, convolution
-from bmc_jax.training import checkpoint, config_io, train
+from bmc_jax.training import checkpoint, config_io, run_folder, train
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
@@ -386,7 +386,7 @@ def test_a_run_that_begins_notes_the_file_and_its_hash(tmp_path, begin, capsys):
     file = written(tmp_path, tensors(18, 64))
     assert begin(file) == str(file)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    noted = json.loads((tmp_path / "run" / train.WEIGHTS_FILE).read_text())
+    noted = json.loads((tmp_path / "run" / run_folder.WEIGHTS_FILE).read_text())
     assert noted == {"file": "weights.safetensors", "sha256": digest}
     assert f"initial weights: weights.safetensors, sha256 {digest}" in capsys.readouterr().out
 
@@ -394,11 +394,11 @@ def test_a_run_that_begins_notes_the_file_and_its_hash(tmp_path, begin, capsys):
 def test_a_run_that_goes_on_does_not_need_the_file(tmp_path, begin, monkeypatch):
     file = written(tmp_path, tensors(18, 64))
     begin(file)
-    noted = (tmp_path / "run" / train.WEIGHTS_FILE).read_text()
+    noted = (tmp_path / "run" / run_folder.WEIGHTS_FILE).read_text()
     file.unlink()
     monkeypatch.setattr(checkpoint, "latest", lambda workdir: 1)
     assert begin(file) == ""
-    assert (tmp_path / "run" / train.WEIGHTS_FILE).read_text() == noted
+    assert (tmp_path / "run" / run_folder.WEIGHTS_FILE).read_text() == noted
 
 
 def test_a_run_without_the_file_or_with_a_wrong_one_leaves_no_folder(tmp_path, begin):

@@ -7,7 +7,7 @@ import jax
 import pytest
 
 from bmc_jax.runtime import distributed
-from bmc_jax.training import train
+from bmc_jax.training import run_folder, train
 
 
 def options(**given):
@@ -109,4 +109,4 @@ def test_a_file_that_is_not_on_a_shared_disk_is_told(tmp_path, monkeypatch):
 def test_a_folder_that_cannot_be_written_to_is_told_before_any_work(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"file/run cannot be written to \(Not a directory\): give another --workdir"):
-        train._claim(tmp_path / "file" / "run", train.Config())
+        run_folder.claim(tmp_path / "file" / "run", train.Config())

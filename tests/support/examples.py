@@ -6,6 +6,9 @@ import numpy as np
 
 from bmc_jax import config, hand, limits
 from bmc_jax.core.types import Batch, Limits, LimitsMetadata
+from bmc_jax.data import input_pipeline
+from bmc_jax.data.cache import Resident
+from bmc_jax.training import feed
 
 SIZE = 32
 INTRINSICS = np.array([[80.0, 0.0, 15.5], [0.0, 80.0, 15.5], [0.0, 0.0, 1.0]], np.float32)
@@ -76,3 +79,12 @@ def examples(count, source=0, seed=0):
         index=np.arange(count, dtype=np.int32),
         present=np.ones(count, bool),
     )
+
+
+def on_batches(program):
+    """The training program `feed.train_program` as a function of state, batch `[b, ...]` on the host, and limits."""
+
+    def run(state, batch, limits):
+        return program(state, feed.Inputs(batch=input_pipeline.shard(batch)), limits, Resident(None, None))
+
+    return run

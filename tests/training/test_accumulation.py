@@ -13,7 +13,7 @@ from bmc_jax import step
 from bmc_jax.core.losses import LossWeights
 from bmc_jax.data import input_pipeline, sources
 from bmc_jax.models import pose_network
-from bmc_jax.training import accumulation, parallel
+from bmc_jax.training import accumulation, feed, parallel
 
 LIMITS = examples.narrow_limits()
 
@@ -45,8 +45,8 @@ def test_four_parts_on_each_of_four_devices_are_one_large_batch_on_one(monkeypat
     whole, whole_metrics = after_two_steps(run, start, batch)
 
     config.optimizer.accumulate = 4
-    run = step.parallel_train_step(config)
-    found, metrics = after_two_steps(run, parallel.replicate(start), input_pipeline.shard(batch))
+    run = examples.on_batches(feed.train_program(config))
+    found, metrics = after_two_steps(run, parallel.replicate(start), batch)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), found.params, whole.params)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), metrics, whole_metrics)
     np.testing.assert_array_equal(found.batch_stats["backbone"]["seen"], [2 * 4, 2 * 4])

@@ -16,7 +16,7 @@ FULL = "RESOURCE_EXHAUSTED: Out of memory allocating 123 bytes.\nbuffers: ..."
 def test_full_device_is_told_with_what_needs_less():
     config = dataclasses.replace(CONFIG, data=dataclasses.replace(CONFIG.data, batch_size=24))
     words = r"memory is full \(RESOURCE_EXHAUSTED: Out of memory allocating 123 bytes\.\).*data\.cache=host"
-    with pytest.raises(MemoryError, match=words) as error, safeguards.enough(config, cached=True):
+    with pytest.raises(MemoryError, match=words) as error, safeguards.explained_memory_error(config, cached=True):
         raise jax.errors.JaxRuntimeError(FULL)
     assert "optimizer.accumulate=2, which takes each device's 6 images in 2 parts" in str(error.value)
     assert "data.batch_size=12" in str(error.value)
@@ -40,5 +40,8 @@ def test_suggested_parts_are_a_number_that_the_batch_can_be_taken_in(accumulate)
 
 
 def test_any_other_failure_stays_what_it_is():
-    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"), safeguards.enough(CONFIG, cached=False):
+    with (
+        pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"),
+        safeguards.explained_memory_error(CONFIG, cached=False),
+    ):
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")

@@ -16,7 +16,8 @@ from bmc_jax import config, limits, step
 from bmc_jax.data import sources
 from bmc_jax.data.build import builder
 from bmc_jax.models import pose_network
-from bmc_jax.training import checkpoint, config_io, stopping, train
+from bmc_jax.runtime import distributed
+from bmc_jax.training import checkpoint, config_io, feed, run_folder, train
 from bmc_jax.training.log import Log
 
 
@@ -54,8 +55,8 @@ def test_an_interrupted_run_ends_bit_for_bit_as_one_that_was_not(tmp_path, monke
     options, whole, parts = examples.tiny_config(epochs=1.5), tmp_path / "whole", tmp_path / "parts"
     total = config.steps(options)
     # Compiled once for the three parts of this test.
-    run, start = step.parallel_train_step(options), jax.device_get(step.create(options))
-    monkeypatch.setattr(step, "parallel_train_step", lambda *_, **__: run)
+    run, start = feed.train_program(options), jax.device_get(step.create(options))
+    monkeypatch.setattr(feed, "train_program", lambda *_, **__: run)
     monkeypatch.setattr(step, "create", lambda _: start)
     train.train(options, whole)
     assert checkpoint.latest(whole) == total
@@ -64,7 +65,7 @@ def test_an_interrupted_run_ends_bit_for_bit_as_one_that_was_not(tmp_path, monke
         interrupt_after(2, patch)
         with pytest.raises(SystemExit) as stop:
             train.train(options, parts)
-    assert stop.value.code == stopping.INTERRUPTED != 0
+    assert stop.value.code == distributed.INTERRUPTED != 0
     assert checkpoint.latest(parts) == 2
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     # What a run wrote after its last checkpoint is written again: it must not be there twice.
@@ -98,13 +99,13 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_its_terms_and_its_example
             batch.joints_2d[7, 3] = np.nan
         return batch
 
-    def total(state, batch, hand_limits):
+    def total(state, inputs, hand_limits, resident):
         """In place of the step, which takes long to compile."""
-        return state, dict.fromkeys(("loss", "joints_2d", "gradient_norm"), np.sum(batch.joints_2d))
+        return state, dict.fromkeys(("loss", "joints_2d", "gradient_norm"), np.sum(inputs.batch.joints_2d))
 
     monkeypatch.setattr(pose_network, "ResNet", Pixels)
     monkeypatch.setattr(sources, "rendered", poisoned)
-    monkeypatch.setattr(step, "parallel_train_step", lambda *_, **__: total)
+    monkeypatch.setattr(feed, "train_program", lambda *_, **__: total)
     named = r"step \d+: .*joints_2d.* not finite.*themselves: real_like 7 \(joints_2d\)\. Look"
     with pytest.raises(FloatingPointError, match=named):
         train.train(examples.tiny_config(epochs=1.0), tmp_path)
@@ -122,7 +123,7 @@ def test_limits_are_fitted_to_the_3d_labelled_training_poses_alone(tmp_path, mon
     options = dataclasses.replace(
         examples.tiny_config(), limits=config.Limits(angle_margin=3.0, percentiles=(1.0, 99.0))
     )
-    train._limits(options, tmp_path, sources.training(options))
+    run_folder.load_limits(tmp_path, options, sources.training(options))
     ((poses, given),) = seen
     np.testing.assert_array_equal(poses, examples.examples(16, source=0).joints_3d)
     assert (given["angle_margin"], given["percentiles"]) == (3.0, (1.0, 99.0))

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from support import killable_run
 
-from bmc_jax.training import checkpoint, stopping
+from bmc_jax.runtime import distributed
+from bmc_jax.training import checkpoint
 
 pytestmark = [
     pytest.mark.slow,
@@ -129,7 +130,7 @@ def test_two_processes_train_what_one_does_stop_on_one_signal_and_when_one_is_ki
     os.kill(second.pid, signal.SIGTERM)
     for process in (first, second):
         process.join(PATIENCE)
-        assert process.exitcode == stopping.INTERRUPTED, output(workdir)
+        assert process.exitcode == distributed.INTERRUPTED, output(workdir)
     stopped = checkpoint.latest(workdir)
     assert stopped == logged(workdir)[-1]["step"] < STEPS
 

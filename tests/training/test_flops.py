@@ -13,13 +13,11 @@ def test_multiplications_of_the_resnets_are_those_that_torchvision_states(depth,
     """Of one image of 224x224, forwards, to the digits given. A training step has three such passes, and every
     multiplication an addition."""
     options = config.Config(data=config.Data(image_size=224), network=config.Network(depth=depth))
-    assert flops.an_image(options) / 3 / 2 / 1e9 == pytest.approx(giga, abs=0.006)
+    assert flops.training_flops(options) / 3 / 2 / 1e9 == pytest.approx(giga, abs=0.006)
 
 
-def test_peak_is_that_of_all_devices_for_the_type_computed_in(monkeypatch):
+def test_peak_is_that_of_all_devices_and_unknown_by_default():
     options = config.Config(data=config.Data(image_size=32), network=config.Network(depth=10, width=4, patch=8))
-    halves = dataclasses.replace(options, network=dataclasses.replace(options.network, dtype="bfloat16"))
-    assert flops.images_per_second(options) is None
-    monkeypatch.setitem(flops.PEAK, "cpu", (None, 2.0))
-    assert flops.images_per_second(options) == pytest.approx(4 * 2e12 / flops.an_image(options))
-    assert flops.images_per_second(halves) is None
+    assert flops.peak_images_per_second(options) is None
+    given = dataclasses.replace(options, training=dataclasses.replace(options.training, peak_tflops=2.0))
+    assert flops.peak_images_per_second(given) == pytest.approx(4 * 2e12 / flops.training_flops(options))

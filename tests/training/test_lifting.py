@@ -16,7 +16,7 @@ from bmc_jax.core import validation
 from bmc_jax.data import joints_file, sources
 from bmc_jax.inference import evaluate
 from bmc_jax.models import LiftingNetwork, points
-from bmc_jax.training import config_io, train
+from bmc_jax.training import config_io, run_folder, train
 
 
 def without_images(count=8, **fields):
@@ -219,7 +219,7 @@ def test_the_whole_way_from_points_to_measures(tmp_path, file):
     fitted = limits.load(folder / limits.FILE)
     assert fitted.meta.source == f"training poses of {file}"
     assert fitted.meta.count == 32
-    assert json.loads((folder / train.DATA_FILE).read_text())[0]["hash"] == joints_file.digest(file)
+    assert json.loads((folder / run_folder.DATA_FILE).read_text())[0]["hash"] == joints_file.digest(file)
     measured = evaluate.evaluate(folder)["domains"][file]
     assert measured["count"] == 8
     assert measured["network"]["joints_2d_px"] < 3.0

@@ -8,7 +8,7 @@ from support import examples
 
 from bmc_jax import step
 from bmc_jax.data import input_pipeline, sources
-from bmc_jax.training import forward, parallel
+from bmc_jax.training import feed, forward, parallel
 
 CONFIG = examples.tiny_config()
 LIMITS = examples.narrow_limits()
@@ -44,9 +44,7 @@ def test_four_devices_are_one_device_and_compile_once(monkeypatch):
     state, batch = jax.device_get(step.create(CONFIG)), lopsided_batch()
     one, losses = train(jax.jit(functools.partial(step.train_step, config=CONFIG)), state, batch)
     monkeypatch.setattr(step, "train_step", counted)
-    four, parallel_losses = train(
-        step.parallel_train_step(CONFIG), parallel.replicate(state), input_pipeline.shard(batch)
-    )
+    four, parallel_losses = train(examples.on_batches(feed.train_program(CONFIG)), parallel.replicate(state), batch)
 
     np.testing.assert_allclose(parallel_losses, losses, rtol=1e-5)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-5), four.params, one.params)

@@ -13,7 +13,7 @@ from support import examples
 from bmc_jax import limits, step
 from bmc_jax.data import sources
 from bmc_jax.inference import evaluate
-from bmc_jax.training import checkpoint, config_io, forward, parallel, periodic_eval, train
+from bmc_jax.training import checkpoint, config_io, feed, forward, parallel, periodic_eval, train
 from bmc_jax.training.log import Log
 from bmc_jax.visualization import draw
 
@@ -116,10 +116,10 @@ def test_pictures_show_hands_from_all_over_each_set_with_their_labels(tmp_path, 
 def test_training_is_looked_at_when_asked_and_goes_as_if_it_were_not(tmp_path, compiled, rendered, monkeypatch):
     """The step is replaced by one that moves every weight a little."""
 
-    def take(state, batch, limits):
+    def take(state, inputs, limits, resident):
         return moved(state, 0.001).replace(step=state.step + 1), {"loss": 1.0, "gradient_norm": float(state.step)}
 
-    monkeypatch.setattr(step, "parallel_train_step", lambda *_, **__: take)
+    monkeypatch.setattr(feed, "train_program", lambda *_, **__: take)
     beginning = start()
     monkeypatch.setattr(step, "create", lambda _: beginning)
     monkeypatch.setattr(draw, "contact_sheet", functools.partial(lambda *_, **__: draw.Figure()))

@@ -28,8 +28,8 @@ from bmc_jax.models import pretrained
 from bmc_jax.runtime import files
 from bmc_jax.training import checkpoint, config_io, forward
 from bmc_jax.training.forward import Trained
+from bmc_jax.training.run_folder import DATA_FILE, WEIGHTS_FILE
 from bmc_jax.training.step import TrainState, evaluated
-from bmc_jax.training.train import DATA_FILE, WEIGHTS_FILE
 
 FILE = "export.json"
 """Marks an exported folder."""

@@ -14,7 +14,7 @@ from bmc_jax.inference.export import program
 from bmc_jax.metrics import evaluation
 from bmc_jax.runtime.provenance import environment
 from bmc_jax.training.forward import Trained
-from bmc_jax.training.train import WEIGHTS_FILE
+from bmc_jax.training.run_folder import WEIGHTS_FILE
 
 FILE = "README.md"
 

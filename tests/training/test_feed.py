@@ -13,7 +13,7 @@ from support.small_networks import Pixels
 from bmc_jax import step
 from bmc_jax.data import sources
 from bmc_jax.models import pose_network
-from bmc_jax.training import checkpoint, config_io, multi_step, train
+from bmc_jax.training import checkpoint, config_io, feed, train
 from bmc_jax.training.log import Log
 
 STEPS = 3
@@ -31,7 +31,7 @@ def logged(workdir):
 
 
 def moves(state, batch, limits, *, config, axis_name):
-    """A step that hangs on the state, on every image and on the order of steps, and compiles at once."""
+    """A step that depends on the state, on every image and on the order of steps, and compiles at once."""
     seen = jax.lax.pmean(jnp.mean(batch.image * jnp.float32(1e-3)), axis_name)
     params = {"w": 0.9 * state.params["w"] + seen}
     metrics = {"loss": seen, "joint_angle": params["w"], "gradient_norm": seen, "rate": jnp.float32(1)}
@@ -52,9 +52,9 @@ def test_a_run_of_several_steps_a_call_is_one_of_single_steps_and_compiles_once(
 
     monkeypatch.setattr(step, "train_step", counted)
 
-    def compiled(options, original=step.parallel_train_step, **_):
+    def compiled(options, original=feed.train_program):
         size = options.training.steps_per_dispatch
-        runs[size] = runs.get(size) or original(options, resident=True)
+        runs[size] = runs.get(size) or original(options)
         return runs[size]
 
     def stop_at_two(self, done, metrics, write=Log.write):
@@ -64,7 +64,7 @@ def test_a_run_of_several_steps_a_call_is_one_of_single_steps_and_compiles_once(
 
     monkeypatch.setattr(pose_network, "ResNet", Pixels)
     monkeypatch.setattr(sources, "rendered", lambda *given, **_: examples.examples(given[3], source=given[4]))
-    monkeypatch.setattr(step, "parallel_train_step", compiled)
+    monkeypatch.setattr(feed, "train_program", compiled)
     single, several, parts = (tmp_path / name for name in ("single", "several", "parts"))
     train.train(on_device(), single)
     del traces[:]
@@ -95,14 +95,14 @@ def test_a_run_of_several_steps_a_call_is_one_of_single_steps_and_compiles_once(
 
 @pytest.mark.parametrize(("first", "total", "wanted"), [(0, 7, [3, 3, 1]), (2, 9, [1, 3, 3]), (4, 5, [1]), (3, 6, [3])])
 def test_calls_end_at_multiples_and_hold_every_step_once(first, total, wanted):
-    rows = [np.full((4, 4, 2), number) for number in range(first, total)]
-    told = grain.MapDataset.source([(np.full(8, number), row) for number, row in enumerate(rows, first)])
-    calls = list(multi_step.grouped(told, first, 3))
-    assert [count for _, (count, _) in calls] == wanted
-    assert np.concatenate([numbers[:, 0] for numbers, _ in calls]).tolist() == list(range(first, total))
-    for numbers, (count, padded) in calls:
+    rows = grain.MapDataset.source([np.full(8, number, np.int32) for number in range(first, total)])
+    calls = list(feed.calls_on_rows(rows, first, 3))
+    assert [int(call.inputs.count) for call in calls] == wanted
+    assert np.concatenate([call.rows[:, 0] for call in calls]).tolist() == list(range(first, total))
+    for call in calls:
+        padded, count = call.inputs.rows, call.inputs.count
         assert padded.shape == (4, 3, 4, 2)
-        np.testing.assert_array_equal(padded[:, :count, 0, 0], np.broadcast_to(numbers[:, 0], (4, count)))
+        np.testing.assert_array_equal(padded[:, :count, 0, 0], np.broadcast_to(call.rows[:, 0], (4, count)))
 
 
 def test_what_is_due_within_a_call_and_images_elsewhere_are_refused():

@@ -1,0 +1,184 @@
+"""What the training program is called with: batches, or row numbers of images that are on the devices.
+
+One call takes one step or, where the images are on the devices, up to `training.steps_per_dispatch` steps, so that
+Python does not limit a run whose steps take a millisecond.
+"""
+
+import dataclasses
+import functools
+import json
+import time
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grain
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from bmc_jax.config import Config, stored_size
+from bmc_jax.core.choices import CACHES
+from bmc_jax.core.types import Batch, Limits
+from bmc_jax.data import cache, input_pipeline, render_in_step, sources
+from bmc_jax.data.cache import Resident
+from bmc_jax.data.sources import Fresh, InMemory, OnDisk, Opened
+from bmc_jax.runtime import distributed
+from bmc_jax.training import parallel, step
+from bmc_jax.training.step import TrainState
+
+#: The training program: (state, inputs, limits, images on the devices) -> (state after the call, metrics of its last
+#: step). The state is donated: use the one returned.
+TrainProgram = Callable[[TrainState, "Inputs", Limits, Resident], tuple[TrainState, dict[str, Float[Array, ""]]]]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+@typing.no_type_check
+class Inputs:
+    """Input of one call: a batch, or the rows of several."""
+
+    batch: Batch | None = None
+    """`[local device, b, ...]`; None where the images are on the devices."""
+    rows: Int[Array | np.ndarray, "device step device b"] | None = None
+    """Row numbers of each step's batch, the same for every device."""
+    count: Int[Array | np.ndarray, ""] | None = None
+    """How many of the steps in `rows` to take, at least 1."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of the training program."""
+
+    rows: np.ndarray
+    """Row numbers `[step, b]` of this process's examples."""
+    inputs: Inputs
+
+
+class Feed:
+    """The calls of a run in order, and the images that every call takes; measures how long training waits for it."""
+
+    def __init__(self, calls: grain.MapDataset, resident: Resident) -> None:
+        self.calls, self.resident = calls, resident
+        self._start, self._waited = time.perf_counter(), 0.0
+
+    def __iter__(self) -> Iterator[Call]:
+        calls = iter(self.calls.to_iter_dataset(input_pipeline.READING))
+        while True:
+            before = time.perf_counter()
+            call = next(calls, None)
+            if call is None:
+                return
+            self._waited += time.perf_counter() - before
+            yield call
+
+    def wait_share(self) -> float:
+        """Returns the share of the time since the last call, or the beginning, that was spent waiting for batches."""
+        now = time.perf_counter()
+        share = self._waited / (now - self._start)
+        self._start, self._waited = now, 0.0
+        return share
+
+
+def open_feed(config: Config, opened: Sequence[Opened], rows: grain.MapDataset, first: int) -> Feed:
+    """Returns the feed of a run, its images where the configuration and the free memory put them.
+
+    Args:
+      config: a resolved configuration.
+      opened: its training sources.
+      rows: row numbers `[b]` of each remaining step.
+      first: the number of steps taken before.
+    """
+    rendered_in_step = [source for source in opened if isinstance(source, Fresh)]
+    stored = [source for source in opened if not isinstance(source, Fresh)]
+    mode = _placement(config, stored)
+    if rendered_in_step:
+        distributed.say(f"fresh images: {render_in_step.describe(mode)}")
+    if mode == "device":
+        return Feed(
+            calls_on_rows(rows, first, config.training.steps_per_dispatch), cache.on_devices(stored, parallel.AXIS)
+        )
+    if mode == "host":
+        opened = [sources.read(source) if isinstance(source, OnDisk) else source for source in opened]
+    return Feed(calls_on_batches(opened, rows), Resident(None, None))
+
+
+def _placement(config: Config, stored: Sequence[Opened]) -> str:
+    """Returns where the images are kept, one of `CACHES`; every process takes that of the one with the least room."""
+    bytes_each = 0 if config.network.input == "points" else 3 * stored_size(config) ** 2
+    size = bytes_each * sum(map(len, stored))
+    in_memory = bytes_each * sum(len(source) for source in stored if isinstance(source, InMemory))
+    free = cache.free_on_host() // distributed.neighbours()
+    with distributed.together():
+        ours = cache.choose(config.data.cache, size, in_memory, free, cache.free_on_devices())
+    found = [cache.Placement(**json.loads(text)) for text in distributed.gather(json.dumps(dataclasses.asdict(ours)))]
+    slowest = max(found, key=lambda placement: CACHES.index(placement.mode))
+    distributed.say(f"cache: {slowest.mode}, {slowest.reason}")
+    return slowest.mode
+
+
+def calls_on_batches(opened: Sequence[Opened], rows: grain.MapDataset) -> grain.MapDataset:
+    """Returns a call for each step, of the row numbers `[b]` in `rows`, with the batch that they name."""
+
+    def one(numbers: np.ndarray) -> Call:
+        batch = input_pipeline.shard(input_pipeline.fetch(opened, numbers))
+        return Call(rows=numbers[None], inputs=Inputs(batch=batch))
+
+    return rows.map(one)
+
+
+def calls_on_rows(rows: grain.MapDataset, first: int, size: int) -> grain.MapDataset:
+    """Returns calls of up to `size` steps each, of the row numbers `[b]` in `rows`, the first being step `first`.
+
+    Calls end at multiples of `size`. One that would not, because the run resumes between two of them or ends there,
+    takes fewer steps; its last rows are repeated and ignored, so that nothing is compiled again.
+    """
+    last = first + len(rows)
+    multiples = range(first - first % size, last, size)
+
+    def one(number: int) -> Call:
+        start, end = max(multiples[number], first), min(multiples[number] + size, last)
+        numbers = np.stack([np.asarray(rows[at - first]) for at in range(start, end)])
+        of_devices = np.stack([input_pipeline.shard(step_rows) for step_rows in numbers])
+        padded = np.concatenate([of_devices, np.repeat(of_devices[-1:], size - len(numbers), axis=0)])
+        everywhere = np.broadcast_to(padded, (padded.shape[1], *padded.shape))
+        return Call(rows=numbers, inputs=Inputs(rows=everywhere, count=np.array(len(numbers), np.int32)))
+
+    return grain.MapDataset.range(len(multiples)).map(one)
+
+
+def train_program(config: Config) -> TrainProgram:
+    """Returns `step.train_step` over the local devices, for the calls of a `Feed`."""
+    take = functools.partial(step.train_step, config=config, axis_name=parallel.AXIS)
+
+    def call(state: TrainState, inputs: Inputs, limits: Limits, resident: Resident) -> tuple[TrainState, Any]:
+        if inputs.batch is not None:
+            return take(state, inputs.batch, limits)
+
+        def one(state: TrainState, rows: Int[Array, "device b"]) -> tuple[TrainState, Any]:
+            return take(state, render_in_step.gather(rows, resident, config, parallel.AXIS), limits)
+
+        rows = jnp.asarray(inputs.rows)
+        return one(state, rows[0]) if len(rows) == 1 else _repeat(one, state, rows, inputs.count)
+
+    of_inputs: Any = {"batch": 0, "rows": 0, "count": None}
+    axes = (None, Inputs(**of_inputs), None, Resident(0, None))
+    return parallel.parallelize(call, axes, None, donate=True)
+
+
+def _repeat(
+    take: Callable[[TrainState, Any], tuple[TrainState, Any]],
+    state: TrainState,
+    rows: Int[Array, "step device b"],
+    count: Any,
+) -> tuple[TrainState, Any]:
+    """Returns `take(state, rows[i])` for each i below `count`: the last state and metrics."""
+
+    def again(i: Int[Array, ""], before: tuple[TrainState, Any]) -> tuple[TrainState, Any]:
+        return take(before[0], rows[i])
+
+    shapes = jax.eval_shape(take, state, rows[0])[1]
+    nothing = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+    return jax.lax.fori_loop(0, count, again, (state, nothing))

@@ -1,0 +1,117 @@
+"""The folder of a run: what it is trained on, and that it stays one run.
+
+A run is a folder: `config.json`, `data.json`, `limits.json`, `checkpoints/`, `metrics.jsonl`, `tensorboard/`. All
+processes read it, so it must lie on a disk that they share; the first writes it.
+"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+
+from bmc_jax import limits
+from bmc_jax.config import Config
+from bmc_jax.core.types import Limits
+from bmc_jax.data import sources
+from bmc_jax.data.sources import Opened
+from bmc_jax.models import pretrained
+from bmc_jax.runtime import distributed, files
+from bmc_jax.training import checkpoint, config_io
+
+DATA_FILE = "data.json"
+"""Each training source's name, split, number of images, and hash if it is a built dataset."""
+WEIGHTS_FILE = "initial_weights.json"
+"""Name and hash of the file of initial weights, if there is one."""
+MAY_CHANGE = ("training.", "data.test", "data.directory", "data.cache", "data.workers")
+"""Fields that may change when a run is resumed, because its result so far does not depend on them."""
+
+
+def require_own(workdir: Path, config: Config) -> None:
+    """Raises ValueError if the folder holds a run of another configuration, or of this one on other data."""
+    file, used = workdir / DATA_FILE, sources.digest(config)
+    if file.exists():
+        for before, now in zip(json.loads(file.read_text()), used, strict=False):
+            if before["name"] == now["name"] and before.get("hash") != now.get("hash"):
+                raise ValueError(
+                    f"the dataset {now['name']} has changed since {workdir} was trained on it: {before} then, {now} "
+                    "now. Give another folder, or put the dataset of then back"
+                )
+    if (workdir / config_io.FILE).exists():
+        before, now = (config_io.flat(part) for part in (config_io.read(workdir), config))
+        changed = [
+            f"{name}: {before.get(name)!r} there, {now.get(name)!r} here"
+            for name in sorted(before | now)
+            if before.get(name) != now.get(name) and not name.startswith(MAY_CHANGE)
+        ]
+        if changed:
+            raise ValueError(
+                f"{workdir} holds a run of another configuration; give another folder, or its own values:\n  "
+                + "\n  ".join(changed)
+            )
+
+
+def initial_weights(workdir: Path, config: Config) -> dict[str, str] | None:
+    """Returns name and hash of the file of weights that a new run begins with, after checking that they fit; None
+    without such a file, and for a folder with a checkpoint, whose weights replace them: the file may be gone."""
+    file = config.network.pretrained
+    if not file or checkpoint.latest(workdir) is not None:
+        return None
+    pretrained.load(file, depth=config.network.depth)
+    weights = {"file": Path(file).name, "sha256": pretrained.sha256(file)}
+    distributed.say(f"initial weights: {weights['file']}, sha256 {weights['sha256']}")
+    return weights
+
+
+def without_initial_weights(config: Config) -> Config:
+    """Returns the configuration for creating a state without reading the file of initial weights."""
+    return dataclasses.replace(config, network=dataclasses.replace(config.network, pretrained=""))
+
+
+def claim(workdir: Path, config: Config, weights: dict[str, str] | None = None) -> None:
+    """Writes configuration, data and initial weights into the folder.
+
+    Raises:
+      OSError: if the folder cannot be written to.
+      ValueError: if it is not the same folder for all processes.
+    """
+    with distributed.together():
+        if jax.process_index() == 0:
+            try:
+                workdir.mkdir(parents=True, exist_ok=True)
+                config_io.write(config, workdir)
+                files.write_json(workdir / DATA_FILE, sources.digest(config))
+                if weights:
+                    files.write_json(workdir / WEIGHTS_FILE, weights)
+            except OSError as error:
+                raise OSError(f"{workdir} cannot be written to ({error.strerror}): give another --workdir") from error
+    with distributed.together():
+        distributed.require_shared(workdir / DATA_FILE)
+
+
+def load_limits(workdir: Path, config: Config, opened: Sequence[Opened]) -> Limits:
+    """Returns the run's limits. A new run's are fitted or loaded as the configuration says, and written."""
+    file = workdir / limits.FILE
+    with distributed.together():
+        if jax.process_index() == 0 and not file.exists():
+            limits.save(_new_limits(config, opened), file)
+    with distributed.together():
+        distributed.require_shared(file)
+        return limits.load(file)
+
+
+def _new_limits(config: Config, opened: Sequence[Opened]) -> Limits:
+    options = config.limits
+    if options.source != "fit" and not options.source.startswith(sources.FIT_TO):
+        return limits.load(options.source)
+    name = options.source.removeprefix(sources.FIT_TO)
+    own = options.source == "fit"
+    return limits.fit(
+        sources.labelled_joints(opened) if own else sources.poses(config, name),
+        source=f"3D-labelled training poses of {config.name}" if own else f"training poses of {name}",
+        percentiles=options.percentiles,
+        angle_margin=options.angle_margin,
+        length_margin=options.length_margin,
+        vertices=options.vertices,
+    )
