@@ -9,6 +9,7 @@ from support import examples
 
 from bmc_jax import config
 from bmc_jax.data import input_pipeline, sources
+from bmc_jax.training import feed
 
 CONFIG = examples.tiny_config()
 
@@ -19,7 +20,7 @@ def opened():
 
 
 def batches(options=CONFIG):
-    return input_pipeline.batches(opened(), input_pipeline.rows(options)).map(lambda pair: pair[1])
+    return feed.calls_on_batches(opened(), input_pipeline.rows(options)).map(lambda call: call.inputs.batch)
 
 
 def three(batch_size, **options):
