@@ -122,8 +122,7 @@ def hand_frame(joints: Float[Array, "*batch 21 3"]) -> Float[Array, "*batch 3 3"
 def place(
     joints: Float[Array, "*batch 21 3"], frame: Float[Array, "*batch 3 3"], wrist: Float[Array, "*batch 3"]
 ) -> Float[Array, "*batch 21 3"]:
-    """Transforms joints from the hand frame to the frame in which its axes are the rows of `frame` and its origin is
-    `wrist`."""
+    """Transforms joints from the hand frame, whose axes are the rows of `frame` and whose origin is `wrist`."""
     turned = jnp.einsum("...ji,...ik->...jk", joints, frame, precision="highest")
     return turned + wrist[..., None, :]
 

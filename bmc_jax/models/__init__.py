@@ -1,5 +1,4 @@
-"""Networks that predict a 2.5D pose and the 3D pose it is lifted to, from an image and its intrinsics or from 2D
-joints."""
+"""Networks from an image or 2D joints, and intrinsics, to a 2.5D pose and the 3D pose that it is lifted to."""
 
 from bmc_jax.models.lifting_network import LiftingNetwork, TwoStageNetwork, points
 from bmc_jax.models.pose_network import PoseNetwork

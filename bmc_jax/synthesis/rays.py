@@ -57,10 +57,10 @@ def first_entry(
     held_object: HeldObject | None,
     margins: tuple[float, ...],
 ) -> Float[Array, "*pixel"]:
-    """Returns where rays from the origin first enter the capsules, inflated by `margins`, or the object's bounding
-    ball.
+    """Returns the distance at which rays from the origin first enter a capsule or the object's bounding ball, metres.
 
-    `feet` and `squares` are those of `project_origin`. The distance is in metres, `NO_HIT` where a ray misses all.
+    Capsules are inflated by `margins`; `feet` and `squares` are those of `project_origin`. The distance is `NO_HIT`
+    where a ray misses all.
     """
     first = jnp.full_like(ray[0], NO_HIT) if held_object is None else object_entry(ray, held_object)
     for i in range(NUM_CAPSULES):

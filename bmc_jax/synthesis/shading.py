@@ -152,8 +152,7 @@ def shade(
     detail: float,
     glove: bool,
 ) -> Planar:
-    """Returns red, green and blue of each pixel's surface: key light with shadow, ambient and fill light, and
-    highlight."""
+    """Returns red, green and blue of each pixel's surface in key light with shadow, ambient and fill light."""
 
     def facing(direction):
         return sum(normal[i] * direction[i] for i in range(3))
