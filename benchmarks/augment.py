@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from bmc_jax import synthesis
 from bmc_jax.config import Augmentation
 from bmc_jax.core.types import Batch
-from bmc_jax.data.augment import appearance, augment, central, geometry
+from bmc_jax.data.augment import appearance, augment, central, draw_affine, warp
 from bmc_jax.data.augment.green_screen import replace_green
 from bmc_jax.synthesis import domains
 from bmc_jax.visualization import draw
@@ -71,7 +71,7 @@ def table(count: int, stored: int, size: int) -> dict[str, tuple[float, float]]:
     keys, shown = jax.random.split(key, count), jnp.asarray(central(batch, size).image, jnp.float32)
 
     def moved(key, image):
-        affine = geometry.draw_affine(
+        affine = draw_affine(
             key,
             rotation=options.rotation,
             scale=options.scale,
@@ -79,7 +79,7 @@ def table(count: int, stored: int, size: int) -> dict[str, tuple[float, float]]:
             stored=stored,
             size=size,
         )
-        return geometry.warp(image, affine, size=size)
+        return warp(image, affine, size=size)
 
     light = {name: getattr(options, name) for name in ("brightness", "contrast", "saturation", "hue")}
     parts = {

@@ -279,7 +279,6 @@ def steps(config: Config, epochs: float | None = None) -> int:
 
 
 def stored_size(config: Config) -> int:
-    """Returns the side of the stored square of a training image, pixels: the crop, plus an equal border on each side
-    with augmentation."""
+    """Returns the side of a stored training image, pixels: the crop, with augmentation plus a border on each side."""
     size = config.data.image_size
     return size + 2 * math.ceil(size * (config.data.context - 1) / 2) if config.data.augment else size

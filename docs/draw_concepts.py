@@ -1,4 +1,4 @@
-"""The pictures of docs/concepts.md, drawn by the functions that they explain.
+"""Figures of docs/concepts.md, drawn with the functions that they explain.
 
 python docs/draw_concepts.py             # writes docs/images/concept_*.png
 """
@@ -13,38 +13,41 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bmc_jax import anatomy, camera, hand, hull, kinematics, limits
-from bmc_jax.limits import checking
 from bmc_jax.visualization import draw
 from bmc_jax.visualization.draw import FINGER_COLOURS, INK, INSIDE, OUTSIDE, PAPER, QUIET
 
 IMAGES = Path(__file__).parent / "images"
 AXES = {"x": "#D55E00", "y": "#009E73", "z": "#0072B2"}
 INDEX, MIDDLE = 1, 2
-#: Behind a label that lies on a line.
+#: Box behind a label that lies on a line.
 LABEL = {"facecolor": "#ffffffd0", "edgecolor": "none", "pad": 0.6}
 
-#: Flexion of PIP, DIP and TIP bones of a resting hand, degrees, finger by finger, and abduction of the PIP bones.
+#: Flexion of the PIP, DIP and TIP bones of a resting hand by finger, and abduction of the PIP bones, degrees.
 REST = ((5, 12, 8), (10, 18, 10), (6, 16, 10), (8, 18, 10), (10, 20, 12))
 FAN = (-15, -6, 0, 6, 12)
 
 
 def posed(flexion=REST, abduction=FAN, fold=0.12) -> np.ndarray:
-    """A hand `[21, 3]` in the hand frame (x palmar, y to the thumb, z along the middle root bone), scale units; its
-    bones are the middles of the clinical limits, its spread a little less."""
-    held = limits.load("clinical")
+    """Returns a hand `[21, 3]` in the hand frame (x palmar, y radial, z along the middle root bone), scale units.
+
+    Its bones are at the middle of the clinical limits, its spread is a little smaller.
+    """
+    clinical = limits.load("clinical")
     angles = np.zeros((5, 3, 2), np.float32)
     angles[..., 0], angles[:, 0, 1] = np.radians(flexion), np.radians(abduction)
-    palm = kinematics.Palm(0.85 * held.spread.mean(axis=-1), jnp.full(3, fold))
-    return np.asarray(_pose(held.bone_length.mean(axis=-1), palm, angles))
+    palm = kinematics.Palm(0.85 * clinical.spread.mean(axis=-1), jnp.full(3, fold))
+    return np.asarray(_pose(clinical.bone_length.mean(axis=-1), palm, angles))
 
 
 _pose = jax.jit(kinematics.pose_from_angles)
 _frames = jax.jit(anatomy.bone_frames)
 
 
-def seen(points: np.ndarray, turn: float = 0.0, tilt: float = 0.0) -> np.ndarray:
-    """Points of the hand frame on the page, fingers up: from the back of the hand with the thumb on the left, then
-    turned about the fingers' direction and tilted towards the reader, degrees."""
+def to_page(points: np.ndarray, turn: float = 0.0, tilt: float = 0.0) -> np.ndarray:
+    """Projects points of the hand frame to the page, fingers up, with a view of the back of the hand.
+
+    The hand is rotated by `turn` degrees about the direction of the fingers, then by `tilt` towards the reader.
+    """
     a, b = np.radians([turn, tilt])
     right, up, near = -points[..., 1], points[..., 2], -points[..., 0]
     right, near = np.cos(a) * right + np.sin(a) * near, np.cos(a) * near - np.sin(a) * right
@@ -52,10 +55,10 @@ def seen(points: np.ndarray, turn: float = 0.0, tilt: float = 0.0) -> np.ndarray
 
 
 def joints() -> Figure:
-    """21 joints in their order, and the names of their levels."""
+    """Draws the 21 joints with their numbers, and the names of levels and fingers."""
     with matplotlib.rc_context(draw.STYLE):
         figure, axes = _canvas(5.6, 5.55)
-        points = seen(posed(flexion=np.full((5, 3), 2)))
+        points = to_page(posed(flexion=np.full((5, 3), 2)))
         draw.skeleton(axes, points, rim=False)
         axes.plot(
             *points[list(hand.SCALE_BONE)].T, color=INK, linewidth=7, alpha=0.18, solid_capstyle="round", zorder=2
@@ -84,14 +87,14 @@ def joints() -> Figure:
 
 
 def frames() -> Figure:
-    """The local frames of a bent index finger, and the two angles of a bone in its frame."""
+    """Draws the frames of a bent index finger, and the two angles of a bone in its frame."""
     with matplotlib.rc_context(draw.STYLE):
         figure = Figure(figsize=(9.4, 3.7), layout="constrained")
         hand_axes, flexion, abduction = figure.subplots(1, 3, width_ratios=[1.25, 1, 1])
         bent = [list(row) for row in REST]
         bent[INDEX] = [40, 45, 30]
         pose = posed(bent)
-        points = seen(pose, turn=-62, tilt=8)
+        points = to_page(pose, turn=-62, tilt=8)
         _bare(hand_axes, "frames of the index finger's bones (Eq. 4, 6)")
         draw.skeleton(hand_axes, points, colour="#c3c9d0", rim=False)
         chain = np.concatenate([[hand.WRIST], hand.FINGER_JOINTS[INDEX]])
@@ -114,16 +117,16 @@ def frames() -> Figure:
 
 
 def _frame(axes: Axes, origin: np.ndarray, frame: np.ndarray, names: bool) -> None:
-    start = seen(origin, -62, 8)
+    start = to_page(origin, -62, 8)
     for name, axis in zip(AXES, frame, strict=True):
-        end = seen(origin + 0.62 * axis, -62, 8)
+        end = to_page(origin + 0.62 * axis, -62, 8)
         _arrow(axes, start, end, AXES[name])
         if names:
             axes.annotate(name, end + 0.18 * (end - start), color=AXES[name], ha="center", va="center", weight="bold")
 
 
 def _angle(axes: Axes, across: str, title: str, degrees: float, symbol: str, side: int) -> None:
-    """A bone b beside its frame's z axis, at an angle in the plane of z and `across`."""
+    """Draws a bone at an angle from the z axis of its frame, in the plane of z and `across`."""
     _bare(axes, title)
     turn = np.radians(degrees)
     bone = np.array([side * np.sin(turn), np.cos(turn)])
@@ -145,7 +148,7 @@ def _angle(axes: Axes, across: str, title: str, degrees: float, symbol: str, sid
 
 
 def palm() -> Figure:
-    """Root bones with spread and normals, and the palm seen from the fingertips: flat and cupped."""
+    """Draws root bones with spread and normals, and a flat and a cupped palm seen from the fingertips."""
     with matplotlib.rc_context(draw.STYLE):
         figure = Figure(figsize=(9.4, 3.7), layout="constrained")
         fan, flat, cupped = figure.subplots(1, 3, width_ratios=[1.35, 1, 1])
@@ -153,15 +156,15 @@ def palm() -> Figure:
         _bare(fan, "root bones b, spread φ (Eq. 3), normals n (Eq. 2)")
         roots, view = pose[hand.FINGER_JOINTS[:, 0]], {"turn": -18.0, "tilt": -42.0}
         normals = np.asarray(jax.jit(anatomy.plane_normals)(pose))
-        wrist, ends = seen(pose[hand.WRIST], **view), seen(roots, **view)
+        wrist, ends = to_page(pose[hand.WRIST], **view), to_page(roots, **view)
         for i in range(4):
             triangle = np.stack([wrist, ends[i], ends[i + 1]])
             fan.fill(*triangle.T, color=INSIDE, alpha=0.10 + 0.05 * (i % 2), linewidth=0)
             middle = 0.26 * (roots[i] + roots[i + 1])
-            _arrow(fan, seen(middle, **view), seen(middle + 0.6 * normals[i], **view), INSIDE)
+            _arrow(fan, to_page(middle, **view), to_page(middle + 0.6 * normals[i], **view), INSIDE)
             fan.annotate(
                 f"n{'₁₂₃₄'[i]}",
-                seen(middle + 0.75 * normals[i], **view),
+                to_page(middle + 0.75 * normals[i], **view),
                 color=INSIDE,
                 ha="center",
                 zorder=7,
@@ -169,7 +172,7 @@ def palm() -> Figure:
             )
             share = np.linspace(0, 1, 20)[:, None]
             along = (1 - share) * _unit(roots[i]) + share * _unit(roots[i + 1])
-            arc = seen(0.62 * along / np.linalg.norm(along, axis=-1, keepdims=True), **view)
+            arc = to_page(0.62 * along / np.linalg.norm(along, axis=-1, keepdims=True), **view)
             fan.plot(*arc.T, color=INK, linewidth=1)
             fan.annotate(f"φ{'₁₂₃₄'[i]}", 1.27 * arc[10], color=INK, ha="center", va="center", fontsize=8.5)
         for i in range(5):
@@ -185,7 +188,7 @@ def palm() -> Figure:
 
 
 def _cross_section(axes: Axes, title: str, pose: np.ndarray) -> None:
-    """MCP joints and edge normals as seen from the fingertips, the back of the hand up, the thumb on the left."""
+    """Draws MCP joints and edge normals seen from the fingertips, back of the hand up, thumb on the left."""
     _bare(axes, title)
     roots = pose[hand.FINGER_JOINTS[:, 0]]
     page = np.stack([-roots[:, 1], -roots[:, 0]], axis=-1)
@@ -204,15 +207,13 @@ def _cross_section(axes: Axes, title: str, pose: np.ndarray) -> None:
 
 
 def angles() -> Figure:
-    """A hull with samples in it, its bounding box, and how far an angle outside is."""
-    held = limits.load("clinical")
-    polygon = np.asarray(held.hull)[INDEX, 0]
+    """Draws a hull with samples, its bounding box, and the distance of a pair of angles outside."""
+    polygon = np.asarray(limits.load("clinical").hull)[INDEX, 0]
     samples = np.random.default_rng(0).uniform(polygon.min(axis=0), polygon.max(axis=0), (500, 2)).astype(np.float32)
     inside = np.asarray(jax.jit(hull.distance)(samples, jnp.asarray(polygon))) == 0
-    point = np.zeros((1, 5, 3, 2), np.float32)
-    point[0, INDEX, 0] = np.radians([88, -50])
-    distance, nearest = checking.nearest_allowed(point, held)
-    there, here = np.degrees(point[0, INDEX, 0]), np.degrees(nearest[0, INDEX, 0])
+    outside = np.radians([88, -50]).astype(np.float32)
+    nearest, distance = jax.jit(hull.project)(outside, jnp.asarray(polygon))
+    there, here = np.degrees(outside), np.degrees(nearest)
     box = np.degrees(np.asarray(hull.box(jnp.asarray(polygon))))
     with matplotlib.rc_context(draw.STYLE):
         figure = Figure(figsize=(6.6, 3.6), layout="constrained")
@@ -226,7 +227,7 @@ def angles() -> Figure:
         axes.scatter(*there, s=34, color=OUTSIDE, zorder=6)
         axes.scatter(*here, s=24, color=PAPER, edgecolors=OUTSIDE, zorder=6)
         axes.annotate(r"$\theta$", there, (6, -4), textcoords="offset points", color=OUTSIDE, fontsize=12)
-        words = f"$D_H$ = {np.degrees(distance[0, INDEX, 0]):.0f}°"
+        words = f"$D_H$ = {np.degrees(distance):.0f}°"
         axes.annotate(
             words, (there + here) / 2, (-7, -1), textcoords="offset points", color=OUTSIDE, ha="right", va="center"
         )
@@ -244,19 +245,21 @@ def angles() -> Figure:
 
 
 def depth() -> Figure:
-    """A bone of known length between two rays, and the quadratic for its depth: two roots."""
+    """Draws a bone of known length between two rays, and the two roots of the quadratic for its depth."""
     with matplotlib.rc_context(draw.STYLE):
         figure = Figure(figsize=(9.4, 3.3), layout="constrained")
         rays, usual, along = figure.subplots(1, 3, width_ratios=[1.25, 1, 1])
         _two_rays(rays)
-        _quadratic(usual, np.array([[0.02, -0.05], [0.05, 0.09]]), (0.1, -0.3), "as usual: one root before the camera")
+        _quadratic(
+            usual, np.array([[0.02, -0.05], [0.05, 0.09]]), (0.1, -0.3), "usual: one root in front of the camera"
+        )
         _quadratic(along, np.array([[0.80, 0.0], [0.70, 0.0]]), (-0.5, 0.42), "bone near its own ray: two")
         along.set_ylabel("")
     return figure
 
 
 def _two_rays(axes: Axes) -> None:
-    """Camera, image and two rays from the side; the bone of length 1 fits between them at one depth."""
+    """Draws camera, image and two rays from the side, between which a bone of length 1 fits at one depth."""
     _bare(axes, r"2.5D: pixels give rays, $z^r$ how much deeper")
     start, end, behind = 0.04, 0.26, 0.35
     for slope in (start, end):
@@ -281,7 +284,7 @@ def _two_rays(axes: Axes) -> None:
 
 
 def _quadratic(axes: Axes, image: np.ndarray, relative: tuple[float, float], title: str) -> None:
-    """|Z d + w|, the bone's length at each depth of the root, and the roots that `camera.root_depths` finds."""
+    """Draws |Z d + w|, the length of the bone at each depth of the root, and the roots from `camera.root_depths`."""
     joints_2d, relative_depth = np.zeros((21, 2), np.float32), np.zeros(21, np.float32)
     bone = list(hand.SCALE_BONE)
     joints_2d[bone], relative_depth[bone] = image, relative

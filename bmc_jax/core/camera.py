@@ -157,12 +157,7 @@ def crop_affine(
     zoom = size / side
     zero, one = jnp.zeros_like(zoom), jnp.ones_like(zoom)
     shift = (size - 1) / 2 - zoom[..., None] * centre
-    rows = [
-        jnp.stack([zoom, zero, shift[..., 0]], axis=-1),
-        jnp.stack([zero, zoom, shift[..., 1]], axis=-1),
-        jnp.stack([zero, zero, one], axis=-1),
-    ]
-    return jnp.stack(rows, axis=-2)
+    return _matrix([[zoom, zero, shift[..., 0]], [zero, zoom, shift[..., 1]], [zero, zero, one]])
 
 
 def rotation_affine(angle: Float[Array, "*batch"], centre: Float[Array, "*batch 2"]) -> Float[Array, "*batch 3 3"]:
@@ -170,12 +165,12 @@ def rotation_affine(angle: Float[Array, "*batch"], centre: Float[Array, "*batch 
     cosine, sine = jnp.cos(angle), jnp.sin(angle)
     zero, one = jnp.zeros_like(angle), jnp.ones_like(angle)
     x, y = centre[..., 0], centre[..., 1]
-    rows = [
-        jnp.stack([cosine, -sine, x - cosine * x + sine * y], axis=-1),
-        jnp.stack([sine, cosine, y - sine * x - cosine * y], axis=-1),
-        jnp.stack([zero, zero, one], axis=-1),
-    ]
-    return jnp.stack(rows, axis=-2)
+    shift = x - cosine * x + sine * y, y - sine * x - cosine * y
+    return _matrix([[cosine, -sine, shift[0]], [sine, cosine, shift[1]], [zero, zero, one]])
+
+
+def _matrix(rows: list[list[Float[Array, "*batch"]]]) -> Float[Array, "*batch 3 3"]:
+    return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
 
 
 def mirror_intrinsics(intrinsics: Float[Array, "*batch 3 3"], width: int) -> Float[Array, "*batch 3 3"]:

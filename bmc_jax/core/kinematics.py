@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 from bmc_jax.core import anatomy, hand, numerics
 from bmc_jax.core.types import require_shape
 
+X, Y, Z = range(3)
 #: Index of the finger whose frame is the hand frame.
 MIDDLE = 2
 
@@ -93,7 +94,9 @@ def chain(bone_lengths: Float[Array, "*batch 5 4"], palm: Palm, angles: Float[Ar
     end = bone_lengths[..., 0, None] * frame[..., 2, :]
     frames, ends = [frame], [end]
     for level in range(1, len(hand.LEVELS)):
-        frame = _bend(frame, angles[..., level - 1, 0], angles[..., level - 1, 1])
+        flexion, abduction = angles[..., level - 1, 0], angles[..., level - 1, 1]
+        # Eq. 6: flexion rotates z towards x, then abduction z towards y.
+        frame = _rotate(_rotate(frame, Z, X, flexion), Z, Y, abduction)
         end = end + bone_lengths[..., level, None] * frame[..., 2, :]
         frames.append(frame)
         ends.append(end)
@@ -122,8 +125,7 @@ def hand_frame(joints: Float[Array, "*batch 21 3"]) -> Float[Array, "*batch 3 3"
 def place(
     joints: Float[Array, "*batch 21 3"], frame: Float[Array, "*batch 3 3"], wrist: Float[Array, "*batch 3"]
 ) -> Float[Array, "*batch 21 3"]:
-    """Transforms joints from the hand frame to the frame in which its axes are the rows of `frame` and its origin is
-    `wrist`."""
+    """Transforms joints from the hand frame, whose axes are the rows of `frame` and whose origin is `wrist`."""
     turned = jnp.einsum("...ji,...ik->...jk", joints, frame, precision="highest")
     return turned + wrist[..., None, :]
 
@@ -193,41 +195,24 @@ def _palm_frames(palm: Palm) -> Float[Array, "*batch 5 3 3"]:
     middle = jnp.broadcast_to(jnp.eye(3, dtype=palm.fold.dtype), (*palm.fold.shape[:-1], 3, 3))
     thumb_spread, index_spread, ring_spread, little_spread = (palm.spread[..., i] for i in range(4))
     index_fold, middle_fold, ring_fold = (palm.fold[..., i] for i in range(3))
-    # Middle and ring use the mean normal of two planes, half a fold from either; the other fingers use one plane.
-    index = _spread(_roll(middle, -middle_fold / 2), -index_spread)
-    thumb = _spread(_roll(index, -index_fold), -thumb_spread)
-    ring = _roll(_spread(_roll(middle, middle_fold / 2), ring_spread), ring_fold / 2)
-    little = _spread(_roll(ring, ring_fold / 2), little_spread)
+    # Folds rotate x towards y, spreads y towards z. Middle and ring use the mean normal of two planes, half a fold from
+    # either; the other fingers use one plane.
+    index = _rotate(_rotate(middle, X, Y, -middle_fold / 2), Y, Z, -index_spread)
+    thumb = _rotate(_rotate(index, X, Y, -index_fold), Y, Z, -thumb_spread)
+    ring = _rotate(_rotate(_rotate(middle, X, Y, middle_fold / 2), Y, Z, ring_spread), X, Y, ring_fold / 2)
+    little = _rotate(_rotate(ring, X, Y, ring_fold / 2), Y, Z, little_spread)
     return jnp.stack([thumb, index, middle, ring, little], axis=-3)
 
 
-def _roll(frame: Float[Array, "*batch 3 3"], angle: Float[Array, "*batch"]) -> Float[Array, "*batch 3 3"]:
-    """Rotates a frame about its z, the back of the hand towards the little finger."""
-    x, y, z = _axes(frame)
-    cosine, sine = jnp.cos(angle)[..., None], jnp.sin(angle)[..., None]
-    return jnp.stack([cosine * x + sine * y, cosine * y - sine * x, z], axis=-2)
-
-
-def _spread(frame: Float[Array, "*batch 3 3"], angle: Float[Array, "*batch"]) -> Float[Array, "*batch 3 3"]:
-    """Rotates a frame about its x, its z towards the little finger."""
-    x, y, z = _axes(frame)
-    cosine, sine = jnp.cos(angle)[..., None], jnp.sin(angle)[..., None]
-    return jnp.stack([x, cosine * y + sine * z, cosine * z - sine * y], axis=-2)
-
-
-def _bend(
-    frame: Float[Array, "*batch 3 3"], flexion: Float[Array, "*batch"], abduction: Float[Array, "*batch"]
+def _rotate(
+    frame: Float[Array, "*batch 3 3"], axis: int, towards: int, angle: Float[Array, "*batch"]
 ) -> Float[Array, "*batch 3 3"]:
-    """Rotates a frame by the flexion about its y (z to x), then by the abduction about its new x (z to y) (Eq. 6)."""
-    x, y, z = _axes(frame)
-    cosine, sine = jnp.cos(flexion)[..., None], jnp.sin(flexion)[..., None]
-    palmar, along = cosine * x - sine * z, cosine * z + sine * x
-    cosine, sine = jnp.cos(abduction)[..., None], jnp.sin(abduction)[..., None]
-    return jnp.stack([palmar, cosine * y - sine * along, cosine * along + sine * y], axis=-2)
-
-
-def _axes(frame: Float[Array, "*batch 3 3"]) -> tuple[Float[Array, "*batch 3"], ...]:
-    return frame[..., 0, :], frame[..., 1, :], frame[..., 2, :]
+    """Rotates a frame in the plane of two of its axes, the first towards the second."""
+    axes = [frame[..., i, :] for i in range(3)]
+    cosine, sine = jnp.cos(angle)[..., None], jnp.sin(angle)[..., None]
+    first, second = axes[axis], axes[towards]
+    axes[axis], axes[towards] = cosine * first + sine * second, cosine * second - sine * first
+    return jnp.stack(axes, axis=-2)
 
 
 def _palm_axes(frames: Float[Array, "5 3 3"], palm: Palm) -> Float[Array, "5 7 3"]:

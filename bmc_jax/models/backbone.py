@@ -1,10 +1,9 @@
-"""The ResNet family (He et al. 2016): normalised image in, one feature vector out.
+"""The ResNet family (He et al. 2016), from normalised images to features.
 
-Conventions are torchvision's, so that its pretrained weights fit exactly: modules bear its names, the stride of a
-bottleneck sits on its 3x3 convolution ("v1.5"), padding is symmetric as in PyTorch rather than "SAME", BatchNorm has
-epsilon 1e-5 and keeps nine tenths of its running statistics. One thing differs, in training alone: into the running
-variance goes the batch's own, not n / (n - 1) times that. Parameters and statistics are float32 whatever the dtype of
-the computation.
+The conventions are torchvision's, so that its pretrained weights fit exactly: the names of modules, the stride of a
+bottleneck on its 3x3 convolution ("v1.5"), symmetric padding instead of "SAME", and BatchNorm with epsilon 1e-5 and
+momentum 0.9. One difference affects training only: the running variance takes the variance of the batch, not n / (n -
+1) times it. Parameters and statistics are float32 for every dtype of the computation.
 """
 
 from functools import partial
@@ -14,8 +13,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-#: Blocks in each of the four stages, and whether they are bottlenecks. Ten layers are ours, for small machines.
-FAMILY = {
+#: Blocks in each of the four stages, and whether they are bottlenecks, by depth. Depth 10 is ours, for small machines.
+ARCHITECTURES = {
     10: ((1, 1, 1, 1), False),
     18: ((2, 2, 2, 2), False),
     34: ((3, 4, 6, 3), False),
@@ -25,7 +24,7 @@ BOTTLENECK_EXPANSION = 4
 
 
 def convolution(filters: int, kernel: int, stride: int = 1, padding: str | None = None, **options: Any) -> nn.Conv:
-    """A convolution without bias, padded as in PyTorch unless told; initialised as there (He normal, fan out)."""
+    """Returns a convolution without bias, padded and initialised (He normal, fan out) as in PyTorch by default."""
     edge = (kernel - 1) // 2
     return nn.Conv(
         filters,
@@ -35,6 +34,13 @@ def convolution(filters: int, kernel: int, stride: int = 1, padding: str | None 
         use_bias=False,
         kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
         **options,
+    )
+
+
+def batch_norm(train: bool, dtype: Any, axis_name: str | None) -> partial[nn.BatchNorm]:
+    """Returns the constructor of BatchNorm layers; with `train` they use and update the statistics of the batch."""
+    return partial(
+        nn.BatchNorm, use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=dtype, axis_name=axis_name
     )
 
 
@@ -57,7 +63,7 @@ class Block(nn.Module):
             last = i == len(kernels) - 1
             stride = self.stride if i == strided else 1
             y = self.convolution(filters if last else self.filters, kernel, stride, name=f"conv{i + 1}")(y)
-            # A block that starts as the identity trains stably at once (Goyal et al. 2017).
+            # Blocks start as the identity, so that training is stable from the start (Goyal et al. 2017).
             scale = nn.initializers.zeros if last else nn.initializers.ones
             y = self.norm(scale_init=scale, name=f"bn{i + 1}")(y)
             y = y if last else nn.relu(y)
@@ -68,45 +74,36 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """ResNet-10, 18, 34 or 50 up to and including the pooling, if any."""
+    """ResNet-10, 18, 34 or 50 without the classifier."""
 
     depth: int = 50
     """10, 18, 34 or 50."""
     width: int = 64
     """Channels of the first stage; each later stage has twice as many."""
     patch: int = 0
-    """0: the published stem, 7x7 at stride 2 and then a 3x3 maximum at stride 2. Else one convolution of that kernel
-    and stride, for machines that cannot afford the stem: 4 keeps the later resolutions, 8 halves them."""
+    """0 for the published stem, 7x7 with stride 2 and then a 3x3 maximum with stride 2. Otherwise one convolution of
+    that kernel and stride, which is faster: 4 keeps the later resolutions, 8 halves them."""
     pool: str = "mean"
-    """"mean" over the last feature map, as published; "flatten", which keeps its places; "maps", none."""
+    """"mean" over the last feature map, as published; "flatten" of that map; or "maps" for the maps of all stages."""
     dtype: Any = jnp.float32
-    """Of the computation."""
+    """dtype of the computation."""
     axis_name: str | None = None
-    """Devices over which BatchNorm takes its statistics."""
+    """Device axis over which BatchNorm computes its statistics."""
 
     @nn.compact
     def __call__(
         self, image: Float[Array, "batch height width 3"], *, train: bool
     ) -> Float[Array, "batch feature"] | tuple[Float[Array, "batch _ _ _"], ...]:
-        """Features, float32; with `pool` "maps" the maps of all stages, finest first. With `train`, BatchNorm
-        normalises by the batch and updates its running statistics."""
-        conv = partial(convolution, dtype=self.dtype)
-        norm = partial(
-            nn.BatchNorm,
-            use_running_average=not train,
-            momentum=0.9,
-            epsilon=1e-5,
-            dtype=self.dtype,
-            axis_name=self.axis_name,
-        )
+        """Returns float32 features, or with `pool` "maps" the maps of all stages in `dtype`, finest first."""
+        conv, norm = partial(convolution, dtype=self.dtype), batch_norm(train, self.dtype, self.axis_name)
         x = image.astype(self.dtype)
         if self.patch:
             x = nn.relu(norm(name="bn1")(conv(self.width, self.patch, self.patch, padding="VALID", name="conv1")(x)))
         else:
             x = nn.relu(norm(name="bn1")(conv(self.width, 7, 2, name="conv1")(x)))
-            # PyTorch pads a maximum with -infinity; after the ReLU zeros are as low.
+            # PyTorch pads a maximum with -infinity; after the ReLU, zeros are equivalent.
             x = nn.max_pool(jnp.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)]), (3, 3), strides=(2, 2))
-        stages, bottleneck = FAMILY[self.depth]
+        stages, bottleneck = ARCHITECTURES[self.depth]
         maps = ()
         for i, blocks in enumerate(stages):
             for j in range(blocks):

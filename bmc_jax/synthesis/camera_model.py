@@ -34,17 +34,10 @@ def bend_wrist(
 ) -> tuple[Float[Array, "3 3"], Float[Array, "3 3"]]:
     """Bends the wrist so that the forearm does not point at the camera.
 
-    The depth of the forearm's direction is m cos(flexion - phi). The result is the flexion nearest to the given one
-    that keeps it above `-MAX_TOWARDS_CAMERA`. Where the range of the wrist has none, which happens only for views from
-    in front of the fingertips, the hand is viewed from behind instead.
-
-    Args:
-      turn: rotation from the hand frame to the camera frame.
-      flexion: of the wrist, radians.
-      deviation: of the wrist, radians.
-
-    Returns:
-      The rotation from the hand frame to the camera frame, and the frame of the forearm in the hand frame.
+    The depth of the forearm's direction is m cos(flexion - phi). The flexion nearest to the given one is used that
+    keeps it above `-MAX_TOWARDS_CAMERA`. Where the range of the wrist has none, which happens only for views from in
+    front of the fingertips, the hand is viewed from behind instead. Returns the rotation from the hand frame to the
+    camera frame, and the frame of the forearm in the hand frame.
     """
     # The forearm is rotation(2, deviation) rotation(0, flexion) applied to -y.
     across, back = compose(turn, rotation(2, deviation))[2, 1], turn[2, 2]
@@ -66,19 +59,10 @@ def bend_wrist(
 def draw_camera(
     random: RandomStream, joints: Float[Array, "21 3"], domain: Domain, size: int
 ) -> tuple[Float[Array, "3"], Float[Array, "3 3"]]:
-    """Draws the position of the hand and the intrinsics.
+    """Draws the translation of joints that are rotated to the camera frame, metres, and K of a crop of `size` pixels.
 
     The depth follows from the share of the picture that the joints fill and from the focal length, so the size of the
     hand in the picture reveals neither its size nor its depth.
-
-    Args:
-      random: source of the random numbers.
-      joints: metres, rotated to the camera frame.
-      domain: ranges of the draws.
-      size: side of the crop, pixels.
-
-    Returns:
-      The translation of the joints, metres, and K, pixels.
     """
     low, high = joints.min(axis=0), joints.max(axis=0)
     centre, extent = 0.5 * (low + high), jnp.maximum(jnp.max((high - low)[:2]), MIN_EXTENT)

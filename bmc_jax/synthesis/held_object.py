@@ -48,15 +48,7 @@ def draw_object(
 
     In 4 of 5 cases it is held: as thick as fits between palm and fingers, with its long axis across the palm and as
     long as no finger obstructs it. Otherwise it floats in front of the hand; where it would touch the hand, there is
-    none.
-
-    Args:
-      random: source of the random numbers.
-      joints: metres, camera frame.
-      palmar: unit vector out of the palm, camera frame.
-      across: unit vector across the palm, camera frame.
-      capsules: of the hand, camera frame.
-      domain: probability of an object.
+    none. `palmar` and `across` are directions of the hand; everything is in the camera frame, metres.
     """
     kind = jnp.where(random.bernoulli(domain.held_object), random.integer(3), NONE)
     knuckles, tips = joints[np.array([5, 9, 13])].mean(axis=0), joints[np.array([4, 8, 12, 16])].mean(axis=0)

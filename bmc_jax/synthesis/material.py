@@ -80,16 +80,9 @@ def locate(
 ) -> tuple[Int[Array, "*pixel"], Float[Array, "*pixel"], Float[Array, "*pixel"]]:
     """Locates points of the surface on the capsules.
 
-    Args:
-      point: metres, camera frame.
-      normal: unit normal of the surface.
-      capsules: of hand and forearm.
-      held_object: the object, if any.
-
-    Returns:
-      The nearest capsule, or `NUM_CAPSULES` on the object; the coordinate along the capsule, 0 at its start and 1 at
-      its end; and the cosine between the normal and the direction of the hand's back, averaged over near capsules so
-      that it varies smoothly.
+    Returns the nearest capsule (`NUM_CAPSULES` on the object), the coordinate along it (0 at its start, 1 at its end),
+    and the cosine between the normal and the direction of the hand's back. That direction is averaged over near
+    capsules, so that it varies smoothly.
     """
     least = jnp.full_like(point[0], 1e9)
     nearest, coordinate = jnp.zeros(point[0].shape, jnp.int32), jnp.zeros_like(least)
@@ -146,19 +139,10 @@ def texture(
     blotches: Waves,
     grain: Waves,
 ) -> Texture:
-    """Returns the texture at points of the surface.
+    """Returns the texture at points, `nearest`, `coordinate` and `dorsal` as returned by `locate`.
 
-    Args:
-      point: metres, camera frame.
-      nearest: capsule, from `locate`.
-      coordinate: along the capsule, from `locate`.
-      dorsal: cosine to the hand's back, from `locate`.
-      turn: rotation from the hand frame, in which the noise is fixed, to the camera frame.
-      joints: metres, camera frame.
-      capsules: of hand and forearm.
-      sleeve: coordinate along the forearm's capsules at which cloth begins.
-      blotches: coarse noise.
-      grain: fine noise.
+    The noise is fixed to the hand by `turn`, the rotation from hand to camera frame. Cloth begins at the coordinate
+    `sleeve` of the forearm's capsules.
     """
     offset = [point[i] - joints[hand.WRIST, i] for i in range(3)]
     x, y, z = (turn[0, axis] * offset[0] + turn[1, axis] * offset[1] + turn[2, axis] * offset[2] for axis in range(3))

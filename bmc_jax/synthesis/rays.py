@@ -57,18 +57,10 @@ def first_entry(
     held_object: HeldObject | None,
     margins: tuple[float, ...],
 ) -> Float[Array, "*pixel"]:
-    """Computes where rays from the origin first enter the capsules or the object's bounding ball.
+    """Returns the distance at which rays from the origin first enter a capsule or the object's bounding ball, metres.
 
-    Args:
-      ray: unit directions.
-      capsules: of hand and forearm.
-      feet: first output of `project_origin`.
-      squares: second output of `project_origin`.
-      held_object: the object, if any.
-      margins: by how much each capsule is inflated, metres.
-
-    Returns:
-      Distances along the rays, metres; `NO_HIT` where a ray misses all.
+    Capsules are inflated by `margins`; `feet` and `squares` are those of `project_origin`. The distance is `NO_HIT`
+    where a ray misses all.
     """
     first = jnp.full_like(ray[0], NO_HIT) if held_object is None else object_entry(ray, held_object)
     for i in range(NUM_CAPSULES):
@@ -198,18 +190,10 @@ def light_visibility(
     capsules: Capsules,
     held_object: HeldObject | None,
 ) -> Float[Array, "*pixel"]:
-    """Returns the share of the key light that reaches a point: 0 in the core of a shadow, 1 outside.
+    """Returns the share of the key light, from the direction `light`, that reaches a point: 0 in the core of a shadow.
 
     The distance between the ray to the light and each capsule's axis is in closed form. The edge of a shadow is
     `penumbra` wide per metre between the point and the caster.
-
-    Args:
-      point: metres, camera frame.
-      normal: unit normal of the surface.
-      light: unit vector to the light.
-      penumbra: width of shadow edges, dimensionless.
-      capsules: of hand and forearm.
-      held_object: the object, if any.
     """
     share = jnp.ones_like(point[0])
     origin = translate(point, normal, 0.002)

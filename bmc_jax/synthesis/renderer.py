@@ -59,7 +59,9 @@ def sample_scene(key: PRNGKeyArray, person: PRNGKeyArray, domain: Domain, size: 
     joints = jnp.matmul(posed.joints, turn.T, precision=jax.lax.Precision.HIGHEST)
     shift, intrinsics = camera_model.draw_camera(random, joints, domain, size)
     joints = joints + shift[None]
-    capsules = surface.transform(surface.concatenate(capsules, surface.forearm_capsules(forearm, shape)), turn, shift)
+    forearm_capsules = surface.forearm_capsules(forearm, shape)
+    capsules = jax.tree.map(lambda *parts: jnp.concatenate(parts), capsules, forearm_capsules)
+    capsules = surface.transform(capsules, turn, shift)
     held_object = None
     if domain.held_object > 0:
         held_object = draw_object(random, joints, -turn[:, 2], turn[:, 0], capsules, domain)
@@ -93,15 +95,14 @@ def _compiled(stage: Callable, **settings) -> Callable:
 
 def _trace(run: Callable, scene: Scene, domain: Domain, size: int):
     """Returns the rays, the distance of the surface along each, and its coverage."""
+    capsules, held_object = scene.capsules, scene.held_object
     ray = run(rays.pixel_rays, scene.intrinsics, size=size)
-    feet = run(rays.project_origin, scene.capsules)
-    solid = run(rays.first_entry, ray, scene.capsules, *feet, None, margins=rays.NO_MARGINS)
-    if not domain.smooth and scene.held_object is None:
+    feet = run(rays.project_origin, capsules)
+    solid = run(rays.first_entry, ray, capsules, *feet, None, margins=rays.NO_MARGINS)
+    if not domain.smooth and held_object is None:
         return ray, *run(rays.resolve_exact, solid)
-    start = run(rays.first_entry, ray, scene.capsules, *feet, scene.held_object, margins=rays.BLEND_MARGINS)
-    marched = run(
-        rays.march, ray, start, solid, scene.capsules, scene.held_object, scene.intrinsics, smooth=domain.smooth
-    )
+    start = run(rays.first_entry, ray, capsules, *feet, held_object, margins=rays.BLEND_MARGINS)
+    marched = run(rays.march, ray, start, solid, capsules, held_object, scene.intrinsics, smooth=domain.smooth)
     return ray, *run(rays.resolve, start, solid, *marched)
 
 
@@ -110,27 +111,17 @@ def _picture(run: Callable, scene: Scene, key: Key[Array, "*batch"], domain: Dom
 
     Values with several consumers end a stage: distances at the normal's taps, noise of the background.
     """
-    capsules, held_object, appearance = scene.capsules, scene.held_object, scene.appearance
+    solids, appearance = (scene.capsules, scene.held_object), scene.appearance
     ray, t, coverage = _trace(run, scene, domain, size)
     point = run(rays.points_at, ray, t)
-    normal = run(rays.normal, run(rays.normal_taps, point, capsules, held_object, smooth=domain.smooth))
-    located = run(material.locate, point, normal, capsules, held_object)
-    visibility = (
-        run(rays.ambient_visibility, point, normal, capsules, held_object, smooth=domain.smooth),
-        run(
-            rays.light_visibility,
-            point,
-            normal,
-            appearance.key_direction,
-            appearance.penumbra,
-            capsules,
-            held_object,
-        ),
-    )
-    hand_frame = (scene.turn, scene.joints, capsules, appearance.sleeve)
+    normal = run(rays.normal, run(rays.normal_taps, point, *solids, smooth=domain.smooth))
+    located = run(material.locate, point, normal, *solids)
+    ambient = run(rays.ambient_visibility, point, normal, *solids, smooth=domain.smooth)
+    light = run(rays.light_visibility, point, normal, appearance.key_direction, appearance.penumbra, *solids)
+    hand_frame = (scene.turn, scene.joints, scene.capsules, appearance.sleeve)
     texture = run(material.texture, point, *located, *hand_frame, scene.blotches, scene.grain)
-    colours = (appearance, held_object)
-    hand = run(shading.shade, ray, normal, texture, *visibility, *colours, detail=domain.detail, glove=domain.glove)
+    lighting = (ambient, light, appearance, scene.held_object)
+    hand = run(shading.shade, ray, normal, texture, *lighting, detail=domain.detail, glove=domain.glove)
 
     noise_key, room_key, furniture_key, focus_key, sensor_key = run(_split, key, count=5)
     noise = run(background.noise_fields, noise_key, domain=domain, size=size)

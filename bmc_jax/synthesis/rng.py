@@ -52,11 +52,13 @@ def person_key(seed: int, domain: Domain, split: str, number: int | Int[Array, "
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def example_and_person_keys(key: PRNGKeyArray, subjects: int, indices: Int[Array, " example"]):
+@functools.partial(jax.vmap, in_axes=(None, None, 0))
+def example_and_person_keys(
+    key: PRNGKeyArray, subjects: int, index: Int[Array, ""]
+) -> tuple[PRNGKeyArray, PRNGKeyArray]:
     """Returns the keys of examples and of the people in them, from the key of a split with that many subjects."""
-    examples = jax.vmap(_example_key, (None, 0))(key, indices)
-    numbers = jax.vmap(_subject, (0, None))(examples, subjects)
-    return examples, jax.vmap(_person_key, (None, 0))(key, numbers)
+    example = _example_key(key, index)
+    return example, _person_key(key, _subject(example, subjects))
 
 
 def _example_key(key: PRNGKeyArray, index) -> PRNGKeyArray:

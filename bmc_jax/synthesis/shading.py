@@ -152,22 +152,7 @@ def shade(
     detail: float,
     glove: bool,
 ) -> Planar:
-    """Computes the colour of each pixel's surface: key light with shadow, ambient and fill light, and highlight.
-
-    Args:
-      ray: unit direction of the pixel.
-      normal: unit normal of the surface.
-      surface: texture.
-      ambient_visibility: share of the ambient light, in [0, 1].
-      light_visibility: share of the key light, in [0, 1].
-      appearance: colours and lights.
-      held_object: the object, if any.
-      detail: contrast of skin texture (`Domain.detail`).
-      glove: whether the hand wears a glove.
-
-    Returns:
-      Red, green and blue, linear.
-    """
+    """Returns red, green and blue of each pixel's surface in key light with shadow, ambient and fill light."""
 
     def facing(direction):
         return sum(normal[i] * direction[i] for i in range(3))

@@ -63,10 +63,6 @@ class Capsules:
     def end(self) -> Float[Array, "*batch capsule 3"]:
         return self.start + self.axis * self.length[..., None]
 
-    @property
-    def end_radius(self) -> Float[Array, "*batch capsule"]:
-        return self.radius + self.slope * self.length
-
 
 def _capsules(pieces: list[tuple]) -> Capsules:
     """Builds capsules from pieces of (starts `[n, 3]`, ends, radii `[n]` at both, dorsal directions), metres."""
@@ -144,11 +140,6 @@ def forearm_capsules(frame: Float[Array, "3 3"], shape: Shape) -> Capsules:
     return _capsules(
         [(11 * side - 9 * along - 2 * back, 19 * side + 430 * along - 2 * back, 17 * radii, 31 * radii, dorsal)]
     )
-
-
-def concatenate(first: Capsules, second: Capsules) -> Capsules:
-    """Returns the capsules of both."""
-    return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), first, second)
 
 
 def transform(capsules: Capsules, turn: Float[Array, "3 3"], shift: Float[Array, "3"]) -> Capsules:

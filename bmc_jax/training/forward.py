@@ -23,7 +23,6 @@ from bmc_jax.config import Config
 from bmc_jax.core import camera
 from bmc_jax.core.types import Batch, Limits, Prediction
 from bmc_jax.data import augment, input_pipeline
-from bmc_jax.data.augment import geometry
 from bmc_jax.metrics import evaluation
 from bmc_jax.runtime.progress import Progress
 from bmc_jax.training import checkpoint, config_io, parallel, step
@@ -130,7 +129,7 @@ def _look(
     size = config.data.image_size
     turned = camera.rotation_affine(jnp.full_like(side, angle), centre)
     affine = camera.warp_intrinsics(camera.crop_affine(centre, side, size), turned)
-    shown = jax.vmap(partial(geometry.warp, size=size))(batch.image, affine)
+    shown = jax.vmap(partial(augment.warp, size=size))(batch.image, affine)
     crops = dataclasses.replace(
         batch,
         image=jnp.round(shown).astype(jnp.uint8),

@@ -12,9 +12,8 @@ from support import examples
 from bmc_jax import camera, hand
 from bmc_jax.models import PoseNetwork, TwoStageNetwork
 from bmc_jax.models.backbone import Block, ResNet, convolution
-from bmc_jax.models.heatmaps import read_off
-from bmc_jax.models.pose_network import normalise
-from bmc_jax.models.refiner import Refiner
+from bmc_jax.models.heatmaps import soft_argmax
+from bmc_jax.models.pose_network import Refiner, normalise
 
 BATCH = jax.tree.map(jnp.asarray, examples.examples(3))
 TINY = {"depth": 10, "width": 4, "patch": 8}
@@ -200,12 +199,12 @@ def test_a_heatmaps_peak_is_where_the_joint_is_and_how_deep():
     heat = np.zeros_like(depth)
     heat[batch, row, column, joint] = 50.0
     expected = [2 * (column + 0.5) / 8 - 1, 2 * (row + 0.5) / 4 - 1, depth[batch, row, column, joint]]
-    np.testing.assert_allclose(read_off(jnp.asarray(heat), jnp.asarray(depth)), np.stack(expected, -1), atol=1e-6)
+    np.testing.assert_allclose(soft_argmax(jnp.asarray(heat), jnp.asarray(depth)), np.stack(expected, -1), atol=1e-6)
 
 
 def test_flat_heatmaps_are_the_centre_at_mean_depth():
     depth = np.random.default_rng(2).normal(size=(1, 3, 5, hand.NUM_JOINTS)).astype(np.float32)
-    pose = read_off(jnp.full(depth.shape, 7.0), jnp.asarray(depth))
+    pose = soft_argmax(jnp.full(depth.shape, 7.0), jnp.asarray(depth))
     np.testing.assert_allclose(pose[..., :2], 0.0, atol=1e-6)
     np.testing.assert_allclose(pose[..., 2], depth.mean(axis=(1, 2)), atol=1e-6)
 

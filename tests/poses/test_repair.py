@@ -9,7 +9,6 @@ from support import hands, reference
 
 from bmc_jax import anatomy, hull, kinematics, limits, numerics, repair
 from bmc_jax.cli import main
-from bmc_jax.core.kinematics import Palm
 from bmc_jax.poses import feasible, smoothing
 
 COUNT = 16
@@ -188,41 +187,6 @@ def test_what_are_no_hands_stays_finite(noisy, clinical, keep):
     found = jax.device_get(repair.project_to_limits(jnp.asarray(strange), clinical, keep))
     assert np.isfinite(found.joints).all()
     assert not found.converged[:2].any()
-
-
-def test_jacobian_in_closed_form_is_that_of_automatic_differentiation():
-    generator = np.random.default_rng(0)
-    with jax.enable_x64(True):
-        scale = jnp.asarray(1.3)
-        parts = generator.uniform([0.2] * 4, [1.2] * 4, (5, 4)), generator.uniform(0.2, 0.8, 4)
-        lengths, spread = (jnp.asarray(part) for part in parts)
-        fold, angles = jnp.asarray(generator.normal(0, 1, 3)), jnp.asarray(generator.normal(0, 0.6, (5, 3, 2)))
-
-        def ends(lengths, spread, fold, angles, turn, move, size):
-            bones = kinematics.chain(lengths * (scale + size), Palm(spread, fold), angles)
-            turned = bones.ends + jnp.cross(jnp.broadcast_to(turn, bones.ends.shape), bones.ends)
-            return turned + move[None, None]
-
-        zero = jnp.zeros(3)
-        expected = jax.jacfwd(ends, range(7))(lengths, spread, fold, angles, zero, zero, jnp.asarray(0.0))
-        bones = kinematics.chain(lengths * scale, Palm(spread, fold), angles)
-        own = kinematics.finger_jacobian(bones, scale)
-        palm = kinematics.palm_jacobian(bones, Palm(spread, fold), scale)
-    for finger in range(5):
-        by_length, by_angles = expected[0][finger, :, :, finger], expected[3][finger, :, :, finger]
-        found = np.moveaxis(np.asarray(own[finger]), 0, -1)
-        np.testing.assert_allclose(found[..., kinematics.LENGTHS], by_length, atol=1e-9)
-        np.testing.assert_allclose(found[..., kinematics.FLEXIONS], by_angles[..., 0], atol=1e-9)
-        np.testing.assert_allclose(found[..., kinematics.ABDUCTIONS], by_angles[..., 1], atol=1e-9)
-        found = np.moveaxis(np.asarray(palm[finger]), 0, -1)
-        for columns, slopes in (
-            (kinematics.SPREADS, expected[1]),
-            (kinematics.FOLDS, expected[2]),
-            (kinematics.TURN, expected[4]),
-            (kinematics.MOVE, expected[5]),
-            (kinematics.SIZE, expected[6][..., None]),
-        ):
-            np.testing.assert_allclose(found[..., columns], slopes[finger], atol=1e-9)
 
 
 @pytest.mark.parametrize(("arguments", "words"), [({"keep": "rays"}, "projection"), ({"steps": 0}, "1 or more")])

@@ -1,16 +1,20 @@
-"""Augmentation of a batch on the device: picture, K and 2D joints move together, colours change, the 3D joints stay.
+"""Augmentation of batches on the device: image, K and 2D joints move together, colours change, 3D joints stay.
 
-Batches come with more of the surroundings than the network sees: a square of `stored` pixels, of which `size` are
-shown. `central` shows the middle; `augment` turns, zooms and shifts what is shown, by one affine map and one
-resampling (`geometry`), puts green-screen photographs before something else (`green_screen`), and changes light and
-camera (`appearance`).
+Batches have a square of `stored` pixels around the hand, of which the network sees a crop of `size` pixels. `central`
+crops the middle. `augment` rotates, scales and shifts the crop by one affine map and one resampling, replaces green
+screens (`green_screen`), and changes light and camera (`appearance`).
 
-The parts are pure functions of one image, the key first and all but the data by name. Images are float32 grey levels
-0 to 255 between them, and rounded once, at the end. Nothing here is meant to be differentiated.
+At 1.5 times the crop's side, the stored square does not contain a third of the crops at default strengths (32.8 % of
+20,000 draws); 0.6 % of all pixels and at most 8 % of a crop's then lie outside and are black. Rotation alone never
+leaves the square, and from twice the crop's side on, no crop does.
+
+The parts are pure functions of one image, with the key first and settings by name. Images are float32 grey levels, 0 to
+255, between the parts, and rounded once at the end. Nothing here is meant to be differentiated.
 """
 
 import dataclasses
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -20,15 +24,15 @@ from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray, UInt8
 from bmc_jax.config import Augmentation
 from bmc_jax.core import camera
 from bmc_jax.core.types import Batch
-from bmc_jax.data.augment import appearance, geometry
+from bmc_jax.data.augment import appearance
 from bmc_jax.data.augment.green_screen import replace_green
 
-#: Images that a CPU changes at a time.
+#: Images that a CPU augments at a time.
 CPU_CHUNK = 16
 
 
 def check(options: Augmentation) -> None:
-    """Raise ValueError, naming field, value and range, for strengths that make no sense."""
+    """Raises ValueError, naming field, value and range, for strengths out of range."""
     highest = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.5, "erasing": 1.0}
     for name in (field.name for field in dataclasses.fields(options) if field.name != "erasing_area"):
         value, high = getattr(options, name), highest.get(name, np.inf)
@@ -50,30 +54,35 @@ def augment(
     *,
     green_screen: Bool[Array, " b"] | None = None,
 ) -> Batch:
-    """The batch `[b, stored, stored, 3]` as crops `[b, size, size, 3]`, changed at random; uint8 as before.
+    """Augments a batch.
 
-    An example's changes are a function of the key (of the run and step), its `source` and its `index`: neither its
-    place in the batch nor the number of devices matters. With every strength 0 the result is `central(batch, size)`.
+    The augmentation of an example depends on the key, its `source` and its `index`, not on its place in the batch or
+    the number of devices. With every strength 0 the result is `central(batch, size)`.
 
     Args:
-      key: of JAX's default kind.
-      options: static under jit.
-      green_screen: which examples are photographs before a green screen, to be put before something else.
+      key: of the run and step, of JAX's default kind.
+      batch: images `[b, stored, stored, 3]`, uint8.
+      options: strengths, static under jit.
+      size: side of the crops, pixels.
+      green_screen: which examples are photographs in front of a green screen.
+
+    Returns:
+      The batch with images `[b, size, size, 3]`, uint8.
 
     Raises:
       ValueError: as `check` and `central` do, and for a key of another kind.
     """
     check(options)
-    # Others' numbers depend, under vmap, on the place in the batch.
+    # Numbers from keys of other kinds depend on the place in the batch under vmap.
     if (kind := str(jax.random.key_impl(key))) != "threefry2x32":
-        raise ValueError(f"augmentation needs a key of kind threefry2x32, not {kind}: jax.random.key(seed) makes one")
+        raise ValueError(f"expected a key of kind threefry2x32, got {kind}; make one with jax.random.key(seed)")
     keys = jax.vmap(
         lambda source, index: jax.random.split(jax.random.fold_in(jax.random.fold_in(key, source), index), 6)
     )(jnp.asarray(batch.source), jnp.asarray(batch.index))
     crops, image, affine = central(batch, size), jnp.asarray(batch.image), None
     if options.rotation or options.scale or options.translation:
         draw = functools.partial(
-            geometry.draw_affine,
+            draw_affine,
             rotation=options.rotation,
             scale=options.scale,
             translation=options.translation,
@@ -88,17 +97,19 @@ def augment(
         )
     else:
         image = jnp.asarray(crops.image)
-    change = functools.partial(_change, options=options, size=size)
+    augment_image = functools.partial(_augment_image, options=options, size=size)
     if jax.default_backend() == "cpu":
-        # Twice as fast there: what the parts hand to one another stays in the cache.
+        # Twice as fast on a CPU, because intermediate images stay in the cache.
         chunk = min(CPU_CHUNK, len(image))
-        image = jax.lax.map(lambda example: change(*example), (keys, image, affine, green_screen), batch_size=chunk)
+        image = jax.lax.map(
+            lambda example: augment_image(*example), (keys, image, affine, green_screen), batch_size=chunk
+        )
     else:
-        image = jax.vmap(change)(keys, image, affine, green_screen)
+        image = jax.vmap(augment_image)(keys, image, affine, green_screen)
     return dataclasses.replace(crops, image=image)
 
 
-def _change(
+def _augment_image(
     keys: Key[Array, "6"],
     image: UInt8[Array, "height width 3"],
     affine: Float[Array, "3 3"] | None,
@@ -107,31 +118,37 @@ def _change(
     options: Augmentation,
     size: int,
 ) -> UInt8[Array, "{size} {size} 3"]:
-    """One picture through all parts; `affine` None if it is a crop already."""
-    shown = image.astype(jnp.float32) if affine is None else geometry.warp(image, affine, size=size)
+    """Augments one image; `affine` is None if it already is a crop."""
+    crop = image.astype(jnp.float32) if affine is None else warp(image, affine, size=size)
     if green is not None:
-        shown = jnp.where(green, replace_green(keys[1], shown), shown)
-    shown = appearance.colour(
+        crop = jnp.where(green, replace_green(keys[1], crop), crop)
+    crop = appearance.colour(
         keys[2],
-        shown,
+        crop,
         brightness=options.brightness,
         contrast=options.contrast,
         saturation=options.saturation,
         hue=options.hue,
     )
-    shown = appearance.blur(keys[3], shown, deviation=options.blur)
-    shown = appearance.noise(keys[4], shown, deviation=options.noise)
-    shown = appearance.erase(keys[5], shown, probability=options.erasing, area=options.erasing_area)
-    return jnp.round(jnp.clip(shown, 0.0, 255.0)).astype(jnp.uint8)
+    crop = appearance.blur(keys[3], crop, deviation=options.blur)
+    crop = appearance.noise(keys[4], crop, deviation=options.noise)
+    crop = appearance.erase(keys[5], crop, probability=options.erasing, area=options.erasing_area)
+    return jnp.round(jnp.clip(crop, 0.0, 255.0)).astype(jnp.uint8)
 
 
 def central(batch: Batch, size: int) -> Batch:
-    """The middle `size` x `size` pixels of a batch `[*batch, stored, stored, 3]`, a slice; K and 2D joints shifted.
+    """Crops the middle `size` x `size` pixels of a batch `[*batch, stored, stored, 3]`, and shifts K and 2D joints.
 
     Raises:
-      ValueError: unless the images are squares of an even number of pixels more than `size`, or of none.
+      ValueError: unless the images are squares and larger than `size` by an even number of pixels or none.
     """
-    margin = _margin(batch, size)
+    height, width = batch.image.shape[-3:-1]
+    if height != width or width < size or (width - size) % 2:
+        raise ValueError(
+            f"expected square images, larger than the crop's {size} pixels by an even number or none, got "
+            f"{width}x{height} pixels"
+        )
+    margin = (width - size) // 2
     return dataclasses.replace(
         batch,
         image=batch.image[..., margin : margin + size, margin : margin + size, :],
@@ -140,11 +157,52 @@ def central(batch: Batch, size: int) -> Batch:
     )
 
 
-def _margin(batch: Batch, size: int) -> int:
-    height, width = batch.image.shape[-3:-1]
-    if height != width or width < size or (width - size) % 2:
-        raise ValueError(
-            f"crops of {size} pixels have no middle place in images of {width}x{height}; these must be squares, and as "
-            "large or larger by an even number"
-        )
-    return (width - size) // 2
+def draw_affine(
+    key: PRNGKeyArray, *, rotation: float, scale: float, translation: float, stored: int, size: int
+) -> Float[Array, "3 3"]:
+    """Draws the affine map from the pixels of a stored square to those of a random crop.
+
+    Args:
+      key: of the draw.
+      rotation: largest rotation about the crop's centre in either direction, degrees.
+      scale: the crop's side is multiplied or divided by up to 1 + this, log-uniform.
+      translation: largest shift along each axis, share of the crop's side.
+      stored: side of the stored square, pixels.
+      size: side of the crop, pixels.
+    """
+    turn, zoom, *shift = jax.random.uniform(key, (4,), minval=-1.0, maxval=1.0)
+    centre = (stored - 1) / 2 + translation * size * jnp.stack(shift)
+    side = size * jnp.exp(math.log1p(scale) * zoom)
+    turned = camera.rotation_affine(math.radians(rotation) * turn, centre)
+    return camera.warp_intrinsics(camera.crop_affine(centre, side, size), turned)
+
+
+def warp(
+    image: UInt8[Array, "height width 3"], affine: Float[Array, "3 3"], *, size: int
+) -> Float[Array, "{size} {size} 3"]:
+    """Resamples an image by an affine map from its pixels to those of the crop: bilinear, black beyond its edge.
+
+    All crops of the pipeline are black beyond the photograph. Up to a reduction by 1.5 no blur is needed before:
+    bilinear sampling skips pixels only from 2 on.
+    """
+    height, width = image.shape[:2]
+    determinant = affine[0, 0] * affine[1, 1] - affine[0, 1] * affine[1, 0]
+    x = jnp.arange(size, dtype=jnp.float32)[None, :] - affine[0, 2]
+    y = jnp.arange(size, dtype=jnp.float32)[:, None] - affine[1, 2]
+    # A ring of black pixels around the image, to which all positions beyond are clamped.
+    u = jnp.clip((affine[1, 1] * x - affine[0, 1] * y) / determinant + 1, 0.0, width + 1.0)
+    v = jnp.clip((affine[0, 0] * y - affine[1, 0] * x) / determinant + 1, 0.0, height + 1.0)
+    ringed = jnp.pad(image, ((1, 1), (1, 1), (0, 0)))
+    left = jnp.minimum(u.astype(jnp.int32), width)
+    top = jnp.minimum(v.astype(jnp.int32), height)
+    # One gather of windows of 2x2 pixels: on a CPU 13 times as fast as map_coordinates of jax.scipy.
+    windows = jax.lax.gather(
+        ringed,
+        jnp.stack([top, left], axis=-1),
+        jax.lax.GatherDimensionNumbers(offset_dims=(2, 3, 4), collapsed_slice_dims=(), start_index_map=(0, 1)),
+        slice_sizes=(2, 2, 3),
+        mode=jax.lax.GatherScatterMode.PROMISE_IN_BOUNDS,
+    ).astype(jnp.float32)
+    right_share, bottom_share = (u - left)[..., None], (v - top)[..., None]
+    upper, lower = (windows[:, :, row, 0] * (1 - right_share) + windows[:, :, row, 1] * right_share for row in (0, 1))
+    return upper * (1 - bottom_share) + lower * bottom_share

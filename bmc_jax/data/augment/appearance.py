@@ -1,7 +1,7 @@
-"""Light, lens, sensor, and what gets in the way: parts that change a picture and move nothing in it.
+"""Augmentation of light, lens, sensor and occlusion, without motion.
 
-Images are float32 grey levels, 0 to 255, and may leave that range here. dm-pix has most of these; under vmap on a CPU
-its colours take 5 times and its blur 15 times as long.
+Images are float32 grey levels, 0 to 255, and may exceed that range here. dm-pix has most of these functions, but under
+vmap on a CPU its colours take 5 times and its blur 15 times as long.
 """
 
 import jax
@@ -11,24 +11,24 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 Image = Float[Array, "height width 3"]
 
-#: Weights of a pixel's grey (ITU-R BT.601).
+#: Weights of red, green and blue in grey (ITU-R BT.601).
 GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def colour(
     key: PRNGKeyArray, image: Image, *, brightness: float, contrast: float, saturation: float, hue: float
 ) -> Image:
-    """The image in other light: one random affine map of its colours.
+    """Changes the colours of an image by one random affine map.
 
-    Brightness, contrast and saturation are factors of 1 plus or minus up to so much; `hue` turns colours about grey by
-    up to so many turns, each pixel's grey kept. Contrast is about the image's mean grey.
+    Brightness, contrast (about the mean grey of the image) and saturation are factors of 1 plus or minus up to the
+    given strength. `hue` is the largest rotation of colours about grey, turns; the grey of each pixel stays.
     """
     if not (brightness or contrast or saturation or hue):
         return image
     drawn = jax.random.uniform(key, (4,), minval=-1.0, maxval=1.0)
     gain, spread, chroma = 1 + brightness * drawn[0], 1 + contrast * drawn[1], 1 + saturation * drawn[2]
     angle = 2 * np.pi * hue * drawn[3]
-    # Grey, and what is left without it; turning the rest about the grey axis is Rodrigues' formula.
+    # Projections on grey and on the rest, which is rotated about the grey axis by Rodrigues' formula.
     grey = np.broadcast_to(GREY, (3, 3))
     rest = np.eye(3, dtype=np.float32) - grey
     across = rest @ np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]], np.float32) / np.float32(np.sqrt(3))
@@ -40,16 +40,16 @@ def colour(
 
 
 def blur(key: PRNGKeyArray, image: Image, *, deviation: float) -> Image:
-    """The image out of focus: a Gaussian of up to so many pixels, cut off at three times the largest deviation."""
+    """Blurs an image by a Gaussian of up to `deviation` pixels, truncated at three times that."""
     if not deviation:
         return image
     reach = int(np.ceil(3 * deviation))
     taps = np.arange(-reach, reach + 1, dtype=np.float32)
     drawn = deviation * jax.random.uniform(key)
-    # Below a tenth of a pixel a Gaussian's neighbours weigh nothing.
+    # Below a tenth of a pixel the weights of a Gaussian's neighbours vanish.
     weights = jnp.exp(-0.5 * (taps / jnp.maximum(drawn, 0.1)) ** 2)
     weights = weights / jnp.sum(weights)
-    # Plane by plane: whole rows of one channel are what a CPU adds up fastest.
+    # Channel by channel, because a CPU adds whole rows of one channel fastest.
     planes = jnp.moveaxis(image, -1, 0)
     _, height, width = planes.shape
     tall = jnp.pad(planes, ((0, 0), (reach, reach), (0, 0)), mode="edge")
@@ -60,10 +60,10 @@ def blur(key: PRNGKeyArray, image: Image, *, deviation: float) -> Image:
 
 
 def noise(key: PRNGKeyArray, image: Image, *, deviation: float) -> Image:
-    """The image with noise of up to so many grey levels, independent for each pixel and channel.
+    """Adds noise of up to `deviation` grey levels, independent for each pixel and channel.
 
-    Each is the sum of two uniform numbers of 5 bits, so one random word serves a pixel: on a CPU 20 times as fast as
-    normal deviates, whose tails no network sees.
+    It is the sum of two uniform numbers of 5 bits, so that a pixel needs one random word: on a CPU 20 times as fast as
+    normal numbers, whose tails make no difference to a network.
     """
     if not deviation:
         return image
@@ -75,10 +75,10 @@ def noise(key: PRNGKeyArray, image: Image, *, deviation: float) -> Image:
 
 
 def erase(key: PRNGKeyArray, image: Image, *, probability: float, area: tuple[float, float]) -> Image:
-    """The image, or with that probability one that has a rectangle of one colour in it.
+    """Covers a rectangle of an image by one colour, with the given probability.
 
-    The rectangle takes a share of the image between the two of `area`, is up to twice as long as wide, lies anywhere in
-    the image, and has any colour.
+    The rectangle takes a share of the image between the two of `area`, is up to twice as long as wide, and has a random
+    position and colour.
     """
     if not probability:
         return image
