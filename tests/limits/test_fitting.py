@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -65,6 +68,32 @@ def test_fitted_limits_give_zero_loss_on_their_own_poses(poses, fitted):
         for value in loss_of(same_hands, fitted).values():
             assert not np.any(value)
     assert limits.check(poses, fitted) == []
+
+
+OWN_POSES = """
+import jax, jax.numpy as jnp, numpy as np
+from bmc_jax import limits, losses
+from bmc_jax.synthesis import skeleton
+
+poses = skeleton.clinical_poses(600, seed=3) + np.float32([0.1, -0.2, 0.6])
+units = poses / np.linalg.norm(poses[:, 10] - poses[:, 9], axis=-1)[:, None, None]
+fitted = limits.fit(poses, source="test")
+
+@jax.jit
+@jax.value_and_grad
+def loss(joints):
+    return sum(map(jnp.sum, losses.constraints(joints, fitted).values()))
+
+value, gradient = loss(jnp.asarray(units))
+print(float(value), int(jnp.count_nonzero(gradient)), len(limits.check(poses, fitted)))
+"""
+
+
+def test_fitted_limits_give_zero_loss_in_a_process_that_optimizes_as_users_do():
+    settings = {name: value for name, value in os.environ.items() if name != "JAX_DISABLE_MOST_OPTIMIZATIONS"}
+    settings["PYTHONPATH"] = str(paths.ROOT)
+    ran = subprocess.run([sys.executable, "-c", OWN_POSES], env=settings, capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["0.0", "0", "0"]
 
 
 def test_fitted_limits_give_zero_loss_on_real_poses(rhd):
