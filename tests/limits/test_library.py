@@ -209,7 +209,7 @@ def test_motion_refuses_what_is_none(sequence):
     with pytest.raises(ValueError, match="none of 10 frames has a hand"):
         range_of_motion.measure(sequence[30:40], 30.0)
     for rate in (0.0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="frames a second is no rate"):
+        with pytest.raises(ValueError, match="expected a positive number of frames a second"):
             range_of_motion.measure(sequence, rate)
 
 
@@ -276,7 +276,7 @@ def test_check_prints_json(capsys, tmp_path, poses):
         (["check", "POSES", "--limits", "clinic"], "no limits file and no preset 'clinic'"),
         (["check", "none.csv", "--limits", "clinical"], "no pose file none.csv"),
         (["check", "EMPTY", "--limits", "clinical"], "is empty: there is no pose in it"),
-        (["motion", "POSES", "--fps", "0"], "0 frames a second is no rate"),
+        (["motion", "POSES", "--fps", "0"], "expected a positive number of frames a second, got 0"),
         (["personalize", "EMPTY"], "is empty"),
         (["compare", "clinical", "none.json"], "no limits file"),
     ],
