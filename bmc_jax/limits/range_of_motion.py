@@ -121,15 +121,17 @@ def measure(poses: np.ndarray, frames_per_second: float) -> Motion:
     return Motion(frames_per_second, seconds, degrees, int((~present).sum()), longest, tuple(rows), norms, tuple(notes))
 
 
-def table(motion: Motion) -> str:
-    """Formats the ranges for the terminal."""
-    cells = []
+HEAD = ("degrees", "least", "most", "range", "middle 98 %", "clinical norm", "functional")
+
+
+def cells(motion: Motion) -> list[list[str]]:
+    """Formats the ranges as rows below `HEAD`."""
+    rows = []
     for row in motion.rows:
         numbers = [f"{value:.1f}" for value in (row.lowest, row.highest, row.range)]
         spans = ["" if span is None else f"{span[0]:g} to {span[1]:g}" for span in (row.norm, row.functional)]
-        cells.append([f"{row.joint}, {row.angle}", *numbers, f"{row.usual[0]:.1f} to {row.usual[1]:.1f}", *spans])
-    head = ["degrees", "least", "most", "range", "middle 98 %", "norm", "functional"]
-    return f"{motion.sentence()}\n\n{checking.aligned(head, cells)}"
+        rows.append([f"{row.joint}, {row.angle}", *numbers, f"{row.usual[0]:.1f} to {row.usual[1]:.1f}", *spans])
+    return rows
 
 
 def runs(mask: np.ndarray) -> list[tuple[int, int]]:

@@ -76,9 +76,6 @@ def test_check_gives_angles_in_degrees_and_the_nearest_allowed(poses, fitted):
     edge = jax.jit(hull.distance)(jnp.asarray(np.radians(bent.limit), jnp.float32), fitted.hull[2, 1])
     assert edge < 1e-4
     assert "middle PIP joint: flexion, abduction" in str(bent)
-    text = limits.violations_table(found, 2)
-    assert "1 of 2 poses violate limits" in text
-    assert str(bent) in text
 
 
 def test_check_reports_the_palm(poses, fitted):
@@ -86,7 +83,6 @@ def test_check_reports_the_palm(poses, fitted):
     pose[5:9], pose[9:13] = poses[0, 9:13], poses[0, 5:9]
     quantities = {violation.quantity for violation in limits.check(pose, fitted)}
     assert {"palm curvature", "palm spread"} & quantities
-    assert limits.violations_table([], 5) == "all 5 poses are within the limits"
     with pytest.raises(ValueError, match="divide millimetres by 1000"):
         limits.check(1000 * pose, fitted)
 
