@@ -188,7 +188,7 @@ def _check(options: argparse.Namespace) -> int:
         print(checking.table(summary))
         if options.list:
             violations = limits.check(poses.joints[rows], allowed, indices=rows)
-            print(f"\n{limits.violations_table(violations, summary.poses, lines=options.list)}")
+            print("", f"{len(violations):,} violations", *violations[: options.list], sep="\n")
         if options.out:
             print(f"written to {options.out}")
     return int(options.fail and summary.within < summary.poses)
@@ -222,13 +222,13 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _motion(options: argparse.Namespace) -> None:
-    from bmc_jax.limits import range_of_motion, report
+    from bmc_jax.limits import checking, range_of_motion, report
 
     poses = converted(options)
     motion = range_of_motion.measure(poses.joints, options.fps)
     report.motion(options.out, Path(options.poses).name, poses, motion)
     announce(poses)
-    print(range_of_motion.table(motion))
+    print(f"{motion.sentence()}\n\n{checking.aligned(range_of_motion.HEAD, range_of_motion.cells(motion))}")
     print(f"written to {options.out}")
 
 

@@ -22,15 +22,15 @@ FLEXION_CUT = -2 * np.pi / 3
 
 
 def unroll(angles: np.ndarray) -> np.ndarray:
-    """(flexion, abduction) `[..., 2]` with flexion moved to [`FLEXION_CUT`, `FLEXION_CUT` + 2 pi)."""
+    """Moves the flexion of (flexion, abduction) `[..., 2]` to [`FLEXION_CUT`, `FLEXION_CUT` + 2 pi)."""
     turns = np.floor((angles[..., 0] - FLEXION_CUT) / (2 * np.pi))
     return np.stack([angles[..., 0] - (2 * np.pi * turns).astype(angles.dtype), angles[..., 1]], axis=-1)
 
 
 def exact(samples: np.ndarray) -> np.ndarray:
-    """Vertices `[M, 2]` of the convex hull of `[N, 2]` points, counter-clockwise from the one that sorts first.
+    """Returns the vertices `[M, 2]` of the convex hull of `[N, 2]` points, counter-clockwise from the first in order.
 
-    Points that lie on a line give the two ends, equal points give one: `fit` refuses such sets, `widen` repairs them.
+    Points on a line give the two ends, equal points give one: `fit` refuses such sets, `widen` repairs them.
     """
     samples = np.unique(samples, axis=0)
     if len(samples) < 3:
@@ -45,7 +45,7 @@ def exact(samples: np.ndarray) -> np.ndarray:
 
 
 def width(polygon: np.ndarray) -> float:
-    """Smallest distance between two parallel lines with the convex `polygon [M, 2]` between them; 0 for M < 3."""
+    """Returns the smallest distance between two parallel lines around a convex `polygon [M, 2]`; 0 for M < 3."""
     if len(polygon) < 3:
         return 0.0
     edges = np.roll(polygon, -1, axis=0) - polygon
@@ -54,18 +54,25 @@ def width(polygon: np.ndarray) -> float:
 
 
 def widen(polygon: np.ndarray, margin: float) -> np.ndarray:
-    """The polygon, or a point or a segment, grown by `margin` in each angle: its Minkowski sum with a square."""
+    """Grows a polygon, a segment or a point by `margin` in each angle: its Minkowski sum with a square."""
     corners = np.array([[-margin, -margin], [margin, -margin], [margin, margin], [-margin, margin]])
     return exact((polygon[:, None] + corners).reshape(-1, 2))
 
 
 def fit(samples: np.ndarray, vertices: int = 16, outer: bool = True) -> np.ndarray:
-    """Convex hull of (flexion, abduction) samples `[N, 2]` in radians as a polygon `[vertices, 2]`.
+    """Fits a convex hull to (flexion, abduction) samples.
 
-    An outer hull contains every sample, with `numerics.FIT_SLACK` to spare so that it also does in float32. An inner
-    one has its vertices among the samples and leaves some out where the exact hull has more vertices than wanted.
+    Args:
+      samples: `[N, 2]`, radians.
+      vertices: of the hull.
+      outer: the hull contains every sample, with `numerics.FIT_SLACK` to spare so that it also does in float32. An
+        inner hull has its vertices among the samples, and leaves some out where the exact hull has more vertices.
 
-    Raises ValueError for samples that are not finite or that span less than `numerics.MINIMUM_HULL_WIDTH` one way.
+    Returns:
+      A polygon `[vertices, 2]`, float64.
+
+    Raises:
+      ValueError: for samples that are not finite or that span less than `numerics.MINIMUM_HULL_WIDTH` one way.
     """
     samples = np.asarray(samples, dtype=np.float64)
     if samples.ndim != 2 or samples.shape[1] != 2 or len(samples) == 0:
@@ -83,10 +90,10 @@ def fit(samples: np.ndarray, vertices: int = 16, outer: bool = True) -> np.ndarr
 
 
 def simplify(polygon: np.ndarray, vertices: int = 16, outer: bool = True) -> np.ndarray:
-    """The convex, counter-clockwise `polygon [M, 2]` with exactly `vertices` vertices.
+    """Gives the convex, counter-clockwise `polygon [M, 2]` exactly `vertices` vertices.
 
-    Too many: as long as needed, outer removes the edge whose neighbours, extended until they meet, add the least area,
-    and inner cuts the vertex that costs the least. Too few: the longest edges are divided, which changes no distance.
+    From too many, outer removes the edge whose neighbours, extended until they meet, add the least area, and inner cuts
+    the vertex that costs the least. With too few, the longest edges are divided, which changes no distance.
     """
     if vertices < 4:
         raise ValueError(f"a hull of {vertices} vertices cannot enclose every set of samples; ask for 4 or more")
@@ -122,9 +129,10 @@ def _without_a_vertex(polygon: np.ndarray) -> np.ndarray:
 
 
 def check(polygon: np.ndarray) -> np.ndarray:
-    """The polygon `[V, 2]` as a hull, turned around when it runs clockwise.
+    """Returns the polygon `[V, 2]` as a counter-clockwise hull.
 
-    Raises ValueError, naming vertex and value, for one that is not finite, in degrees, without area or not convex.
+    Raises:
+      ValueError: naming vertex and value, for a polygon that is not finite, in degrees, without area or not convex.
     """
     polygon = np.asarray(polygon, dtype=np.float64)
     if polygon.ndim != 2 or polygon.shape[1] != 2 or len(polygon) < 3:
@@ -155,7 +163,7 @@ def check(polygon: np.ndarray) -> np.ndarray:
 
 
 def box(points: Float[Array, "*joints point 2"]) -> Float[Array, "*joints 4 2"]:
-    """Bounding box of samples or of a hull, itself a hull of four vertices.
+    """Returns the bounding box of samples or of a hull, itself a hull of four vertices.
 
     With it the same distance limits flexion and abduction independently of each other (Table 5).
     """
@@ -167,15 +175,20 @@ def box(points: Float[Array, "*joints point 2"]) -> Float[Array, "*joints 4 2"]:
 def distance(
     angles: Float[Array, "*batch 2"], hull: Float[Array, "*joints vertex 2"], mode: str = "euclidean"
 ) -> Float[Array, "..."]:
-    """Distance D_H from (flexion, abduction) to a hull, zero inside (Eq. 7); leading axes broadcast.
-
-    `euclidean` is in radians, in the plane of the two angles and periodic in flexion. `circle_l1` takes the point of
-    each edge that is nearest in that plane, measures |cos - cos| + |sin - sin| of both angles, and is the least over
-    the edges; `circle_l1_squared` is its square.
+    """Returns the distance D_H from (flexion, abduction) to a hull, zero inside (Eq. 7); leading axes broadcast.
 
     The gradient is zero inside and where the distance is zero, and outside of length one for `euclidean`. Where two
     edges are equally near, as opposite flexion a half turn from the hull, it is that of one of them: a subgradient.
-    Raises ValueError for an unknown mode.
+
+    Args:
+      angles: radians.
+      hull: radians.
+      mode: `euclidean` is in radians, in the plane of the two angles and periodic in flexion. `circle_l1` takes the
+        point of each edge that is nearest in that plane, measures |cos - cos| + |sin - sin| of both angles, and is the
+        least over the edges; `circle_l1_squared` is its square.
+
+    Raises:
+      ValueError: for an unknown mode.
     """
     if mode not in HULL_DISTANCES:
         raise ValueError(f"unknown hull distance '{mode}'; choose one of {', '.join(HULL_DISTANCES)}")
@@ -206,9 +219,10 @@ def distance(
 def project(
     angles: Float[Array, "*batch 2"], hull: Float[Array, "*#batch vertex 2"], margin: float = 0.0
 ) -> tuple[Float[Array, "*batch 2"], Float[Array, "*batch"]]:
-    """Nearest allowed (flexion, abduction), and the distance to it, which is 0 inside, where angles stay.
+    """Projects (flexion, abduction) onto a hull, in radians.
 
-    Angles from outside go `margin` radians further, past the nearest point of the edge.
+    Returns the nearest angles inside, and the distance to them, which is 0 inside. Angles from
+    outside go `margin` radians further, past the nearest point of the edge.
     """
     # The nearest point lies against the distance's gradient, which has length one.
     away, pull_back = jax.vjp(lambda angles: distance(angles, hull), angles)

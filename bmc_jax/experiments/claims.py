@@ -54,7 +54,7 @@ def judge(claim: Claim, values: Mapping[str, Mapping[int, float]]) -> Finding:
     if not seeds:
         return Finding(UNKNOWN)
     arm, than, *end = (np.array([values[name][seed] for seed in seeds]) for name in involved)
-    sign = 1 if evaluation.MEASURES[claim.measure][3] else -1
+    sign = 1 if evaluation.METRICS[claim.measure][3] else -1
     better = sign * (than - arm)
     whole = sign * (than - end[0]) if end else np.abs(than)
     beyond = better - claim.by / 100 * whole

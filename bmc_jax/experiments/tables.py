@@ -78,7 +78,7 @@ def _values(
 def _value(key: str, arm: dict[str, Any]) -> str:
     if key not in arm["mean"]:
         return ""
-    digits = evaluation.MEASURES[key][2] if key in evaluation.MEASURES else 3
+    digits = evaluation.METRICS[key][2] if key in evaluation.METRICS else 3
     spread = f" ± {arm['sd'][key]:.{digits}f}" if key in arm["sd"] else ""
     return f"{arm['mean'][key]:.{digits}f}{spread}"
 

@@ -122,10 +122,10 @@ def _draw(workdir: Path, entry: str, prediction: Prediction, examples: Batch) ->
         return
     rows, by = np.arange(len(examples.present)), "joints_2d_px"
     if "joints_3d_mm" in found:
-        rows, by = np.flatnonzero(evaluation.whole(examples)), "joints_3d_mm"
+        rows, by = np.flatnonzero(evaluation.fully_labelled(examples)), "joints_3d_mm"
         steps = np.linspace(0, 50, 100)
         keys = ("joints_3d_mm", "aligned_mm", "absolute_mm")
-        curves = {evaluation.MEASURES[key][0]: metrics.pck(found[key][0], steps).mean(axis=1) for key in keys}
+        curves = {evaluation.METRICS[key][0]: metrics.pck(found[key][0], steps).mean(axis=1) for key in keys}
         figure = charts.pck(curves, steps, title=entry, distance="distance to the true joint, mm")
         draw.save(figure, f"{stem}_pck.png")
     by_joint = {evaluation.title(key): metrics.by_joint(*found[key]) for key in found}
@@ -133,7 +133,7 @@ def _draw(workdir: Path, entry: str, prediction: Prediction, examples: Batch) ->
     errors, valid = found[by]
     each = np.sum(errors, axis=1, where=valid) / np.maximum(valid.sum(axis=1), 1)
     worst = np.argsort(-each, kind="stable")[:WORST]
-    shown, unit = rows[worst], evaluation.MEASURES[by][1]
+    shown, unit = rows[worst], evaluation.METRICS[by][1]
     figure = draw.contact_sheet(
         examples.image[shown],
         examples.joints_2d[shown],
@@ -205,7 +205,7 @@ def table(content: dict[str, Any]) -> str:
             f"{name} · {measured.get('split', 'photographs')} · {measured['count']} images · step {content['step']}",
             f"  {'':<40}{'network':>10}   {'95 % interval':<17}{'mean pose':>12}{'reduction':>12}{'labels':>10}",
         ]
-        for key, (_, _, digits, _) in evaluation.MEASURES.items():
+        for key, (_, _, digits, _) in evaluation.METRICS.items():
             if key not in measured["network"]:
                 continue
             values = [measured.get(who, {}).get(key) for who in ("network", "mean_pose", "labels")]

@@ -137,7 +137,7 @@ def _measures(measured: dict[str, Any]) -> str:
     parts = []
     for domain, values in measured["domains"].items():
         rows = []
-        for key, (words, unit, digits, _) in evaluation.MEASURES.items():
+        for key, (words, unit, digits, _) in evaluation.METRICS.items():
             numbers = [values.get(who, {}).get(key) for who in ("network", "mean_pose", "labels")]
             reduction = values["reduction_percent"].get(key)
             rows.append(

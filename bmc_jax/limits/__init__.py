@@ -5,7 +5,7 @@ Poses are `[N, 21, 3]` metres, right hands, FreiHAND order. Limits are in scale 
 
 from bmc_jax.core.losses import Excess, excess
 from bmc_jax.core.types import Limits
-from bmc_jax.limits.checking import Violation, assess, check, measure, summarize, violations_table
+from bmc_jax.limits.checking import Violation, assess, check, measure, summarize
 from bmc_jax.limits.comparison import compare, describe
 from bmc_jax.limits.fitting import fit, merge, personalize, widen
 from bmc_jax.limits.io import FILE, PRESETS, load, save
@@ -28,6 +28,5 @@ __all__ = [
     "personalize",
     "save",
     "summarize",
-    "violations_table",
     "widen",
 ]

@@ -1,7 +1,7 @@
 """Poses checked against limits: every violation in millimetres or degrees, and a summary of many poses by joint."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -192,23 +192,6 @@ def check(joints: np.ndarray, limits: Limits, *, indices: np.ndarray | None = No
     return sorted(violations, key=lambda violation: (violation.pose, violation.unit, -violation.excess))
 
 
-def violations_table(violations: Sequence[Violation], poses: int, *, lines: int = 30) -> str:
-    """Formats the violations of so many poses: the number of each kind, and the first `lines` one by one."""
-    if not violations:
-        return f"all {poses} poses are within the limits"
-    violators = len({violation.pose for violation in violations})
-    text = [f"{violators} of {poses} poses violate limits, {len(violations)} times:"]
-    for quantity in dict.fromkeys(violation.quantity for violation in violations):
-        of_kind = [violation for violation in violations if violation.quantity == quantity]
-        worst = max(of_kind, key=lambda violation: violation.excess)
-        share = 100 * len({violation.pose for violation in of_kind}) / poses
-        text.append(f"  {quantity}: {len(of_kind)} times in {share:.1f} % of the poses, at worst {worst}")
-    text.extend(str(violation) for violation in violations[:lines])
-    if len(violations) > lines:
-        text.append(f"... and {len(violations) - lines} more")
-    return "\n".join(text)
-
-
 @dataclass(frozen=True)
 class JointSummary:
     """One joint over all poses. Degrees are distances to its hull."""
@@ -280,12 +263,7 @@ class Summary:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns all but the arrays, for JSON."""
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {
-            name: [dataclasses.asdict(part) for part in value] if isinstance(value, tuple) else value
-            for name, value in fields.items()
-            if not isinstance(value, np.ndarray)
-        }
+        return {name: value for name, value in dataclasses.asdict(self).items() if not isinstance(value, np.ndarray)}
 
 
 def summarize(poses: np.ndarray, limits: Limits, *, indices: np.ndarray | None = None, worst: int = 12) -> Summary:
@@ -324,43 +302,53 @@ def summarize(poses: np.ndarray, limits: Limits, *, indices: np.ndarray | None =
     )
 
 
-def table(summary: Summary) -> str:
-    """Formats a summary for the terminal."""
+JOINT_HEAD = ("joint", "outside", "within", "mean", "worst", "in pose", "which way")
+INTERVAL_HEAD = ("bones and palm", "below", "above", "within", "mean", "worst", "unit")
+
+
+def joint_cells(summary: Summary) -> list[list[str]]:
+    """Formats the joints of a summary as rows below `JOINT_HEAD`."""
     rows = []
     for joint in summary.joints:
-        far = [f"{joint.mean_degrees:.1f}°", f"{joint.worst_degrees:.1f}°", joint.worst_pose]
+        far = [f"{joint.mean_degrees:.1f}°", f"{joint.worst_degrees:.1f}°", str(joint.worst_pose)]
+        sides = sorted(joint.sides.items(), key=lambda item: -item[1])
+        words = ", ".join(f"{count:,} {side}" for side, count in sides if count)
         counts = [f"{joint.outside:,}", f"{joint.within_percent:.1f} %"]
-        rows.append([joint.joint, *counts, *(far if joint.outside else [""] * 3), sides(joint)])
+        rows.append([joint.joint, *counts, *(far if joint.outside else [""] * 3), words])
+    return rows
+
+
+def interval_cells(summary: Summary) -> list[list[str]]:
+    """Formats the bones and the palm of a summary as rows below `INTERVAL_HEAD`."""
+    rows = []
+    for part in summary.intervals:
+        counts = [f"{part.below:,}", f"{part.above:,}", f"{part.within_percent:.1f} %"]
+        far = [f"{part.mean_excess:.2f}", f"{part.worst_excess:.2f}"]
+        rows.append([f"{part.quantity}, {part.where}", *counts, *far, part.unit])
+    return rows
+
+
+def table(summary: Summary) -> str:
+    """Formats a summary for the terminal."""
     text = [
         f"{summary.within:,} of {summary.poses:,} poses are within every limit, {summary.angles_within:,} within those "
         "of the joint angles",
         "",
-        aligned(["joint", "outside", "within", "mean", "worst", "in pose", "which way"], rows),
+        aligned(JOINT_HEAD, joint_cells(summary)),
     ]
     if summary.intervals:
-        rows = []
-        for part in summary.intervals:
-            counts = [f"{part.below:,}", f"{part.above:,}", f"{part.within_percent:.1f} %"]
-            far = [f"{part.mean_excess:.2f}", f"{part.worst_excess:.2f}"]
-            rows.append([f"{part.quantity}, {part.where}", *counts, *far, part.unit])
-        text += ["", aligned(["bones and palm", "below", "above", "within", "mean", "worst", "unit"], rows)]
+        text += ["", aligned(INTERVAL_HEAD, interval_cells(summary))]
     if summary.worst:
         text += ["", "worst poses, by the degrees of all joints together"]
     text += [f"  pose {one.pose}: {one.degrees:.0f}° in all: {', '.join(one.joints[:4])}" for one in summary.worst]
     return "\n".join(text)
 
 
-def aligned(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Formats a table for the terminal: words on the left, the columns between on the right."""
-    sides = ["left", *["right"] * (len(head) - 2), "left" if head[-1] in ("which way", "unit") else "right"]
+def aligned(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Formats a table for the terminal: columns of words on the left, of numbers on the right."""
+    sides = ["left", *("left" if name in ("which way", "unit") else "right" for name in head[1:])]
     text = tabulate(rows, head, tablefmt="plain", disable_numparse=True, colalign=sides)
     return "\n".join(line.rstrip() for line in text.splitlines())
-
-
-def sides(joint: JointSummary) -> str:
-    """Says on which sides a joint is outside, the most frequent first."""
-    ordered = sorted(joint.sides.items(), key=lambda item: -item[1])
-    return ", ".join(f"{count:,} {side}" for side, count in ordered if count)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""How much limits know of a pose's depth where its 2D is known and nothing else: the paper's Figure 4, of many poses.
+"""Depth ambiguity of a known 2D pose under limits: the paper's Figure 4, for many poses.
 
-Joints move along their camera's rays only, so every pose that comes of one has the same projection, and only the
-biomechanical losses tell one from another. From depths that are off they are minimised directly, without a network:
-bone lengths alone, then with the palm, then with the joint angles, each time from the same start.
+Joints move along their viewing rays only, so the projection stays the same and only the biomechanical losses depend on
+depth. They are minimized directly, without a network, from perturbed depths: bone lengths alone, then with the palm,
+then with the joint angles, each time from the same start.
 """
 
 import functools
@@ -27,7 +27,7 @@ STAGES = {
     "L_BL + L_RB": ("bone_length", "palm"),
     "L_BL + L_RB + L_A": ("bone_length", "palm", "joint_angle"),
 }
-#: Of the losses that are on.
+#: Weights of the losses in use.
 WEIGHTS = {"bone_length": 5.0, "palm": 1.5, "joint_angle": 1.5}
 NO_LOSS = LossWeights(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
@@ -39,10 +39,15 @@ STEPS, RATE = 400, 0.02
 
 
 def perturb_depths(joints: np.ndarray, *, seed: int = 0, deviation: float = DEVIATION) -> np.ndarray:
-    """Poses `[n, 21, 3]`, metres, camera frame, with each joint moved along its ray so that its depth is off by a
-    normal draw; the first poses are the same however many there are.
+    """Moves each joint along its ray by a normal error in depth; the first poses are the same however many there are.
 
-    Raises ValueError if a joint is not in front of the camera, before or after.
+    Args:
+      joints: `[n, 21, 3]`, metres, camera frame.
+      seed: of the errors.
+      deviation: their standard deviation in metres.
+
+    Raises:
+      ValueError: if a joint is not in front of the camera, before or after.
     """
     draws = np.random.default_rng(seed).normal(0.0, deviation, joints.shape[:2])
     depth = joints[..., 2] + draws
@@ -50,8 +55,8 @@ def perturb_depths(joints: np.ndarray, *, seed: int = 0, deviation: float = DEVI
     if len(behind):
         pose, joint = behind[0].tolist()
         raise ValueError(
-            f"pose {pose}, joint {joint}: its depth is {joints[pose, joint, 2]:g} m, {depth[pose, joint]:g} m where it "
-            "is off; joints are to be in front of the camera, x right, y down, z forward, in metres"
+            f"pose {pose}, joint {joint}: its depth is {joints[pose, joint, 2]:g} m, {depth[pose, joint]:g} m when "
+            "perturbed; expected joints in front of the camera, x right, y down, z forward, in metres"
         )
     return (joints * (depth / joints[..., 2])[..., None]).astype(np.float32)
 
@@ -60,17 +65,15 @@ def perturb_depths(joints: np.ndarray, *, seed: int = 0, deviation: float = DEVI
 def descend(
     joints: Float[Array, "pose 21 3"], limits: Limits, weights: LossWeights, *, steps: int = STEPS
 ) -> Float[Array, "pose 21 3"]:
-    """The poses, scale units, after minimising L_BMC (Eq. 9) over the depths of their joints alone.
-
-    Every joint stays on its ray. Poses do not touch one another.
-    """
+    """Minimizes L_BMC (Eq. 9) of poses in scale units over the depths of their joints, each pose by itself. Every
+    joint stays on its ray."""
     rays = joints / joints[..., 2:]
     optimizer = optax.adam(optax.cosine_decay_schedule(RATE, steps))
 
     def loss(depth):
         return jnp.sum(losses.biomechanical(rays * depth[..., None], limits, weights))
 
-    def step(carry: Any, _: None) -> tuple[Any, None]:
+    def step(carry: tuple[Float[Array, "pose 21"], optax.OptState], _: None) -> tuple[tuple[Any, Any], None]:
         depth, state = carry
         updates, state = optimizer.update(jax.grad(loss)(depth), state)
         return (optax.apply_updates(depth, updates), state), None
@@ -87,26 +90,39 @@ def resolve(
     deviation: float = DEVIATION,
     steps: int = STEPS,
 ) -> dict[str, np.ndarray]:
-    """What becomes of true poses `[n, 21, 3]`, metres, camera frame, whose depths are off: `START` and what each of
-    `STAGES` makes of it, all in metres at each hand's true scale. Raises ValueError as `perturb_depths`."""
+    """Perturbs the depths of true poses and minimizes the losses of each stage.
+
+    Args:
+      truth: `[n, 21, 3]`, metres, camera frame.
+      limits: of the hand.
+      seed: see `perturb_depths`.
+      deviation: see `perturb_depths`.
+      steps: of Adam.
+
+    Returns:
+      Poses in metres at each hand's true scale, by `START` and the names of `STAGES`.
+
+    Raises:
+      ValueError: as `perturb_depths`.
+    """
     start = perturb_depths(truth, seed=seed, deviation=deviation)
     scale = np.asarray(anatomy.scale(jnp.asarray(truth, jnp.float32)))[:, None, None]
-    found = {START: start}
+    stages = {START: start}
     for stage, terms in STAGES.items():
         weights = LossWeights(**(vars(NO_LOSS) | {term: WEIGHTS[term] for term in terms}))
         descended = descend(jnp.asarray(start / scale), limits, weights, steps=steps)
-        found[stage] = np.asarray(descended) * scale
-    return found
+        stages[stage] = np.asarray(descended) * scale
+    return stages
 
 
 def depth_errors(joints: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Mean error of each pose's depths, millimetres, `[n]`; wrists aligned, as everywhere else."""
+    """Returns the mean depth error of each pose in millimetres, `[n]`, wrists aligned."""
     relative = (metrics.root_relative(poses)[..., 2:] for poses in (joints, truth))
     return metrics.MILLIMETRES * metrics.joint_errors(*relative).mean(axis=-1)
 
 
 def violations(joints: np.ndarray, truth: np.ndarray, limits: Limits) -> dict[str, np.ndarray]:
-    """Each loss of each pose, `[n]`, at the true hand's scale."""
+    """Returns each biomechanical loss of each pose, `[n]`, at the true hand's scale."""
     scale = anatomy.scale(jnp.asarray(truth, jnp.float32))[:, None, None]
     return jax.device_get(_constraints(jnp.asarray(joints, jnp.float32) / scale, limits))
 
@@ -116,12 +132,15 @@ def _constraints(joints: Float[Array, "pose 21 3"], limits: Limits) -> dict[str,
     return losses.constraints(joints, limits)
 
 
-def summarize(found: Mapping[str, np.ndarray], truth: np.ndarray, limits: Limits) -> dict[str, dict[str, Any]]:
-    """By stage: the mean `depth_mm` and its 95 % `interval` over two or more poses, the mean `change` from the stage
-    before with its `change_interval`, and the mean of each loss. Of the `TRUTH`, which limits of other hands may not
-    allow, the losses alone."""
+def summarize(stages: Mapping[str, np.ndarray], truth: np.ndarray, limits: Limits) -> dict[str, dict[str, Any]]:
+    """Summarizes the poses of two or more hands by stage.
+
+    Returns:
+      For each stage the mean `depth_mm` and its 95 % `interval`, the mean `change` from the stage before with its
+      `change_interval`, and the mean of each loss. For `TRUTH`, which limits of other hands may not allow, the losses.
+    """
     rows, before = {}, None
-    for stage, joints in found.items():
+    for stage, joints in stages.items():
         errors = depth_errors(joints, truth)
         terms = violations(joints, truth, limits)
         rows[stage] = {"depth_mm": float(errors.mean()), "interval": metrics.bootstrap(errors)}
@@ -135,18 +154,18 @@ def summarize(found: Mapping[str, np.ndarray], truth: np.ndarray, limits: Limits
     return rows | {TRUTH: {name: float(of.mean()) for name, of in violations(truth, truth, limits).items()}}
 
 
-def typical(found: Mapping[str, np.ndarray], truth: np.ndarray) -> int:
-    """The pose whose errors are nearest to the medians of all stages."""
-    errors = np.stack([depth_errors(joints, truth) for joints in found.values()])
+def typical(stages: Mapping[str, np.ndarray], truth: np.ndarray) -> int:
+    """Returns the index of the pose whose errors are nearest to the medians of all stages."""
+    errors = np.stack([depth_errors(joints, truth) for joints in stages.values()])
     return int(np.argmin(np.abs(errors - np.median(errors, axis=1, keepdims=True)).sum(axis=0)))
 
 
-#: Of `cells`.
+#: Column heads of `cells`.
 HEAD = ("", "Z, mm", "95 %", "change", "95 %", "L_BL", "L_RB", "L_A")
 
 
 def cells(rows: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    """What `summarize` found, as text below `HEAD`."""
+    """Formats a summary as rows below `HEAD`."""
     return [
         (
             stage,

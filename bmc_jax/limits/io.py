@@ -1,13 +1,14 @@
-"""Limits in one readable file: JSON with everything by its name, and the conventions by which it is to be read.
+"""Limits in one readable JSON file, everything by its name, with the conventions by which it is to be read.
 
-Numbers are float32 in their shortest form that reads back the same; lengths in scale units, angles in radians. `hull`
-is what the losses hold against a pose, `support` what `merge` and `widen` start from: edit a hull by hand last.
+Numbers are float32 in their shortest form that reads back the same; lengths in scale units, angles in radians. The
+losses use `hull`, while `merge` and `widen` start from `support`: edit a hull by hand last.
 """
 
 import dataclasses
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ FILE = "limits.json"
 FORMAT = "bmc_jax limits"
 _FOLDER = Path(__file__).parent / "presets"
 
-#: What must be as here for limits to mean the same, and what to do when it is not.
+#: Fields of the metadata that must have their defaults for limits to mean the same, and the remedy if they have not.
 CONVENTIONS = {
     "version": "fit them again with this version of bmc_jax",
     "unit": "divide lengths by the scale bone's",
@@ -57,12 +58,12 @@ def save(limits: Limits, path: str | os.PathLike[str]) -> None:
 
 
 def load(path_or_preset: str | os.PathLike[str]) -> Limits:
-    """Limits from a file, or from the package by the name of a preset.
+    """Reads limits from a file, or a preset by its name. A hull that runs clockwise is turned around.
 
     Raises:
       FileNotFoundError: if there is no such file or preset, with the presets' names.
       ValueError: if the file is no limits file, lacks a field, holds a value that is none, or follows another
-        convention; it names file, field, value and remedy. A hull that runs clockwise is turned around.
+        convention; it names file, field, value and remedy.
     """
     path = Path(path_or_preset)
     if str(path_or_preset) in PRESETS:
@@ -91,14 +92,33 @@ def _read(content: Any) -> Limits:
         "hull": _array(content, "hull", hand.FINGERS, hand.LEVELS[1:]),
         "support": _array(content, "support", hand.FINGERS, hand.LEVELS[1:]),
     }
+    arrays |= {"hull": check_arrays(arrays)}
+    return Limits(**{name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()}, meta=meta)
+
+
+def check_arrays(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Checks the values of limits, by the names of their fields, and returns the hulls counter-clockwise.
+
+    Raises:
+      ValueError: naming place and value, for an interval whose ends are exchanged, a negative length, and a hull that
+        `hull.check` refuses.
+    """
     for name in ("bone_length", "curvature", "spread"):
-        _check_intervals(name, arrays[name])
+        for fault, rows in (
+            ("its lower end is above its upper", ~(arrays[name][..., 0] <= arrays[name][..., 1])),
+            ("no length is negative", (arrays[name][..., 0] < 0) & (name == "bone_length")),
+        ):
+            if rows.any():
+                place = tuple(np.argwhere(rows)[0].tolist())
+                words = f"{hand.FINGERS[place[0]]} {hand.LEVELS[place[1]]}" if len(place) == 2 else PALM_PAIRS[place[0]]
+                raise ValueError(f"{name} {words} is {arrays[name][place].tolist()}: {fault}")
+    hulls = np.array(arrays["hull"], np.float64)
     for finger, level in np.ndindex(5, 3):
         try:
-            arrays["hull"][finger, level] = hull.check(arrays["hull"][finger, level])
+            hulls[finger, level] = hull.check(hulls[finger, level])
         except ValueError as error:
             raise ValueError(f"hull of {hand.FINGERS[finger]} {hand.LEVELS[level + 1]}: {error}") from error
-    return Limits(**{name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()}, meta=meta)
+    return hulls
 
 
 def _metadata(content: dict[str, Any]) -> LimitsMetadata:
@@ -122,21 +142,6 @@ def _metadata(content: dict[str, Any]) -> LimitsMetadata:
     if len(values["percentiles"]) != 2 or not 0 <= values["percentiles"][0] < values["percentiles"][1] <= 100:
         raise ValueError(f"metadata.percentiles are {list(values['percentiles'])}, not two increasing numbers to 100")
     return LimitsMetadata(**values)
-
-
-def _check_intervals(name: str, array: np.ndarray) -> None:
-    bad = np.argwhere(array[..., 0] > array[..., 1])
-    if len(bad):
-        place = tuple(bad[0].tolist())
-        raise ValueError(f"{name} {_place(name, place)} is {array[place].tolist()}: its lower end is above its upper")
-    bad = np.argwhere(array[..., 0] < 0)
-    if name == "bone_length" and len(bad):
-        place = tuple(bad[0].tolist())
-        raise ValueError(f"{name} {_place(name, place)} is {array[place].tolist()}: no length is negative")
-
-
-def _place(name: str, place: tuple[int, ...]) -> str:
-    return f"{hand.FINGERS[place[0]]} {hand.LEVELS[place[1]]}" if name == "bone_length" else PALM_PAIRS[place[0]]
 
 
 def _named(content: dict[str, Any], name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A sequence of poses as a patient's range of motion: every joint's flexion and abduction over time, beside norms.
+"""Range of motion of a sequence of poses: every joint's flexion and abduction over time, with clinical norms.
 
 Angles are the paper's: flexion from the straight finger on, whose first bone is measured against the line from the
 wrist to its MCP joint, which is a few degrees off the goniometer's line along the metacarpal. The thumb's CMC joint has
@@ -20,7 +20,7 @@ THUMB_NORMS = {(1, 0): "thumb_mcp_flexion", (1, 1): "thumb_mcp_abduction", (2, 0
 #: Flexion within which 90 % of twenty daily activities are done, by level.
 FUNCTIONAL = {0: (19.0, 71.0), 1: (23.0, 87.0), 2: (10.0, 64.0)}
 BAIN = "Bain et al. 2015, J Hand Surg Eur 40(4):406-411"
-#: Percentiles between which the middle 98 % lie.
+#: Percentiles of the middle 98 %.
 USUAL = (1, 99)
 
 
@@ -38,7 +38,7 @@ class Row:
     highest_at: float
     range: float
     usual: tuple[float, float]
-    """Between which the middle 98 % of the frames lie, which a single bad frame does not move."""
+    """Range of the middle 98 % of the frames, which a single bad frame does not move."""
     norm: tuple[float, float] | None
     """Clinical range of active motion, where there is one."""
     functional: tuple[float, float] | None
@@ -47,7 +47,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Motion:
-    """What `measure` finds."""
+    """Joint angles over a sequence, and their ranges."""
 
     frames_per_second: float
     seconds: np.ndarray
@@ -64,26 +64,31 @@ class Motion:
     notes: tuple[str, ...]
 
     def sentence(self) -> str:
-        """How long the sequence is and what of it is missing."""
+        """Says how long the sequence is and how much of it is missing."""
         gaps = f"{self.gaps:,} frames without a hand, the longest gap {self.longest_gap / self.frames_per_second:.2f} s"
         seconds = len(self.seconds) / self.frames_per_second
         return f"{len(self.seconds):,} frames, {seconds:.2f} s; {gaps if self.gaps else 'no gaps'}"
 
 
 def measure(poses: np.ndarray, frames_per_second: float) -> Motion:
-    """Of right hands `[N, 21, 3]` in metres, FreiHAND order, frame after frame, NaN throughout where there is no hand.
+    """Measures the range of every joint angle over a sequence.
 
-    Raises ValueError where no frame has a hand, for a rate that is not positive, and for what `screening.validate`
-    refuses.
+    Args:
+      poses: right hands `[N, 21, 3]` in metres, FreiHAND order, frame after frame; NaN throughout where there is none.
+      frames_per_second: of the sequence.
+
+    Raises:
+      ValueError: where no frame has a hand, for a rate that is not positive, and for poses that `validation.validate`
+        refuses.
     """
     if not 0 < frames_per_second < float("inf"):
-        raise ValueError(f"{frames_per_second:g} frames a second is no rate")
-    there = np.isfinite(poses).all(axis=(1, 2))
-    if not there.any():
+        raise ValueError(f"expected a positive number of frames a second, got {frames_per_second:g}")
+    present = np.isfinite(poses).all(axis=(1, 2))
+    if not present.any():
         raise ValueError(f"none of {len(poses):,} frames has a hand")
-    hands = validation.validate(poses[there])
+    hands = validation.validate(poses[present])
     degrees = np.full((len(poses), 5, 3, 2), np.nan)
-    degrees[there] = np.degrees(hull.unroll(checking.measure(hands)["angles"]))
+    degrees[present] = np.degrees(hull.unroll(checking.measure(hands)["angles"]))
     seconds = np.arange(len(poses)) / frames_per_second
     norms, names = {}, {}
     for finger, level, angle in np.ndindex(5, 3, 2):
@@ -112,26 +117,24 @@ def measure(poses: np.ndarray, frames_per_second: float) -> Motion:
         )
     notes = [f"norm of {name.replace('_', ' ')}: {source}" for name, source in names.items()]
     notes.append(f"functional: within which 90 % of twenty daily activities are done. {BAIN}")
-    longest = max((end - start for start, end in runs(np.logical_not(there))), default=0)
-    return Motion(frames_per_second, seconds, degrees, int((~there).sum()), longest, tuple(rows), norms, tuple(notes))
+    longest = max((end - start for start, end in runs(np.logical_not(present))), default=0)
+    return Motion(frames_per_second, seconds, degrees, int((~present).sum()), longest, tuple(rows), norms, tuple(notes))
 
 
-def table(motion: Motion) -> str:
-    """The rows for the terminal."""
-    lines = [
-        motion.sentence(),
-        "",
-        f"{'degrees':26}{'least':>9}{'most':>9}{'range':>9}{'middle 98 %':>18}{'norm':>14}{'functional':>14}",
-    ]
+HEAD = ("degrees", "least", "most", "range", "middle 98 %", "clinical norm", "functional")
+
+
+def cells(motion: Motion) -> list[list[str]]:
+    """Formats the ranges as rows below `HEAD`."""
+    rows = []
     for row in motion.rows:
-        spans = [f"{row.usual[0]:.1f} to {row.usual[1]:.1f}"]
-        spans += ["" if span is None else f"{span[0]:g} to {span[1]:g}" for span in (row.norm, row.functional)]
-        numbers = f"{row.lowest:9.1f}{row.highest:9.1f}{row.range:9.1f}"
-        lines.append(f"{row.joint + ', ' + row.angle:26}{numbers}{spans[0]:>18}{spans[1]:>14}{spans[2]:>14}".rstrip())
-    return "\n".join(lines)
+        numbers = [f"{value:.1f}" for value in (row.lowest, row.highest, row.range)]
+        spans = ["" if span is None else f"{span[0]:g} to {span[1]:g}" for span in (row.norm, row.functional)]
+        rows.append([f"{row.joint}, {row.angle}", *numbers, f"{row.usual[0]:.1f} to {row.usual[1]:.1f}", *spans])
+    return rows
 
 
-def runs(there: np.ndarray) -> list[tuple[int, int]]:
-    """First and one past the last index of every run of true values."""
-    edges = np.flatnonzero(np.diff(np.pad(there.astype(int), 1)))
+def runs(mask: np.ndarray) -> list[tuple[int, int]]:
+    """Returns the first and one past the last index of every run of true values."""
+    edges = np.flatnonzero(np.diff(np.pad(mask.astype(int), 1)))
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))

@@ -10,7 +10,7 @@ from string import Template
 from matplotlib.figure import Figure
 
 from bmc_jax.core.types import Limits
-from bmc_jax.limits import checking, plots
+from bmc_jax.limits import checking, plots, range_of_motion
 from bmc_jax.limits.checking import Summary
 from bmc_jax.limits.range_of_motion import Motion
 from bmc_jax.poses.conventions import Poses
@@ -24,9 +24,11 @@ DRAWN = 8
 
 def check(out: str | os.PathLike, name: str, poses: Poses, limits: Limits, summary: Summary) -> Path:
     """Write what `checking.summarize` found of the poses as a page, whole or not at all, and return its path."""
-    body = [*_findings(poses), _sentence(poses, summary), "<h2>Joints</h2>", _joints(summary)]
+    body = [*_findings(poses), _sentence(poses, summary), "<h2>Joints</h2>"]
+    outside = [bool(joint.outside) for joint in summary.joints]
+    body.append(_table(checking.JOINT_HEAD, checking.joint_cells(summary), outside))
     if summary.intervals:
-        body += ["<h2>Bones and palm</h2>", _intervals(summary)]
+        body += ["<h2>Bones and palm</h2>", _table(checking.INTERVAL_HEAD, checking.interval_cells(summary))]
     if summary.angles_within < summary.poses:
         figure = plots.violations(limits, summary.angles, summary.beyond)
         body += ["<h2>Angles against the limits</h2>", _picture(figure, "Angles of the joints that violate limits")]
@@ -38,24 +40,13 @@ def check(out: str | os.PathLike, name: str, poses: Poses, limits: Limits, summa
 def motion(out: str | os.PathLike, name: str, poses: Poses, found: Motion) -> Path:
     """Write a sequence's range of motion as a page, whole or not at all, and return its path."""
     figure = plots.motion(found.seconds, found.degrees, found.norms)
-    rows = [
-        (
-            f"{row.joint}, {row.angle}",
-            *(f"{value:.1f}" for value in (row.lowest, row.highest, row.range)),
-            f"{row.usual[0]:.1f} to {row.usual[1]:.1f}",
-            "" if row.norm is None else f"{row.norm[0]:g} to {row.norm[1]:g}",
-            "" if row.functional is None else f"{row.functional[0]:g} to {row.functional[1]:g}",
-        )
-        for row in found.rows
-    ]
-    head = ["degrees", "least", "most", "range", "middle 98 %", "clinical norm", "functional"]
     body = [
         *_findings(poses),
         f"<p>{found.sentence()}</p>",
         "<h2>Over time</h2>",
         _picture(figure, "Flexion and abduction of every joint over time"),
         "<h2>Range of motion</h2>",
-        _table(head, rows),
+        _table(range_of_motion.HEAD, range_of_motion.cells(found)),
         *(f"<p class='quiet'>{html.escape(note)}</p>" for note in found.notes),
     ]
     return _write(out, f"{name}: range of motion", f"{found.frames_per_second:g} frames a second · bmc-jax", body)
@@ -76,40 +67,6 @@ def _sentence(poses: Poses, summary: Summary) -> str:
     if len(poses.impossible):
         words.append(f"{len(poses.impossible):,} poses of no hand's size are left out.")
     return f"<p>{' '.join(words)}</p>"
-
-
-def _joints(summary: Summary) -> str:
-    rows = [
-        (
-            joint.joint,
-            f"{joint.outside:,}",
-            f"{joint.within_percent:.1f} %",
-            *(
-                (f"{joint.mean_degrees:.1f}°", f"{joint.worst_degrees:.1f}°", str(joint.worst_pose))
-                * bool(joint.outside)
-            ),
-            *([""] * 3 * (not joint.outside)),
-            checking.sides(joint),
-        )
-        for joint in summary.joints
-    ]
-    head = ["", "outside", "within", "mean of those", "worst", "in pose", "which way"]
-    return _table(head, rows, [bool(joint.outside) for joint in summary.joints])
-
-
-def _intervals(summary: Summary) -> str:
-    rows = [
-        (
-            f"{part.quantity}, {part.where}",
-            f"{part.below:,}",
-            f"{part.above:,}",
-            f"{part.within_percent:.1f} %",
-            f"{part.mean_excess:.2f} {part.unit}",
-            f"{part.worst_excess:.2f} {part.unit}",
-        )
-        for part in summary.intervals
-    ]
-    return _table(["", "below", "above", "within", "mean of those", "worst"], rows)
 
 
 def _worst(poses: Poses, summary: Summary) -> list[str]:
@@ -138,7 +95,7 @@ def _write(out: str | os.PathLike, title: str, subtitle: str, body: Sequence[str
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], marked: Sequence[bool] | None = None) -> str:
     """Of plain text; marked rows stand out, and columns of words stand on the left."""
-    kind = [" class='words'" * (name in ("which way", "joints")) for name in head]
+    kind = [" class='words'" * (name in ("which way", "joints", "unit")) for name in head]
     cells = "".join(f"<th{of}>{html.escape(name)}</th>" for of, name in zip(kind, head, strict=True))
     lines = []
     for row, stands_out in zip(rows, marked or [False] * len(rows), strict=True):

@@ -1,10 +1,10 @@
-"""How far predictions are from an example's labels, as far as it has any, and how plausible they are.
+"""Errors of predictions against the labels that examples have, and their plausibility.
 
 Errors are in pixels of the crop and in millimetres. Predictions are in scale units, so poses are multiplied by each
 hand's true scale, as is customary for FreiHAND; so is the mean pose that they are compared with.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,42 +19,61 @@ from bmc_jax.data.readers.annotation import project
 #: numpy's or JAX's.
 Array = Any
 
-#: Every measure: name in words, unit, digits, and whether less is better. Shares are in percent.
-MEASURES = {
-    "joints_2d_px": ("2D", "px", 2, True),
-    "depth_mm": ("Z, wrists aligned", "mm", 1, True),
-    "joints_3d_mm": ("3D, wrists aligned", "mm", 1, True),
-    "joints_3d_median_mm": ("3D, wrists aligned, median", "mm", 1, True),
-    "joints_3d_auc": ("3D, wrists aligned, AUC 0-50 mm", "", 3, False),
-    "aligned_mm": ("3D, Procrustes", "mm", 1, True),
-    "aligned_auc": ("3D, Procrustes, AUC 0-50 mm", "", 3, False),
-    "absolute_mm": ("3D, in the camera's frame", "mm", 1, True),
-    "absolute_auc": ("3D, in the camera's frame, AUC 0-50 mm", "", 3, False),
-    "root_depth_mm": ("wrist's depth", "mm", 1, True),
-    "within_limits": ("poses within all limits", "%", 1, False),
-    "angles_within": ("joint angles within hulls", "%", 1, False),
-    "bone_length": ("bone length violation", "scale", 4, True),
-    "palm": ("palm violation", "", 4, True),
-    "joint_angle": ("joint angle violation", "°", 2, True),
+
+class Metric(NamedTuple):
+    """How a metric is printed and compared."""
+
+    title: str
+    unit: str
+    digits: int
+    less_is_better: bool
+
+
+#: Every metric by its key in `metrics.json`. Shares are in percent.
+METRICS = {
+    "joints_2d_px": Metric("2D", "px", 2, True),
+    "depth_mm": Metric("Z, wrists aligned", "mm", 1, True),
+    "joints_3d_mm": Metric("3D, wrists aligned", "mm", 1, True),
+    "joints_3d_median_mm": Metric("3D, wrists aligned, median", "mm", 1, True),
+    "joints_3d_auc": Metric("3D, wrists aligned, AUC 0-50 mm", "", 3, False),
+    "aligned_mm": Metric("3D, Procrustes", "mm", 1, True),
+    "aligned_auc": Metric("3D, Procrustes, AUC 0-50 mm", "", 3, False),
+    "absolute_mm": Metric("3D, in the camera's frame", "mm", 1, True),
+    "absolute_auc": Metric("3D, in the camera's frame, AUC 0-50 mm", "", 3, False),
+    "root_depth_mm": Metric("wrist's depth", "mm", 1, True),
+    "within_limits": Metric("poses within all limits", "%", 1, False),
+    "angles_within": Metric("joint angles within hulls", "%", 1, False),
+    "bone_length": Metric("bone length violation", "scale", 4, True),
+    "palm": Metric("palm violation", "", 4, True),
+    "joint_angle": Metric("joint angle violation", "°", 2, True),
 }
 
 
 def less_is_better(name: str) -> bool:
-    """Of a measure named "split/set/measure", as a look at a training run names them.
+    """Returns whether less is better of a metric named "split/set/metric", as periodic evaluation names them.
 
-    Raises ValueError if there is no such measure.
+    Raises:
+      ValueError: if there is no such metric.
     """
     key = name.rpartition("/")[2]
-    if key not in MEASURES:
-        raise ValueError(f"training.best is {name!r}; it must end in a measure: {', '.join(MEASURES)}")
-    return MEASURES[key][3]
+    if key not in METRICS:
+        raise ValueError(f"training.best is {name!r}; it must end in a metric: {', '.join(METRICS)}")
+    return METRICS[key].less_is_better
 
 
 def compare(
     prediction: Prediction, examples: Batch, hand_limits: Limits
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The measures of the network, of the mean pose and of the labels, for examples with whatever labels; and the mean
-    pose, `mean_2d` and, where 3D is labelled, `mean_3d`."""
+    """Computes the metrics of the network, of the mean pose and of the labels.
+
+    Args:
+      prediction: of the examples.
+      examples: with any labels; metrics without labels are left out.
+      hand_limits: for plausibility.
+
+    Returns:
+      The metrics, for JSON, and the mean pose: `mean_2d` and, where 3D is labelled, `mean_3d`.
+    """
     mean_2d, mean_3d = mean_pose(examples)
     network = measure(prediction.joints_2d, prediction.joints_3d, examples, hand_limits)
     constant = measure(
@@ -64,7 +83,7 @@ def compare(
         hand_limits,
     )
     measured = {
-        "count_3d": int(whole(examples).sum()),
+        "count_3d": int(fully_labelled(examples).sum()),
         "network": network,
         "mean_pose": constant,
         "reduction_percent": _reductions(network, constant),
@@ -79,18 +98,22 @@ def compare(
 
 
 def title(name: str) -> str:
-    """A measure in words, with its unit."""
-    words, unit, _, _ = MEASURES[name]
-    return f"{words}, {unit}" if unit else words
+    """Returns a metric's title with its unit."""
+    metric = METRICS[name]
+    return f"{metric.title}, {metric.unit}" if metric.unit else metric.title
 
 
 def errors(joints_2d: Array, joints_3d: Array, examples: Batch) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """What the mean errors among the measures are the means of: by measure, each joint's `[N, 21]` in px or mm, and
-    which count. Those in 3D are of the `whole` examples only; what no example has a label for is not there."""
+    """Computes the error of each joint, of which the mean errors among the metrics are means.
+
+    Returns:
+      By metric, errors `[N, 21]` in px or mm, and which count. Errors in 3D are of the `fully_labelled` examples only;
+      metrics without any label are left out.
+    """
     pixels, known = _labelled_pixels(examples)
     distances = metrics.joint_errors(np.asarray(joints_2d), pixels)
     found = {"joints_2d_px": (distances, known)} if known.any() else {}
-    rows = whole(examples)
+    rows = fully_labelled(examples)
     if not rows.any():
         return found
     labels = np.asarray(examples.joints_3d, np.float64)[rows]
@@ -120,28 +143,28 @@ def _details(found: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
     return details | {"intervals": {name: list(interval) for name, interval in intervals.items()}}
 
 
-def whole(examples: Batch) -> np.ndarray:
-    """Which examples have all 3D labels and their scale, `[N]`."""
+def fully_labelled(examples: Batch) -> np.ndarray:
+    """Returns which examples have all 3D labels and their scale, `[N]`."""
     return np.asarray(examples.joints_3d_valid).all(axis=-1) & (np.asarray(examples.scale) > 0)
 
 
 def mean_pose(examples: Batch) -> tuple[np.ndarray, np.ndarray | None]:
-    """Mean pixels `[21, 2]` and mean 3D joints `[21, 3]`, scale units in the camera's frame, of what is labelled; None
-    if no example has all its 3D labels."""
+    """Returns the labels' mean pixels `[21, 2]` and mean 3D joints `[21, 3]`, scale units in the camera's frame; None
+    for 3D if no example is fully labelled."""
     pixels, known = _labelled_pixels(examples)
     mean_2d = pixels.sum(axis=0, where=known[..., None]) / np.maximum(known.sum(axis=0), 1)[:, None]
-    return mean_2d, np.mean(_scale_units(examples), axis=0) if whole(examples).any() else None
+    return mean_2d, np.mean(_scale_units(examples), axis=0) if fully_labelled(examples).any() else None
 
 
 def _scale_units(examples: Batch) -> np.ndarray:
-    """The whole 3D labels, in scale units."""
-    rows = whole(examples)
+    """The 3D labels of the fully labelled examples, in scale units."""
+    rows = fully_labelled(examples)
     return np.asarray(examples.joints_3d)[rows] / np.asarray(examples.scale)[rows][:, None, None]
 
 
 def _labelled_pixels(examples: Batch) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels of the joints `[N, 21, 2]`, and which are known: where 3D is whole, those outside of the picture too."""
-    rows, valid = whole(examples), np.asarray(examples.joints_2d_valid)
+    """Pixels of the joints `[N, 21, 2]`, and which are known; those outside the image too, where 3D is labelled."""
+    rows, valid = fully_labelled(examples), np.asarray(examples.joints_2d_valid)
     pixels = np.where(valid[..., None], examples.joints_2d, 0.0)
     projected = project(np.asarray(examples.joints_3d)[rows], np.asarray(examples.intrinsics)[rows][:, None])
     pixels[rows] = np.where(valid[rows][..., None], pixels[rows], projected)
@@ -149,13 +172,13 @@ def _labelled_pixels(examples: Batch) -> tuple[np.ndarray, np.ndarray]:
 
 
 def measure(joints_2d: Array, joints_3d: Array | None, examples: Batch, hand_limits: Limits) -> dict[str, float]:
-    """The `MEASURES` of poses, `[N, 21, 2]` pixels and `[N, 21, 3]` scale units or none, as far as there are labels."""
+    """Computes the `METRICS` of poses, `[N, 21, 2]` pixels and `[N, 21, 3]` scale units or none, that have labels."""
     pixels, known = _labelled_pixels(examples)
     distances = metrics.joint_errors(np.asarray(joints_2d), pixels)[known]
     measured = {"joints_2d_px": float(distances.mean())} if known.any() else dict[str, float]()
     if joints_3d is None:
         return measured
-    rows = whole(examples)
+    rows = fully_labelled(examples)
     if rows.any():
         scale, labels = np.asarray(examples.scale)[rows], np.asarray(examples.joints_3d)[rows]
         metres = np.asarray(joints_3d)[rows] * scale[:, None, None]
@@ -196,5 +219,5 @@ def _reductions(network: dict[str, float], constant: dict[str, float]) -> dict[s
     return {
         key: 100 * (1 - network[key] / constant[key])
         for key in network
-        if MEASURES.get(key, ("", ""))[1] in ("px", "mm") and constant.get(key, 0) > 0
+        if key in METRICS and METRICS[key].unit in ("px", "mm") and constant.get(key, 0) > 0
     }

@@ -1,11 +1,11 @@
-"""Random hands within limits that do not cut through themselves: data without people, cameras or gestures.
+"""Random hands within limits that do not intersect themselves: data without people, cameras or gestures.
 
-A hand is drawn in the coordinates that limits hold, all independent: bone lengths and spreads uniform in their
+A hand is drawn in the coordinates that limits constrain, all independent: bone lengths and spreads uniform in their
 intervals, the angles of each joint uniform in its hull, and the palm's folds uniform among those by which its curvature
-(Eq. 1), linear in the sines of half the folds, is in its intervals. Hands that cut through themselves are drawn again.
+(Eq. 1), linear in the sines of half the folds, is in its intervals. Hands that intersect themselves are drawn again.
 
-Everything stays `numerics.FIT_SLACK` inside its limit, where there is room: what float32 makes of a pose on its way
-through other programs leaves the losses exactly zero. Right hands, FreiHAND order, in `kinematics`' hand frame.
+Everything stays `numerics.FIT_SLACK` inside its limit, where there is room, so that the losses are exactly zero in
+whatever program they are computed. Right hands, FreiHAND order, in `kinematics`' hand frame.
 """
 
 import dataclasses
@@ -16,9 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from bmc_jax.core import anatomy, hand, hull, kinematics, numerics
+from bmc_jax.core import anatomy, hand, kinematics, numerics
 from bmc_jax.core.kinematics import Palm
 from bmc_jax.core.types import Limits
+from bmc_jax.limits import io
 from bmc_jax.poses import feasible
 from bmc_jax.synthesis import gestures, skeleton, surface
 from bmc_jax.synthesis.surface import Capsules
@@ -37,14 +38,14 @@ CARPUS = 0.3
 
 @dataclass(frozen=True)
 class Sample:
-    """Feasible poses, and what it took to find them."""
+    """Feasible poses, and the number of hands drawn to find them."""
 
     poses: np.ndarray
     """`[N, 21, 3]` float32, metres."""
     drawn: int
-    """Hands that were drawn, in whole chunks."""
+    """Hands drawn, in whole chunks."""
     kept: int
-    """Of these, those that are feasible: `N`, and what the last chunk had beyond."""
+    """Of these, the feasible ones: `N`, and the rest of the last chunk."""
 
     @property
     def acceptance(self) -> float:
@@ -52,11 +53,12 @@ class Sample:
 
 
 def sample(key: PRNGKeyArray, limits: Limits, count: int, *, scale: float = ADULT_SCALE) -> Sample:
-    """`count` feasible poses in metres, for hands whose bone from middle MCP to PIP measures `scale` metres.
+    """Draws `count` feasible poses in metres, for hands whose bone from middle MCP to PIP measures `scale` metres.
 
-    The same key gives the same poses, and a smaller count the first of them. Raises ValueError for limits that no hand
-    is within, that no drawn hand was within, or that are none: a hull that `hull.check` refuses, an interval whose ends
-    are exchanged.
+    The same key gives the same poses, and a smaller count the first of them.
+
+    Raises:
+      ValueError: for limits that no hand or no drawn hand is within, and those that `io.check_arrays` refuses.
     """
     if count < 1 or not scale > 0:
         raise ValueError(f"{count} poses of a scale bone of {scale} metres: both must be positive")
@@ -80,9 +82,10 @@ def sample(key: PRNGKeyArray, limits: Limits, count: int, *, scale: float = ADUL
 
 
 def propose(key: PRNGKeyArray, limits: Limits) -> tuple[Float[Array, "21 3"], Bool[Array, ""], Bool[Array, ""]]:
-    """One hand in scale units; whether its palm is within the limits; and whether it does not cut through itself.
+    """Draws one hand. It is feasible where both flags are true. Pure: jit and vmap pass.
 
-    Only a hand of which both are true is feasible. Pure: jit and vmap pass.
+    Returns:
+      Joints in scale units, whether the palm is within the limits, and whether the hand does not intersect itself.
     """
     of_lengths, of_spread, of_palm, of_angles = jax.random.split(key, 4)
     lengths = _between(of_lengths, limits.bone_length)
@@ -91,15 +94,15 @@ def propose(key: PRNGKeyArray, limits: Limits) -> tuple[Float[Array, "21 3"], Bo
     palm, curvature, fits = _palm(of_palm, lengths[:, 0], spread, limits.curvature)
     angles, inside = jax.vmap(jax.vmap(_in_hull))(jax.random.split(of_angles, (5, 3)), limits.hull)
     joints = kinematics.pose_from_angles(lengths, palm, angles)
-    # Near a pole of the angles, or where root bones nearly lie on a line, float32 does not tell what was drawn.
+    # Near a pole of the angles, or where root bones are nearly collinear, float32 joints lose what was drawn.
     turned = anatomy.joint_angles(joints) - angles
-    astray = [
+    errors = [
         jnp.stack([2 * jnp.sin(turned[..., 0] / 2), turned[..., 1]]),
         anatomy.palm_spread(joints) - spread,
         anatomy.palm_curvature(joints) - curvature,
     ]
-    told = jnp.array([jnp.max(jnp.abs(apart)) < numerics.FIT_SLACK / 4 for apart in astray])
-    return joints, fits & jnp.all(inside) & jnp.all(told), ~cuts_through_itself(joints)
+    exact = jnp.array([jnp.max(jnp.abs(error)) < numerics.FIT_SLACK / 4 for error in errors])
+    return joints, fits & jnp.all(inside) & jnp.all(exact), ~self_intersects(joints)
 
 
 @jax.jit
@@ -112,7 +115,7 @@ def draw_chunk(
 
 
 def uniform_in(key: PRNGKeyArray, polygon: Float[Array, "vertex 2"]) -> Float[Array, "2"]:
-    """A point of a convex polygon, uniform in its area: of one of the triangles at its first vertex, by their areas."""
+    """Draws a point uniformly from a convex polygon: from one of the triangles at its first vertex, by their areas."""
     which, where = jax.random.split(key)
     spokes = polygon[1:] - polygon[:1]
     areas = jnp.cumsum(spokes[:-1, 0] * spokes[1:, 1] - spokes[:-1, 1] * spokes[1:, 0])
@@ -124,11 +127,11 @@ def uniform_in(key: PRNGKeyArray, polygon: Float[Array, "vertex 2"]) -> Float[Ar
     return polygon[0] + jnp.sqrt(far) * across
 
 
-def cuts_through_itself(joints: Float[Array, "21 3"]) -> Bool[Array, ""]:
-    """Whether a hand, in any unit and frame, passes through itself, by the flesh of the synthetic hand and by its rule.
+def self_intersects(joints: Float[Array, "21 3"]) -> Bool[Array, ""]:
+    """Returns whether a hand, in any unit and frame, intersects itself.
 
     Fingers are `surface`'s capsules of an adult of the hand's scale, metacarpals begin at `CARPUS`. Segments that are
-    joined are not compared; others may overlap by the give of `gestures`, 1.5 mm on an adult's hand.
+    joined are not compared; others may overlap by the tolerance of `gestures`, 1.5 mm on an adult's hand.
     """
     adult = joints * numerics.divide(jnp.asarray(ADULT_SCALE, joints.dtype), anatomy.scale(joints))
     return ~(gestures.penetration(_capsules(adult)) < gestures.ALLOWED_OVERLAP)
@@ -154,8 +157,8 @@ def _capsules(joints: Float[Array, "21 3"]) -> Capsules:
 def _palm(
     key: PRNGKeyArray, root_lengths: Float[Array, "5"], spread: Float[Array, "4"], curvature: Float[Array, "4 2"]
 ) -> tuple[Palm, Float[Array, "4"], Bool[Array, ""]]:
-    """A palm of these lengths and spreads, uniform over the curvatures that are allowed; the curvature that it has; and
-    whether it is allowed.
+    """Draws a palm of these lengths and spreads uniformly over the allowed curvatures. Returns also the curvature that
+    it has, and whether that is allowed.
 
     The four curvatures are linear in three sines u (`kinematics.half_fold_sines`). Of index and ring finger u is drawn
     from what the outer curvatures leave, of the middle finger from what the inner two leave then; the shorter that is,
@@ -192,7 +195,7 @@ def _palm(
 
 
 def _in_hull(key: PRNGKeyArray, polygon: Float[Array, "vertex 2"]) -> tuple[Float[Array, "2"], Bool[Array, ""]]:
-    """A point of a hull, and whether it is not too near to the hull's edge."""
+    """A random point of a hull, and whether it is at least `numerics.FIT_SLACK` from the hull's edge."""
     point = uniform_in(key, polygon)
     edge, offset = jnp.roll(polygon, -1, axis=0) - polygon, point[None] - polygon
     height = numerics.divide(edge[:, 0] * offset[:, 1] - edge[:, 1] * offset[:, 0], numerics.norm(edge))
@@ -205,23 +208,14 @@ def _between(key: PRNGKeyArray, interval: Float[Array, "*shape 2"]) -> Float[Arr
 
 
 def _possible(limits: Limits) -> Limits:
-    """The limits with every hull counter-clockwise. Raises ValueError for what no hand can meet whatever is drawn."""
-    for name in ("bone_length", "curvature", "spread"):
-        ends = np.asarray(getattr(limits, name))
-        if not (ends[..., 0] <= ends[..., 1]).all():
-            wrong = tuple(int(i) for i in np.argwhere(~(ends[..., 0] <= ends[..., 1]))[0])
-            raise ValueError(f"{name} {list(wrong)} of the limits is {ends[wrong].tolist()}: no value is between these")
-    finger, level = np.unravel_index(hand.SCALE_BONE[1] - 1, hand.FINGER_JOINTS.shape)
-    low, high = np.asarray(limits.bone_length)[finger, level].tolist()
+    """The limits with every hull counter-clockwise. Raises ValueError for those that no hand is within."""
+    arrays = {name: np.asarray(getattr(limits, name)) for name in ("bone_length", "curvature", "spread", "hull")}
+    hulls = io.check_arrays(arrays)
+    finger, level = feasible.SCALE_FINGER, feasible.SCALE_LEVEL
+    low, high = arrays["bone_length"][finger, level].tolist()
     if not low <= 1 <= high:
         raise ValueError(
             f"the scale bone, {hand.FINGERS[finger]} {hand.LEVELS[level]}, has the limits {low} to {high} of its own "
             "length, and it is 1 in these units"
         )
-    hulls = []
-    for place, polygon in zip(np.ndindex(5, 3), np.asarray(limits.hull).reshape(15, -1, 2), strict=True):
-        try:
-            hulls.append(hull.check(polygon))
-        except ValueError as error:
-            raise ValueError(f"hull of {hand.FINGERS[place[0]]} {hand.LEVELS[place[1] + 1]}: {error}") from error
-    return dataclasses.replace(limits, hull=jnp.asarray(np.reshape(hulls, limits.hull.shape), jnp.float32))
+    return dataclasses.replace(limits, hull=jnp.asarray(hulls, jnp.float32))

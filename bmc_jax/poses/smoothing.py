@@ -1,4 +1,4 @@
-"""Sequences made smooth, with their gaps: the Whittaker-Henderson smoother, which has one parameter, a period."""
+"""The Whittaker-Henderson smoother, for sequences with gaps; its one parameter is a period."""
 
 import itertools
 
@@ -7,12 +7,20 @@ import scipy.linalg
 
 
 def smooth(values: np.ndarray, period: float | int) -> np.ndarray:
-    """Values over frames `[T, ...]` with quick motion damped: by half at `period` frames, hardly at twice that.
+    """Damps quick motion of values over frames: by half at `period` frames, hardly at twice that.
 
-    The least of |smooth - value|^2 plus a weight on squared second differences. Frames with a value that is not finite
-    have no say and come back as they are, and the frames beside them are smoothed across the gap. Fewer than three
-    frames with values come back unchanged. float64. Raises ValueError for a period of 2 frames or less: no sequence
-    shows so quick a motion.
+    Minimizes |smooth - value|^2 plus a weight on squared second differences.
+
+    Args:
+      values: `[T, ...]`. Frames with a value that is not finite have no weight and are returned unchanged; the frames
+        beside them are smoothed across the gap.
+      period: frames.
+
+    Returns:
+      float64; the values unchanged where fewer than three frames are finite.
+
+    Raises:
+      ValueError: for a period of 2 frames or less, since no sequence shows so quick a motion.
     """
     if period <= 2:
         raise ValueError(f"a period of {period:g} frames is too short to smooth; ask for more than 2")

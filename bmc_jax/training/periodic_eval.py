@@ -109,7 +109,7 @@ class Watch:
 
 
 def _words(found: dict[str, float]) -> str:
-    told = [(found[key], *evaluation.MEASURES[key]) for key in TOLD if key in found]
+    told = [(found[key], *evaluation.METRICS[key]) for key in TOLD if key in found]
     return "; ".join(f"{words} {value:.{digits}f} {unit}" for value, words, unit, digits, _ in told)
 
 

@@ -159,7 +159,7 @@ def test_limits_are_fitted_shown_and_checked(capsys, tmp_path, poses):
     assert cli.main(["limits", "check", str(poses), "--limits", str(out), *known, "--list", "--fail"]) == 0
     text = capsys.readouterr().out
     assert "60 of 60 poses are within every limit" in text
-    assert text.endswith("\nall 60 poses are within the limits\n")
+    assert text.endswith("\n0 violations\n")
 
 
 def test_check_names_the_joint_and_the_excess(capsys, tmp_path, poses, limits_file):
@@ -169,10 +169,12 @@ def test_check_names_the_joint_and_the_excess(capsys, tmp_path, poses, limits_fi
     known = ["--order", "freihand", "--unit", "m", "--side", "right"]
     check = ["limits", "check", str(tmp_path / "one.npy"), "--limits", str(limits_file), *known]
     assert cli.main(check) == 0
-    assert "violate limits" not in capsys.readouterr().out
+    assert "violations" not in capsys.readouterr().out
     assert cli.main([*check, "--fail", "--list", "1"]) == 1
     text = capsys.readouterr().out
-    assert "1 of 1 poses violate limits" in text
+    assert "0 of 1 poses are within every limit" in text
+    assert "violations\npose 0: " in text
+    assert text.count("pose 0: ") == 1 + text.count("in all: ")
     assert "index TIP bone: length" in text
     assert " mm" in text
 

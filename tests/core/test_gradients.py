@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
-from support import hands, reference
+from support import compiling, hands, reference
 
 from bmc_jax import anatomy, hull, losses
 from bmc_jax.core.types import Batch, Prediction
@@ -209,8 +209,6 @@ def degenerate_poses():
 
 
 CHUNK = 2000
-# Fifty calls and more of one program pay for its optimization, and what is finite is what users run.
-AS_USERS_COMPILE = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
 
 
 @functools.cache
@@ -221,7 +219,8 @@ def compiled_gradient():
         values = every_loss(joints, limits)
         return jnp.sum(values), values
 
-    return jax.jit(jax.value_and_grad(total, has_aux=True), compiler_options=AS_USERS_COMPILE)
+    # Fifty calls and more of one program pay for its optimization, and users run what is found to be finite.
+    return jax.jit(jax.value_and_grad(total, has_aux=True), compiler_options=compiling.AS_USERS_COMPILE)
 
 
 def finite(joints, limits):

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import hands, reference
+from support import compiling, hands, reference
 
-from bmc_jax import hand, limits, losses
+from bmc_jax import hand, limits, losses, numerics
 from bmc_jax.core.types import Batch, Prediction
 
 ONES = losses.LossWeights(1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
@@ -60,15 +60,57 @@ def natural():
     return hands.in_scale_units(hands.sampled(300, (-0.1, 1.6), (-0.2, 0.2))[0]).astype(np.float32)
 
 
-def test_fitted_limits_give_zero_loss_and_zero_gradient_on_the_poses_that_made_them():
-    @jax.jit
-    @jax.value_and_grad
+def jitted(function):
+    return jax.jit(function, compiler_options=compiling.AS_USERS_COMPILE)
+
+
+@pytest.mark.parametrize("compiled", [jitted, lambda function: function], ids=["as users compile", "eager"])
+def test_fitted_limits_give_zero_loss_and_zero_gradient_on_the_poses_that_made_them(compiled):
     def loss(joints, limits):
         return jnp.sum(losses.biomechanical(joints, limits, ONES))
 
-    value, gradient = loss(jnp.asarray(natural()), fitted())
+    value, gradient = compiled(jax.value_and_grad(loss))(jnp.asarray(natural()), fitted())
     assert value == 0
     assert not np.asarray(gradient).any()
+
+
+def test_excess_agrees_with_the_equations_and_decides_what_is_within():
+    bounds = hands.narrow_limits()
+    found = jax.jit(losses.excess)(jnp.asarray(poses(), jnp.float32), bounds)
+    held = hands.for_reference(bounds)
+    for i, pose in enumerate(poses()[:50]):
+        angles = reference.frames_and_angles(pose)[1]
+        expected = [
+            reference.distance_to_polygon(angles[place], held.hull[place])
+            for place in np.ndindex(*found.angles.shape[1:])
+        ]
+        np.testing.assert_allclose(found.angles[i].ravel(), expected, atol=1e-5)
+        for name, value in (
+            ("bone_length", reference.bone_lengths(pose)),
+            ("curvature", reference.palm_curvature(pose)),
+            ("spread", reference.palm_spread(pose)),
+        ):
+            low, high = np.moveaxis(np.asarray(getattr(held, name)), -1, 0)
+            beyond = np.maximum(np.maximum(low - value, value - high), 0)
+            np.testing.assert_allclose(getattr(found, name)[i], beyond, atol=1e-5, err_msg=name)
+    leaves = [np.asarray(leaf).reshape(len(poses()), -1) for leaf in jax.tree.leaves(found)]
+    largest = np.concatenate(leaves, axis=1).max(axis=1)
+    np.testing.assert_array_equal(found.worst, largest)
+    median = float(np.median(largest))
+    np.testing.assert_array_equal(found.within(median), largest <= median)
+    assert not np.asarray(found.within()).any()
+
+
+@pytest.mark.parametrize("part", ["bone_length", "curvature", "spread", "angles"])
+def test_one_quantity_beyond_the_tolerance_is_outside_whatever_the_means(part):
+    inside = jax.tree.map(jnp.zeros_like, losses.excess(jnp.asarray(natural()[:3]), fitted()))
+    values = np.zeros(getattr(inside, part).shape, np.float32)
+    values.reshape(3, -1)[:, -1] = 0.0, 0.9 * numerics.LIMIT_TOLERANCE, 1.1 * numerics.LIMIT_TOLERANCE
+    excess = dataclasses.replace(inside, **{part: jnp.asarray(values)})
+    assert excess.within().tolist() == [True, True, False]
+    assert max(np.asarray(term).max() for term in excess.terms.values()) < numerics.LIMIT_TOLERANCE
+    unknown = dataclasses.replace(inside, **{part: jnp.full_like(values, jnp.nan)})
+    assert not np.asarray(unknown.within()).any()
 
 
 def with_longer_bone(joints):

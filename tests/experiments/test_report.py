@@ -32,7 +32,7 @@ def finished(workdir, error):
     workdir.mkdir(parents=True)
     config_io.write(options, workdir)
     limits.save(limits.load("clinical"), workdir / limits.FILE)
-    measured = {"network": dict.fromkeys(evaluation.MEASURES, error), "count": COUNT, "count_3d": COUNT}
+    measured = {"network": dict.fromkeys(evaluation.METRICS, error), "count": COUNT, "count_3d": COUNT}
     content = {"step": 5, "environment": {"hardware": "a chip", "commit": "abc"}, "domains": {"real_like": measured}}
     (workdir / evaluate.FILE).write_text(json.dumps(content))
     joints = labelled.joints_3d / labelled.scale[:, None, None]

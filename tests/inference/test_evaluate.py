@@ -70,7 +70,7 @@ def test_perfect_prediction_has_no_error():
     labelled = examples.examples(COUNT)
     prediction = perfect(labelled)
     measured = evaluation.measure(prediction.joints_2d, prediction.joints_3d, labelled, examples.fitted_limits())
-    assert set(measured) == set(evaluation.MEASURES)
+    assert set(measured) == set(evaluation.METRICS)
     for name, value in measured.items():
         if name.endswith(("_mm", "_px")):
             assert value == pytest.approx(0, abs=1e-4)
@@ -142,7 +142,7 @@ def test_evaluation_writes_every_domain(run, measured_run):
     assert set(measured_run["domains"]) == {"mannequin", "real_like"}
     for measured in measured_run["domains"].values():
         assert measured["count"] == COUNT
-        assert set(measured["network"]) == set(measured["mean_pose"]) == set(evaluation.MEASURES)
+        assert set(measured["network"]) == set(measured["mean_pose"]) == set(evaluation.METRICS)
         network, constant = measured["network"]["joints_2d_px"], measured["mean_pose"]["joints_2d_px"]
         assert measured["reduction_percent"]["joints_2d_px"] == pytest.approx(100 * (1 - network / constant))
         assert list(measured["joints"]["joints_3d_mm"]) == list(hand.JOINTS)
@@ -205,7 +205,7 @@ def test_built_datasets_are_measured_and_shown_as_far_as_they_are_labelled(run, 
     content = evaluate.evaluate(workdir, split="train")
     none, some = content["domains"]["none:train"], content["domains"]["some"]
     assert [(found["count"], found["count_3d"]) for found in (none, some)] == [(6, 0), (6, 3)]
-    assert set(some["network"]) == set(evaluation.MEASURES)
+    assert set(some["network"]) == set(evaluation.METRICS)
     assert set(none["network"]) == {"joints_2d_px", *some["labels"]}
     assert set(none["mean_pose"]) == {"joints_2d_px"}
     assert "labels" not in none

@@ -27,14 +27,14 @@ def run(folder, *, name="tiny & small", evaluated=True):
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     if not evaluated:
         return folder
-    network = dict.fromkeys(evaluation.MEASURES, 12.34)
+    network = dict.fromkeys(evaluation.METRICS, 12.34)
     labels = {"within_limits": 99.5, "angles_within": 99.9, "bone_length": 0.0, "palm": 0.0, "joint_angle": 0.0}
     measured = {
         "split": "test",
         "count": COUNT,
         "count_3d": COUNT,
         "network": network,
-        "mean_pose": dict.fromkeys(evaluation.MEASURES, 24.68),
+        "mean_pose": dict.fromkeys(evaluation.METRICS, 24.68),
         "reduction_percent": {"joints_2d_px": 50.0},
         "labels": labels,
         "intervals": {"joints_2d_px": [11.25, 13.75]},

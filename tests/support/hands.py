@@ -1,5 +1,6 @@
 """Hands that many tests start from: real ones, sampled ones, and limits that about half of them break."""
 
+import dataclasses
 import functools
 import types
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.spatial.transform
 
-from bmc_jax import hand
+from bmc_jax import hand, hull, limits
 from bmc_jax.core.types import Limits, LimitsMetadata
 from support import paths, reference
 
@@ -93,3 +94,38 @@ def for_reference(limits):
     """Limits as float64 arrays of numpy, for the loops of `reference`."""
     names = ("bone_length", "curvature", "spread", "hull")
     return types.SimpleNamespace(**{name: np.asarray(getattr(limits, name), np.float64) for name in names})
+
+
+def box_limits(low, high):
+    """The preset `clinical` with every hull a box between two points, (flexion, abduction) in degrees."""
+    (a, b), (c, d) = low, high
+    box = hull.simplify(np.radians([[a, b], [c, b], [c, d], [a, d]]), 16)
+    clinical = limits.load("clinical")
+    return dataclasses.replace(clinical, hull=np.broadcast_to(box, clinical.hull.shape).astype(np.float32))
+
+
+def bending_sequence():
+    """90 frames of one hand whose index finger bends as a sine, without a hand in frames 30 to 39 and 70."""
+    pose = adults()[0]
+    frames = np.repeat(pose[None], 90, axis=0)
+    axis = np.cross(pose[6] - pose[5], pose[7] - pose[6])
+    axis /= np.linalg.norm(axis)
+    for frame, turn in enumerate(0.3 * np.sin(np.arange(90) / 10)):
+        for joint in (7, 8):
+            arm = pose[joint] - pose[6]
+            turned = arm * np.cos(turn) + np.cross(axis, arm) * np.sin(turn) + axis * (axis @ arm) * (1 - np.cos(turn))
+            frames[frame, joint] = pose[6] + turned
+    frames[30:40], frames[70] = np.nan, np.nan
+    return frames
+
+
+def assert_same_limits(first, second):
+    for name in ("bone_length", "curvature", "spread", "hull", "support"):
+        np.testing.assert_allclose(getattr(first, name), getattr(second, name), atol=1e-6)
+
+
+def rotate(vectors, axis, angle):
+    """Rodrigues."""
+    axis = axis / np.linalg.norm(axis)
+    cosine, sine = np.cos(angle), np.sin(angle)
+    return vectors * cosine + np.cross(axis, vectors) * sine + np.outer(vectors @ axis, axis).squeeze() * (1 - cosine)

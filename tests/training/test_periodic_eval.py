@@ -144,7 +144,7 @@ def test_training_is_looked_at_when_asked_and_goes_as_if_it_were_not(tmp_path, c
 @pytest.mark.parametrize(
     ("best", "words"),
     [
-        ("test/mannequin/joints_4d_mm", "must end in a measure: joints_2d_px"),
+        ("test/mannequin/joints_4d_mm", "must end in a metric: joints_2d_px"),
         ("test/elsewhere/joints_3d_mm", "must begin with one of test/mannequin, test/real_like"),
     ],
 )

@@ -167,7 +167,7 @@ def _measured(trained: Trained) -> str:
     domains = content["domains"]
     rows = [
         (words, *(_number(measured["network"].get(key), digits, unit) for measured in domains.values()))
-        for key, (words, unit, digits, _) in evaluation.MEASURES.items()
+        for key, (words, unit, digits, _) in evaluation.METRICS.items()
         if any(key in measured["network"] for measured in domains.values())
     ]
     names = [f"{name}, {measured['split']}, {measured['count']:,} images" for name, measured in domains.items()]
