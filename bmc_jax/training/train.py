@@ -50,21 +50,21 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
       SystemExit: with the code `stopping.INTERRUPTED`, after SIGTERM or SIGINT, once the step in hand is saved.
     """
     workdir = Path(workdir)
-    with distributed.together():
+    with distributed.fail_together():
         config = sources.resolve(config)
         require_installed(config)
         best = periodic_eval.best(config)
         total, rows = steps(config), input_pipeline.rows(config)
         require_own(workdir, config)
         weights = _initial_weights(workdir, config)
-    facts = {"data": sources.digest(config), "initial weights": weights, **distributed.build()}
+    facts = {"data": sources.digest(config), "initial weights": weights, **distributed.versions_and_devices()}
     distributed.require_same({**config_io.flat(config), **facts})
     _claim(workdir, config, weights)
     if (checkpoint.latest(workdir) or 0) >= total:
-        distributed.say(f"{workdir}: all {total} steps are done; nothing to train")
+        distributed.print_once(f"{workdir}: all {total} steps are done; nothing to train")
         return
 
-    with distributed.together():
+    with distributed.fail_together():
         state = checkpoint.restore(workdir, step.create(_begun(config, weights)))
         done = int(state.step)
         opened = sources.training(config)
@@ -76,7 +76,9 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
     looks = periodic_eval.Watch(config, hand_limits)
     require_finite = functools.partial(safeguards.require_finite, _begun(config, weights), workdir, opened, hand_limits)
 
-    distributed.say(f"training {config.name}: steps {done + 1} to {total}, {jax.device_count()} devices, in {workdir}")
+    distributed.print_once(
+        f"training {config.name}: steps {done + 1} to {total}, {jax.device_count()} devices, in {workdir}"
+    )
     about = {
         "config": config_io.to_dict(config),
         "limits": json.loads((workdir / limits.FILE).read_text()),
@@ -114,9 +116,11 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
                 writer.save(state, measured)
             if last:
                 break
-    distributed.wait()
+    distributed.barrier()
     if done < total:
-        distributed.say(f"{workdir}: stopped and saved at step {done} of {total}; the same command goes on from there")
+        distributed.print_once(
+            f"{workdir}: stopped and saved at step {done} of {total}; the same command goes on from there"
+        )
         raise SystemExit(stopping.INTERRUPTED)
 
 
@@ -126,15 +130,15 @@ def feed(config: Config, opened: Sequence[Opened], rows: grain.MapDataset) -> tu
     bytes_each = 0 if config.network.input == "points" else 3 * stored_size(config) ** 2
     kept = [source for source in opened if not isinstance(source, Fresh)]
     size, held = (sum(map(len, part)) * bytes_each for part in (kept, [s for s in kept if isinstance(s, InMemory)]))
-    free = cache.free_on_host() // distributed.neighbours()
-    with distributed.together():
+    free = cache.free_on_host() // distributed.processes_on_host()
+    with distributed.fail_together():
         found = cache.choose(config.data.cache, size, held, free, cache.free_on_devices())
     # All must take the same, which is that of the process with the least room.
     told = max(distributed.gather(", ".join(found)), key=lambda words: CACHES.index(words.split(",")[0]))
-    distributed.say(f"cache: {told}")
+    distributed.print_once(f"cache: {told}")
     mode = told.split(",")[0]
     if len(kept) < len(opened):
-        distributed.say(f"fresh images: {render_in_step.told(mode)}")
+        distributed.print_once(f"fresh images: {render_in_step.told(mode)}")
     if mode == "device":
         return cache.told(rows), (cache.on_devices(kept, parallel.AXIS),)
     if mode == "host":
@@ -174,7 +178,7 @@ def _initial_weights(workdir: Path, config: Config) -> dict[str, str] | None:
         return None
     pretrained.load(file, depth=config.network.depth)
     found = {"file": Path(file).name, "sha256": pretrained.sha256(file)}
-    distributed.say(f"initial weights: {found['file']}, sha256 {found['sha256']}")
+    distributed.print_once(f"initial weights: {found['file']}, sha256 {found['sha256']}")
     return found
 
 
@@ -190,7 +194,7 @@ def _claim(workdir: Path, config: Config, weights: dict[str, str] | None = None)
 
     Raises OSError if it cannot be written to, and ValueError if it is not the same for all processes.
     """
-    with distributed.together():
+    with distributed.fail_together():
         if jax.process_index() == 0:
             try:
                 workdir.mkdir(parents=True, exist_ok=True)
@@ -200,17 +204,17 @@ def _claim(workdir: Path, config: Config, weights: dict[str, str] | None = None)
                     files.write_json(workdir / WEIGHTS_FILE, weights)
             except OSError as error:
                 raise OSError(f"{workdir} cannot be written to ({error.strerror}): give another --workdir") from error
-    with distributed.together():
+    with distributed.fail_together():
         distributed.require_shared(workdir / DATA_FILE)
 
 
 def _limits(config: Config, workdir: Path, opened: Sequence[Opened]) -> Limits:
     """The run's limits: those it began with, or what the configuration says, written into the folder."""
     file = workdir / limits.FILE
-    with distributed.together():
+    with distributed.fail_together():
         if jax.process_index() == 0 and not file.exists():
             limits.save(_new_limits(config, opened), file)
-    with distributed.together():
+    with distributed.fail_together():
         distributed.require_shared(file)
         return limits.load(file)
 
