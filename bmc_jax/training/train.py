@@ -53,7 +53,7 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
     with distributed.fail_together():
         config = sources.resolve(config)
         require_installed(config)
-        best = periodic_eval.best(config)
+        best = periodic_eval.best_metric(config)
         total, rows = steps(config), input_pipeline.rows(config)
         require_own(workdir, config)
         weights = _initial_weights(workdir, config)
@@ -73,19 +73,19 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
     batches, resident = feed(config, opened, rows[done:total])
     if config.training.steps_per_dispatch > 1:
         batches = multi_step.grouped(batches, done, config.training.steps_per_dispatch)
-    looks = periodic_eval.Watch(config, hand_limits)
+    evaluation = periodic_eval.PeriodicEvaluation(config, hand_limits)
     require_finite = functools.partial(safeguards.require_finite, _begun(config, weights), workdir, opened, hand_limits)
 
     distributed.print_once(
         f"training {config.name}: steps {done + 1} to {total}, {jax.device_count()} devices, in {workdir}"
     )
-    about = {
+    metadata = {
         "config": config_io.to_dict(config),
         "limits": json.loads((workdir / limits.FILE).read_text()),
         "data": sources.digest(config),
         "environment": environment(),
     }
-    writer = checkpoint.Writer(workdir, keep=config.training.keep, about=about, best=best)
+    writer = checkpoint.Writer(workdir, keep=config.training.keep, metadata=metadata, best=best)
     train_step = step.parallel_train_step(config, resident=bool(resident))
     state, hand_limits = parallel.replicate((state, hand_limits))
     log = Log(workdir, config, first=done, total=total)
@@ -105,9 +105,9 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
                 log.write(done, {**jax.tree.map(float, metrics), "input_wait": clock.share(), **log.speed()})
             stopped = agreed(stop.is_set())
             measured = {}
-            if looks.due(done) and not stopped:
+            if evaluation.due(done) and not stopped:
                 require_finite(*previous)
-                measured = looks.look(state, done, log)
+                measured = evaluation.run(state, done, log)
             if config.training.check_replicas and done % config.training.check_replicas == 0:
                 safeguards.require_equal(state)
             last = stopped or done == total
