@@ -22,7 +22,7 @@ from bmc_jax.data import joints_file, sources, store
 from bmc_jax.experiments import settings
 from bmc_jax.experiments.claims import Claim
 from bmc_jax.inference import evaluate
-from bmc_jax.runtime.distributed import say
+from bmc_jax.runtime.distributed import print_once
 from bmc_jax.synthesis import DOMAINS
 from bmc_jax.training import config_io, run_folder, train
 
@@ -84,7 +84,7 @@ def _is_available(get_config: Callable[[str], Config], argument: str) -> bool:
     try:
         get_config(argument)
     except settings.Unavailable as error:
-        say(f"left out: {error}")
+        print_once(f"left out: {error}")
         return False
     return True
 
@@ -143,7 +143,7 @@ def run(experiment: Experiment, seeds: int, out: str | os.PathLike, overrides: S
             options = sources.resolve(config_io.load(experiment.argument(arm.name), told))
             if _is_measured(workdir, options):
                 run_folder.require_own(workdir, options)
-                say(f"{workdir}: finished")
+                print_once(f"{workdir}: finished")
                 continue
             train.train(options, workdir)
             evaluate.evaluate(workdir)

@@ -1,1 +1,1 @@
-"""What every long-running process needs: progress, processes that agree, atomic files, provenance."""
+"""Services of long-running processes: progress bars, agreement between processes, atomic files, provenance."""

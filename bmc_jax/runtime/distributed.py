@@ -1,12 +1,11 @@
-"""Several processes, one run: how they find each other, and what they must agree on before the first step.
+"""Runs of several processes: initialization, agreement before the first step, errors of one process in all.
 
-Every process runs the same program. Whatever may fail in one of them alone is done `together`, so that all stop with
-the same words and none waits for another that is gone.
+Every process runs the same program. Work that may fail in one process alone is done under `fail_together`, so that all
+processes stop with the same message and none waits for another that has ended.
 """
 
 import argparse
 import contextlib
-import importlib.metadata
 import signal
 import socket
 import threading
@@ -19,27 +18,36 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from bmc_jax.runtime import provenance
+
 INTERRUPTED = 75
 """Exit status after SIGTERM or SIGINT, once the state is saved: "try again later" (EX_TEMPFAIL)."""
-#: Seconds that processes wait for each other at the start: machines of a cluster do not come up at once.
-PATIENCE = 300
-#: Seconds without a sign of life after which a process is taken for dead, and the others stop.
-HEARTBEAT = 60
-#: Of the runtime's errors where another process is gone, the first words.
-LOST = ("UNKNOWN:", "UNAVAILABLE:", "INTERNAL:", "ABORTED:", "CANCELLED:", "DEADLINE_EXCEEDED:", "FAILED_PRECONDITION:")
-#: Seconds that a file may take to be seen on another machine.
-PATIENCE_WITH_DISKS = 60
+INITIALIZATION_TIMEOUT = 300
+"""Seconds that processes wait for each other at the start: machines of a cluster do not start at the same time."""
+HEARTBEAT_TIMEOUT = 60
+"""Seconds without a heartbeat after which a process counts as lost, and the others stop."""
+SHARED_FILE_TIMEOUT = 60
+"""Seconds that a file may take to appear on another machine."""
+RUNTIME_STATUSES = (
+    "UNKNOWN:",
+    "UNAVAILABLE:",
+    "INTERNAL:",
+    "ABORTED:",
+    "CANCELLED:",
+    "DEADLINE_EXCEEDED:",
+    "FAILED_PRECONDITION:",
+)
+"""Beginnings of the runtime's error messages when another process is gone."""
 
 
-def check(options: argparse.Namespace) -> None:
-    """Raise ValueError unless the command line's `distributed`, `coordinator`, `processes` and `process` agree."""
-    said = {f"--{name}": getattr(options, name) for name in ("coordinator", "processes", "process")}
-    missing = [name for name, value in said.items() if value is None]
-    if len(missing) == len(said):
+def _check_options(options: argparse.Namespace) -> None:
+    values = {f"--{name}": getattr(options, name) for name in ("coordinator", "processes", "process")}
+    missing = [name for name, value in values.items() if value is None]
+    if len(missing) == len(values):
         return
     if options.distributed:
-        given = ", ".join(name for name in said if name not in missing)
-        raise ValueError(f"--distributed finds by itself what {given} says; give one or the other")
+        given = ", ".join(name for name in values if name not in missing)
+        raise ValueError(f"--distributed detects the processes, so {given} cannot be given too; give one or the other")
     if missing:
         raise ValueError(f"{' and '.join(missing)} not given: --coordinator, --processes and --process go together")
     host, colon, port = options.coordinator.rpartition(":")
@@ -52,23 +60,29 @@ def check(options: argparse.Namespace) -> None:
         )
 
 
-def initialize(options: argparse.Namespace, *, patience: int = PATIENCE) -> None:
-    """Make this process one of many, as the command line says; before anything asks JAX for its devices.
+def initialize(options: argparse.Namespace, *, timeout: int = INITIALIZATION_TIMEOUT) -> None:
+    """Connects this process to the others of its run, before JAX's devices are first used.
 
-    With `distributed` the cluster (Slurm, Open MPI, Cloud TPU, Kubernetes) tells who the others are. Without any of
-    the options this process stays alone.
+    Args:
+      options: `distributed`, `coordinator`, `processes` and `process` of the command line. With `distributed` the
+        cluster (Slurm, Open MPI, Cloud TPU, Kubernetes) provides the other three. Without any of them the process
+        stays alone.
+      timeout: seconds to wait for the other processes.
 
     Raises:
-      ValueError: if the options do not agree, or no cluster is found.
-      ConnectionError: if the others are not there within `patience` seconds.
+      ValueError: if the options contradict each other, or no cluster is found.
+      ConnectionError: if the other processes cannot be reached within `timeout`.
     """
-    check(options)
+    _check_options(options)
     if not options.distributed and options.coordinator is None:
         return
-    # SIGTERM is train's, which asks all processes each step. JAX's own service would take it away from Python.
+    # Training handles SIGTERM itself, see `stopping`. JAX's preemption service would take the signal from Python.
     jax.config.update("jax_enable_preemption_service", False)
-    waits: dict[str, Any] = {"initialization_timeout": patience, "heartbeat_timeout_seconds": HEARTBEAT}
-    waits["shutdown_timeout_seconds"] = HEARTBEAT
+    waits: dict[str, Any] = {
+        "initialization_timeout": timeout,
+        "heartbeat_timeout_seconds": HEARTBEAT_TIMEOUT,
+        "shutdown_timeout_seconds": HEARTBEAT_TIMEOUT,
+    }
     try:
         if options.distributed:
             jax.distributed.initialize(**waits)
@@ -88,13 +102,13 @@ def initialize(options: argparse.Namespace, *, patience: int = PATIENCE) -> None
     except RuntimeError as error:
         where = options.coordinator or "the cluster's first process"
         raise ConnectionError(
-            f"the processes did not find each other within {patience} s ({str(error).splitlines()[0]}): see that all "
+            f"the processes did not find each other within {timeout} s ({str(error).splitlines()[0]}): see that all "
             f"were started, that {where} can be reached and its port is free, and that no proxy variable stands between"
         ) from error
 
 
 def gather(text: str) -> list[str]:
-    """Every process's text, in the order of the processes. All must call it."""
+    """Returns the texts of all processes, in the order of the processes. All must call it."""
     if jax.process_count() == 1:
         return [text]
     content = np.frombuffer(text.encode(), np.uint8)
@@ -106,10 +120,11 @@ def gather(text: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def together() -> Iterator[None]:
-    """What is done within is done by all processes or by none: one's ValueError or OSError ends them all.
+def fail_together() -> Iterator[None]:
+    """Raises in all processes if the block raises ValueError or OSError in one of them.
 
-    Raises ValueError in the processes without an error of their own, naming the first that has one.
+    All processes must enter it. A process with an error of its own raises that error, the others a ValueError with the
+    message of the first process that failed.
     """
     failure: Exception | None = None
     try:
@@ -119,13 +134,13 @@ def together() -> Iterator[None]:
     failures = gather(str(failure) if failure else "")
     if failure:
         raise failure
-    for process, words in enumerate(failures):
-        if words:
-            raise ValueError(f"process {process} of {len(failures)}: {words}")
+    for process, message in enumerate(failures):
+        if message:
+            raise ValueError(f"process {process} of {len(failures)}: {message}")
 
 
 def require_same(facts: Mapping[str, Any]) -> None:
-    """Raise ValueError, naming process, fact and values, unless all processes give the same facts."""
+    """Raises ValueError, naming process, fact and values, unless all processes have the same facts."""
     lines = [set(text.splitlines()) for text in gather("\n".join(f"{name}: {facts[name]!r}" for name in facts))]
     for process, found in enumerate(lines):
         if found != lines[0]:
@@ -140,42 +155,41 @@ def require_same(facts: Mapping[str, Any]) -> None:
             )
 
 
-def neighbours() -> int:
-    """Processes on this machine, this one among them."""
+def processes_on_host() -> int:
+    """Returns the number of processes on this machine, including this one. All must call it."""
     name = socket.gethostname()
     return gather(name).count(name)
 
 
-def build() -> dict[str, str]:
-    """What must be the same on all machines beside the configuration: versions and devices."""
-    packages = ("bmc-jax", "jax", "flax", "optax", "numpy")
-    versions = {f"version of {name}": importlib.metadata.version(name) for name in packages}
-    return versions | {"devices": f"{jax.local_device_count()} x {jax.local_devices()[0].device_kind}"}
+def versions_and_devices() -> dict[str, str]:
+    """Returns the facts beside the configuration that must be the same on all machines."""
+    facts = {f"version of {name}": version for name, version in provenance.versions().items()}
+    return facts | {"devices": f"{jax.local_device_count()} x {jax.local_devices()[0].device_kind}"}
 
 
 def require_shared(file: Path) -> None:
-    """Raise ValueError unless a file that the first process has written appears here: network disks take a while."""
-    for _ in range(10 * PATIENCE_WITH_DISKS):
+    """Raises ValueError unless a file that process 0 has written appears within `SHARED_FILE_TIMEOUT`."""
+    for _ in range(10 * SHARED_FILE_TIMEOUT):
         if file.exists():
             return
         time.sleep(0.1)
     raise ValueError(f"{file}, which process 0 has written, is not here: --workdir must lie on a disk that all share")
 
 
-def wait() -> None:
-    """Until all processes are here."""
+def barrier() -> None:
+    """Waits until all processes have called it."""
     gather("")
 
 
 @contextlib.contextmanager
 def lost_processes() -> Iterator[None]:
-    """What JAX fails with when another process is gone, as a ConnectionError that says so."""
+    """Raises ConnectionError in place of the errors that JAX raises when another process is gone."""
     try:
         yield
     except (jax.errors.JaxRuntimeError, ValueError) as error:
-        # Some of the runtime's own errors come as a ValueError, told by the status that they begin with.
-        of_runtime = isinstance(error, jax.errors.JaxRuntimeError) or str(error).startswith(LOST)
-        if jax.process_count() == 1 or not of_runtime or "RESOURCE_EXHAUSTED" in str(error):
+        # Some errors of the runtime are a ValueError; their message begins with a status.
+        is_runtime = isinstance(error, jax.errors.JaxRuntimeError) or str(error).startswith(RUNTIME_STATUSES)
+        if jax.process_count() == 1 or not is_runtime or "RESOURCE_EXHAUSTED" in str(error):
             raise
         raise ConnectionError(
             f"another process of this run was lost ({str(error).splitlines()[0][:200]}): its own output says why. The "
@@ -183,8 +197,8 @@ def lost_processes() -> Iterator[None]:
         ) from error
 
 
-def say(text: str) -> None:
-    """Print on the first process only."""
+def print_once(text: str) -> None:
+    """Prints on process 0 only."""
     if jax.process_index() == 0:
         print(text, flush=True)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Yields a path in the folder of `path`, and with its suffix, to write a file to.
+    """Yields a path to write a file to, in the folder of `path` and with its suffix.
 
     When the block ends, the file takes the name `path`, replacing what was there; when the block raises, it is deleted
     and `path` stays as it was. Folders above `path` are created.

@@ -1,4 +1,4 @@
-"""Progress bars, for terminals and for the log files of a cluster's jobs, where a bar would be one endless line."""
+"""Progress bars on terminals, and plain lines in log files."""
 
 import sys
 from typing import Any
@@ -7,14 +7,14 @@ import jax
 from tqdm import tqdm
 
 SECONDS = 30.0
-"""Between two lines where there is no terminal."""
+"""Interval between two lines where standard error is no terminal."""
 
 
 class Progress(tqdm):
-    """A bar of tqdm, with its arguments. One that runs inside another goes when it is done.
+    """tqdm's bar, with its arguments; shown by process 0 alone.
 
-    Where standard error is no terminal, there is a line every `SECONDS` and one at the end instead. Of several
-    processes the first alone has bars.
+    A bar inside another is removed when it is done. Where standard error is no terminal, the bar is replaced by a line
+    every `SECONDS` and one at the end.
     """
 
     TERMINAL: str | None = None
@@ -33,14 +33,14 @@ class Progress(tqdm):
         super().__init__(*arguments, **options)
 
     def close(self) -> None:
-        """End the bar; a line that stands there already is not written again."""
+        """Ends the bar, without repeating a line that was the last one written."""
         if self._plain and not self.disable and self.n == self.last_print_n:
             self.leave = False
         super().close()
 
 
 class _Lines:
-    """Standard error, on which what would overwrite a bar is a line of its own."""
+    """Standard error with a separate line for each update of a bar."""
 
     def write(self, text: str) -> None:
         line = text.replace("\x1b[A", "").strip()

@@ -1,4 +1,4 @@
-"""What a result was made with: versions, commit and hardware, for the record."""
+"""Provenance of results: versions of packages, commit and hardware."""
 
 import importlib.metadata
 import os
@@ -8,21 +8,26 @@ from pathlib import Path
 
 import jax
 
+PACKAGES = ("bmc-jax", "jax", "flax", "optax", "numpy")
+
+
+def versions() -> dict[str, str]:
+    """Returns the installed versions of `PACKAGES` by name."""
+    return {name: importlib.metadata.version(name) for name in PACKAGES}
+
 
 def environment() -> dict[str, str]:
-    """Words by what they tell."""
-    packages = ("bmc-jax", "jax", "flax", "optax", "numpy")
-    device = jax.devices()[0]
+    """Returns descriptions of this process's environment by the keys versions, python, commit and hardware."""
     return {
-        "versions": ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages),
+        "versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
         "python": platform.python_version(),
         "commit": _commit(),
-        "hardware": f"{jax.device_count()} x {device.device_kind}, {os.cpu_count()} CPU cores",
+        "hardware": f"{jax.device_count()} x {jax.devices()[0].device_kind}, {os.cpu_count()} CPU cores",
     }
 
 
 def _commit() -> str:
-    """The commit of this source tree; "unknown" where it is installed apart from one."""
+    """Returns the commit of this source tree, or "unknown" for an installation outside a repository."""
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
         subprocess.run([*git, "ls-files", "--error-unmatch", Path(__file__).name], check=True, capture_output=True)

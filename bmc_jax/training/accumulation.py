@@ -1,8 +1,9 @@
-"""A batch taken in parts, one after the other: the gradient of the whole, in the memory of a part.
+"""Gradient accumulation: the gradient of a batch, in the memory of a part of it.
 
-Every loss term is a mean over the examples that have it, and parts have unequal numbers of those: a part's terms are
-weighted by its share of them, so that the parts' sum is exactly the mean of the batch. BatchNorm alone sees the parts:
-each is normalised by its own statistics, and moves the running ones once.
+A batch is divided into parts that are computed one after the other. Every loss term is a mean over the examples that
+have it, and parts have unequal numbers of those. A part's terms are therefore weighted by its share of these examples,
+so that the sum over parts is exactly the mean over the batch. Only BatchNorm depends on the division: each part is
+normalised by its own statistics and updates the running ones once.
 """
 
 import dataclasses
@@ -24,44 +25,59 @@ Loss = Callable[[Any, Any, Batch, LossWeights], tuple[Float[Array, ""], tuple[di
 def gradient(
     loss: Loss, params: Any, batch_stats: Any, batch: Batch, weights: LossWeights, *, parts: int, axis_name: str | None
 ) -> tuple[Any, dict[str, Float[Array, ""]], Any]:
-    """(gradient by the parameters, "loss" and its terms, new batch statistics) of a batch `[b, ...]` in so many parts.
+    """Returns the gradient by the parameters, "loss" and its terms, and the new batch statistics.
 
-    Under `axis_name` the batch is one device's, and shares are those of all devices' parts.
+    Args:
+      loss: the loss of a batch.
+      params: parameters of the network.
+      batch_stats: running statistics of BatchNorm.
+      batch: examples `[b, ...]`, of one device under `axis_name`.
+      weights: weights of the loss terms.
+      parts: number of parts, a divisor of b.
+      axis_name: the device axis, over all of which a part's shares are counted; None for a single device.
     """
 
-    def of(batch_stats: Any, batch: Batch, weights: LossWeights) -> Any:
+    def loss_and_gradient(batch_stats: Any, batch: Batch, weights: LossWeights) -> Any:
         compute = jax.value_and_grad(loss, has_aux=True)
         (total, (terms, batch_stats)), gradient = compute(params, batch_stats, batch, weights)
         return gradient, {"loss": total, **terms}, batch_stats
 
     if parts == 1:
-        return of(batch_stats, batch, weights)
+        return loss_and_gradient(batch_stats, batch, weights)
 
-    def add(carry: Any, given: tuple[Batch, dict[str, Float[Array, ""]]]) -> tuple[Any, None]:
+    def add(carry: Any, part_and_share: tuple[Batch, dict[str, Float[Array, ""]]]) -> tuple[Any, None]:
         sums, batch_stats = carry
-        part, share = given
+        part, share = part_and_share
         scaled = LossWeights(**{name: getattr(weights, name) * share[name] for name in share})
-        gradient, metrics, batch_stats = of(batch_stats, part, scaled)
+        gradient, metrics, batch_stats = loss_and_gradient(batch_stats, part, scaled)
         metrics = {name: value * share.get(name, 1.0) for name, value in metrics.items()}
         return (jax.tree.map(jnp.add, sums, (gradient, metrics)), batch_stats), None
 
     divided = split(batch, parts)
     part_shares = shares(divided, axis_name)
-    nothing = jax.tree.map(jnp.zeros_like, params), {name: jnp.zeros(()) for name in ("loss", *part_shares)}
-    ((total, metrics), batch_stats), _ = jax.lax.scan(add, (nothing, batch_stats), (divided, part_shares))
+    zeros = jax.tree.map(jnp.zeros_like, params), {name: jnp.zeros(()) for name in ("loss", *part_shares)}
+    ((total, metrics), batch_stats), _ = jax.lax.scan(add, (zeros, batch_stats), (divided, part_shares))
     return total, metrics, batch_stats
 
 
 def split(batch: Batch, parts: int) -> Batch:
-    """`[b, ...]` to `[part, b / parts, ...]`. Neighbours go to different parts: each gets of every source."""
+    """Returns a batch `[b, ...]` as `[part, b / parts, ...]`.
+
+    Neighbouring examples go to different parts, so that each part has examples of every source.
+    """
     return jax.tree.map(lambda leaf: leaf.reshape(-1, parts, *leaf.shape[1:]).swapaxes(0, 1), batch)
 
 
 def shares(parts: Batch, axis_name: str | None) -> dict[str, Float[Array, " part"]]:
-    """Of the examples that each loss term counts, the share that is in each part; 0 where there is none at all."""
-    has = losses.labelled(parts)
-    names = [field.name for field in dataclasses.fields(LossWeights)]
-    counts = {name: jnp.sum(parts.present & has.get(name, parts.present), axis=-1, dtype=jnp.float32) for name in names}
+    """Returns each part's share of the examples that a loss term counts, by the term's name.
+
+    The shares of a term that no example has are 0.
+    """
+    labelled = losses.labelled(parts)
+    counts = {
+        field.name: jnp.sum(parts.present & labelled.get(field.name, parts.present), axis=-1, dtype=jnp.float32)
+        for field in dataclasses.fields(LossWeights)
+    }
     if axis_name is not None:
         counts = jax.lax.psum(counts, axis_name)
     return {name: count / jnp.maximum(jnp.sum(count), 1.0) for name, count in counts.items()}

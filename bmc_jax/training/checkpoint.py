@@ -1,8 +1,8 @@
-"""Saved training states: the only orbax.
+"""Checkpoints of training states, with orbax.
 
-A checkpoint is host numpy, so it loads on any number of devices and processes and without a template. It is written
-in the background, by the first process, beside its place and renamed: it is there whole or not at all. One that was
-damaged afterwards is set aside, and the one before it taken.
+A checkpoint is host numpy, so it loads on any number of devices and processes and without a template. Process 0 writes
+it in the background to a temporary place and renames it, so that it is complete or absent. One that is damaged
+afterwards is set aside, and the one before it is restored.
 """
 
 import contextlib
@@ -21,20 +21,25 @@ from orbax.checkpoint import v1 as ocp
 
 FOLDER = "checkpoints"
 DAMAGED = ".damaged"
-"""Ending of a damaged checkpoint that was set aside; it can be deleted."""
+"""Suffix of a damaged checkpoint that was set aside; it can be deleted."""
 CHECKSUM = "crc32"
-"""Beside each state: orbax notices a file cut short, but not a number changed."""
+"""Key of a state's checksum in its metadata: orbax detects a file cut short, but not a changed number."""
 State = TypeVar("State")
 
 
 class Writer:
-    """Saves a run's states while it goes on; a context manager that ends when all of them are on disk.
+    """Saves a run's states in the background; a context manager whose end waits for all of them.
 
-    Every process must call the same methods at the same steps. All but the `keep` newest are deleted, and, if `best`
-    is (name of a measure, whether less is better), the best by it. `about` is put beside each state, as JSON: what the
-    run is.
+    Every process must call the same methods at the same steps.
 
-    Raises OSError, naming the folder, where something cannot be written: at the next `save`, or at the end.
+    Args:
+      workdir: the run's folder.
+      keep: number of newest states to keep; older ones are deleted.
+      metadata: description of the run, written as JSON beside each state.
+      best: name of a metric and whether less of it is better; the best state by it is kept too.
+
+    Raises:
+      OSError: if something cannot be written, naming the folder, at the next `save` or at the end.
     """
 
     def __init__(
@@ -42,10 +47,10 @@ class Writer:
         workdir: str | os.PathLike,
         *,
         keep: int,
-        about: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
         best: tuple[str, bool] | None = None,
     ) -> None:
-        self._workdir, self._about = workdir, about
+        self._workdir, self._metadata = workdir, metadata or {}
         policies = ocp.training.preservation_policies
         preserved: list[Any] = [policies.LatestN(keep)]
         if best:
@@ -53,81 +58,86 @@ class Writer:
             worst = math.inf if less else -math.inf
             preserved.append(
                 policies.BestN(
-                    get_metric_fn=lambda found: found.get(key, worst),
+                    get_metric_fn=lambda metrics: metrics.get(key, worst),
                     reverse=less,
                     n=1,
                     keep_checkpoints_without_metrics=False,
                 )
             )
-        with _told(workdir):
+        with _write_errors(workdir):
             self._checkpoints = _open(workdir, preservation_policy=policies.AnyPreservationPolicy(preserved))
 
     def __enter__(self) -> "Writer":
         return self
 
     def __exit__(self, _: Any, error: BaseException | None, __: Any) -> None:
-        if isinstance(error, ConnectionError):  # another process is gone, which to wait for has no end
+        if isinstance(error, ConnectionError):  # closing would wait forever for the lost process
             return
-        with _told(self._workdir):
+        with _write_errors(self._workdir):
             self._checkpoints.close()
 
-    def save(self, state: Any, measured: dict[str, float] | None = None) -> None:
-        """Copy a state and write it, under its own `state.step`, while the caller goes on; wait only for the one
-        before. A step already saved stays. `measured` is what the best is found by."""
-        # A copy also on a CPU, where the host's array would be the device's, which the next step takes back.
+    def save(self, state: Any, metrics: dict[str, float] | None = None) -> None:
+        """Copies a state and writes it in the background under its own `state.step`, after the state before it.
+
+        A step that is saved already stays as it is.
+
+        Args:
+          state: the training state.
+          metrics: values that the best state is chosen by.
+        """
+        # Copied also on CPU, where the host's array shares the device's buffer, which the next step donates.
         content = jax.tree.map(np.array, serialization.to_state_dict(jax.device_get(state)))
         step = int(content["step"])
-        with _told(self._workdir):
+        with _write_errors(self._workdir):
             if step not in [saved.step for saved in self._checkpoints.checkpoints]:
-                about = {**(self._about or {}), CHECKSUM: _checksum(content)}
                 self._checkpoints.save_async(
                     step,
                     content,
                     force=True,
-                    metrics=dict[str, Any](measured) if measured else None,
-                    custom_metadata=about,
+                    metrics=dict[str, Any](metrics) if metrics else None,
+                    custom_metadata={**self._metadata, CHECKSUM: _checksum(content)},
                 )
 
 
 def save(workdir: str | os.PathLike, state: Any, *, keep: int) -> None:
-    """Write one state and wait for it; see `Writer`."""
+    """Writes one state and waits for it; see `Writer`."""
     with Writer(workdir, keep=keep) as writer:
         writer.save(state)
 
 
 def latest(workdir: str | os.PathLike) -> int | None:
-    """The newest saved step; None where nothing was saved."""
+    """Returns the newest saved step; None if there is none."""
     if not (Path(workdir) / FOLDER).is_dir():
         return None
     with _open(workdir) as checkpoints:
         return checkpoints.latest.step if checkpoints.latest else None
 
 
-def best(workdir: str | os.PathLike, measure: str, *, less: bool) -> int:
-    """The saved step with the best value of a measure; of equal ones the newest.
+def best(workdir: str | os.PathLike, metric: str, *, less: bool) -> int:
+    """Returns the saved step with the best value of a metric, the newest of equal ones.
 
-    Raises FileNotFoundError if nothing was saved with it.
+    Raises:
+      FileNotFoundError: if no saved step has the metric.
     """
     found = {}
     if latest(workdir) is not None:
         with _open(workdir) as checkpoints:
             for saved in checkpoints.checkpoints:
-                if measure in (metrics := cast(dict[str, float], saved.metrics or {})):
-                    found[saved.step] = metrics[measure]
+                if metric in (metrics := cast(dict[str, float], saved.metrics or {})):
+                    found[saved.step] = metrics[metric]
     if not found:
-        raise FileNotFoundError(f"{workdir} holds no checkpoint that was measured by {measure}")
+        raise FileNotFoundError(f"{workdir} holds no checkpoint with the metric {metric}")
     return (min if less else max)(reversed(found), key=found.__getitem__)
 
 
 def restore(workdir: str | os.PathLike, state: State) -> State:
-    """The newest saved state that is whole, as host numpy in the structure of `state`; `state`
-    itself where nothing was saved.
+    """Returns the newest undamaged state, as host numpy in the structure of `state`; `state` if there is none saved.
 
-    Those that cannot be read are set aside, with a warning.
+    Damaged ones that are newer are set aside, with a warning.
 
     Raises:
-      ValueError: if what was saved is of another structure, shape or type, naming every difference, or if no
-        checkpoint can be read.
+      ValueError: if the saved state differs in structure, shapes or types, naming the differences, or if no checkpoint
+        can be read.
     """
     if latest(workdir) is None:
         return state
@@ -138,7 +148,7 @@ def restore(workdir: str | os.PathLike, state: State) -> State:
             try:
                 saved = _read(checkpoints, step)
                 break
-            except Exception as error:  # of any library that orbax reads with
+            except Exception as error:  # orbax lets errors of its libraries through
                 damaged[step] = error
         else:
             raise ValueError(
@@ -161,11 +171,11 @@ def restore(workdir: str | os.PathLike, state: State) -> State:
 
 
 def load(workdir: str | os.PathLike, step: int | None = None) -> dict[str, Any]:
-    """A saved state, the newest by default, as nested dicts of numpy. Evaluation needs its `params` and `batch_stats`.
+    """Returns a saved state, the newest by default, as nested dicts of numpy.
 
     Raises:
-      FileNotFoundError: if there is none, or not that one, naming those that there are.
-      ValueError: if it is damaged, naming it and the remedy.
+      FileNotFoundError: if there is no such checkpoint, naming those that there are.
+      ValueError: if it is damaged.
     """
     with _existing(workdir, step) as (checkpoints, found):
         try:
@@ -178,14 +188,15 @@ def load(workdir: str | os.PathLike, step: int | None = None) -> dict[str, Any]:
             ) from error
 
 
-def about(workdir: str | os.PathLike, step: int | None = None) -> dict[str, Any]:
-    """What a saved state, the newest by default, is of: configuration, limits, data and environment.
+def metadata(workdir: str | os.PathLike, step: int | None = None) -> dict[str, Any]:
+    """Returns the metadata of a saved state, the newest by default: configuration, limits, data and environment.
 
-    Raises FileNotFoundError if there is none, or not that one.
+    Raises:
+      FileNotFoundError: if there is no such checkpoint.
     """
     with _existing(workdir, step) as (checkpoints, found):
-        told = cast(dict[str, Any], checkpoints.metadata(found).custom_metadata or {})
-        return {name: value for name, value in told.items() if name != CHECKSUM}
+        saved = cast(dict[str, Any], checkpoints.metadata(found).custom_metadata or {})
+        return {name: value for name, value in saved.items() if name != CHECKSUM}
 
 
 @contextlib.contextmanager
@@ -202,9 +213,8 @@ def _existing(workdir: str | os.PathLike, step: int | None) -> Iterator[tuple[oc
 
 def _read(checkpoints: ocp.training.Checkpointer, step: int) -> dict[str, Any]:
     content = jax.tree.map(np.asarray, checkpoints.load(step))
-    beside: Any = checkpoints.metadata(step).custom_metadata or {}
-    told = beside.get(CHECKSUM)
-    if told is not None and told != _checksum(content):
+    saved = cast(dict[str, Any], checkpoints.metadata(step).custom_metadata or {})
+    if CHECKSUM in saved and saved[CHECKSUM] != _checksum(content):
         raise ValueError("its checksum is not that of its content")
     return content
 
@@ -222,14 +232,14 @@ def _open(workdir: str | os.PathLike, **policies: Any) -> ocp.training.Checkpoin
 
 
 @contextlib.contextmanager
-def _told(workdir: str | os.PathLike) -> Iterator[None]:
-    """What fails while a checkpoint is written, as an OSError."""
+def _write_errors(workdir: str | os.PathLike) -> Iterator[None]:
+    """Raises OSError in place of any error while a checkpoint is written."""
     try:
         yield
     except Exception as error:
         raise OSError(
-            f"no checkpoint could be written into {workdir} ({_first_line(error)}). Those before it are whole: see to "
-            "the disk's space and permissions, and the same command goes on from the newest"
+            f"no checkpoint could be written into {workdir} ({_first_line(error)}). Earlier ones "
+            "are complete: check the disk's space and permissions; the same command goes on from the newest"
         ) from error
 
 
@@ -247,7 +257,7 @@ def _unused(place: Path) -> Path:
 
 
 def _require_same(saved: dict[str, Any], wanted: dict[str, Any], workdir: str | os.PathLike) -> None:
-    """Raise ValueError unless both have the same leaves, of the same shapes and types."""
+    """Raises ValueError unless both have the same leaves, of the same shapes and types."""
 
     def shapes(tree: dict[str, Any]) -> dict[str, str]:
         leaves: dict[str, Any] = traverse_util.flatten_dict(tree, sep="/")

@@ -1,4 +1,4 @@
-"""Configurations in and out: from `configs/` with overrides, to and from a run's folder, every value checked.
+"""Reading, writing and validation of configurations.
 
 An unknown field, a value of the wrong type or one that training cannot use is a ValueError with its name and a remedy.
 """
@@ -20,18 +20,19 @@ from absl import flags
 from ml_collections import config_flags
 
 from bmc_jax.config import Config, Weights
+from bmc_jax.core.choices import CACHES, HULL_DISTANCES
 from bmc_jax.data import augment
 from bmc_jax.data.record import WINDOW
 from bmc_jax.runtime import files
 
 FILE = "config.json"
-"""Name of a run's configuration in its folder."""
+"""Name of the configuration in a run's folder."""
 PREFIX = "--config."
-"""Before a field on the command line."""
+"""Prefix of a field on the command line."""
 
 
-def _one_of(*words: str | int) -> tuple[Callable[[Any], bool], str]:
-    return lambda value: value in words, f"one of {', '.join(map(str, words))}"
+def _one_of(*values: str | int) -> tuple[Callable[[Any], bool], str]:
+    return lambda value: value in values, f"one of {', '.join(map(str, values))}"
 
 
 _POSITIVE = (lambda value: 0 < value < math.inf, "positive")
@@ -40,7 +41,7 @@ _SHARE = (lambda value: 0 <= value < 1, "in [0, 1)")
 _AT_LEAST_ONE = (lambda value: 1 <= value < math.inf, "1 or more")
 _NAME = (bool, "a name")
 
-#: What a field's value must be, beyond its type.
+#: (test, description) of a field's valid values, beyond their type.
 RULES = {
     "data.train.name": _NAME,
     "data.train.split": _NAME,
@@ -54,7 +55,7 @@ RULES = {
     "data.margin": _AT_LEAST_ONE,
     "data.context": _AT_LEAST_ONE,
     "data.batch_size": _POSITIVE,
-    "data.cache": _one_of("auto", "device", "host", "none"),
+    "data.cache": _one_of("auto", *CACHES),
     "data.workers": _NOT_NEGATIVE,
     "network.input": _one_of("image", "points"),
     "network.noise": _NOT_NEGATIVE,
@@ -64,7 +65,7 @@ RULES = {
     "network.pool": _one_of("mean", "flatten", "heatmaps"),
     "network.dtype": _one_of("float32", "bfloat16"),
     **{f"weights.{weight.name}": _NOT_NEGATIVE for weight in dataclasses.fields(Weights)},
-    "biomechanics.angle_mode": _one_of("euclidean", "circle_l1", "circle_l1_squared"),
+    "biomechanics.angle_mode": _one_of(*HULL_DISTANCES),
     "biomechanics.start": _SHARE,
     "biomechanics.ramp": _SHARE,
     "limits.vertices": (lambda value: value >= 3, "3 or more"),
@@ -95,7 +96,11 @@ RULES = {
 
 
 def load(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Config:
-    """The configuration of a file in `configs/`, `path` or `path:argument`, with `field.of.it=value` overrides.
+    """Loads a configuration file.
+
+    Args:
+      path: a Python file with a function `get_config`, or "path:argument" to call it with an argument.
+      overrides: changes to the configuration, "field.of.it=value".
 
     Raises:
       FileNotFoundError: if there is no such file.
@@ -111,7 +116,7 @@ def load(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Config:
         raise ValueError(f"{name} has no function get_config() that returns a bmc_jax.config.Config")
 
     for override in overrides:
-        _check_override(override)
+        check_override(override)
     arguments = ["bmc", *(f"{PREFIX}{override}" for override in overrides)]
     values = flags.FlagValues()
     try:
@@ -123,7 +128,11 @@ def load(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Config:
 
 
 def from_arguments(arguments: Sequence[str]) -> list[str]:
-    """`field=value` of each `--config.field=value`. Raises ValueError for an argument of another form."""
+    """Returns "field=value" of each "--config.field=value".
+
+    Raises:
+      ValueError: for an argument of another form.
+    """
     for argument in arguments:
         if not argument.startswith(PREFIX) or "=" not in argument:
             raise ValueError(f"unrecognized argument {argument!r}; fields are set by {PREFIX}FIELD=VALUE")
@@ -131,32 +140,36 @@ def from_arguments(arguments: Sequence[str]) -> list[str]:
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """Plain dicts, lists, numbers and words, for JSON."""
+    """Returns the configuration as dicts, lists, numbers and strings, for JSON."""
     return dataclasses.asdict(config)
 
 
 def from_dict(content: dict[str, Any]) -> Config:
-    """The inverse of `to_dict`. Fields that are not there keep their defaults; unknown ones raise ValueError."""
+    """Inverts `to_dict`. Absent fields keep their defaults.
+
+    Raises:
+      ValueError: on an unknown field, or a value of the wrong type or out of range, naming it.
+    """
     return validate(_build(Config, content, ""))
 
 
 def flat(config: Config) -> dict[str, Any]:
-    """Every value by its whole path, "data.train[0].count"."""
+    """Returns every value by its whole path, such as "data.train[0].count"."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(to_dict(config))
     paths = (re.sub(r"\.(\d+)", r"[\1]", jax.tree_util.keystr(path, simple=True, separator=".")) for path, _ in leaves)
     return dict(zip(paths, (value for _, value in leaves), strict=True))
 
 
 def write(config: Config, workdir: Path) -> None:
-    """Write `config.json` into a run's folder, whole or not at all."""
+    """Writes `config.json` into a run's folder."""
     files.write_json(workdir / FILE, to_dict(config))
 
 
 def read(workdir: str | os.PathLike) -> Config:
-    """The configuration that a run's folder was trained with.
+    """Reads the configuration of a run.
 
     Raises:
-      FileNotFoundError: if the folder holds none, so is not a run's.
+      FileNotFoundError: if the folder holds none.
       ValueError: if it cannot be read, naming the file.
     """
     file = Path(workdir) / FILE
@@ -169,61 +182,73 @@ def read(workdir: str | os.PathLike) -> Config:
 
 
 def validate(config: Config) -> Config:
-    """The same configuration, if training can use every value of it; else ValueError, naming the field."""
+    """Returns the configuration if training can use every value of it.
+
+    Raises:
+      ValueError: otherwise, naming the field.
+    """
     for path, value in flat(config).items():
-        holds, wanted = RULES.get(re.sub(r"\[\d+\]", "", path), (lambda _: True, ""))
-        _require(holds(value), path, value, wanted)
-    data, patch = config.data, config.network.patch
-    _require(bool(data.train), "data.train", data.train, "at least one source")
-    share = sum(source.share for source in data.train)
-    _require(abs(share - 1) < 1e-6, "data.train[:].share", share, "shares that sum to 1")
-    fits = patch == 0 or data.image_size % patch == 0
-    _require(fits, "network.patch", patch, f"0 or a divisor of data.image_size, {data.image_size}")
-    for name, published in {"depth": (18, 34, 50), "width": (64,), "patch": (0,)}.items():
-        value, wanted = getattr(config.network, name), f"{' or '.join(map(str, published))} for network.pretrained"
-        _require(not config.network.pretrained or value in published, f"network.{name}", value, wanted)
-    lifts = config.network.pool == "heatmaps" or not config.network.lift
-    _require(lifts, "network.lift", True, "false unless network.pool is 'heatmaps'")
-    reach = data.margin * (data.context if data.augment else 1)
-    wanted = f"{WINDOW} or less: no more of the surroundings, in sides of the hand's box, is in built datasets"
-    _require(reach <= WINDOW, "data.margin * data.context" if data.augment else "data.margin", reach, wanted)
-    augment.check(data.augmentation)
-    screens = data.augment or not any(source.green_screen for source in data.train)
-    _require(screens, "data.augment", False, "true to put green-screen photographs before something else")
-    known = config.limits.source != "fit" or any(source.labels == "3d" for source in data.train)
-    _require(known, "limits.source", "fit", "a preset or a file: no training source has 3D labels to fit limits to")
-    watched = config.training.evaluate_every or config.training.picture_every
-    wanted = "the names of sets, as training.evaluate_every and training.picture_every look at their images"
-    _require(bool(data.test) or not watched, "data.test", data.test, wanted)
-    best, every = config.training.best, config.training.evaluate_every
-    _require(bool(every) or not best, "training.evaluate_every", every, "above 0 for training.best")
-    if config.network.input == "points":
-        _require(
-            not data.augment, "data.augment", True, "false for network.input 'points': there is no image to change"
-        )
-        fresh = any(source.fresh for source in data.train)
-        _require(not fresh, "data.train[:].fresh", True, "false for network.input 'points': nothing is rendered")
-        _require(not config.network.pretrained, "network.pretrained", "given", "empty for network.input 'points'")
-    else:
-        _require(config.network.noise == 0, "network.noise", config.network.noise, "0 unless network.input is 'points'")
-    _require_dispatch(config)
+        valid, expected = RULES.get(re.sub(r"\[\d+\]", "", path), (lambda _: True, ""))
+        _require(valid(value), path, value, expected)
+    _validate_data(config)
+    _validate_network(config)
+    _validate_training(config)
     return config
 
 
-def _require_dispatch(config: Config) -> None:
-    """Raise ValueError unless images are where several steps in one call need them, and nothing is due within one."""
-    size = config.training.steps_per_dispatch
-    if size == 1:
+def _validate_data(config: Config) -> None:
+    data = config.data
+    _require(bool(data.train), "data.train", data.train, "at least one source")
+    share = sum(source.share for source in data.train)
+    _require(abs(share - 1) < 1e-6, "data.train[:].share", share, "shares that sum to 1")
+    margin = data.margin * (data.context if data.augment else 1)
+    path = "data.margin * data.context" if data.augment else "data.margin"
+    expected = f"{WINDOW} or less: no more of the surroundings, in sides of the hand's box, is in built datasets"
+    _require(margin <= WINDOW, path, margin, expected)
+    augment.check(data.augmentation)
+    valid = data.augment or not any(source.green_screen for source in data.train)
+    _require(valid, "data.augment", False, "true to put green-screen photographs before something else")
+    valid = config.limits.source != "fit" or any(source.labels == "3d" for source in data.train)
+    _require(valid, "limits.source", "fit", "a preset or a file: no training source has 3D labels to fit limits to")
+
+
+def _validate_network(config: Config) -> None:
+    data, network = config.data, config.network
+    valid = network.patch == 0 or data.image_size % network.patch == 0
+    _require(valid, "network.patch", network.patch, f"0 or a divisor of data.image_size, {data.image_size}")
+    for name, published in {"depth": (18, 34, 50), "width": (64,), "patch": (0,)}.items():
+        value, expected = getattr(network, name), f"{' or '.join(map(str, published))} for network.pretrained"
+        _require(not network.pretrained or value in published, f"network.{name}", value, expected)
+    valid = network.pool == "heatmaps" or not network.lift
+    _require(valid, "network.lift", True, "false unless network.pool is 'heatmaps'")
+    if network.input != "points":
+        _require(network.noise == 0, "network.noise", network.noise, "0 unless network.input is 'points'")
         return
-    _require(config.data.cache == "device", "data.cache", config.data.cache, "'device' for steps_per_dispatch above 1")
-    for name in ("log_every", "save_every", "check_replicas", "evaluate_every", "picture_every"):
-        every = getattr(config.training, name)
-        _require(every % size == 0, f"training.{name}", every, f"a multiple of training.steps_per_dispatch, {size}")
+    _require(not data.augment, "data.augment", True, "false for network.input 'points': there is no image to change")
+    valid = not any(source.fresh for source in data.train)
+    _require(valid, "data.train[:].fresh", True, "false for network.input 'points': nothing is rendered")
+    _require(not network.pretrained, "network.pretrained", "given", "empty for network.input 'points'")
 
 
-def _require(holds: bool, path: str, value: Any, wanted: str) -> None:
-    if not holds:
-        raise ValueError(f"{path} is {value!r}; it must be {wanted}")
+def _validate_training(config: Config) -> None:
+    training, test = config.training, config.data.test
+    expected = "the names of sets, as training.evaluate_every and training.picture_every use their images"
+    _require(bool(test) or not (training.evaluate_every or training.picture_every), "data.test", test, expected)
+    valid = training.evaluate_every > 0 or not training.best
+    _require(valid, "training.evaluate_every", training.evaluate_every, "above 0 for training.best")
+    size = training.steps_per_dispatch
+    if size > 1:
+        _require(
+            config.data.cache == "device", "data.cache", config.data.cache, "'device' for steps_per_dispatch above 1"
+        )
+        for name in ("log_every", "save_every", "check_replicas", "evaluate_every", "picture_every"):
+            every = getattr(training, name)
+            _require(every % size == 0, f"training.{name}", every, f"a multiple of training.steps_per_dispatch, {size}")
+
+
+def _require(valid: bool, path: str, value: Any, expected: str) -> None:
+    if not valid:
+        raise ValueError(f"{path} is {value!r}; it must be {expected}")
 
 
 def _unknown(path: str, name: str, known: Iterable[str]) -> ValueError:
@@ -232,8 +257,8 @@ def _unknown(path: str, name: str, known: Iterable[str]) -> ValueError:
     return ValueError(f"unknown configuration field {path!r}: {remedy}")
 
 
-def _check_override(override: str) -> None:
-    """Raise unless it reads `known.field=value`, with the nearest known field's name."""
+def check_override(override: str) -> None:
+    """Raises ValueError unless an override reads "field=value" with a known field, suggesting the nearest one."""
     path, equals, _ = override.partition("=")
     if not equals:
         raise ValueError(f"override {override!r} is not of the form field=value")
@@ -247,7 +272,7 @@ def _check_override(override: str) -> None:
 
 
 def _build(kind: Any, content: Any, path: str) -> Any:
-    """A value of a field's declared type from what JSON made of it."""
+    """Builds a value of a field's declared type from JSON's value."""
     if dataclasses.is_dataclass(kind):
         _require(isinstance(content, dict), path or "the configuration", content, "a mapping of fields to values")
         hints = typing.get_type_hints(kind)
@@ -259,10 +284,10 @@ def _build(kind: Any, content: Any, path: str) -> Any:
     if typing.get_origin(kind) is tuple:
         kinds = typing.get_args(kind)
         count = "" if ... in kinds else f" of {len(kinds)}"
-        fits = isinstance(content, (list, tuple)) and (not count or len(content) == len(kinds))
-        _require(fits, path, content, f"a list{count}")
+        valid = isinstance(content, (list, tuple)) and (not count or len(content) == len(kinds))
+        _require(valid, path, content, f"a list{count}")
         return tuple(_build(kinds[0], item, f"{path}[{i}]") for i, item in enumerate(content))
     numeric = kind is float and isinstance(content, (int, float))
-    fits = isinstance(content, bool) == (kind is bool) and (numeric or isinstance(content, kind))
-    _require(fits, path, content, f"of type {kind.__name__}")
+    valid = isinstance(content, bool) == (kind is bool) and (numeric or isinstance(content, kind))
+    _require(valid, path, content, f"of type {kind.__name__}")
     return kind(content)

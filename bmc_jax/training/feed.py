@@ -95,7 +95,7 @@ def open_feed(config: Config, opened: Sequence[Opened], rows: grain.MapDataset, 
     stored = [source for source in opened if not isinstance(source, Fresh)]
     mode = _placement(config, stored)
     if rendered_in_step:
-        distributed.say(f"fresh images: {render_in_step.describe(mode)}")
+        distributed.print_once(f"fresh images: {render_in_step.describe(mode)}")
     if mode == "device":
         return Feed(
             calls_on_rows(rows, first, config.training.steps_per_dispatch), cache.on_devices(stored, parallel.AXIS)
@@ -110,12 +110,12 @@ def _placement(config: Config, stored: Sequence[Opened]) -> str:
     bytes_each = 0 if config.network.input == "points" else 3 * stored_size(config) ** 2
     size = bytes_each * sum(map(len, stored))
     in_memory = bytes_each * sum(len(source) for source in stored if isinstance(source, InMemory))
-    free = cache.free_on_host() // distributed.neighbours()
-    with distributed.together():
+    free = cache.free_on_host() // distributed.processes_on_host()
+    with distributed.fail_together():
         ours = cache.choose(config.data.cache, size, in_memory, free, cache.free_on_devices())
     found = [cache.Placement(**json.loads(text)) for text in distributed.gather(json.dumps(dataclasses.asdict(ours)))]
     slowest = max(found, key=lambda placement: CACHES.index(placement.mode))
-    distributed.say(f"cache: {slowest.mode}, {slowest.reason}")
+    distributed.print_once(f"cache: {slowest.mode}, {slowest.reason}")
     return slowest.mode
 
 

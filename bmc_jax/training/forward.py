@@ -1,8 +1,8 @@
-"""A trained network, opened from its folder and asked about images, in as many looks at each as are wanted.
+"""Inference with a trained network, with several crops of each image if wanted.
 
-With two passes the second crop is cut around the hand that the first one found; with several turns the picture is also
-shown turned, and the answers are averaged. Every look is an affine map that goes into K, so the answers need no turning
-back but for their pixels. There is no flip: a flipped right hand is a left one, which the network has never seen.
+With two passes the second crop is cut around the hand that the first one found. With several turns the crop is also
+rotated, and the predictions are averaged. Every crop is an affine map of the image that goes into K, so only predicted
+pixels have to be mapped back. There is no flip: the network is not trained on left hands.
 """
 
 import dataclasses
@@ -27,33 +27,37 @@ from bmc_jax.metrics import evaluation
 from bmc_jax.runtime.progress import Progress
 from bmc_jax.training import checkpoint, config_io, parallel, step
 
-WIDE = 2.0
-"""Side of the square that two passes look at over the crop's: the second crop may lie anywhere in it."""
-TURN = 20.0
-"""Degrees up to which several turns go, either way: well within what augmentation shows while training."""
-#: Shares of the first crop's side that the second's is held within. Beyond 1.5, resampling would need a blur.
+TWO_PASS_SIDE = 2.0
+"""Side of the square that two passes use, over the crop's: the second crop lies anywhere in it."""
+MAX_TURN = 20.0
+"""Largest rotation of several turns, in degrees: well within that of augmentation."""
 SECOND_SIDE = (0.4, 1.5)
+"""Bounds of the second crop's side, over the first's. Beyond 1.5, resampling would need a blur."""
 BEST = "best"
-"""In the place of a step: the one with the best `training.best`."""
+"""Stands for the step with the best `training.best`."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run's folder or an exported one holds."""
+    """Content of a run's folder or of an exported one."""
 
     folder: Path
     config: Config
     limits: Limits
     saved: dict[str, Any]
-    """The state, as `checkpoint.load` returns it."""
+    """The training state, as `checkpoint.load` returns it."""
 
 
 def load(folder: str | os.PathLike, step: int | str | None = None) -> Trained:
-    """The newest checkpoint of a folder, that of a step, or "best".
+    """Loads a trained network.
+
+    Args:
+      folder: a run's folder, or an exported one.
+      step: number of a saved step, "best" for the one with the best `training.best`, None for the newest.
 
     Raises:
-      FileNotFoundError: if the folder holds no run, no checkpoint, or not that one.
-      ValueError: if its files cannot be read, or no best one was kept.
+      FileNotFoundError: if the folder holds no run or not that checkpoint.
+      ValueError: if its files cannot be read, or `step` is "best" and the run kept no best checkpoint.
     """
     folder = Path(folder)
     config = config_io.read(folder)
@@ -68,25 +72,38 @@ def load(folder: str | os.PathLike, step: int | str | None = None) -> Trained:
 
 
 def stored_size(config: Config, passes: int) -> int:
-    """Side in pixels of the images that so many passes look at."""
+    """Returns the side in pixels of the images that `passes` passes need."""
     size = config.data.image_size
-    return size if passes == 1 else size + 2 * math.ceil(size * (WIDE - 1) / 2)
+    return size if passes == 1 else size + 2 * math.ceil(size * (TWO_PASS_SIDE - 1) / 2)
 
 
 def program(config: Config, *, passes: int = 1, turns: int = 1) -> Any:
-    """`answer` over the local devices: (state, batch `[device, b, ...]`) -> predictions `[device, b, ...]`."""
-    return parallel.parallelize(partial(answer, config=config, passes=passes, turns=turns), (None, 0), 0)
+    """Returns `predict_batch` over the local devices: (state, batch `[device, b, ...]`) -> `[device, b, ...]`."""
+    return parallel.parallelize(partial(predict_batch, config=config, passes=passes, turns=turns), (None, 0), 0)
 
 
-def answer(state: step.TrainState, batch: Batch, *, config: Config, passes: int = 1, turns: int = 1) -> Prediction:
-    """The predictions for a batch of images `[b, stored, stored, 3]`, pixels being those of their central crop.
+def predict_batch(
+    state: step.TrainState, batch: Batch, *, config: Config, passes: int = 1, turns: int = 1
+) -> Prediction:
+    """Returns the predictions for a batch on one device.
 
-    Raises ValueError if `passes` is neither 1 nor 2, or `turns` not positive.
+    Args:
+      state: the state to evaluate.
+      batch: images `[b, stored, stored, 3]` with `stored_size` pixels, and their intrinsics.
+      config: configuration of the network.
+      passes: 1, or 2 for a second crop around the hand that the first one found.
+      turns: number of rotations from -`MAX_TURN` to `MAX_TURN` to average over, 1 for no rotation.
+
+    Returns:
+      Predictions whose pixels are those of the images' central crop.
+
+    Raises:
+      ValueError: if `passes` is neither 1 nor 2, `turns` is not positive, or either is not 1 for points.
     """
     if passes not in (1, 2) or turns < 1:
         raise ValueError(f"passes must be 1 or 2 and turns positive, not {passes} and {turns}")
     if config.network.input == "points" and (passes, turns) != (1, 1):
-        raise ValueError(f"passes {passes} and turns {turns} are looks at images; network.input 'points' has one only")
+        raise ValueError(f"expected passes 1 and turns 1 for network.input 'points', got {passes} and {turns}")
     size = config.data.image_size
     crops = augment.central(batch, size)
     if passes == 1 and turns == 1:
@@ -96,10 +113,10 @@ def answer(state: step.TrainState, batch: Batch, *, config: Config, passes: int 
     side = jnp.full((len(batch.image),), float(size), jnp.float32)
     if passes == 2:
         first = step.eval_step(state, crops, config=config)
-        centre, side = _around(first.joints_2d + (stored - size) / 2, config)
-    degrees = np.linspace(-TURN, TURN, turns) if turns > 1 else np.zeros(1)
-    looks = [_look(state, batch, centre, side, math.radians(angle), config) for angle in degrees]
-    pixels, relative, root, refined = (jnp.mean(jnp.stack(part), axis=0) for part in zip(*looks, strict=True))
+        centre, side = _crop_around(first.joints_2d + (stored - size) / 2, config)
+    degrees = np.linspace(-MAX_TURN, MAX_TURN, turns) if turns > 1 else np.zeros(1)
+    parts = [_predict_crop(state, batch, centre, side, math.radians(angle), config) for angle in degrees]
+    pixels, relative, root, refined = (jnp.mean(jnp.stack(part), axis=0) for part in zip(*parts, strict=True))
     return Prediction(
         joints_2d=pixels - (stored - size) / 2,
         relative_depth=relative,
@@ -109,15 +126,15 @@ def answer(state: step.TrainState, batch: Batch, *, config: Config, passes: int 
     )
 
 
-def _around(pixels: Float[Array, "b 21 2"], config: Config) -> tuple[Float[Array, "b 2"], Float[Array, " b"]]:
-    """Middle and side of the crop around some joints, as training crops are cut."""
+def _crop_around(pixels: Float[Array, "b 21 2"], config: Config) -> tuple[Float[Array, "b 2"], Float[Array, " b"]]:
+    """Returns centre and side in pixels of the crop around some joints, with training's margin."""
     size = config.data.image_size
     low, high = pixels.min(axis=-2), pixels.max(axis=-2)
     nearest, farthest = (share * size for share in SECOND_SIDE)
     return (low + high) / 2, jnp.clip(config.data.margin * (high - low).max(axis=-1), nearest, farthest)
 
 
-def _look(
+def _predict_crop(
     state: step.TrainState,
     batch: Batch,
     centre: Float[Array, "b 2"],
@@ -125,14 +142,14 @@ def _look(
     angle: float,
     config: Config,
 ) -> tuple[Float[Array, "b 21 2"], Float[Array, "b 21"], Float[Array, " b"], Float[Array, " b"]]:
-    """Pixels of the image, relative depths and both root depths, of one crop of each image."""
+    """Returns pixels in the image, relative depths, root depths and refined ones, from a crop of each image."""
     size = config.data.image_size
-    turned = camera.rotation_affine(jnp.full_like(side, angle), centre)
-    affine = camera.warp_intrinsics(camera.crop_affine(centre, side, size), turned)
-    shown = jax.vmap(partial(augment.warp, size=size))(batch.image, affine)
+    rotation = camera.rotation_affine(jnp.full_like(side, angle), centre)
+    affine = camera.warp_intrinsics(camera.crop_affine(centre, side, size), rotation)
+    warped = jax.vmap(partial(augment.warp, size=size))(batch.image, affine)
     crops = dataclasses.replace(
         batch,
-        image=jnp.round(shown).astype(jnp.uint8),
+        image=jnp.round(warped).astype(jnp.uint8),
         intrinsics=camera.warp_intrinsics(affine, jnp.asarray(batch.intrinsics)),
     )
     found = step.eval_step(state, crops, config=config)
@@ -143,11 +160,15 @@ def _look(
 def predict(
     config: Config, saved: dict[str, Any], examples: Batch, *, run: Any = None, batch_size: int | None = None
 ) -> Prediction:
-    """The predictions of a saved state for `examples [count, ...]`, host numpy in their order, each example once.
+    """Returns the predictions of a saved state on all local devices, host numpy in the order of the examples.
 
-    `run` is a `program` of that configuration, by default of one look; for two passes the images must have
-    `stored_size` pixels. Of the examples only images, intrinsics and presence are read. A call has `batch_size` images,
-    by default `data.batch_size`.
+    Args:
+      config: configuration of the network.
+      saved: the training state, as `checkpoint.load` returns it.
+      examples: `[count, ...]`, of which images, intrinsics and presence are used. Two passes need images of
+        `stored_size` pixels.
+      run: a `program` of this configuration; by default one of one pass and one turn is compiled.
+      batch_size: images in a call, rounded up to a multiple of the devices; `data.batch_size` by default.
     """
     devices = jax.local_device_count()
     batch_size = -(-(batch_size or config.data.batch_size) // devices) * devices

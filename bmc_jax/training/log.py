@@ -1,5 +1,4 @@
-"""What a run says while it trains: a progress bar, `metrics.jsonl`, pictures, TensorBoard and, if asked for, Weights &
-Biases; on the first process only."""
+"""Log of a run: progress bar, `metrics.jsonl`, pictures, TensorBoard and Weights & Biases; by process 0 alone."""
 
 import importlib
 import json
@@ -22,12 +21,13 @@ from bmc_jax.runtime.progress import Progress
 from bmc_jax.training import config_io, flops
 
 FILE = "metrics.jsonl"
+"""Metrics in the run's folder, one JSON object a line with the step it belongs to."""
 FOLDER = "pictures"
 WANDB_FILE = "wandb_id.txt"
 
 
 def require_installed(config: Config) -> None:
-    """Raise ValueError unless everything that is to be told is installed."""
+    """Raises ValueError if the configuration logs to Weights & Biases and its package cannot be imported."""
     if config.training.wandb:
         try:
             importlib.import_module("wandb")
@@ -39,10 +39,14 @@ def require_installed(config: Config) -> None:
 
 
 class Log:
-    """Writer of a run's metrics from step `first` to `total`; a context manager.
+    """Writer of a run's metrics and pictures; a context manager.
 
-    A run that goes on from a checkpoint is given its step: lines that the interrupted run wrote past it are taken out,
-    so nothing is in the file twice.
+    Args:
+      workdir: the run's folder.
+      config: its configuration.
+      first: the step that the run goes on from, 0 for a new run. Lines that an interrupted run wrote after this step
+        are removed, so that no step is in the file twice.
+      total: the step that the run ends with.
     """
 
     def __init__(self, workdir: Path, config: Config, *, first: int, total: int) -> None:
@@ -71,21 +75,23 @@ class Log:
                 board.close(failed=kind is not None)
 
     def advance(self, taken: int = 1) -> None:
-        """So many more steps are done."""
+        """Counts `taken` more steps."""
         self._advanced += taken
         if self._writes:
             self._bar.update(taken)
 
     def speed(self) -> dict[str, float]:
-        """Images a second since the last call, or the beginning, whatever the time went into; and the MFU at that, if
-        `training.peak_tflops` is given."""
+        """Returns the images a second since the last call or the beginning; the MFU if `training.peak_tflops` is given.
+
+        The time includes evaluation, saving and waiting for data.
+        """
         now = time.perf_counter()
         rate = self._advanced * self._batch_size / (now - self._since)
         self._since, self._advanced = now, 0
         return {"images_per_second": rate} | ({"mfu": rate / self._peak} if self._peak else {})
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Record metrics after a step, the first being 1; the bar shows their loss, if they have one."""
+        """Writes metrics after a step, counted from 1. The bar shows "loss" and "input_wait", where given."""
         if not self._writes:
             return
         self._file.write(json.dumps({"step": step, **metrics}) + "\n")
@@ -96,13 +102,13 @@ class Log:
             waiting = f", waiting {metrics['input_wait']:.0%}" if "input_wait" in metrics else ""
             self._bar.set_postfix_str(f"loss {metrics['loss']:.3g}{waiting}", refresh=False)
 
-    def say(self, words: str) -> None:
-        """Print a line, above the bar."""
+    def print(self, line: str) -> None:
+        """Prints a line above the bar."""
         if self._writes:
-            self._bar.write(words, file=sys.stderr)
+            self._bar.write(line, file=sys.stderr)
 
     def picture(self, step: int, image: np.ndarray) -> None:
-        """Keep a picture, uint8 `[height, width, 3]`, as `pictures/step_000500.jpg`, and show it on the boards."""
+        """Writes a picture, uint8 `[height, width, 3]`, as `pictures/step_000500.jpg` and to the boards."""
         if not self._writes:
             return
         file = self._workdir / FOLDER / f"step_{step:06}.jpg"
@@ -113,21 +119,20 @@ class Log:
 
 
 def read(workdir: str | os.PathLike) -> list[dict[str, int | float]]:
-    """What a run's `metrics.jsonl` has of training, by step; empty if there is nothing. Its other lines are of
-    evaluations."""
+    """Returns the lines of a run's `metrics.jsonl` that have a loss, those of training steps; empty without a file."""
     rows = [json.loads(line) for line in _lines(Path(workdir) / FILE)]
     return [row for row in rows if "loss" in row]
 
 
 def _lines(file: Path) -> list[str]:
-    """Whole lines; a last one cut short by a crash is left out."""
+    """Returns the lines of a file without a last one that a crash cut short; none without a file."""
     if not file.exists():
         return []
     return [line for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
 class _Bar(Progress):
-    """Of steps, with images a second, MFU and what `Log.write` adds."""
+    """Progress in steps, with images a second, MFU and the values that `Log.write` adds."""
 
     TERMINAL = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {speed}{postfix}]"
     PLAIN = "{desc}: {percentage:.0f}%, step {n_fmt} of {total_fmt} [{elapsed}<{remaining}, {speed}{postfix}]"
@@ -161,8 +166,10 @@ class _TensorBoard:
 
 
 class _Wandb:
-    """The run in Weights & Biases, the same one whenever training goes on in this folder. Steps that it already has,
-    which a resumed run repeats bit for bit, it passes over by itself."""
+    """Run in Weights & Biases, resumed whenever training goes on in this folder.
+
+    Weights & Biases ignores steps that it already has, which a resumed run repeats bit for bit.
+    """
 
     def __init__(self, workdir: Path, config: Config) -> None:
         file = workdir / WANDB_FILE

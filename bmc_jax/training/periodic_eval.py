@@ -1,4 +1,4 @@
-"""A look at a run while it trains: the measures of evaluation on some test images, and a picture of predictions."""
+"""Periodic evaluation of a run: metrics on test images and pictures of predictions, while it trains."""
 
 import io
 from pathlib import Path
@@ -17,38 +17,41 @@ from bmc_jax.training import forward, step
 from bmc_jax.training.log import Log
 from bmc_jax.visualization import draw
 
-#: Hands of a picture.
-SHOWN = 12
-#: Measures that are told in words, too.
-TOLD = ("joints_2d_px", "joints_3d_mm")
+PICTURE_HANDS = 12
+"""Number of hands in a picture."""
+PRINTED = ("joints_2d_px", "joints_3d_mm")
+"""Metrics that are printed as well as logged."""
 
 
-def best(config: Config) -> tuple[str, bool] | None:
-    """(measure, whether less of it is better) that the best checkpoint is kept by; None for none.
+def best_metric(config: Config) -> tuple[str, bool] | None:
+    """Returns the metric that the best checkpoint is kept by and whether less of it is better; None for no metric.
 
-    Raises ValueError unless it is one of those that a look finds.
+    Raises:
+      ValueError: if `training.best` is not a metric that periodic evaluation computes.
     """
-    wanted = config.training.best
-    if not wanted:
+    name = config.training.best
+    if not name:
         return None
-    less = evaluation.less_is_better(wanted)
+    less = evaluation.less_is_better(name)
     sets = [_title(entry) for entry in config.data.test]
-    if wanted.rpartition("/")[0] not in sets:
-        raise ValueError(f"training.best is {wanted!r}; it must begin with one of {', '.join(sets)}")
-    return wanted, less
+    if name.rpartition("/")[0] not in sets:
+        raise ValueError(f"training.best is {name!r}; it must begin with one of {', '.join(sets)}")
+    return name, less
 
 
 def _title(entry: str) -> str:
-    """What an entry of `data.test` is called in the log: "split/set"."""
+    """Returns the name of an entry of `data.test` in the log, "split/set"."""
     name, split = sources.test_split(entry, "test")
     return f"{split}/{name}"
 
 
-class Watch:
-    """Test images, read once, and the evaluation of a training state, compiled once; neither, where nothing is asked
-    for.
+class PeriodicEvaluation:
+    """Evaluation every `training.evaluate_every` steps, a picture every `training.picture_every`, both at the end.
 
-    Raises ValueError if there is no such split or dataset, or a damaged image.
+    The test images are read and the evaluation is compiled once; neither if both fields are 0.
+
+    Raises:
+      ValueError: if there is no such split or dataset, or an image is damaged.
     """
 
     def __init__(self, config: Config, hand_limits: Limits) -> None:
@@ -56,68 +59,73 @@ class Watch:
         training = config.training
         if not training.evaluate_every and not training.picture_every:
             return
-        count = training.evaluate_count if training.evaluate_every else SHOWN
+        count = training.evaluate_count if training.evaluate_every else PICTURE_HANDS
         splits = {entry: sources.test_split(entry, "test") for entry in config.data.test}
         sets = {
             entry: sources.test(config, name, split, count, stored=config.data.image_size)
             for entry, (name, split) in splits.items()
         }
         self._sets = {_title(entry): examples for entry, examples in sets.items()}
-        self._captions, self._shown = _spread(sets)
-        self._run = forward.program(config)
+        self._captions, self._pictured = _spread(sets)
+        self._program = forward.program(config)
 
     def due(self, done: int) -> bool:
-        """Whether there is anything to look at after that step."""
-        return self._evaluates(done) or self._draws(done)
+        """Returns whether to evaluate or to draw after step `done`, counted from 1."""
+        training = self._config.training
+        return self._is_due(training.evaluate_every, done) or self._is_due(training.picture_every, done)
 
-    def look(self, state: step.TrainState, done: int, log: Log) -> dict[str, float]:
-        """Log what is due of a state of the training step's, and return the measures, named "split/set/measure" with
-        the measures of `measures.MEASURES`; none after a step without evaluation."""
-        saved, measured = serialization.to_state_dict(state), dict[str, float]()
-        for name, examples in self._sets.items() if self._evaluates(done) else ():
-            prediction = forward.predict(self._config, saved, examples, run=self._run)
-            found = evaluation.measure(prediction.joints_2d, prediction.joints_3d, examples, self._limits)
-            log.say(f"step {done:,}, {name}: {_words(found)}")
-            measured |= {f"{name}/{key}": value for key, value in found.items()}
-        if measured:
-            log.write(done, measured)
-        if self._draws(done):
+    def run(self, state: step.TrainState, done: int, log: Log) -> dict[str, float]:
+        """Logs the metrics and the picture that are due after step `done`.
+
+        Args:
+          state: the training state, replicated or on the host.
+          done: number of steps taken.
+          log: the run's log.
+
+        Returns:
+          The metrics of `evaluation.METRICS` by "split/set/metric"; empty after a step without evaluation.
+        """
+        training = self._config.training
+        saved, metrics = serialization.to_state_dict(state), dict[str, float]()
+        for name, examples in self._sets.items() if self._is_due(training.evaluate_every, done) else ():
+            prediction = forward.predict(self._config, saved, examples, run=self._program)
+            values = evaluation.measure(prediction.joints_2d, prediction.joints_3d, examples, self._limits)
+            log.print(f"step {done:,}, {name}: {_line(values)}")
+            metrics |= {f"{name}/{key}": value for key, value in values.items()}
+        if metrics:
+            log.write(done, metrics)
+        if self._is_due(training.picture_every, done):
             log.picture(done, self._picture(saved, done))
-        return measured
+        return metrics
 
-    def _evaluates(self, done: int) -> bool:
-        every = self._config.training.evaluate_every
-        return every > 0 and (done % every == 0 or done == steps(self._config))
-
-    def _draws(self, done: int) -> bool:
-        every = self._config.training.picture_every
+    def _is_due(self, every: int, done: int) -> bool:
         return every > 0 and (done % every == 0 or done == steps(self._config))
 
     def _picture(self, saved: dict[str, Any], done: int) -> np.ndarray:
-        """The predictions over their images, uint8 `[height, width, 3]`."""
-        shown = self._shown
-        joints = forward.predict(self._config, saved, shown, run=self._run).joints_2d
+        """Returns the predictions drawn over their images, uint8 `[height, width, 3]`."""
+        examples = self._pictured
         figure = draw.contact_sheet(
-            shown.image,
-            shown.joints_2d,
-            shown.joints_2d_valid,
-            predicted=joints,
+            examples.image,
+            examples.joints_2d,
+            examples.joints_2d_valid,
+            predicted=forward.predict(self._config, saved, examples, run=self._program).joints_2d,
             captions=self._captions,
             title=f"{self._config.name}, step {done:,}",
         )
         return np.asarray(Image.open(io.BytesIO(draw.png(figure))).convert("RGB"))
 
 
-def _words(found: dict[str, float]) -> str:
-    told = [(found[key], *evaluation.METRICS[key]) for key in TOLD if key in found]
-    return "; ".join(f"{words} {value:.{digits}f} {unit}" for value, words, unit, digits, _ in told)
+def _line(values: dict[str, float]) -> str:
+    """Returns the metrics of `PRINTED` in words."""
+    found = [(values[key], *evaluation.METRICS[key]) for key in PRINTED if key in values]
+    return "; ".join(f"{words} {value:.{digits}f} {unit}" for value, words, unit, digits, _ in found)
 
 
 def _spread(sets: dict[str, Batch]) -> tuple[list[str], Batch]:
-    """Examples from all over each set, as many of one as of another, and their names."""
-    each, names, parts = max(SHOWN // len(sets), 1), list[str](), []
+    """Returns captions and examples: equally many of each set, at equal distances within it."""
+    each, captions, parts = max(PICTURE_HANDS // len(sets), 1), list[str](), []
     for name, examples in sets.items():
         rows = np.unique(np.linspace(0, len(examples.present) - 1, each).astype(int))
         parts.append(jax.tree.map(lambda leaf: leaf[rows], examples))  # noqa: B023, used at once
-        names += [f"{Path(name).name} {row}" for row in rows]
-    return names, jax.tree.map(lambda *part: np.concatenate(part), *parts)
+        captions += [f"{Path(name).name} {row}" for row in rows]
+    return captions, jax.tree.map(lambda *part: np.concatenate(part), *parts)

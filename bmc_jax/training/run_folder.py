@@ -60,7 +60,7 @@ def initial_weights(workdir: Path, config: Config) -> dict[str, str] | None:
         return None
     pretrained.load(file, depth=config.network.depth)
     weights = {"file": Path(file).name, "sha256": pretrained.sha256(file)}
-    distributed.say(f"initial weights: {weights['file']}, sha256 {weights['sha256']}")
+    distributed.print_once(f"initial weights: {weights['file']}, sha256 {weights['sha256']}")
     return weights
 
 
@@ -76,7 +76,7 @@ def claim(workdir: Path, config: Config, weights: dict[str, str] | None = None) 
       OSError: if the folder cannot be written to.
       ValueError: if it is not the same folder for all processes.
     """
-    with distributed.together():
+    with distributed.fail_together():
         if jax.process_index() == 0:
             try:
                 workdir.mkdir(parents=True, exist_ok=True)
@@ -86,17 +86,17 @@ def claim(workdir: Path, config: Config, weights: dict[str, str] | None = None) 
                     files.write_json(workdir / WEIGHTS_FILE, weights)
             except OSError as error:
                 raise OSError(f"{workdir} cannot be written to ({error.strerror}): give another --workdir") from error
-    with distributed.together():
+    with distributed.fail_together():
         distributed.require_shared(workdir / DATA_FILE)
 
 
 def load_limits(workdir: Path, config: Config, opened: Sequence[Opened]) -> Limits:
     """Returns the run's limits. A new run's are fitted or loaded as the configuration says, and written."""
     file = workdir / limits.FILE
-    with distributed.together():
+    with distributed.fail_together():
         if jax.process_index() == 0 and not file.exists():
             limits.save(_new_limits(config, opened), file)
-    with distributed.together():
+    with distributed.fail_together():
         distributed.require_shared(file)
         return limits.load(file)
 

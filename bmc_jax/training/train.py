@@ -65,39 +65,41 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
     workdir = Path(workdir)
 
     # Configuration and folder: everything that can be wrong is found before any work.
-    with distributed.together():
+    with distributed.fail_together():
         config = sources.resolve(config)
         require_installed(config)
-        best = periodic_eval.best(config)
+        best = periodic_eval.best_metric(config)
         total, rows = steps(config), input_pipeline.rows(config)
         run_folder.require_own(workdir, config)
         weights = run_folder.initial_weights(workdir, config)
-    facts = {"data": sources.digest(config), "initial weights": weights, **distributed.build()}
+    facts = {"data": sources.digest(config), "initial weights": weights, **distributed.versions_and_devices()}
     distributed.require_same({**config_io.flat(config), **facts})
     run_folder.claim(workdir, config, weights)
     if (checkpoint.latest(workdir) or 0) >= total:
-        distributed.say(f"{workdir}: all {total} steps are done; nothing to train")
+        distributed.print_once(f"{workdir}: all {total} steps are done; nothing to train")
         return
 
     # State, data and limits: those of the last checkpoint, or new ones.
     new = config if weights else run_folder.without_initial_weights(config)
-    with distributed.together():
+    with distributed.fail_together():
         state = checkpoint.restore(workdir, step.create(new))
         done = int(state.step)
         opened = sources.training(config)
     distributed.require_same({"the step to go on from": done})
     hand_limits = run_folder.load_limits(workdir, config, opened)
     calls = feed.open_feed(config, opened, rows[done:total], done)
-    evaluation = periodic_eval.Watch(config, hand_limits)
+    evaluation = periodic_eval.PeriodicEvaluation(config, hand_limits)
 
-    distributed.say(f"training {config.name}: steps {done + 1} to {total}, {jax.device_count()} devices, in {workdir}")
-    about = {
+    distributed.print_once(
+        f"training {config.name}: steps {done + 1} to {total}, {jax.device_count()} devices, in {workdir}"
+    )
+    metadata = {
         "config": config_io.to_dict(config),
         "limits": json.loads((workdir / limits.FILE).read_text()),
         "data": sources.digest(config),
         "environment": environment(),
     }
-    writer = checkpoint.Writer(workdir, keep=config.training.keep, about=about, best=best)
+    writer = checkpoint.Writer(workdir, keep=config.training.keep, metadata=metadata, best=best)
     require_finite = functools.partial(safeguards.require_finite, new, workdir, opened, hand_limits)
     run = feed.train_program(config)
     state, hand_limits = parallel.replicate((state, hand_limits))
@@ -129,9 +131,11 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
                 hook(progress)
             if progress.last:
                 break
-    distributed.wait()
+    distributed.barrier()
     if done < total:
-        distributed.say(f"{workdir}: stopped and saved at step {done} of {total}; the same command goes on from there")
+        distributed.print_once(
+            f"{workdir}: stopped and saved at step {done} of {total}; the same command goes on from there"
+        )
         raise SystemExit(distributed.INTERRUPTED)
 
 
@@ -158,11 +162,11 @@ def _logging(config: Config, log: Log, calls: feed.Feed, total: int) -> Hook:
     return hook
 
 
-def _evaluation(evaluation: periodic_eval.Watch, log: Log) -> Hook:
+def _evaluation(evaluation: periodic_eval.PeriodicEvaluation, log: Log) -> Hook:
     def hook(progress: Progress) -> None:
         if evaluation.due(progress.done) and not progress.interrupted:
             progress.require_finite()
-            progress.evaluated = evaluation.look(progress.state, progress.done, log)
+            progress.evaluated = evaluation.run(progress.state, progress.done, log)
 
     return hook
 

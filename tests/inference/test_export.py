@@ -61,7 +61,7 @@ def run(tmp_path_factory):
     domains = {"real_like": {"split": "test", "count": 8, "network": network}}
     measured = {"step": STEP, "passes": 2, "turns": 3, "domains": domains}
     (folder / evaluate.FILE).write_text(json.dumps(measured))
-    with checkpoint.Writer(folder, keep=1, about={"environment": {"commit": "the commit of training"}}) as writer:
+    with checkpoint.Writer(folder, keep=1, metadata={"environment": {"commit": "the commit of training"}}) as writer:
         writer.save(state)
     return folder
 
@@ -168,7 +168,7 @@ def test_exported_checkpoint_is_the_average_alone_and_opens_as_a_run(run, export
     assert opened.config == options()
     for name in ("params", "batch_stats"):
         jax.tree.map(np.testing.assert_array_equal, opened.saved[name], average[name])
-    assert checkpoint.about(exported)["environment"] == {"commit": "the commit of training"}
+    assert checkpoint.metadata(exported)["environment"] == {"commit": "the commit of training"}
     with pytest.raises(FileNotFoundError, match="no checkpoint of step 9; it has"):
         forward.load(exported, 9)
 

@@ -89,7 +89,7 @@ def parse(arguments):
     if rest and options.run not in cli.CONFIGURED:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     for override in config_io.from_arguments(rest):
-        config_io._check_override(override)
+        config_io.check_override(override)
 
 
 SHELL = [

@@ -21,7 +21,7 @@ def options(**given):
     [
         ({"coordinator": "a:1"}, "--processes and --process not given"),
         ({"processes": 2, "process": 0}, "--coordinator not given"),
-        ({"distributed": True, "process": 0}, "--distributed finds by itself what --process says"),
+        ({"distributed": True, "process": 0}, "--distributed detects the processes, so --process cannot be given too"),
         ({"coordinator": "a", "processes": 2, "process": 0}, "--coordinator is 'a'; it must be HOST:PORT"),
         ({"coordinator": "a:99999", "processes": 2, "process": 0}, "it must be HOST:PORT"),
         ({"coordinator": "a:1", "processes": 2, "process": 2}, "--process is 2; it must be from 0 to 1"),
@@ -52,7 +52,7 @@ def test_no_cluster_and_no_coordinator_are_told_with_the_remedy(monkeypatch):
         distributed.initialize(options(distributed=True))
     monkeypatch.setattr(jax.distributed, "initialize", without_others)
     with pytest.raises(ConnectionError, match=r"within 7 s \(DEADLINE_EXCEEDED: Barrier timed out.\): .*host:1 can be"):
-        distributed.initialize(options(coordinator="host:1", processes=2, process=1), patience=7)
+        distributed.initialize(options(coordinator="host:1", processes=2, process=1), timeout=7)
 
 
 @pytest.fixture
@@ -67,13 +67,13 @@ def gathered(monkeypatch):
 
 def test_one_processs_error_ends_all(gathered):
     gathered("", "no such dataset")
-    with pytest.raises(ValueError, match="process 2 of 3: no such dataset"), distributed.together():
+    with pytest.raises(ValueError, match="process 2 of 3: no such dataset"), distributed.fail_together():
         pass
     gathered("something else")
-    with pytest.raises(FileNotFoundError, match="mine"), distributed.together():
+    with pytest.raises(FileNotFoundError, match="mine"), distributed.fail_together():
         raise FileNotFoundError("mine")
     gathered("", "")
-    with distributed.together():
+    with distributed.fail_together():
         pass
 
 

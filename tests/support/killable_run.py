@@ -48,7 +48,7 @@ def _run(command, output, devices, pause, largest_file, heartbeat, *, compiled):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     if heartbeat:
-        distributed.HEARTBEAT = heartbeat
+        distributed.HEARTBEAT_TIMEOUT = heartbeat
     if largest_file:
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, hard))  # the system refuses to write more

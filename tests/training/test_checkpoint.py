@@ -96,7 +96,7 @@ def test_another_networks_checkpoint_is_refused_by_name(tmp_path, state):
 
 
 def test_states_are_written_while_the_caller_goes_on_and_are_what_they_were(tmp_path, state):
-    with checkpoint.Writer(tmp_path, keep=3, about={"config": {"name": "tiny"}, "commit": "abc"}) as writer:
+    with checkpoint.Writer(tmp_path, keep=3, metadata={"config": {"name": "tiny"}, "commit": "abc"}) as writer:
         for number in (1, 2, 3):
             changing = jax.tree.map(np.array, at(state, number))
             writer.save(changing)
@@ -104,7 +104,7 @@ def test_states_are_written_while_the_caller_goes_on_and_are_what_they_were(tmp_
                 leaf[...] = 0
     for number in (1, 2, 3):
         jax.tree.map(np.testing.assert_array_equal, checkpoint.load(tmp_path, number)["params"], state.params)
-    assert checkpoint.about(tmp_path, 2) == {"config": {"name": "tiny"}, "commit": "abc"}
+    assert checkpoint.metadata(tmp_path, 2) == {"config": {"name": "tiny"}, "commit": "abc"}
 
 
 def cut_short(file):

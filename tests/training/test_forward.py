@@ -1,5 +1,4 @@
-"""Looks at an image: whatever was cropped, turned and averaged, the answers are in the central crop's pixels and the
-camera's own frame."""
+"""Inference: predictions of any crops and rotations are in the central crop's pixels and the camera's frame."""
 
 import dataclasses
 
@@ -30,8 +29,8 @@ def wide(count=3):
     return dataclasses.replace(given, image=image, intrinsics=intrinsics.astype(np.float32), joints_2d=pixels)
 
 
-def knowing(seen):
-    """An evaluation step that knows the truth and answers it for the crop it is shown, and keeps what it was shown."""
+def perfect_network(seen):
+    """Returns an evaluation step that predicts the labels of its crops, and appends images and pixels to `seen`."""
 
     def eval_step(state, batch, *, config):
         joints = jnp.asarray(batch.joints_3d) / jnp.asarray(batch.scale)[:, None, None]
@@ -43,15 +42,15 @@ def knowing(seen):
     return eval_step
 
 
-@pytest.mark.parametrize(("passes", "turns", "looks"), [(1, 3, 3), (2, 1, 2), (2, 2, 3)])
-def test_a_network_that_knows_the_truth_is_quoted_exactly(monkeypatch, passes, turns, looks):
+@pytest.mark.parametrize(("passes", "turns", "crops"), [(1, 3, 3), (2, 1, 2), (2, 2, 3)])
+def test_predictions_of_a_perfect_network_are_the_labels(monkeypatch, passes, turns, crops):
     seen, batch = [], wide()
-    monkeypatch.setattr(step, "eval_step", knowing(seen))
-    found = forward.answer(STATE, batch, config=CONFIG, passes=passes, turns=turns)
+    monkeypatch.setattr(step, "eval_step", perfect_network(seen))
+    found = forward.predict_batch(STATE, batch, config=CONFIG, passes=passes, turns=turns)
     margin = (batch.image.shape[1] - SIZE) / 2
     np.testing.assert_allclose(found.joints_2d, batch.joints_2d - margin, atol=2e-3)
     np.testing.assert_allclose(found.joints_3d * batch.scale[:, None, None], batch.joints_3d, atol=2e-5)
-    assert len(seen) == looks
+    assert len(seen) == crops
     for image, pixels in seen:
         assert image.shape[1:] == (SIZE, SIZE, 3)
         for one, (column, row) in zip(image, np.rint(pixels[:, 0]).astype(int), strict=True):
@@ -61,8 +60,8 @@ def test_a_network_that_knows_the_truth_is_quoted_exactly(monkeypatch, passes, t
 
 def test_the_second_crop_is_cut_around_the_hand_that_the_first_found(monkeypatch):
     seen, batch = [], wide()
-    monkeypatch.setattr(step, "eval_step", knowing(seen))
-    forward.answer(STATE, batch, config=CONFIG, passes=2)
+    monkeypatch.setattr(step, "eval_step", perfect_network(seen))
+    forward.predict_batch(STATE, batch, config=CONFIG, passes=2)
     _, (_, pixels) = seen
     low, high = pixels.min(axis=1), pixels.max(axis=1)
     np.testing.assert_allclose((low + high) / 2, (SIZE - 1) / 2, atol=1e-3)
@@ -71,18 +70,18 @@ def test_the_second_crop_is_cut_around_the_hand_that_the_first_found(monkeypatch
     np.testing.assert_allclose((high - low).max(axis=-1), hand_side / crop_side * SIZE, rtol=1e-3)
 
 
-def test_one_look_is_the_evaluation_of_the_central_crop(monkeypatch):
+def test_one_pass_is_the_evaluation_of_the_central_crop(monkeypatch):
     seen, batch = [], wide()
-    monkeypatch.setattr(step, "eval_step", knowing(seen))
-    forward.answer(STATE, batch, config=CONFIG)
+    monkeypatch.setattr(step, "eval_step", perfect_network(seen))
+    forward.predict_batch(STATE, batch, config=CONFIG)
     margin = (batch.image.shape[1] - SIZE) // 2
     np.testing.assert_array_equal(seen[0][0], batch.image[:, margin:-margin, margin:-margin])
 
 
 @pytest.mark.parametrize(("passes", "turns"), [(0, 1), (3, 1), (1, 0)])
-def test_looks_that_there_are_not_are_refused(passes, turns):
+def test_wrong_numbers_of_passes_and_turns_are_refused(passes, turns):
     with pytest.raises(ValueError, match="passes must be 1 or 2"):
-        forward.answer(STATE, wide(1), config=CONFIG, passes=passes, turns=turns)
+        forward.predict_batch(STATE, wide(1), config=CONFIG, passes=passes, turns=turns)
 
 
 def test_best_of_a_run_that_kept_none_is_refused(tmp_path):

@@ -224,5 +224,5 @@ def test_the_whole_way_from_points_to_measures(tmp_path, file):
     assert measured["count"] == 8
     assert measured["network"]["joints_2d_px"] < 3.0
     assert np.isfinite(list(measured["network"].values())).all()
-    with pytest.raises(ValueError, match="passes 2 and turns 1 are looks at images"):
+    with pytest.raises(ValueError, match=r"expected passes 1 and turns 1 for network\.input 'points'"):
         evaluate.evaluate(folder, passes=2)

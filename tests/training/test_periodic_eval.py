@@ -1,4 +1,4 @@
-"""Training that is looked at: what evaluation would measure, compiled and read once, pictures of the right hands."""
+"""Periodic evaluation: the metrics of `bmc evaluate`, compiled and read once, and pictures of the right hands."""
 
 import dataclasses
 import functools
@@ -28,7 +28,7 @@ def start():
 
 @pytest.fixture(scope="module")
 def compiled():
-    """Evaluation for all tests here, and how often it was traced."""
+    """Compiles the evaluation once for all tests, and yields the shapes that it was traced with."""
     traced, eval_step = [], step.eval_step
 
     def counting(state, batch, *, config):
@@ -44,46 +44,46 @@ def compiled():
 
 @pytest.fixture(autouse=True)
 def rendered(monkeypatch):
-    """Noise with hands' labels in place of rendering; what was asked for."""
-    asked = []
+    """Replaces rendering by noise with hands' labels, and returns the (domain, split, count) of each call."""
+    calls = []
 
     def render(options, domain, split, count, number=0, *, stored=None):
-        asked.append((domain, split, count))
+        calls.append((domain, split, count))
         return examples.examples(count, seed=len(split) + len(domain))
 
     monkeypatch.setattr(sources, "rendered", render)
-    return asked
+    return calls
 
 
 def moved(state, by):
     return state.replace(params=jax.tree.map(lambda leaf: leaf + by, state.params))
 
 
-def test_it_measures_what_evaluation_of_the_saved_state_measures_and_compiles_once(tmp_path, compiled, rendered):
+def test_metrics_are_those_of_evaluating_the_saved_state_and_it_compiles_once(tmp_path, compiled, rendered):
     options = examples.tiny_config(**OPTIONS)
     options.data.test = ("mannequin", "real_like:validation")
-    watched = periodic_eval.Watch(options, LIMITS)
+    evaluation = periodic_eval.PeriodicEvaluation(options, LIMITS)
     assert rendered == [("mannequin", "test", 11), ("real_like", "validation", 11)]
-    looked = []
+    found = []
     with Log(tmp_path, options, first=0, total=8) as log:
         for number, by in ((3, 0.0), (6, 0.01)):
             state = moved(start(), by).replace(step=np.asarray(number, np.int32))
-            looked.append(watched.look(parallel.replicate(state), number, log))
-            watched.look(parallel.replicate(state), 4, log)
+            found.append(evaluation.run(parallel.replicate(state), number, log))
+            evaluation.run(parallel.replicate(state), 4, log)
     assert len(compiled) == 1
     assert len(rendered) == 2
-    assert looked[0] != looked[1]
+    assert found[0] != found[1]
 
     config_io.write(options, tmp_path)
     limits.save(LIMITS, tmp_path / limits.FILE)
     checkpoint.save(tmp_path, state, keep=1)
-    saved = evaluate.evaluate(tmp_path, count=11)["domains"]
-    wanted = {f"test/mannequin/{key}": value for key, value in saved["mannequin"]["network"].items()} | {
-        f"validation/real_like/{key}": value for key, value in saved["real_like:validation"]["network"].items()
+    written = evaluate.evaluate(tmp_path, count=11)["domains"]
+    wanted = {f"test/mannequin/{key}": value for key, value in written["mannequin"]["network"].items()} | {
+        f"validation/real_like/{key}": value for key, value in written["real_like:validation"]["network"].items()
     }
-    assert looked[1] == wanted
+    assert found[1] == wanted
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert lines == [{"step": 3, **looked[0]}, {"step": 6, **looked[1]}]
+    assert lines == [{"step": 3, **found[0]}, {"step": 6, **found[1]}]
 
 
 def test_pictures_show_hands_from_all_over_each_set_with_their_labels(tmp_path, compiled, monkeypatch):
@@ -95,9 +95,9 @@ def test_pictures_show_hands_from_all_over_each_set_with_their_labels(tmp_path, 
         return contact_sheet(images[:2], labels[:2], valid[:2], predicted=options["predicted"][:2])
 
     monkeypatch.setattr(draw, "contact_sheet", keep)
-    watched = periodic_eval.Watch(options, LIMITS)
+    evaluation = periodic_eval.PeriodicEvaluation(options, LIMITS)
     with Log(tmp_path, options, first=0, total=8) as log:
-        assert watched.look(parallel.replicate(start()), 500, log) == {}
+        assert evaluation.run(parallel.replicate(start()), 500, log) == {}
     ((images, labels, shown),) = drawn
     rows = [0, 2, 4, 6, 8, 11]
     sets = [examples.examples(12, seed=len("test") + len(name)) for name in options.data.test]
@@ -113,7 +113,7 @@ def test_pictures_show_hands_from_all_over_each_set_with_their_labels(tmp_path, 
     assert picture.std() > 20
 
 
-def test_training_is_looked_at_when_asked_and_goes_as_if_it_were_not(tmp_path, compiled, rendered, monkeypatch):
+def test_training_with_periodic_evaluation_is_training_without(tmp_path, compiled, rendered, monkeypatch):
     """The step is replaced by one that moves every weight a little."""
 
     def take(state, inputs, limits, resident):
@@ -124,19 +124,19 @@ def test_training_is_looked_at_when_asked_and_goes_as_if_it_were_not(tmp_path, c
     monkeypatch.setattr(step, "create", lambda _: beginning)
     monkeypatch.setattr(draw, "contact_sheet", functools.partial(lambda *_, **__: draw.Figure()))
     kept = OPTIONS | {"best": "test/mannequin/joints_3d_mm", "keep": 1}
-    for name, options in (("watched", examples.tiny_config(**kept)), ("not", examples.tiny_config())):
+    for name, options in (("evaluated", examples.tiny_config(**kept)), ("plain", examples.tiny_config())):
         train.train(options, tmp_path / name)
-    lines = [json.loads(line) for line in (tmp_path / "watched/metrics.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "evaluated/metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" not in line] == [3, 6, 8]
-    assert sorted(file.name for file in (tmp_path / "watched/pictures").iterdir()) == [
+    assert sorted(file.name for file in (tmp_path / "evaluated/pictures").iterdir()) == [
         "step_000004.jpg",
         "step_000008.jpg",
     ]
-    jax.tree.map(np.testing.assert_array_equal, *(checkpoint.load(tmp_path / name) for name in ("watched", "not")))
-    assert not (tmp_path / "not/pictures").exists()
+    jax.tree.map(np.testing.assert_array_equal, *(checkpoint.load(tmp_path / name) for name in ("evaluated", "plain")))
+    assert not (tmp_path / "plain/pictures").exists()
     measured = {line["step"]: line[kept["best"]] for line in lines if kept["best"] in line}
     assert measured.keys() == {3, 6, 8}
-    best = forward.load(tmp_path / "watched", "best")
+    best = forward.load(tmp_path / "evaluated", "best")
     assert best.saved["step"] == min(measured, key=measured.__getitem__) < 8
     assert sum(split == "test" for _, split, _ in rendered) == 2
 
@@ -150,12 +150,12 @@ def test_training_is_looked_at_when_asked_and_goes_as_if_it_were_not(tmp_path, c
 )
 def test_best_by_what_is_not_measured_is_an_error_before_training(best, words):
     with pytest.raises(ValueError, match=words):
-        periodic_eval.best(examples.tiny_config(evaluate_every=5, best=best))
+        periodic_eval.best_metric(examples.tiny_config(evaluate_every=5, best=best))
     with pytest.raises(ValueError, match=r"training.evaluate_every is 0"):
         config_io.validate(examples.tiny_config(best="test/mannequin/joints_3d_mm"))
 
 
-def test_nothing_to_look_at_is_an_error_before_training():
+def test_evaluation_without_test_sets_is_an_error_before_training():
     options = examples.tiny_config(evaluate_every=5)
     options.data = dataclasses.replace(options.data, test=())
     with pytest.raises(ValueError, match=r"data.test is \(\); it must be the names of sets"):

@@ -67,7 +67,7 @@ def export(
 
 def _fill(building: Path, trained: Trained) -> None:
     """Write and check every part."""
-    state, about = evaluated(trained.saved), checkpoint.about(trained.folder, int(trained.saved["step"]))
+    state, about = evaluated(trained.saved), checkpoint.metadata(trained.folder, int(trained.saved["step"]))
     _checkpoint(building, trained, state, about)
     origins = training_data.origins(trained.config, trained.folder)
     scale = training_data.scale(origins)
@@ -99,7 +99,7 @@ def _checkpoint(building: Path, trained: Trained, state: TrainState, about: dict
         if (trained.folder / name).is_file():
             shutil.copyfile(trained.folder / name, building / name)
     content = {"step": np.asarray(state.step), "params": state.params, "batch_stats": state.batch_stats}
-    with checkpoint.Writer(building, keep=1, about=about) as writer:
+    with checkpoint.Writer(building, keep=1, metadata=about) as writer:
         writer.save(content)
     again = forward.load(building)
     same = again.config == trained.config and _equal((again.saved, again.limits), (content, trained.limits))

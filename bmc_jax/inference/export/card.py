@@ -38,7 +38,7 @@ def text(
     """The card, Markdown.
 
     Args:
-      about: what `checkpoint.about` says.
+      about: what `checkpoint.metadata` says.
       scale: metres of the scale bone where none is given, and where they are from.
       difference: what `program.check` found.
       backbone: the name of the ResNet's file, or why there is none.
