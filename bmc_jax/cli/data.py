@@ -65,7 +65,7 @@ examples:
 def _build_arguments(readers: Any, reader: str) -> None:
     """A dataset's own verb; its options are the keyword arguments of its reader's `splits`."""
     module = importlib.import_module(f"bmc_jax.data.readers.{reader}")
-    about = module.ABOUT
+    about = module.INFO
     parser = verb(readers, reader, _build, about.what, f"licence: {about.licence}\nfrom: {about.address}\n")
     parameters = inspect.signature(module.splits).parameters
     if parameters["source"].default is inspect.Parameter.empty:
@@ -110,7 +110,7 @@ def _words(text: str) -> tuple[str, ...]:
 def _list(options: argparse.Namespace) -> None:
     del options
     for reader in READERS:
-        about = importlib.import_module(f"bmc_jax.data.readers.{reader}").ABOUT
+        about = importlib.import_module(f"bmc_jax.data.readers.{reader}").INFO
         print(f"{reader}\n    {about.what}\n    needs    {about.needs}\n    licence  {about.licence}")
         print(f"    from     {about.address}\n")
     print("Build one with: bmc data build NAME --source DIR --out data")

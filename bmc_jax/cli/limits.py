@@ -255,11 +255,7 @@ def _depths(options: argparse.Namespace) -> None:
 
 
 def _domain_poses(name: str, split: str, count: int) -> "np.ndarray":
-    import numpy as np
+    from bmc_jax.config import Config
+    from bmc_jax.data import sources
 
-    from bmc_jax import synthesis
-    from bmc_jax.data import joints_file
-
-    if joints_file.is_one(name):
-        return joints_file.poses(name, split)[:count]
-    return synthesis.poses(0, name, split, np.arange(count))
+    return sources.kind(name).poses(Config(), split, count)

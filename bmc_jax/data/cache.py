@@ -19,7 +19,7 @@ from jaxtyping import Array, Int
 
 from bmc_jax.core.types import Batch
 from bmc_jax.data import input_pipeline
-from bmc_jax.data.sources import CHUNK, Opened
+from bmc_jax.data.example_sets import CHUNK, ExampleSet
 from bmc_jax.runtime.progress import Progress
 
 #: Share of the free memory that images may take by default; the rest is for training.
@@ -114,7 +114,7 @@ def _lines(file: str | Path) -> list[str]:
         return []
 
 
-def on_devices(opened: Sequence[Opened], axis_name: str) -> Resident:
+def on_devices(opened: Sequence[ExampleSet], axis_name: str) -> Resident:
     """All the sources' examples, laid end to end and cut into equal parts, one for each local device; without sources
     there is nothing in it."""
     if not opened:

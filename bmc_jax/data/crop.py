@@ -1,7 +1,7 @@
-"""A record of a built dataset -> the square around its hand that training sees, with K and 2D joints to match.
+"""Crops around the hands of records, with K and 2D joints to match.
 
-numpy and Pillow only. The image is sampled once, filtered where it shrinks. A crop with more of the surroundings has
-the same pixels in its middle as one without them, to a rounding.
+The image is resampled once, filtered where it shrinks. A crop with surroundings has the same pixels in its middle as
+one without them, up to rounding.
 """
 
 import io
@@ -10,23 +10,24 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-#: Pixels from which a bicubic filter takes something, on either side, if the image does not shrink.
 BICUBIC_REACH = 2
+"""Half the support of a bicubic filter, pixels, where the image does not shrink."""
 
 
 def crop(record: dict[str, Any], *, size: int, margin: float, stored: int | None = None) -> dict[str, np.ndarray]:
-    """The fields of a `types.Batch` that a record fills, for one example.
+    """Returns the fields of a `types.Batch` that a record determines, for one example.
 
     The central `size` x `size` pixels show the square of `margin` times the longer side of the record's box, around its
-    middle; `image` has `stored` x `stored` (by default `size`), the same number more on every side. What lies beyond
-    the record's image is black. Labels that are unknown are masked, the scale is 0 where it is.
+    middle. `image` has `stored` x `stored` pixels (by default `size`), the border being equal on each side and black
+    beyond the record's image. Unknown labels are masked; an unknown scale is 0.
 
-    Raises OSError if the image cannot be decoded to its end.
+    Raises:
+      OSError: if the image cannot be decoded to its end.
     """
     stored = size if stored is None else stored
     low, high = record["box"].astype(np.float64).reshape(2, 2)
     middle, zoom = (low + high) / 2, size / (margin * (high - low).max())
-    # A crop's middle is at (stored - 1) / 2, as pixel centres are at integers.
+    # The crop's middle is at (stored - 1) / 2, because pixel centres are at integers.
     to_crop = np.array([[zoom, 0, 0], [0, zoom, 0], [0, 0, 1]])
     to_crop[:2, 2] = (stored - 1) / 2 - zoom * middle
     visible = record["visibility"] > 0
@@ -43,10 +44,10 @@ def crop(record: dict[str, Any], *, size: int, margin: float, stored: int | None
 
 
 def _pixels(encoded: bytes, middle: np.ndarray, side: float, pixels: int) -> np.ndarray:
-    """The square of `side` image pixels at `middle`, uint8 `[pixels, pixels, 3]`."""
+    """Decodes the square of `side` image pixels around `middle`, uint8 `[pixels, pixels, 3]`."""
     with Image.open(io.BytesIO(encoded)) as opened:
         width = opened.width
-        # A JPEG can be decoded at a half, a quarter or an eighth: no smaller than the crop, so nothing is lost.
+        # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size; at least that of the crop, so that no detail is lost.
         wanted = [max(1, int(length * pixels / side)) for length in opened.size]
         _, extent = opened.draft("RGB", (wanted[0], wanted[1])) or ("", (0, 0, width, 0))
         image = opened.convert("RGB")
@@ -55,14 +56,14 @@ def _pixels(encoded: bytes, middle: np.ndarray, side: float, pixels: int) -> np.
 
 
 def square(image: Image.Image, middle: np.ndarray, side: float, pixels: int) -> np.ndarray:
-    """The square of `side` pixels of an RGB image at its pixel `middle`, uint8 `[pixels, pixels, 3]`; filtered where it
-    shrinks, black beyond the image."""
-    # From here on as Pillow counts: from the corner of the first pixel, half a pixel before its centre.
+    """Resamples the square of `side` pixels of an RGB image around its pixel `middle` to uint8 `[pixels, pixels, 3]`,
+    filtered where it shrinks, black beyond the image."""
+    # In Pillow's coordinates from here on: the origin is the corner of the first pixel, not its centre.
     low, high = middle + 0.5 - side / 2, middle + 0.5 + side / 2
     reach = BICUBIC_REACH * max(1.0, side / pixels)
     outer_low, outer_high = np.floor(low - reach).astype(int), np.ceil(high + reach).astype(int)
     if outer_low.min() < 0 or (outer_high > image.size).any():
-        # The filter would leave out what lies beyond the image: as black it is the same for any surroundings.
+        # The filter would ignore pixels beyond the image; as black pixels they count the same for any surroundings.
         image = image.crop((*outer_low.tolist(), *outer_high.tolist()))
         low, high = low - outer_low, high - outer_low
     box = (*low.tolist(), *high.tolist())

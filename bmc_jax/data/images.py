@@ -1,4 +1,4 @@
-"""Any image file -> upright RGB of 8 bits a channel, and the focal length that its EXIF tells."""
+"""Image files of any mode as upright 8-bit RGB, with the focal length from their EXIF data."""
 
 import math
 import warnings
@@ -8,35 +8,37 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-#: Of the files that are taken from a folder.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
-#: Pixels of the shorter side, below which no hand can be made out.
+"""Suffixes of the files that are read from a folder."""
 SMALLEST = 16
-#: Millimetres. The 35 mm equivalent of a focal length compares diagonals, that of the sensor and of a 36 x 24 mm film.
+"""Pixels of the shorter side, below which no hand can be recognized."""
+DECODING_ERRORS = (OSError, SyntaxError)
+"""Raised by Pillow for a damaged image; SyntaxError for a PNG."""
 FILM_DIAGONAL = math.hypot(36.0, 24.0)
+"""Millimetres. The 35 mm equivalent of a focal length relates the sensor's diagonal to that of a 36 x 24 mm film."""
 
 _EXIF, _FOCAL_35MM = 0x8769, 0xA405
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as it is looked at."""
+    """An upright RGB image."""
 
     image: Image.Image
-    """RGB, upright: turned as its EXIF says."""
+    """RGB, rotated by its EXIF orientation."""
     focal: float | None = None
-    """Focal length in pixels from EXIF's 35 mm equivalent, which holds as long as nothing was cut off; None if it does
-    not tell."""
+    """Focal length in pixels from EXIF's 35 mm equivalent, valid for an image that was not cropped; None if absent."""
 
 
 def read(file: Path) -> Picture:
-    """An image file of any mode. 16 bits become 8, grey becomes colour, what is transparent becomes black as it is
-    beyond an image's border, and of several frames the first is taken.
+    """Reads an image file of any mode.
+
+    16 bits become 8, grey becomes colour, transparent pixels become black, and of several frames the first is taken.
 
     Raises:
-      FileNotFoundError: if it is not there.
-      ValueError: naming it, if it is no image, damaged, cut off, below `SMALLEST` pixels or beyond what Pillow decodes
-        (179 million), or has values whose white is not known.
+      FileNotFoundError: if there is no such file.
+      ValueError: naming the file, if it is no image, damaged, smaller than `SMALLEST` pixels, larger than Pillow
+        decodes (179 million), or has grey values of unknown range.
     """
     try:
         with warnings.catch_warnings():
@@ -51,7 +53,7 @@ def read(file: Path) -> Picture:
         raise ValueError(f"{file} is not an image, or of a format that Pillow does not read") from error
     except Image.DecompressionBombError as error:
         raise ValueError(f"{file} is too large: {error}; make it smaller") from error
-    except (OSError, SyntaxError) as error:  # SyntaxError is Pillow's for a broken PNG
+    except DECODING_ERRORS as error:
         raise ValueError(f"{file} is damaged, or cannot be read to its end: {error}") from error
     if min(picture.image.size) < SMALLEST:
         width, height = picture.image.size
@@ -72,7 +74,7 @@ def _rgb(file: Path, image: Image.Image) -> Image.Image:
         return Image.alpha_composite(black, image.convert("RGBA")).convert("RGB")
     if image.mode != "F" and not image.mode.startswith("I"):
         return image.convert("RGB")
-    # Pillow's own conversion cuts these off at 255.
+    # Pillow's own conversion clips these at 255.
     white = 1.0 if image.mode == "F" else 65535.0
     grey = np.asarray(image).astype(np.float64)
     if not (np.isfinite(grey).all() and grey.min() >= 0 and grey.max() <= white):

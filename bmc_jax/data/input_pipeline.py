@@ -16,7 +16,7 @@ import numpy as np
 from bmc_jax.config import Config
 from bmc_jax.core.types import Batch
 from bmc_jax.data import sources
-from bmc_jax.data.sources import Opened
+from bmc_jax.data.example_sets import ExampleSet
 
 #: Two batches are put together while the next two wait: few enough to keep memory flat, and enough to bridge a slow
 #: one. Images are decoded by threads of their own.
@@ -77,7 +77,7 @@ def offsets(counts: Sequence[int]) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(counts)])
 
 
-def fetch(opened: Sequence[Opened], numbers: np.ndarray) -> Batch:
+def fetch(opened: Sequence[ExampleSet], numbers: np.ndarray) -> Batch:
     """The examples of those row numbers, which come in the order of the sources, `[b, ...]` host numpy."""
     first = offsets([len(source) for source in opened])
     ends = np.sum(numbers < first[:, None], axis=1)
@@ -89,7 +89,7 @@ def fetch(opened: Sequence[Opened], numbers: np.ndarray) -> Batch:
     return jax.tree.map(lambda *part: np.concatenate(part), *parts)
 
 
-def describe(opened: Sequence[Opened], numbers: np.ndarray) -> list[str]:
+def describe(opened: Sequence[ExampleSet], numbers: np.ndarray) -> list[str]:
     """Those rows by source and number, and id where there is one."""
     first = offsets([len(source) for source in opened])
     of = np.searchsorted(first, numbers, side="right") - 1

@@ -1,4 +1,4 @@
-"""Photographs with 2D keypoints straight from a COCO file, for a look and for measuring: nothing has to be built."""
+"""Photographs with 2D keypoints, read from a COCO file without a build, for previews and evaluation."""
 
 import os
 from collections.abc import Sequence
@@ -9,30 +9,30 @@ from typing import Any
 import numpy as np
 
 from bmc_jax.core.types import Batch
-from bmc_jax.data import crop
+from bmc_jax.data import crop, example_sets
 from bmc_jax.data.readers import coco_hand
 from bmc_jax.data.record import record
 
-#: Side of the square crop over the longer side of the hand's box. The rendered hands fill about two thirds of theirs.
 MARGIN = 1.5
+"""Side of the square crop over the longer side of the hand's box. Rendered hands fill about two thirds of theirs."""
 
 
 @dataclass(frozen=True)
 class Photographs:
-    """What `read` found."""
+    """Crops of hands, with what the file says of them."""
 
     batch: Batch
     """Host numpy `[count, ...]`."""
     files: tuple[str, ...]
-    """Image file of each example, as the annotations name it."""
+    """Name of each example's image file in the annotations."""
     mirrored: np.ndarray
-    """Which examples are left hands, turned into right hands, `[count]`."""
+    """Which examples were left hands and are mirrored, `[count]`."""
     description: str
-    """What the file says of itself (`info.description`)."""
+    """`info.description` of the file."""
 
     @property
     def labels_predicted(self) -> bool:
-        """Whether the keypoints are another model's predictions, so that an error against them is a disagreement."""
+        """Whether the keypoints are another model's predictions, not labels made by hand."""
         return "predict" in self.description.lower()
 
 
@@ -44,12 +44,14 @@ def read(
     stored: int | None = None,
     indices: Sequence[int] | None = None,
 ) -> Photographs:
-    """Crops of `size` x `size` pixels around the hands of a COCO file: all, or the annotations of those numbers.
+    """Reads the crops around the hands of a COCO file: of all annotations, or of those with the given numbers.
 
-    They are what training would see of a dataset built from the file, not augmented; `stored` is as in `crops`. Left
-    hands are mirrored.
+    They are the same as those of a dataset built from the file. `size`, `margin` and `stored` are those of `crop.crop`.
+    Left hands are mirrored.
 
-    Raises FileNotFoundError and ValueError as `coco_hand` does, and ValueError for numbers that the file does not have.
+    Raises:
+      FileNotFoundError: if the file or an image is not there.
+      ValueError: as `coco_hand` does, and for numbers that the file does not have.
     """
     path = Path(path)
     description = str(coco_hand.load(path).get("info", {}).get("description", ""))
@@ -73,22 +75,16 @@ def batch(
     margin: float = MARGIN,
     stored: int | None = None,
 ) -> Batch:
-    """The crops of some records, with their numbers: host numpy `[count, ...]`, of the source 0."""
-    cropped = [crop.crop(one, size=size, margin=margin, stored=stored) for one in records]
-    return Batch(
-        **{name: np.stack([one[name] for one in cropped]) for name in cropped[0]},
-        source=np.zeros(len(records), np.int32),
-        index=np.array(numbers, np.int32),
-        present=np.ones(len(records), bool),
-    )
+    """Returns the crops of records with these numbers, host numpy `[count, ...]`, as of source 0."""
+    return example_sets.stack([crop.crop(one, size=size, margin=margin, stored=stored) for one in records], numbers)
 
 
 def spread(path: str | os.PathLike, count: int | None = None) -> list[int]:
-    """Numbers of `count` annotations spread evenly over the file, all by default or if it has fewer."""
+    """Returns the numbers of `count` annotations spread evenly over the file; of all by default or if it has fewer."""
     available = len(coco_hand.load(Path(path))["annotations"])
     return evenly(available, count or available)
 
 
 def evenly(available: int, count: int) -> list[int]:
-    """`count` numbers spread evenly below `available`, all if it is fewer."""
+    """Returns `count` numbers spread evenly over `range(available)`; all if there are fewer."""
     return np.unique(np.linspace(0, available - 1, min(count, available)).astype(int)).tolist()

@@ -1,4 +1,4 @@
-"""The record that is stored of a hand: its surroundings cut out of the image, as a right hand, with all its labels."""
+"""Records of built datasets: a hand's surroundings cut out of its image, as a right hand, with all its labels."""
 
 import io
 import math
@@ -9,23 +9,24 @@ from PIL import Image
 
 from bmc_jax.core import hand
 from bmc_jax.core.choices import SIDES
+from bmc_jax.data import images
 from bmc_jax.data.readers.annotation import Annotation, check, project
 
-#: Side of the stored surroundings over the longer side of the hand's box: room for training to move its crop about.
 WINDOW = 2.5
-#: Pixels. Larger surroundings are shrunk to this: a crop of 1.5 times the box then still has 192.
+"""Side of the stored window over the longer side of the hand's box, so that augmentation can move the crop."""
 LARGEST = 320
-#: Of JPEG, without chroma subsampling. The mean change of a photograph is below one grey level.
+"""Pixels of the longer side, to which a larger window is shrunk. A crop of 1.5 times the box then has 192."""
 QUALITY = 95
+"""JPEG quality, without chroma subsampling. The mean change of a photograph is below one grey level."""
 
 
 def features() -> Any:
-    """The record's TFDS features.
+    """Returns the TFDS features of a record.
 
-    `image` is JPEG, of any size. `joints_2d [21, 2]`, `box` (left, top, right, bottom) and `intrinsics [3, 3]` are in
-    its pixels; `joints_3d [21, 3]` and `scale` in metres; both kinds of joints 0 where unknown, `scale` too.
-    `visibility` is COCO's 0 unlabelled, 1 occluded, 2 visible. All are of a right hand; `hand` says whether it was a
-    left one. `source` and `id` name it.
+    `image` is a JPEG of any size. `joints_2d [21, 2]`, `box` (left, top, right, bottom) and `intrinsics [3, 3]` are in
+    its pixels; `joints_3d [21, 3]` and `scale` in metres. Joints and scale are 0 where unknown. `visibility` is COCO's:
+    0 unlabelled, 1 occluded, 2 visible. All are of a right hand; `hand` is the side before mirroring. `source` and `id`
+    identify it.
     """
     import tensorflow_datasets as tfds
 
@@ -48,24 +49,22 @@ def features() -> Any:
 
 
 def record(annotation: Annotation) -> dict[str, Any]:
-    """The annotation's record, as `features` describes it.
+    """Returns the annotation's record, see `features`.
 
     Raises:
-      FileNotFoundError: if its image is not there.
-      ValueError: naming file, row, value and remedy, if its image is damaged, or if its labels cannot be true: K that
-        is not a camera's, joints behind the camera, in millimetres, or not where the 2D joints are.
+      FileNotFoundError: if there is no such image.
+      ValueError: naming file, row, value and remedy, if the image is damaged or `annotation.check` refuses the labels.
     """
     checked = check(annotation)
     encoded, to_window, width = _cut(annotation, checked.box)
     intrinsics = to_window @ checked.intrinsics
-    joints_2d, joints_3d = checked.joints_2d.copy(), checked.joints_3d.copy()
-    joints_2d = joints_2d @ to_window[:2, :2].T + to_window[:2, 2]
+    joints_2d, joints_3d = checked.joints_2d @ to_window[:2, :2].T + to_window[:2, 2], checked.joints_3d
     corners = np.reshape(checked.box, (2, 2)) @ to_window[:2, :2].T + to_window[:2, 2]
     if annotation.left:
-        # Column u becomes width - 1 - u, so the point at the left border's pixel is at the right border's.
+        # Column u becomes width - 1 - u, as in `camera.mirror_intrinsics`, which would start JAX.
+        joints_3d = hand.mirror(joints_3d)
         joints_2d[:, 0] = width - 1 - joints_2d[:, 0]
         corners[:, 0] = width - 1 - corners[::-1, 0]
-        joints_3d[:, 0] *= -1
         intrinsics[0, 2] = width - 1 - intrinsics[0, 2]
         intrinsics[0, 1] *= -1
         intrinsics[1, 0] *= -1
@@ -85,8 +84,8 @@ def record(annotation: Annotation) -> dict[str, Any]:
 
 
 def reprojection_error(record: dict[str, Any]) -> float:
-    """Mean distance in pixels of the record's image between its 2D joints and its projected 3D joints, over the joints
-    that have both; NaN if none has."""
+    """Returns the mean distance between the record's 2D joints and its projected 3D joints, in pixels of its image,
+    over the joints that have both; NaN if none has."""
     both = (record["visibility"] > 0) & record["joints_3d_valid"]
     if not both.any():
         return math.nan
@@ -95,10 +94,10 @@ def reprojection_error(record: dict[str, Any]) -> float:
 
 
 def _cut(annotation: Annotation, box: tuple[float, float, float, float]) -> tuple[bytes, np.ndarray, int]:
-    """JPEG of the hand's surroundings, mirrored for a left hand; the map from the image's pixels to it before it was
-    mirrored; its width."""
+    """Returns the JPEG of the hand's surroundings, mirrored for a left hand, the 3x3 map from the image's pixels to the
+    window's before mirroring, and the window's width."""
     image, original = _open(annotation)
-    low, high = np.array(box[:2]) + 0.5, np.array(box[2:]) + 0.5  # Pillow counts from the first pixel's corner
+    low, high = np.array(box[:2]) + 0.5, np.array(box[2:]) + 0.5  # Pillow's origin is the first pixel's corner
     middle, reach = (low + high) / 2, WINDOW * (high - low).max() / 2
     left, top = np.floor(np.maximum(middle - reach, 0)).astype(int)
     right, bottom = np.ceil(np.minimum(middle + reach, image.size)).astype(int)
@@ -126,28 +125,24 @@ def _cut(annotation: Annotation, box: tuple[float, float, float, float]) -> tupl
 
 
 def _open(annotation: Annotation) -> tuple[Image.Image, bytes | None]:
-    """The whole image, and its file's bytes if those are a colour JPEG."""
+    """Returns the whole image, and the file's bytes if they are a colour JPEG, which can be stored as they are."""
     if isinstance(annotation.image, np.ndarray):
         return Image.fromarray(annotation.image), None
     file = annotation.image
     try:
         content = file.read_bytes()
         with Image.open(io.BytesIO(content)) as opened:
-            _require_size(annotation, opened.size)
+            width, height = annotation.image_size or opened.size
+            if opened.size != (width, height):
+                raise ValueError(
+                    f"{annotation.where}: the image {file} is of {opened.width}x{opened.height} pixels, and its labels "
+                    f"and K are for {width}x{height}; take the original image"
+                )
             keep = opened.format == "JPEG" and opened.mode == "RGB"
             return opened.convert("RGB"), content if keep else None
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{annotation.where}: there is no image {file}") from error
-    except (OSError, SyntaxError) as error:  # SyntaxError is Pillow's for a broken PNG
+    except images.DECODING_ERRORS as error:
         raise ValueError(
             f"{annotation.where}: the image {file} is damaged ({error}); fetch it again, or build with --faults skip"
         ) from error
-
-
-def _require_size(annotation: Annotation, size: tuple[int, int]) -> None:
-    if annotation.image_size not in (None, size):
-        width, height = annotation.image_size or size
-        raise ValueError(
-            f"{annotation.where}: the image {annotation.image} is of {size[0]}x{size[1]} pixels, and its labels and K "
-            f"are for {width}x{height}; take the original image"
-        )

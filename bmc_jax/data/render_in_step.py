@@ -30,7 +30,7 @@ def gather(rows: Int[Array, "device b"], resident: cache.Resident, config: Confi
 
     `resident` is what the device has of the sources that are not fresh: see `cache.gather`.
     """
-    fresh, train = sources.fresh(config), config.data.train
+    fresh, train = sources.on_demand(config), config.data.train
     if not fresh:
         return cache.gather(rows, resident, axis_name)
     mine = rows[jax.lax.axis_index(axis_name) % len(rows)]

@@ -1,6 +1,6 @@
-"""Built datasets on disk: `DIRECTORY/NAME/VERSION/`, array_record shards as TFDS lays them out, and `summary.json`.
+"""Built datasets on disk: `DIRECTORY/NAME/VERSION/` with array_record shards in TFDS's layout and `summary.json`.
 
-The summary is written last and the folder gets its name after that, so a folder that has both is whole.
+The summary is written last, and the folder is renamed after that, so a folder with both is whole.
 """
 
 import json
@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 SUMMARY = "summary.json"
-#: Ending of a version's folder while it is being built.
 BUILDING = ".building"
+"""Suffix of a version's folder while it is being built."""
 
 
 class Records(Sequence):
-    """A split's records by number: dicts as `record.features` describes them, the image as JPEG bytes."""
+    """A split's records by number: dicts of `record.features`, the image as JPEG bytes."""
 
     def __init__(self, folder: Path, split: str):
         import tensorflow_datasets as tfds
@@ -33,9 +33,10 @@ class Records(Sequence):
 
 
 def find(name: str | os.PathLike, root: str | os.PathLike = ".") -> Path:
-    """The folder of a built dataset: `name` itself if it is such a folder, else the newest version of `root/name`.
+    """Returns the folder of a built dataset: `name` itself, or its newest version, or that of `root/name`.
 
-    Raises ValueError, with what to do, if there is none or it is not whole.
+    Raises:
+      ValueError: with the remedy, if there is none or it is not whole.
     """
     for place in (Path(name), Path(root) / name):
         if (place / SUMMARY).is_file():
@@ -51,7 +52,7 @@ def find(name: str | os.PathLike, root: str | os.PathLike = ".") -> Path:
 
 
 def _versions(place: Path) -> Iterator[Path]:
-    """Folders named as versions, oldest first."""
+    """Yields the folders that are named as versions, oldest first."""
     numbers = {}
     for folder in place.glob("*.*.*"):
         parts = folder.name.split(".")
@@ -61,9 +62,10 @@ def _versions(place: Path) -> Iterator[Path]:
 
 
 def summary(folder: Path) -> dict[str, Any]:
-    """What the build counted and measured; see `build` for its fields.
+    """Returns the counts and statistics of a build, see `publish.finish`.
 
-    Raises ValueError, naming the file, if it cannot be read.
+    Raises:
+      ValueError: naming the file, if it cannot be read.
     """
     file = folder / SUMMARY
     try:
@@ -73,9 +75,10 @@ def summary(folder: Path) -> dict[str, Any]:
 
 
 def records(folder: Path, split: str) -> Records:
-    """A split's records.
+    """Returns a split's records.
 
-    Raises ValueError, naming the splits that there are, if this is none of them.
+    Raises:
+      ValueError: naming the available splits, if this is none of them.
     """
     known = summary(folder)["splits"]
     if split not in known:

@@ -18,12 +18,11 @@ from typing import Any
 import jax
 
 from bmc_jax.config import Config, steps
-from bmc_jax.data import joints_file, sources, store
+from bmc_jax.data import sources
 from bmc_jax.experiments import settings
 from bmc_jax.experiments.claims import Claim
 from bmc_jax.inference import evaluate
 from bmc_jax.runtime.distributed import print_once
-from bmc_jax.synthesis import DOMAINS
 from bmc_jax.training import config_io, run_folder, train
 
 
@@ -113,17 +112,7 @@ def _absent(options: Config) -> list[str]:
     names += [sources.test_split(entry, "test")[0] for entry in options.data.test]
     if options.limits.source.startswith(sources.FIT_TO):
         names.append(options.limits.source.removeprefix(sources.FIT_TO))
-    return [name for name in names if not _is_there(name, options.data.directory)]
-
-
-def _is_there(name: str, directory: str) -> bool:
-    if name in DOMAINS or joints_file.is_one(name):
-        return True
-    try:
-        store.find(name, directory)
-    except ValueError:
-        return False
-    return True
+    return [name for name in names if not sources.is_available(name, options.data.directory)]
 
 
 def folder(out: str | os.PathLike, arm: str, seed: int) -> Path:

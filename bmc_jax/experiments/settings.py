@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from bmc_jax.config import Biomechanics, Config, Data, Network, Optimizer, Source, Training, Weights
-from bmc_jax.data import joints_file
+from bmc_jax.data import sources
 
 
 class Unavailable(ValueError):
@@ -116,7 +116,7 @@ def _both(name: str, **options: bool) -> tuple[Source, ...]:
 
 def points(source: str = "mannequin", target: str = ANY_VIEW) -> Config:
     """2D joints in the place of images, off by a pixel; `target` may be a file of 3D joints."""
-    target_count = 0 if joints_file.is_one(target) else COUNT
+    target_count = COUNT if sources.kind(target).unlimited else 0
     return Config(
         data=Data(
             train=(Source(source, labels="3d", count=COUNT), Source(target, labels="2d", count=target_count)),

@@ -14,12 +14,11 @@ import numpy as np
 from bmc_jax import metrics
 from bmc_jax.config import Config
 from bmc_jax.core.types import Batch, Prediction
-from bmc_jax.data import augment, joints_file, photographs, sources, store
+from bmc_jax.data import augment, photographs, sources
 from bmc_jax.inference import training_data
 from bmc_jax.metrics import dataset_protocols, evaluation
 from bmc_jax.runtime import files
 from bmc_jax.runtime.provenance import environment
-from bmc_jax.synthesis import DOMAINS
 from bmc_jax.training import forward
 from bmc_jax.training.forward import Trained
 from bmc_jax.visualization import charts, draw
@@ -73,7 +72,7 @@ def evaluate(
     (workdir / FOLDER).mkdir(exist_ok=True)
     for entry in options.data.test:
         name, of = sources.test_split(entry, split)
-        wide = sources.test(options, name, of, count, stored=stored)
+        wide = sources.kind(name).test_examples(options, of, count, stored=stored)
         prediction = forward.predict(options, trained.saved, wide, run=run)
         examples = jax.device_get(augment.central(wide, options.data.image_size))
         measured, means = evaluation.compare(prediction, examples, trained.limits)
@@ -91,11 +90,9 @@ def _official(
     trained: Trained, options: Config, name: str, split: str, prediction: Prediction, examples: Batch, file: Path
 ) -> dict[str, Any]:
     """What the dataset's own protocol makes of the predictions; nothing where there is none."""
-    if name in DOMAINS or joints_file.is_one(name):
-        return {}
-    folder = store.find(name, options.data.directory)
-    protocol = dataset_protocols.protocol(folder)
-    if protocol is None:
+    folder = sources.kind(name).folder(options.data.directory)
+    protocol = dataset_protocols.protocol(folder) if folder else None
+    if folder is None or protocol is None:
         return {}
     scale = np.array(examples.scale, np.float64)
     words = "each hand's true scale"

@@ -9,8 +9,8 @@ import numpy as np
 from bmc_jax import synthesis
 from bmc_jax.config import Config, Source
 from bmc_jax.core import hand
-from bmc_jax.data import store
-from bmc_jax.synthesis import DOMAINS, skeleton
+from bmc_jax.data import sources, store
+from bmc_jax.synthesis import skeleton
 from bmc_jax.training.run_folder import DATA_FILE
 
 MILLIMETRE = 1e-3
@@ -43,7 +43,7 @@ def origins(config: Config, folder: Path) -> list[Origin]:
 
 def _origin(config: Config, source: Source, told: dict) -> Origin:
     count, digest = told.get("count", source.count), told.get("hash", "")
-    if source.name in DOMAINS:
+    if isinstance(sources.kind(source.name), sources.RenderedDomain):
         mean = _rendered_scale(config.seed, source, count) if source.labels == "3d" else None
         return Origin(source, count, "", "rendered by this package", mean)
     try:

@@ -21,7 +21,7 @@ import numpy as np
 
 from bmc_jax.core import hand
 from bmc_jax.data.readers import dexter_object, rhd
-from bmc_jax.data.readers.annotation import Skip
+from bmc_jax.data.readers.annotation import SkipRow
 from bmc_jax.metrics.prediction_files import check, reading
 from bmc_jax.metrics.prediction_files.check import UNITS
 from bmc_jax.metrics.prediction_files.kinds import FROM, KINDS
@@ -141,7 +141,7 @@ def _annotations(reader: Any, rows: list, where: str) -> Truth:
     for row in rows:
         try:
             found.append(reader.annotation(row))
-        except Skip:
+        except SkipRow:
             continue
     if not found:
         raise ValueError(f"{where}: no hand is annotated")

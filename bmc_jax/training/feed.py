@@ -22,9 +22,9 @@ from jaxtyping import Array, Float, Int
 from bmc_jax.config import Config, stored_size
 from bmc_jax.core.choices import CACHES
 from bmc_jax.core.types import Batch, Limits
-from bmc_jax.data import cache, input_pipeline, render_in_step, sources
+from bmc_jax.data import cache, input_pipeline, render_in_step
 from bmc_jax.data.cache import Resident
-from bmc_jax.data.sources import Fresh, InMemory, OnDisk, Opened
+from bmc_jax.data.example_sets import ExampleSet, InMemory, OnDisk, RenderedOnDemand
 from bmc_jax.runtime import distributed
 from bmc_jax.training import parallel, step
 from bmc_jax.training.step import TrainState
@@ -82,7 +82,7 @@ class Feed:
         return share
 
 
-def open_feed(config: Config, opened: Sequence[Opened], rows: grain.MapDataset, first: int) -> Feed:
+def open_feed(config: Config, opened: Sequence[ExampleSet], rows: grain.MapDataset, first: int) -> Feed:
     """Returns the feed of a run, its images where the configuration and the free memory put them.
 
     Args:
@@ -91,8 +91,8 @@ def open_feed(config: Config, opened: Sequence[Opened], rows: grain.MapDataset, 
       rows: row numbers `[b]` of each remaining step.
       first: the number of steps taken before.
     """
-    rendered_in_step = [source for source in opened if isinstance(source, Fresh)]
-    stored = [source for source in opened if not isinstance(source, Fresh)]
+    rendered_in_step = [source for source in opened if isinstance(source, RenderedOnDemand)]
+    stored = [source for source in opened if not isinstance(source, RenderedOnDemand)]
     mode = _placement(config, stored)
     if rendered_in_step:
         distributed.print_once(f"fresh images: {render_in_step.describe(mode)}")
@@ -101,11 +101,11 @@ def open_feed(config: Config, opened: Sequence[Opened], rows: grain.MapDataset, 
             calls_on_rows(rows, first, config.training.steps_per_dispatch), cache.on_devices(stored, parallel.AXIS)
         )
     if mode == "host":
-        opened = [sources.read(source) if isinstance(source, OnDisk) else source for source in opened]
+        opened = [source.decode() if isinstance(source, OnDisk) else source for source in opened]
     return Feed(calls_on_batches(opened, rows), Resident(None, None))
 
 
-def _placement(config: Config, stored: Sequence[Opened]) -> str:
+def _placement(config: Config, stored: Sequence[ExampleSet]) -> str:
     """Returns where the images are kept, one of `CACHES`; every process takes that of the one with the least room."""
     bytes_each = 0 if config.network.input == "points" else 3 * stored_size(config) ** 2
     size = bytes_each * sum(map(len, stored))
@@ -119,7 +119,7 @@ def _placement(config: Config, stored: Sequence[Opened]) -> str:
     return slowest.mode
 
 
-def calls_on_batches(opened: Sequence[Opened], rows: grain.MapDataset) -> grain.MapDataset:
+def calls_on_batches(opened: Sequence[ExampleSet], rows: grain.MapDataset) -> grain.MapDataset:
     """Returns a call for each step, of the row numbers `[b]` in `rows`, with the batch that they name."""
 
     def one(numbers: np.ndarray) -> Call:

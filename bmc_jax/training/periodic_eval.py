@@ -62,7 +62,7 @@ class PeriodicEvaluation:
         count = training.evaluate_count if training.evaluate_every else PICTURE_HANDS
         splits = {entry: sources.test_split(entry, "test") for entry in config.data.test}
         sets = {
-            entry: sources.test(config, name, split, count, stored=config.data.image_size)
+            entry: sources.kind(name).test_examples(config, split, count, stored=config.data.image_size)
             for entry, (name, split) in splits.items()
         }
         self._sets = {_title(entry): examples for entry, examples in sets.items()}

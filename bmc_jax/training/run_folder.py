@@ -15,7 +15,7 @@ from bmc_jax import limits
 from bmc_jax.config import Config
 from bmc_jax.core.types import Limits
 from bmc_jax.data import sources
-from bmc_jax.data.sources import Opened
+from bmc_jax.data.example_sets import ExampleSet
 from bmc_jax.models import pretrained
 from bmc_jax.runtime import distributed, files
 from bmc_jax.training import checkpoint, config_io
@@ -90,7 +90,7 @@ def claim(workdir: Path, config: Config, weights: dict[str, str] | None = None) 
         distributed.require_shared(workdir / DATA_FILE)
 
 
-def load_limits(workdir: Path, config: Config, opened: Sequence[Opened]) -> Limits:
+def load_limits(workdir: Path, config: Config, opened: Sequence[ExampleSet]) -> Limits:
     """Returns the run's limits. A new run's are fitted or loaded as the configuration says, and written."""
     file = workdir / limits.FILE
     with distributed.fail_together():
@@ -101,14 +101,14 @@ def load_limits(workdir: Path, config: Config, opened: Sequence[Opened]) -> Limi
         return limits.load(file)
 
 
-def _new_limits(config: Config, opened: Sequence[Opened]) -> Limits:
+def _new_limits(config: Config, opened: Sequence[ExampleSet]) -> Limits:
     options = config.limits
     if options.source != "fit" and not options.source.startswith(sources.FIT_TO):
         return limits.load(options.source)
     name = options.source.removeprefix(sources.FIT_TO)
     own = options.source == "fit"
     return limits.fit(
-        sources.labelled_joints(opened) if own else sources.poses(config, name),
+        sources.labelled_joints(opened) if own else sources.kind(name).poses(config, "train"),
         source=f"3D-labelled training poses of {config.name}" if own else f"training poses of {name}",
         percentiles=options.percentiles,
         angle_margin=options.angle_margin,

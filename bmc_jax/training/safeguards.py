@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, UInt32
 from bmc_jax.config import Config
 from bmc_jax.core.types import Batch, Limits
 from bmc_jax.data import input_pipeline
-from bmc_jax.data.sources import Opened
+from bmc_jax.data.example_sets import ExampleSet
 from bmc_jax.training import checkpoint, parallel, step
 
 #: Examples named in a message.
@@ -28,7 +28,7 @@ NAMED = 10
 def require_finite(
     config: Config,
     workdir: Path,
-    opened: Sequence[Opened],
+    opened: Sequence[ExampleSet],
     hand_limits: Limits,
     number: int,
     metrics: Mapping[str, Any],

@@ -18,7 +18,7 @@ from bmc_jax.data import store
 from bmc_jax.data.build import builder as building
 from bmc_jax.data.build import shard, verify
 from bmc_jax.data.readers import coco_hand, synthetic
-from bmc_jax.data.readers.annotation import Skip
+from bmc_jax.data.readers.annotation import SkipRow
 
 
 @pytest.fixture(autouse=True)
@@ -152,10 +152,10 @@ def test_killed_build_leaves_no_process_and_goes_on(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "import sys\n"
-        "from bmc_jax.data.readers import build, shard\n"
+        "from bmc_jax.data.build import builder, shard\n"
         "if __name__ == '__main__':\n"
         "    shard.ROWS = 4\n"
-        "    build.build('coco_hand', sys.argv[1], sys.argv[2], name='mine', workers=2)\n"
+        "    builder.build('coco_hand', sys.argv[1], sys.argv[2], name='mine', workers=2)\n"
     )
     process = subprocess.Popen([sys.executable, script, source, out], stderr=subprocess.DEVNULL, start_new_session=True)
     while not list(out.glob("mine/1.0.0.building/train-*.json")):
@@ -245,7 +245,7 @@ def test_what_a_dataset_leaves_empty_is_counted_by_reason(source, tmp_path, monk
 
     def annotation(row):
         if int(row.id) % 3 == 0:
-            raise Skip("no hand in it")
+            raise SkipRow("no hand in it")
         return real(row)
 
     monkeypatch.setattr(coco_hand, "annotation", annotation)
@@ -264,7 +264,7 @@ def test_shards_of_nothing_are_read(source, tmp_path, monkeypatch):
 
 
 def test_nothing_left_is_an_error(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(coco_hand, "annotation", lambda row: (_ for _ in ()).throw(Skip("no hand in it")))
+    monkeypatch.setattr(coco_hand, "annotation", lambda row: (_ for _ in ()).throw(SkipRow("no hand in it")))
     with pytest.raises(ValueError, match=r"every row of train was skipped.*no hand in it"):
         build(source, tmp_path / "out")
 
@@ -328,7 +328,7 @@ def test_rendered_hands_are_built_block_by_block(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_beam_makes_the_same_records(source, tmp_path):
     pytest.importorskip("apache_beam", reason="Apache Beam is not installed: pip install 'bmc-jax[beam]'")
-    command = [sys.executable, "-m", "bmc_jax.cli", "data", "build", "coco_hand", "--source", source, "--name", "mine"]
+    command = [sys.executable, "-m", "bmc_jax", "data", "build", "coco_hand", "--source", source, "--name", "mine"]
     for options in (["--out", tmp_path / "plain"], ["--out", tmp_path / "beam", "--beam", "runner=DirectRunner"]):
         subprocess.run([*command, *options], check=True, capture_output=True)
     plain, beam = (store.find("mine", tmp_path / name) for name in ("plain", "beam"))

@@ -9,7 +9,7 @@ import pytest
 from support import examples
 
 from bmc_jax import config
-from bmc_jax.data import cache, input_pipeline, sources
+from bmc_jax.data import cache, example_sets, input_pipeline
 from bmc_jax.training import feed, parallel
 
 GB = 10**9
@@ -78,7 +78,7 @@ def test_a_control_groups_limit_is_free_memory(monkeypatch):
 
 def opened(counts=(7, 5, 9)):
     """Three sources whose images no number of devices can share equally."""
-    return [sources.InMemory(str(i), examples.examples(count, source=i)) for i, count in enumerate(counts)]
+    return [example_sets.InMemory(str(i), examples.examples(count, source=i)) for i, count in enumerate(counts)]
 
 
 def of_devices(rows):
@@ -125,7 +125,7 @@ def test_an_exchange_stays_within_its_process(monkeypatch):
         told = np.concatenate(
             [feed.calls_on_rows(grain.MapDataset.source([rows]), 0, 1)[0].inputs.rows[:, 0] for rows in batches]
         )
-        wanted = [input_pipeline.shard(sources.InMemory("", _end_to_end()).load(rows)) for rows in batches]
+        wanted = [input_pipeline.shard(example_sets.InMemory("", _end_to_end()).load(rows)) for rows in batches]
     images = np.concatenate([resident.images, resident.images])
     found = jax.device_get(gathered(told, cache.Resident(images, resident.labels)))
     jax.tree.map(np.testing.assert_array_equal, found, jax.tree.map(lambda *parts: np.concatenate(parts), *wanted))

@@ -9,7 +9,7 @@ from PIL import Image
 from support.dexter_object_files import FRAMES, SEQUENCES, TIPS, line, pixels, tips, tree
 
 from bmc_jax.data.readers import dexter_object
-from bmc_jax.data.readers.annotation import Skip
+from bmc_jax.data.readers.annotation import SkipRow
 from bmc_jax.data.record import record, reprojection_error
 
 #: thumb, index, middle, ring, little tips in FreiHAND's order.
@@ -50,7 +50,7 @@ def test_frame_with_fewer_than_two_tips_is_skipped_with_the_reason(tmp_path, uns
     if kept:
         assert np.isfinite(dexter_object.annotation(row).joints_3d).all(axis=-1).sum() == 2
     else:
-        with pytest.raises(Skip, match="fewer than 2 fingertips are annotated"):
+        with pytest.raises(SkipRow, match="fewer than 2 fingertips are annotated"):
             dexter_object.annotation(row)
 
 

@@ -87,7 +87,7 @@ def test_official_counts_are_exact_and_no_hand_is_in_two_splits(tmp_path, monkey
 
 
 def test_version_of_an_image_has_the_row_of_its_hand(tmp_path, monkeypatch):
-    monkeypatch.setattr(freihand, "TRAINING", 4)
+    monkeypatch.setitem(freihand.COUNTS, "training", 4)
     xyz = json.loads((tree(tmp_path) / "training_xyz.json").read_text())
     found = freihand.splits(tmp_path, versions=("auto", "hom"), validation=0.0)["train"]
     assert [row.id for row in found] == [f"training/{number:08d}" for number in (4, 5, 6, 7, 12, 13, 14, 15)]
@@ -182,7 +182,7 @@ def test_first_version_is_refused(tmp_path):
     ],
 )
 def test_list_of_another_length_is_named(tmp_path, monkeypatch, name, count, message):
-    monkeypatch.setattr(freihand, "TRAINING", 4)
+    monkeypatch.setitem(freihand.COUNTS, "training", 4)
     write(tree(tmp_path), "training", {name: (rows(4)[name] * 4)[:count]})
     with pytest.raises(ValueError, match=message):
         freihand.splits(tmp_path)
@@ -203,7 +203,7 @@ def test_official_tree_of_another_size_is_refused(tmp_path):
 
 
 def test_images_of_another_number_are_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(freihand, "TRAINING", 4)
+    monkeypatch.setitem(freihand.COUNTS, "training", 4)
     folder = tree(tmp_path) / "training/rgb"
     (folder / "00000009.jpg").unlink()
     with pytest.raises(ValueError, match=r"rgb has 15 of 16 images, 00000009\.jpg is the first.*--partial"):

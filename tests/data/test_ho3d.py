@@ -11,7 +11,7 @@ from support import paths, reference
 
 from bmc_jax.core import validation
 from bmc_jax.data.readers import ho3d
-from bmc_jax.data.readers.annotation import Skip
+from bmc_jax.data.readers.annotation import SkipRow
 from bmc_jax.data.record import record, reprojection_error
 
 REAL = paths.SHARED / "ho3d_v3_mini"
@@ -139,7 +139,7 @@ def test_record_has_the_label_where_its_pixel_went(tmp_path, truth):
 def test_frame_without_hand_is_skipped_with_the_reason(tmp_path, name):
     splits = rows(tree(tmp_path, changes={name: {"handJoints3D": None}}))
     row = next(row for part in splits.values() for row in part if row.id == name)
-    with pytest.raises(Skip, match="handJoints3D is None: no hand is annotated"):
+    with pytest.raises(SkipRow, match="handJoints3D is None: no hand is annotated"):
         ho3d.annotation(row)
 
 

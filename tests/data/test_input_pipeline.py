@@ -8,15 +8,18 @@ import pytest
 from support import examples
 
 from bmc_jax import config
-from bmc_jax.data import input_pipeline, sources
+from bmc_jax.data import example_sets, input_pipeline
 from bmc_jax.training import feed
 
 CONFIG = examples.tiny_config()
 
 
 def opened():
-    hidden = sources.without_3d(examples.examples(16, source=1))
-    return [sources.InMemory("mannequin", examples.examples(16, source=0)), sources.InMemory("real_like", hidden)]
+    hidden = example_sets.without_3d(examples.examples(16, source=1))
+    return [
+        example_sets.InMemory("mannequin", examples.examples(16, source=0)),
+        example_sets.InMemory("real_like", hidden),
+    ]
 
 
 def batches(options=CONFIG):

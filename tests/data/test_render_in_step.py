@@ -13,7 +13,7 @@ from support import examples
 
 from bmc_jax import config, step, synthesis
 from bmc_jax.core.choices import SPLITS
-from bmc_jax.data import cache, input_pipeline, render_in_step, sources
+from bmc_jax.data import cache, example_sets, input_pipeline, render_in_step, sources
 from bmc_jax.synthesis import domains
 from bmc_jax.training import checkpoint, feed, parallel, run_folder, safeguards, train
 from bmc_jax.training.log import Log
@@ -68,7 +68,7 @@ def all_fresh(options):
 
 
 def kept(options):
-    return [source for source in sources.training(options) if not isinstance(source, sources.Fresh)]
+    return [source for source in sources.training(options) if not isinstance(source, example_sets.RenderedOnDemand)]
 
 
 def of_devices(rows):
@@ -170,7 +170,9 @@ def test_limits_are_fitted_to_poses_of_3d_labelled_fresh_images_without_their_pi
         return examples.examples(len(indices)).joints_3d
 
     monkeypatch.setattr(synthesis, "poses", poses)
-    opened = [source for source in sources.training(mixture(5, 4, 3)) if isinstance(source, sources.Fresh)]
+    opened = [
+        source for source in sources.training(mixture(5, 4, 3)) if isinstance(source, example_sets.RenderedOnDemand)
+    ]
     monkeypatch.setattr(synthesis, "render", None)
     assert sources.labelled_joints(opened).shape == (20, 21, 3)
     assert asked == [("mannequin", list(range(20)))]

@@ -114,10 +114,10 @@ def test_hand_that_is_not_annotated_is_never_chosen(tmp_path, choice):
 
 def test_hands_of_which_too_little_is_seen_are_skipped(tmp_path):
     folder = tree(tmp_path, {0: entry(left_seen=4, right_seen=3)})
-    with pytest.raises(annotation.Skip, match="fewer than 5 joints are seen"):
+    with pytest.raises(annotation.SkipRow, match="fewer than 5 joints are seen"):
         read(folder)
     assert read(folder, minimum_visible=4)[0].left
-    with pytest.raises(annotation.Skip, match="no hand is annotated"):
+    with pytest.raises(annotation.SkipRow, match="no hand is annotated"):
         read(tree(tmp_path, {0: entry(left=False, right=False)}))
 
 

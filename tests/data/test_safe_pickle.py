@@ -196,7 +196,7 @@ WRITE = "open('ran', 'w').close()"
         (named("_codecs", "lookup", ["unicode_escape"]), r"_codecs\.lookup"),
         (named("_codecs", "encode", ["a", "punycode"]), "codec 'punycode'"),
         (named("copyreg", "_reconstructor"), r"copyreg\._reconstructor"),
-        (named("bmc_jax.data.readers.safe_pickle", "load", ["f"]), r"bmc_jax\.datasets\.safe_pickle\.load"),
+        (named("bmc_jax.data.readers.safe_pickle", "load", ["f"]), r"bmc_jax\.data\.readers\.safe_pickle\.load"),
         (named("numpy", "dtype", ["V8"]), "dtype 'V8'"),
         (named("numpy", "dtype", ["f4,f4"]), "dtype 'f4,f4'"),
         (named("numpy", "ndarray", ["1"]), "made by hand"),

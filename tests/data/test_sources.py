@@ -1,19 +1,35 @@
-"""Sources: rendered domains and built datasets under one roof, and what is said of those that cannot be used."""
+"""Sources by name: domains, built datasets, files of joints; their examples, counts and errors."""
 
+import dataclasses
 import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import annotations, examples
+from support import annotations, examples, hands
 
-from bmc_jax import config
-from bmc_jax.data import crop, sources, store
+from bmc_jax import config, synthesis
+from bmc_jax.core import validation
+from bmc_jax.data import crop, example_sets, sources, store
 from bmc_jax.data.build import builder
 from bmc_jax.synthesis import camera_model, domains
 from bmc_jax.synthesis.rng import RandomStream
 from bmc_jax.training import run_folder
+
+COUNT = 3
+ARGUMENTS = {"seed": 0, "domain": domains.get("mannequin"), "split": "train", "count": COUNT, "size": 32}
+
+
+class Renderer:
+    """Made-up images, and how often they were rendered."""
+
+    def __init__(self):
+        self.times = 0
+
+    def __call__(self):
+        self.times += 1
+        return jax.tree.map(np.asarray, examples.examples(COUNT))
 
 
 @pytest.fixture(scope="module")
@@ -122,16 +138,20 @@ def test_a_built_dataset_loads_as_the_crops_of_its_records(data):
 def test_decoded_into_ram_it_is_the_same(data):
     (source,) = sources.training(sources.resolve(mixture(data, posed())))
     rows = np.arange(10)
-    jax.tree.map(np.testing.assert_array_equal, sources.read(source).load(rows), source.load(rows))
+    jax.tree.map(np.testing.assert_array_equal, source.decode().load(rows), source.load(rows))
 
 
 def test_a_test_set_has_all_its_labels_and_as_many_images_as_asked_for(data):
     options = mixture(data, posed())
-    assert len(sources.test(options, "posed", "train", None, stored=32).present) == 10
-    found = sources.test(options, "posed", "train", 4, stored=32)
+
+    def test_examples(name, count):
+        return sources.kind(name).test_examples(options, "train", count, stored=32)
+
+    assert len(test_examples("posed", None).present) == 10
+    found = test_examples("posed", 4)
     assert found.joints_3d_valid.all()
     assert found.image.shape == (4, 32, 32, 3)
-    assert len(sources.test(options, "flat", "train", 40, stored=32).present) == 6
+    assert len(test_examples("flat", 40).present) == 6
 
 
 def test_poses_come_from_3d_labelled_sources_without_decoding_an_image(data, monkeypatch):
@@ -147,7 +167,7 @@ def test_poses_come_from_3d_labelled_sources_without_decoding_an_image(data, mon
 
 def test_2d_labels_only_means_that_no_3d_value_is_left():
     shown = examples.examples(4)
-    hidden = sources.without_3d(shown)
+    hidden = example_sets.without_3d(shown)
     assert not hidden.joints_3d_valid.any()
     assert not hidden.joints_3d.any()
     assert np.all(hidden.scale == 1)
@@ -158,7 +178,7 @@ def test_poses_that_are_not_labelled_whole_are_left_out():
     rows = examples.examples(16)
     rows.joints_3d_valid[3, 5] = False
     np.testing.assert_array_equal(
-        sources.labelled_joints([sources.InMemory("some", rows)]), np.delete(rows.joints_3d, 3, axis=0)
+        sources.labelled_joints([example_sets.InMemory("some", rows)]), np.delete(rows.joints_3d, 3, axis=0)
     )
 
 
@@ -208,3 +228,148 @@ def test_a_wider_view_has_the_same_hand_at_the_same_place_of_its_middle(name):
             )
         np.testing.assert_allclose(seen[1][0], seen[0][0], atol=1e-5)
         np.testing.assert_allclose(seen[1][1] - 16, seen[0][1], atol=0.01)
+
+
+def same(one, other):
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_images_are_rendered_once(tmp_path):
+    make = Renderer()
+    first, second = (sources.load_or_render(tmp_path, make, **ARGUMENTS) for _ in range(2))
+    assert make.times == 1
+    same(first, second)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"seed": 1},
+        {"split": "test"},
+        {"count": 2},
+        {"size": 64},
+        {"domain": domains.get("real_like")},
+        {"domain": dataclasses.replace(domains.get("mannequin"), detail=0.5)},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_images_for_other_arguments_are_rendered_anew(tmp_path, other):
+    make = Renderer()
+    sources.load_or_render(tmp_path, make, **ARGUMENTS)
+    sources.load_or_render(tmp_path, make, **ARGUMENTS | other)
+    assert make.times == 2
+
+
+def test_images_of_another_renderer_are_not_taken(tmp_path, monkeypatch):
+    make = Renderer()
+    sources.load_or_render(tmp_path, make, **ARGUMENTS)
+    package = tmp_path / "synthesis" / "__init__.py"
+    package.parent.mkdir()
+    package.write_text("brighter = True")
+    monkeypatch.setattr(synthesis, "__file__", str(package))
+    sources.load_or_render(tmp_path, make, **ARGUMENTS)
+    assert make.times == 2
+
+
+@pytest.mark.parametrize("left", [0, 1_000])
+def test_a_damaged_file_is_made_anew(tmp_path, left):
+    make = Renderer()
+    first = sources.load_or_render(tmp_path, make, **ARGUMENTS)
+    (file,) = (tmp_path / sources.RENDERED_FOLDER).iterdir()
+    file.write_bytes(file.read_bytes()[:left])
+    same(sources.load_or_render(tmp_path, make, **ARGUMENTS), first)
+    assert make.times == 2
+    same(sources.load_or_render(tmp_path, make, **ARGUMENTS), first)
+    assert make.times == 2
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / sources.RENDERED_FOLDER).write_text("not a folder")
+    with pytest.raises(OSError, match=r"data\.keep_rendered False"):
+        sources.load_or_render(tmp_path, Renderer(), **ARGUMENTS)
+
+
+def test_a_run_that_keeps_its_images_renders_them_once(tmp_path, monkeypatch):
+    seen = []
+    rendered = jax.tree.map(np.asarray, examples.examples(COUNT))
+
+    def render(seed, domain, split, index, size):
+        seen.append(len(index))
+        return jax.tree.map(lambda leaf: leaf[: len(index)], rendered)
+
+    monkeypatch.setattr(synthesis, "render", render)
+    options = config.Config(data=config.Data(directory=str(tmp_path), keep_rendered=True, augment=False))
+    first, second = (sources.rendered(options, "mannequin", "train", COUNT, number) for number in (0, 1))
+    assert seen == [COUNT]
+    assert list(second.source) == [1] * COUNT
+    same(dataclasses.replace(first, source=second.source), second)
+
+
+def metres(count=40):
+    """Right hands in front of a camera, in metres."""
+    joints = 0.03 * hands.in_scale_units(hands.sampled()[0]) + np.array([0.1, -0.05, 0.6])
+    return validation.screen(joints, left="drop").poses[:count]
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "hands.npy"
+    np.save(path, metres())
+    return str(path)
+
+
+def points(image_size=64):
+    return config.Config(data=config.Data(image_size=image_size, margin=1.5), network=config.Network(input="points"))
+
+
+def test_a_files_hands_fill_their_crops_and_project_onto_their_labels(file):
+    batch = sources.JointsFile(file).examples(points(image_size=64), "train", 10, number=1)
+    assert len(batch.present) == 10
+    assert (batch.source == 1).all()
+    pixels = np.einsum("bij,bkj->bki", batch.intrinsics, batch.joints_3d / batch.joints_3d[..., 2:])[..., :2]
+    np.testing.assert_allclose(batch.joints_2d, pixels, atol=1e-2)
+    low, high = pixels.min(axis=1), pixels.max(axis=1)
+    np.testing.assert_allclose((high - low).max(axis=-1), 64 / 1.5, rtol=1e-4)
+    np.testing.assert_allclose((low + high) / 2, 31.5, atol=1e-2)
+    np.testing.assert_allclose(batch.scale, 0.03, rtol=1e-5)
+
+
+def test_every_fifth_right_hand_is_a_tests_and_left_ones_are_left_out(tmp_path):
+    joints = metres(40)
+    joints[7] *= np.array([-1, 1, 1], np.float32)
+    np.save(tmp_path / "some.npy", joints)
+    right = np.delete(joints, 7, axis=0)
+    train_rows, test_rows = (
+        sources.JointsFile(str(tmp_path / "some.npy")).poses(points(), split) for split in ("train", "test")
+    )
+    np.testing.assert_array_equal(test_rows, right[4::5])
+    assert len(train_rows) + len(test_rows) == 39
+
+
+def test_real_hands_can_be_lifted():
+    hands.real(1)
+    batch = sources.JointsFile(str(hands.REAL)).examples(points(image_size=128), "test", 100)
+    assert (np.abs(batch.joints_2d - 63.5) < 64).all()
+    assert np.isfinite(batch.intrinsics).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda joints: joints * np.float32(1000), "hands.npy.* divide millimetres by 1000"),
+        (lambda joints: joints - np.float32(2.0), "hands.npy has joints behind the camera"),
+        (lambda joints: joints[:1], "no right hand in its split 'test'"),
+        (lambda joints: joints[:, :20], r"hands.npy.*poses are an array \[N, 21, 3\]"),
+    ],
+)
+def test_a_file_that_holds_no_such_hands_is_refused(tmp_path, change, message):
+    np.save(tmp_path / "hands.npy", change(metres()))
+    with pytest.raises(ValueError, match=message):
+        sources.JointsFile(str(tmp_path / "hands.npy")).poses(points(), "test")
+
+
+def test_a_file_that_is_not_there_and_a_split_that_it_has_not_are_refused(file):
+    with pytest.raises(ValueError, match=r"there is no file of joints none\.npy"):
+        sources.JointsFile("none.npy").poses(points(), "train")
+    with pytest.raises(ValueError, match=r"no split 'validation'.*train, test"):
+        sources.JointsFile(file).poses(points(), "validation")

@@ -11,7 +11,7 @@ from support.small_networks import Pixels
 
 from bmc_jax import step
 from bmc_jax.core.losses import LossWeights
-from bmc_jax.data import input_pipeline, sources
+from bmc_jax.data import example_sets, input_pipeline
 from bmc_jax.models import pose_network
 from bmc_jax.training import accumulation, feed, parallel
 
@@ -20,7 +20,7 @@ LIMITS = examples.narrow_limits()
 
 def lopsided_batch():
     """Sixteen examples, of which two have 3D labels, one no 2D labels either and one is padding."""
-    batch, hidden = examples.examples(16), sources.without_3d(examples.examples(16))
+    batch, hidden = examples.examples(16), example_sets.without_3d(examples.examples(16))
     labelled = np.arange(16) < 2
     batch = jax.tree.map(
         lambda shown, masked: np.where(labelled.reshape(-1, *[1] * (shown.ndim - 1)), shown, masked), batch, hidden
@@ -61,7 +61,7 @@ def test_shares_are_those_of_the_examples_that_a_term_counts():
     np.testing.assert_allclose(shares["root_depth"], [1 / 2, 1 / 2, 0, 0])
     np.testing.assert_allclose(shares["joints_2d"], np.array([4, 3, 4, 3]) / 14)
     np.testing.assert_allclose(shares["palm"], np.array([4, 4, 4, 3]) / 15)
-    nothing = accumulation.split(sources.without_3d(examples.examples(4)), 2)
+    nothing = accumulation.split(example_sets.without_3d(examples.examples(4)), 2)
     np.testing.assert_array_equal(accumulation.shares(nothing, axis_name=None)["relative_depth"], [0, 0])
 
 

@@ -13,7 +13,7 @@ from support import examples, hands
 from bmc_jax import camera, limits, synthesis
 from bmc_jax import config as configuration
 from bmc_jax.core import validation
-from bmc_jax.data import joints_file, sources
+from bmc_jax.data import sources
 from bmc_jax.inference import evaluate
 from bmc_jax.models import LiftingNetwork, points
 from bmc_jax.training import config_io, run_folder, train
@@ -127,57 +127,6 @@ def test_labels_are_those_of_the_rendered_hands():
     assert made.present.all()
 
 
-def test_a_files_hands_fill_their_crops_and_project_onto_their_labels(file):
-    batch = joints_file.examples(file, "train", 10, 1, size=64, margin=1.5)
-    assert len(batch.present) == 10
-    assert (batch.source == 1).all()
-    pixels = np.einsum("bij,bkj->bki", batch.intrinsics, batch.joints_3d / batch.joints_3d[..., 2:])[..., :2]
-    np.testing.assert_allclose(batch.joints_2d, pixels, atol=1e-2)
-    low, high = pixels.min(axis=1), pixels.max(axis=1)
-    np.testing.assert_allclose((high - low).max(axis=-1), 64 / 1.5, rtol=1e-4)
-    np.testing.assert_allclose((low + high) / 2, 31.5, atol=1e-2)
-    np.testing.assert_allclose(batch.scale, 0.03, rtol=1e-5)
-
-
-def test_every_fifth_right_hand_is_a_tests_and_left_ones_are_left_out(tmp_path):
-    joints = metres(40)
-    joints[7] *= np.array([-1, 1, 1], np.float32)
-    np.save(tmp_path / "some.npy", joints)
-    right = np.delete(joints, 7, axis=0)
-    train_rows, test_rows = (joints_file.poses(str(tmp_path / "some.npy"), split) for split in ("train", "test"))
-    np.testing.assert_array_equal(test_rows, right[4::5])
-    assert len(train_rows) + len(test_rows) == 39
-
-
-def test_real_hands_can_be_lifted():
-    hands.real(1)
-    batch = joints_file.examples(str(hands.REAL), "test", 100, 0, size=128, margin=1.5)
-    assert (np.abs(batch.joints_2d - 63.5) < 64).all()
-    assert np.isfinite(batch.intrinsics).all()
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda joints: joints * np.float32(1000), "hands.npy.* divide millimetres by 1000"),
-        (lambda joints: joints - np.float32(2.0), "hands.npy has joints behind the camera"),
-        (lambda joints: joints[:1], "no right hand in its split 'test'"),
-        (lambda joints: joints[:, :20], r"hands.npy.*poses are an array \[N, 21, 3\]"),
-    ],
-)
-def test_a_file_that_holds_no_such_hands_is_refused(tmp_path, change, message):
-    np.save(tmp_path / "hands.npy", change(metres()))
-    with pytest.raises(ValueError, match=message):
-        joints_file.poses(str(tmp_path / "hands.npy"), "test")
-
-
-def test_a_file_that_is_not_there_and_a_split_that_it_has_not_are_refused(file):
-    with pytest.raises(ValueError, match=r"there is no file of joints none\.npy"):
-        joints_file.poses("none.npy", "train")
-    with pytest.raises(ValueError, match=r"no split 'validation'.*train, test"):
-        joints_file.poses(file, "validation")
-
-
 def test_sources_must_suit_the_network(file):
     of_file = (configuration.Source(file, labels="3d", share=1.0),)
     data = dataclasses.replace(examples.tiny_config().data, train=of_file, test=(file,))
@@ -219,7 +168,7 @@ def test_the_whole_way_from_points_to_measures(tmp_path, file):
     fitted = limits.load(folder / limits.FILE)
     assert fitted.meta.source == f"training poses of {file}"
     assert fitted.meta.count == 32
-    assert json.loads((folder / run_folder.DATA_FILE).read_text())[0]["hash"] == joints_file.digest(file)
+    assert json.loads((folder / run_folder.DATA_FILE).read_text())[0]["hash"] == sources.kind(file).content_hash("")
     measured = evaluate.evaluate(folder)["domains"][file]
     assert measured["count"] == 8
     assert measured["network"]["joints_2d_px"] < 3.0

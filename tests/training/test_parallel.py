@@ -7,7 +7,7 @@ import numpy as np
 from support import examples
 
 from bmc_jax import step
-from bmc_jax.data import input_pipeline, sources
+from bmc_jax.data import example_sets, input_pipeline
 from bmc_jax.training import feed, forward, parallel
 
 CONFIG = examples.tiny_config()
@@ -18,7 +18,7 @@ STEPS = 3
 def lopsided_batch():
     """Eight examples of which only the first device's have 3D labels: the devices' own means all differ."""
     devices = jax.local_device_count()
-    batch, hidden = examples.examples(8), sources.without_3d(examples.examples(8))
+    batch, hidden = examples.examples(8), example_sets.without_3d(examples.examples(8))
     labelled = np.arange(8) % devices == 0
     return jax.tree.map(
         lambda shown, masked: np.where(labelled.reshape(-1, *[1] * (shown.ndim - 1)), shown, masked), batch, hidden

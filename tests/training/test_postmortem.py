@@ -5,7 +5,7 @@ import pytest
 from support import examples
 
 from bmc_jax import limits, step
-from bmc_jax.data.sources import InMemory
+from bmc_jax.data.example_sets import InMemory
 from bmc_jax.training import checkpoint, safeguards
 
 LIMITS = limits.load("clinical")

@@ -12,7 +12,7 @@ from support import examples
 
 from bmc_jax import config as configuration
 from bmc_jax import step
-from bmc_jax.data import augment, sources
+from bmc_jax.data import augment, example_sets
 from bmc_jax.training import optimizer
 
 CONFIG = examples.tiny_config(epochs=25.0)
@@ -21,7 +21,7 @@ LIMITS = examples.narrow_limits()
 
 def mixed_batch():
     """Four examples with all labels and four with 2D labels only."""
-    parts = examples.examples(4, source=0), sources.without_3d(examples.examples(4, source=1))
+    parts = examples.examples(4, source=0), example_sets.without_3d(examples.examples(4, source=1))
     return jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
 
 

@@ -1,1 +1,1 @@
-"""Datasets built on disk: records, shards, checks."""
+"""Builds of datasets: annotations to checked records in array_record shards."""

@@ -1,10 +1,10 @@
-"""Datasets as they lie on disk -> one checked, shuffled, sharded form, on the cores of this machine or on Apache Beam.
+"""Builds of datasets into checked, shuffled, sharded records, on the cores of this machine or on Apache Beam.
 
-    OUT/NAME/1.0.0.building/   shards and their tallies, while a build is under way or after it was interrupted
+    OUT/NAME/1.0.0.building/   shards and their tallies during a build, and after one that was interrupted
     OUT/NAME/1.0.0/            the whole dataset: array_record shards, TFDS's metadata, summary.json
 
-A build that was stopped or killed goes on with the shards that it lacks. The records, their order and their hash are
-the same on any number of cores.
+A build that was interrupted continues with the missing shards. The records, their order and their hash do not depend on
+the number of cores.
 """
 
 import concurrent.futures
@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from bmc_jax.data import store
 from bmc_jax.data.build import publish, shard
-from bmc_jax.data.build.plan import FILE, Plan, shard_files, shards
+from bmc_jax.data.build.shard import PLAN_FILE, Plan
 from bmc_jax.runtime import files
 
 
@@ -40,16 +40,23 @@ def build(
     workers: int = 0,
     beam: str | None = None,
 ) -> Path:
-    """Build a dataset, or go on building it, and return its folder; one that is built already is left as it is.
+    """Builds a dataset, or continues a build, and returns its folder. A whole dataset is left as it is.
 
-    `options` are the keyword arguments of the reader's `splits`. `faults="skip"` leaves rows that are at fault out, and
-    counts them. `workers` is the number of processes, all cores by default; 1 stays in this one. `beam` are options of
-    a Beam pipeline, `runner=DirectRunner,direct_num_workers=4`, on which TFDS then runs the build.
+    Args:
+      reader: Module of `bmc_jax.data.readers`.
+      source: File or folder that it reads.
+      out: Folder of built datasets.
+      name: Name of the built dataset; by default the reader's.
+      options: Keyword arguments of the reader's `splits`.
+      faults: "stop" at a damaged row, or "skip" and count damaged rows.
+      workers: Number of processes; by default one a core, and 1 for this process alone.
+      beam: Options of a Beam pipeline, as "runner=DirectRunner,direct_num_workers=4", on which TFDS runs the build.
 
     Raises:
-      FileNotFoundError, ValueError: naming file, row, value and remedy, of what is wrong with the source; or if another
-        build with other options lies in the folder, or another process is at work there.
-      OSError: if the disk is full; the shards that are done are kept.
+      FileNotFoundError: naming what the source lacks.
+      ValueError: naming file, row, value and remedy of what is wrong with the source; also if the folder holds another
+        build, or another process is building there.
+      OSError: if the disk is full. The finished shards are kept.
     """
     source, module = Path(source), importlib.import_module(f"bmc_jax.data.readers.{reader}")
     options = options or {}
@@ -57,7 +64,7 @@ def build(
     empty = [split for split, rows in splits.items() if not rows]
     if empty or not splits:
         raise ValueError(f"{source} has no rows of {', '.join(empty) or 'any split'}: nothing to build")
-    name = name or getattr(module, "name", lambda **_: reader)(**options)
+    name = name or getattr(module, "dataset_name", lambda **_: reader)(**options)
     plan = Plan(
         reader=reader,
         name=name,
@@ -75,20 +82,20 @@ def build(
     with _lock(folder.parent):
         if _claim(plan, folder, building):
             return folder
-        parts = {split: shards(plan, split, rows, building) for split, rows in splits.items()}
+        parts = {split: plan.shards(split, rows, building) for split, rows in splits.items()}
         if beam is None:
             _on_this_machine(plan, parts, building, workers or getattr(module, "WORKERS", os.cpu_count()) or 1)
         else:
             publish.on_beam(plan, parts, Path(out), folder, building, beam)
-        publish.finish(plan, module.ABOUT, parts, folder, building)
+        publish.finish(plan, module.INFO, parts, folder, building)
     return folder
 
 
 def _on_this_machine(plan: Plan, parts: dict[str, list[shard.Shard]], building: Path, workers: int) -> None:
-    """Write the shards that are not there yet."""
+    """Writes the shards that are missing."""
     tasks, done = [], 0
     for split, split_parts in parts.items():
-        for part, file in zip(split_parts, shard_files(plan, split, len(split_parts), building), strict=True):
+        for part, file in zip(split_parts, plan.shard_files(split, len(split_parts), building), strict=True):
             if shard.read_tally(part.tally_file) is None or not file.is_file():
                 tasks.append((part, os.fspath(file)))
             else:
@@ -111,7 +118,7 @@ def _on_this_machine(plan: Plan, parts: dict[str, list[shard.Shard]], building: 
 
 @contextlib.contextmanager
 def _pool(workers: int) -> Iterator[Any]:
-    """A function that maps over argument tuples in that many processes, results as they come."""
+    """Yields a function that maps over argument tuples in that many processes, with the results as they come."""
     if workers == 1:
         yield lambda function, tasks: (function(*task) for task in tasks)
         return
@@ -130,7 +137,7 @@ def _pool(workers: int) -> Iterator[Any]:
 
 
 def _start_worker() -> None:
-    """Leaves Ctrl-C to the parent, which stops in order, and ends with it if it is killed."""
+    """Makes a worker ignore Ctrl-C, which its parent handles, and end when its parent is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -138,9 +145,10 @@ def _start_worker() -> None:
 
 
 def _claim(plan: Plan, folder: Path, building: Path) -> bool:
-    """Whether the folder holds this very dataset, whole. Raises ValueError if it, or the build begun, is another."""
+    """Returns whether the folder holds this dataset, whole; otherwise writes the plan into the building folder. Raises
+    ValueError if either folder holds another build."""
     now = json.loads(json.dumps(asdict(plan)))
-    for file, remedy in ((folder / store.SUMMARY, "build this one under another --name"), (building / FILE, "")):
+    for file, remedy in ((folder / store.SUMMARY, "build this one under another --name"), (building / PLAN_FILE, "")):
         if not file.is_file():
             continue
         before = json.loads(file.read_text())
@@ -157,13 +165,13 @@ def _claim(plan: Plan, folder: Path, building: Path) -> bool:
         if file.name == store.SUMMARY:
             return True
     building.mkdir(exist_ok=True)
-    files.write_json(building / FILE, now, indent=1)
+    files.write_json(building / PLAN_FILE, now, indent=1)
     return False
 
 
 @contextlib.contextmanager
 def _lock(folder: Path) -> Iterator[None]:
-    """Keeps two builds out of one folder; released by the system if the process dies."""
+    """Locks a folder against a second build. The system releases the lock if the process dies."""
     with open(folder / ".lock", "a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""A build's way into TFDS: its builder, which runs on Apache Beam, and the metadata and summary of the dataset."""
+"""TFDS's part of a build: its builder, which runs on Apache Beam, and the metadata and summary of the dataset."""
 
 import hashlib
 import importlib
@@ -12,14 +12,14 @@ from typing import Any, ClassVar
 import bmc_jax
 from bmc_jax.data import record, store
 from bmc_jax.data.build import shard
-from bmc_jax.data.build.plan import FILE, Plan, shard_files, template
+from bmc_jax.data.build.shard import PLAN_FILE, Plan
 from bmc_jax.runtime import files
 
 
 def on_beam(
     plan: Plan, shards: dict[str, list[shard.Shard]], out: Path, folder: Path, building: Path, options: str
 ) -> None:
-    """Let TFDS write all the shards on a Beam pipeline. Workers on other machines must see the same folders."""
+    """Writes all shards by TFDS on a Beam pipeline. Workers on other machines must see the same folders."""
     try:
         from apache_beam.options.pipeline_options import (  # pyright: ignore[reportMissingImports]
             PipelineOptions,
@@ -37,21 +37,21 @@ def on_beam(
     builder = _builder(plan, out, shards)
     builder.download_and_prepare(download_dir=building / "downloads", download_config=config)
     shutil.rmtree(building / "downloads", ignore_errors=True)
-    # TFDS gives its folder the name of a whole one, which it is not without the summary: `finish` moves it back.
+    # TFDS names its folder as a whole dataset, which it is not without the summary: `finish` renames it again.
     for file in folder.iterdir():
         os.replace(file, building / file.name)
     folder.rmdir()
 
 
-def finish(plan: Plan, about: Any, shards: dict[str, list[shard.Shard]], folder: Path, building: Path) -> None:
-    """TFDS's metadata and the summary, and then the folder's name."""
+def finish(plan: Plan, info: Any, shards: dict[str, list[shard.Shard]], folder: Path, building: Path) -> None:
+    """Writes TFDS's metadata and the summary, and renames the folder. `info` is the reader's `DatasetInfo`."""
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.splits import SplitDict
 
-    splits, infos = {}, []
+    splits, split_infos = {}, []
     for split, parts in shards.items():
         tallies = [shard.read_tally(part.tally_file) or shard.Tally() for part in parts]
-        written = shard_files(plan, split, len(parts), building)
+        written = plan.shard_files(split, len(parts), building)
         for tally, file in zip(tallies, written, strict=True):
             if not tally.sha256:  # written by TFDS
                 content = file.read_bytes()
@@ -72,16 +72,21 @@ def finish(plan: Plan, about: Any, shards: dict[str, list[shard.Shard]], folder:
         if not splits[split]["examples"]:
             raise ValueError(f"{plan.source}: every row of {split} was skipped: {splits[split]['skipped']}")
         _require_right_hands(plan, split, splits[split])
-        lengths, size = [tally.examples for tally in tallies], splits[split]["bytes"]
-        named = template(plan, split, building)
-        infos.append(tfds.core.SplitInfo(name=split, shard_lengths=lengths, num_bytes=size, filename_template=named))
-    info = _builder(plan, building / "info", {}).info
-    info.set_splits(SplitDict(infos))
-    info.write_to_directory(building)
+        split_infos.append(
+            tfds.core.SplitInfo(
+                name=split,
+                shard_lengths=[tally.examples for tally in tallies],
+                num_bytes=splits[split]["bytes"],
+                filename_template=plan.file_template(split, building),
+            )
+        )
+    metadata = _builder(plan, building / "info", {}).info
+    metadata.set_splits(SplitDict(split_infos))
+    metadata.write_to_directory(building)
     digests = [part["content"] for split in sorted(splits) for part in splits[split]["shards"]]
     content = {
         **asdict(plan),
-        "about": asdict(about),
+        "about": asdict(info),
         "built": date.today().isoformat(),
         "bmc_jax": bmc_jax.__version__,
         "hash": hashlib.sha256("".join(digests).encode()).hexdigest(),
@@ -89,9 +94,9 @@ def finish(plan: Plan, about: Any, shards: dict[str, list[shard.Shard]], folder:
     }
     files.write_json(building / store.SUMMARY, content, indent=1)
     tallies = (Path(part.tally_file) for parts in shards.values() for part in parts)
-    # What a process that was killed had half written.
+    # Written in part by a process that was killed.
     unfinished = building.glob(".*.partial*")
-    for leftover in (building / FILE, *tallies, *unfinished):
+    for leftover in (building / PLAN_FILE, *tallies, *unfinished):
         leftover.unlink(missing_ok=True)
     shutil.rmtree(building / "info", ignore_errors=True)
     os.replace(building, folder)
@@ -106,22 +111,22 @@ def _require_right_hands(plan: Plan, split: str, counted: dict[str, Any]) -> Non
 
 
 def _builder(plan: Plan, out: Path, shards: dict[str, list[shard.Shard]]) -> Any:
-    """TFDS's builder of the dataset."""
+    """Returns TFDS's builder of the dataset."""
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core import registered
 
-    about = importlib.import_module(f"bmc_jax.data.readers.{plan.reader}").ABOUT
+    info = importlib.import_module(f"bmc_jax.data.readers.{plan.reader}").INFO
     with registered.skip_registration():
 
         class Hands(tfds.core.ShardBasedBuilder):
             name = plan.name
             VERSION = tfds.core.Version(plan.version)
-            # Nothing is downloaded; TFDS would look for checksums beside this file.
+            # Nothing is downloaded, and TFDS would search for checksums beside this file.
             url_infos: ClassVar = {}  # pyright: ignore[reportIncompatibleVariableOverride]
 
             def _info(self) -> Any:
                 return tfds.core.DatasetInfo(
-                    builder=self, description=about.what, homepage=about.address, features=record.features()
+                    builder=self, description=info.what, homepage=info.address, features=record.features()
                 )
 
             def _shard_iterators_per_split(self, dl_manager: Any) -> Any:

@@ -1,4 +1,4 @@
-"""One shard of a dataset: rows converted to records, written to one file, and counted.
+"""Shards of a dataset: planned, converted to records, written to one file each, and counted.
 
 A shard is the unit of parallel work and of resuming. Its tally is written after its file has been closed, read again
 and renamed, so a shard with a tally is whole.
@@ -18,43 +18,88 @@ import numpy as np
 
 from bmc_jax.core import validation
 from bmc_jax.data import record
-from bmc_jax.data.readers.annotation import Skip
+from bmc_jax.data.readers.annotation import SkipRow
 from bmc_jax.runtime import files
 
-#: Rows of a shard: some twenty megabytes, written by one core in some ten seconds.
 ROWS = 1024
-#: What can be done with a row that is at fault.
-FAULTS = ("stop", "skip")
-#: Rows of each reason that a tally names.
-NAMED = 5
+"""Rows of a shard: about twenty megabytes, which one core writes in about ten seconds."""
+EXAMPLE_ROWS = 5
+"""Rows that the summary names for each reason to leave rows out."""
+SHUFFLE_SEED = 0
+"""Seed of the order of training rows. Other splits keep the order of the dataset, which prediction files follow."""
+PLAN_FILE = "plan.json"
+"""Name of a plan's file during the build."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that determines a build's result but the source's files. Its fields are part of the summary."""
+
+    reader: str
+    name: str
+    version: str
+    source: str
+    options: dict[str, Any]
+    faults: str
+    rows: dict[str, int]
+    """Number of rows of each split."""
+    rows_a_shard: int
+    shuffled: bool
+    """Whether training rows are shuffled; not if the dataset has them in random order."""
+    window: tuple[float, int, int] = (record.WINDOW, record.LARGEST, record.QUALITY)
+
+    def shards(self, split: str, rows: Sequence[Any], building: Path) -> list["Shard"]:
+        """Returns a split's rows in shards of equal size, training rows shuffled."""
+        order = np.arange(len(rows))
+        if split == "train" and self.shuffled:
+            np.random.default_rng(SHUFFLE_SEED).shuffle(order)
+        parts = np.array_split(order, -(-len(rows) // self.rows_a_shard))
+        return [
+            Shard(self.reader, [rows[i] for i in part], os.fspath(building / f"{split}-{i:05d}.json"), self.faults)
+            for i, part in enumerate(parts)
+        ]
+
+    def shard_files(self, split: str, count: int, folder: Path) -> list[Path]:
+        """Returns the files of a split's shards, named as in TFDS."""
+        template = self.file_template(split, folder)
+        return [Path(template.sharded_filepath(shard_index=i, num_shards=count)) for i in range(count)]
+
+    def file_template(self, split: str, folder: Path) -> Any:
+        """Returns TFDS's template of the names of shard files."""
+        import tensorflow_datasets as tfds
+
+        return tfds.core.ShardedFileTemplate(
+            data_dir=tfds.core.Path(folder), dataset_name=self.name, split=split, filetype_suffix="array_record"
+        )
 
 
 @dataclass
 class Tally:
-    """What became of a shard's rows. Lists are per example, in order."""
+    """Counts and statistics of a shard's rows. Lists are per example, in order."""
 
     rows: int = 0
     examples: int = 0
     skipped: dict[str, list[str]] = field(default_factory=dict)
-    """By reason: entries of which the dataset itself says nothing."""
+    """Rows without a hand to learn from, by the reason."""
     faults: list[str] = field(default_factory=list)
-    """Messages of rows that were at fault, if those are skipped."""
+    """Error messages of damaged rows, where those are skipped."""
     complete_3d: int = 0
     partial_3d: int = 0
     left_hands: int = 0
     left_by_thumb: int = 0
-    """Complete 3D hands, mirrored where said to be left, whose thumb still lies behind the palm as a left hand's."""
+    """Complete 3D hands that look left by their thumb although left hands were mirrored."""
     reprojection_px: list[float] = field(default_factory=list)
     """Of the examples with both 2D and 3D labels."""
     scale_m: list[float] = field(default_factory=list)
     """Of the examples with a scale."""
     content: str = ""
-    """SHA-256 of the records, in order. Their file's differs between versions of its libraries."""
+    """SHA-256 of the records, in order. That of their file depends on the versions of its libraries."""
     bytes: int = 0
     sha256: str = ""
     """Of the file."""
 
     def count(self, example: dict[str, Any]) -> None:
+        """Adds a record."""
         self.examples += 1
         digest = hashlib.sha256(self.content.encode())
         for name, value in sorted(example.items()):
@@ -75,13 +120,14 @@ class Tally:
 
 @dataclass(frozen=True)
 class Shard:
-    """The rows of one shard, and how to convert them. Called, it yields (key, record) and then leaves its tally."""
+    """The rows of one shard. Called, as by TFDS on Beam, it yields (key, record) and writes its tally."""
 
     reader: str
-    """Module of `bmc_jax.data.readers` whose `annotation` reads a row."""
+    """Module of `bmc_jax.data.readers` that reads the rows."""
     rows: Sequence[Any]
     tally_file: str
     faults: str = "stop"
+    """"stop" or "skip", see `builder.build`."""
 
     def __call__(self) -> Iterator[tuple[str, dict[str, Any]]]:
         tally = Tally()
@@ -89,17 +135,18 @@ class Shard:
         files.write_json(self.tally_file, asdict(tally), indent=1)
 
     def examples(self, tally: Tally) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The rows' records under their ids.
+        """Yields (id, record) of each row, and counts it in `tally`.
 
-        Raises ValueError or OSError at the first row at fault, unless faults are skipped and counted.
+        Raises:
+          ValueError, OSError: at the first damaged row, unless those are skipped.
         """
         annotation = importlib.import_module(f"bmc_jax.data.readers.{self.reader}").annotation
         for row in self.rows:
             tally.rows += 1
             try:
                 example = record.record(annotation(row))
-            except Skip as reason:
-                tally.skipped.setdefault(str(reason), []).append(_name(row))
+            except SkipRow as reason:
+                tally.skipped.setdefault(str(reason), []).append(str(getattr(row, "id", row))[:80])
                 continue
             except (ValueError, OSError) as error:
                 if self.faults != "skip":
@@ -111,11 +158,11 @@ class Shard:
 
 
 def write(shard: Shard, file: str) -> int:
-    """Write a shard's file and its tally, each whole or not at all; the number of its rows.
+    """Writes a shard's file and its tally, each whole or not at all, and returns the number of its rows.
 
     Raises:
-      ValueError, FileNotFoundError: of a row at fault.
-      OSError: if the file cannot be written, or does not hold what was written to it: the disk is full.
+      ValueError, FileNotFoundError: for a damaged row.
+      OSError: if the file cannot be written, or does not hold what was written to it because the disk is full.
     """
     from array_record.python.array_record_module import ArrayRecordReader
     from tensorflow_datasets.core import example_serializer, writer
@@ -143,7 +190,7 @@ def write(shard: Shard, file: str) -> int:
 
 
 def read_tally(file: str | os.PathLike) -> Tally | None:
-    """A whole shard's tally; None if it has none."""
+    """Reads a shard's tally; None if there is none, so that the shard has to be written."""
     try:
         return Tally(**json.loads(Path(file).read_text()))
     except FileNotFoundError:
@@ -151,7 +198,7 @@ def read_tally(file: str | os.PathLike) -> Tally | None:
 
 
 def merge(tallies: Sequence[Tally]) -> dict[str, Any]:
-    """What a split's shards counted, for the summary: counts, reasons with the first rows of each, and statistics."""
+    """Returns a split's part of the summary: counts, reasons with the first rows of each, and statistics."""
     skipped: dict[str, list[str]] = {}
     for tally in tallies:
         for reason, rows in tally.skipped.items():
@@ -160,8 +207,8 @@ def merge(tallies: Sequence[Tally]) -> dict[str, Any]:
     totals = ("rows", "examples", "complete_3d", "partial_3d", "left_hands", "left_by_thumb")
     return {
         **{name: sum(getattr(tally, name) for tally in tallies) for name in totals},
-        "skipped": {reason: {"count": len(rows), "first": rows[:NAMED]} for reason, rows in skipped.items()},
-        "faults": {"count": len(faults), "first": faults[:NAMED]},
+        "skipped": {reason: {"count": len(rows), "first": rows[:EXAMPLE_ROWS]} for reason, rows in skipped.items()},
+        "faults": {"count": len(faults), "first": faults[:EXAMPLE_ROWS]},
         "reprojection_px": _statistics([error for tally in tallies for error in tally.reprojection_px]),
         "scale_m": _statistics([scale for tally in tallies for scale in tally.scale_m]),
     }
@@ -170,17 +217,7 @@ def merge(tallies: Sequence[Tally]) -> dict[str, Any]:
 def _statistics(values: list[float]) -> dict[str, Any] | None:
     if not values:
         return None
-    low, median, high, top = np.percentile(values, [0, 50, 99, 100])
-    return {
-        "count": len(values),
-        "mean": round(float(np.mean(values)), 5),
-        "min": round(float(low), 5),
-        "median": round(float(median), 5),
-        "p99": round(float(high), 5),
-        "max": round(float(top), 5),
-    }
-
-
-def _name(row: Any) -> str:
-    """A row in few words: its `id` if it has one."""
-    return str(getattr(row, "id", row))[:80]
+    names = ("min", "median", "p99", "max")
+    percentiles = np.percentile(values, [0, 50, 99, 100]).tolist()
+    statistics = {"mean": float(np.mean(values)), **dict(zip(names, percentiles, strict=True))}
+    return {"count": len(values), **{name: round(value, 5) for name, value in statistics.items()}}

@@ -1,4 +1,4 @@
-"""Is a built dataset still what was built? Every byte, image and label is read again."""
+"""Verification of built datasets: every byte, image and label is read again."""
 
 import functools
 import io
@@ -17,14 +17,15 @@ from tqdm import tqdm
 from bmc_jax.data import record, store
 from bmc_jax.data.readers import annotation
 
-#: Pixels by which a record's 3D joints may project elsewhere than in the summary: float32 moves them by 1e-4.
 ROUNDING = 1e-2
+"""Pixels by which a reprojection error may differ from the summary's. Rounding to float32 changes it by 1e-4."""
 
 
 def verify(folder: Path) -> list[str]:
-    """What is wrong with a built dataset, one line each; nothing if it is whole and right.
+    """Returns the faults of a built dataset, one line each; none if it is whole and as it was built.
 
-    Raises ValueError if it has no summary that can be read.
+    Raises:
+      ValueError: if its summary cannot be read.
     """
     return list(_problems(folder, store.summary(folder)))
 
@@ -40,7 +41,7 @@ def _problems(folder: Path, summary: dict[str, Any]) -> Iterator[str]:
             yield f"{folder}: {split} has {len(records)} records, and its summary says {counted['examples']}"
         seen, worst = Counter[str](), 0.0
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            # Threads will do: decoding leaves Python's lock.
+            # Threads suffice, because Pillow releases Python's lock.
             examined = pool.map(functools.partial(_examine, records), range(len(records)))
             for number, (name, fault, error) in enumerate(tqdm(examined, f"verify {split}", len(records))):
                 seen[name] += 1
@@ -65,7 +66,7 @@ def _damaged(folder: Path, shards: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _examine(records: store.Records, number: int) -> tuple[str, str, float]:
-    """A record's id, what is wrong with it, and its reprojection error."""
+    """Returns a record's id, its fault or "", and its reprojection error in pixels."""
     found = records[number]
     try:
         with Image.open(io.BytesIO(found["image"])) as opened:

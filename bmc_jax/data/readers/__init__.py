@@ -1,1 +1,1 @@
-"""Readers of public datasets: files on disk to `types.Batch`, right hands in FreiHAND order, crops of one size."""
+"""Readers of datasets: one module a dataset, files on disk to `annotation.Annotation`. They need no JAX."""

@@ -1,8 +1,7 @@
-"""A hand in an image as its dataset has it, and whether that can be true.
+"""The annotation of a hand in a dataset, and its validation.
 
-Readers know their dataset and nothing else: they hand over an `Annotation` in the common order, frame and unit, `check`
-finds what is wrong with it, and `record` makes of it what is stored. Both are numpy in float64: datasets are built by a
-process a core, and none of them should have to start JAX.
+A reader returns an `Annotation` in the common joint order, frame and unit, `check` validates it, and `record.record`
+makes the stored record. All are numpy in float64 and need no JAX, because a build runs one process a core.
 """
 
 from dataclasses import dataclass
@@ -13,23 +12,23 @@ from jaxtyping import Float, UInt8
 
 from bmc_jax.core import hand, validation
 
-#: Metres from the camera: nearer hands fill no lens, and farther ones are in millimetres.
 DEPTH_RANGE = (0.02, 10.0)
-#: Share of the box's longer side by which 3D joints may project beside the 2D joints before K, order, frame or unit
-#: must be wrong. Hand-made labels differ by a few percent.
+"""Metres from the camera that a hand may have. A greater depth is in millimetres."""
 REPROJECTION = 0.2
+"""Largest mean distance between projected 3D joints and 2D joints, over the longer side of the hand. Labels made by
+hand differ by a few percent; a larger distance means another K, joint order, frame or unit."""
 
-#: COCO's words for a keypoint.
 UNLABELLED, OCCLUDED, VISIBLE = 0, 1, 2
+"""COCO's visibility of a keypoint."""
 
 
-class Skip(Exception):
-    """What a reader raises for an entry that the dataset itself has nothing to say of; the reason is counted."""
+class SkipRow(Exception):
+    """Raised by a reader for a row that has no hand to learn from. The build counts the reasons."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Annotation:
-    """A hand as its dataset has it: not yet checked, cut or mirrored.
+    """A hand as its dataset gives it, before it is checked, cropped and mirrored.
 
     Joints are in FreiHAND order, in the camera's frame x right, y down, z forward, NaN where unknown. Pixels are those
     of the whole image, the centre of the first at (0, 0).
@@ -40,13 +39,12 @@ class Annotation:
     source: str
     """Name of the dataset."""
     id: str
-    """Names the hand within its dataset."""
+    """Identifies the hand within its dataset."""
     image: Path | UInt8[np.ndarray, "height width 3"]
     intrinsics: np.ndarray
     """K, `[3, 3]`, pixels."""
     image_size: tuple[int, int] | None = None
-    """(width, height) that K and the pixels are for, to be compared with the image: a resized copy has them elsewhere.
-    None if the dataset does not say."""
+    """(width, height) that K and the pixels are for; an image of another size is refused. None if unknown."""
     left: bool = False
     """Whether it is a left hand."""
     joints_3d: np.ndarray | None = None
@@ -54,7 +52,7 @@ class Annotation:
     joints_2d: np.ndarray | None = None
     """`[21, 2]` pixels; None to take them from the 3D joints."""
     visibility: np.ndarray | None = None
-    """`[21]` of `UNLABELLED`, `OCCLUDED`, `VISIBLE`; None if the dataset does not say, which counts as visible."""
+    """`[21]` of `UNLABELLED`, `OCCLUDED`, `VISIBLE`; None if unknown, which counts as visible."""
     scale: float | None = None
     """Metres, length of the bone from middle MCP to middle PIP; None to take it from the joints."""
     box: tuple[float, float, float, float] | None = None
@@ -62,21 +60,21 @@ class Annotation:
 
 
 @dataclass(frozen=True)
-class About:
-    """What a dataset is and where it comes from, for `bmc data list`."""
+class DatasetInfo:
+    """Description of a dataset, for `bmc data list` and for the summary of its build."""
 
     what: str
-    """One line: images, hands, labels."""
+    """Images, hands and labels in one line."""
     needs: str
     """Files and folders under `--source`."""
     licence: str
     address: str
-    """Page from which it can be had."""
+    """Web page of the dataset."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """The labels of an annotation that can be true, in float64, complete."""
+    """Labels of an annotation that `check` found plausible, in float64, without None."""
 
     intrinsics: np.ndarray
     """`[3, 3]` pixels."""
@@ -95,10 +93,11 @@ class Checked:
 
 
 def check(annotation: Annotation) -> Checked:
-    """The annotation's labels.
+    """Returns the annotation's labels, with those that can be derived from others filled in.
 
-    Raises ValueError, naming file, row, value and remedy, if they cannot be true: K that is not a camera's, joints
-    behind the camera, in millimetres, infinite, of another order, or not where the 2D joints are; a box of no size.
+    Raises:
+      ValueError: naming file, row, value and remedy, for K that is no camera's, joints behind the camera, in
+        millimetres, infinite, in another order, or that do not project onto the 2D joints, and for a box of no size.
     """
     intrinsics = _intrinsics(annotation)
     joints_3d, joints_3d_valid = _joints_3d(annotation)
@@ -119,7 +118,7 @@ def check(annotation: Annotation) -> Checked:
 def project(
     joints: Float[np.ndarray, "*batch 3"], intrinsics: Float[np.ndarray, "*#batch 3 3"]
 ) -> Float[np.ndarray, "*batch 2"]:
-    """Pixels of points in front of the camera, in float64."""
+    """Projects points in front of the camera to pixels, in float64."""
     homogeneous = np.einsum("...ij,...j->...i", np.asarray(intrinsics, np.float64), joints)
     return homogeneous[..., :2] / homogeneous[..., 2:]
 
@@ -136,7 +135,7 @@ def _intrinsics(annotation: Annotation) -> np.ndarray:
 
 
 def _joints_3d(annotation: Annotation) -> tuple[np.ndarray, np.ndarray]:
-    """Metres, and which are known."""
+    """Returns the joints in metres, 0 where unknown, and which are known."""
     where = annotation.where
     if annotation.joints_3d is None:
         return np.zeros((hand.NUM_JOINTS, 3)), np.zeros(hand.NUM_JOINTS, bool)
@@ -172,7 +171,7 @@ def _joints_3d(annotation: Annotation) -> tuple[np.ndarray, np.ndarray]:
 def _joints_2d(
     annotation: Annotation, intrinsics: np.ndarray, joints_3d: np.ndarray, joints_3d_valid: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels of the whole image, and COCO's visibility."""
+    """Returns the joints in pixels of the whole image, 0 where unlabelled, and their visibility."""
     where = annotation.where
     if annotation.joints_2d is None:
         joints = np.zeros((hand.NUM_JOINTS, 2))
@@ -210,7 +209,7 @@ def _box(annotation: Annotation, joints_2d: np.ndarray, visibility: np.ndarray) 
 
 
 def _compare(where: str, checked: Checked) -> None:
-    """Raise ValueError where 3D joints project far beside the 2D joints."""
+    """Raises ValueError if the 3D joints project far from the 2D joints."""
     both = (checked.visibility > 0) & checked.joints_3d_valid
     if not both.any():
         return
@@ -225,7 +224,7 @@ def _compare(where: str, checked: Checked) -> None:
 
 
 def _scale(annotation: Annotation, joints_3d: np.ndarray, joints_3d_valid: np.ndarray) -> float:
-    """Metres; 0 where unknown."""
+    """Returns the scale in metres, 0 if unknown."""
     ends = list(hand.SCALE_BONE)
     if annotation.scale is not None:
         scale = float(annotation.scale)

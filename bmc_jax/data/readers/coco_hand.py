@@ -1,4 +1,4 @@
-"""Hands of one's own: a COCO keypoint file of 21 points a hand, with 3D joints where one has them.
+"""The user's own images: a COCO keypoint file with 21 keypoints a hand, and optional 3D joints.
 
     {"images":      [{"id", "file_name", "width", "height", "K": 3x3 (optional)}],
      "annotations": [{"id", "image_id", "category_id", "hand_side": "right" or "left",
@@ -21,10 +21,10 @@ import numpy as np
 
 from bmc_jax.core import hand
 from bmc_jax.core.choices import SPLITS
-from bmc_jax.data.readers.annotation import About, Annotation
+from bmc_jax.data.readers.annotation import Annotation, DatasetInfo
 
 VERSION = "1.0.0"
-ABOUT = About(
+INFO = DatasetInfo(
     what="your own images of hands with 2D keypoints, and with 3D joints and K where you have them",
     needs="FILE.json, or a folder with annotations.json or train.json, validation.json, test.json; images in images/",
     licence="yours",
@@ -36,12 +36,12 @@ OPTIONS = {
     "focal": "focal length over the longer image side, for images without K",
 }
 
-#: Focal length over the longer image side, for photographs without K: 53 degrees of view, between webcams and phones.
 DEFAULT_FOCAL = 1.0
+"""Focal length over the longer image side of photographs without K: 53 degrees of view, between webcams and phones."""
 
 
 class Row(NamedTuple):
-    """An annotation with its image, as the file has them."""
+    """An annotation and its image, as in the file."""
 
     file: str
     """The COCO file."""
@@ -50,15 +50,16 @@ class Row(NamedTuple):
     image: dict[str, Any] | None
     category: str
     side: str
-    """Of annotations that do not say."""
+    """Side of annotations without `hand_side`."""
     focal: float
 
 
 def splits(source: Path, *, split: str = "train", side: str = "", focal: float = DEFAULT_FOCAL) -> dict[str, list[Row]]:
-    """The annotations of a COCO file, or of the files of a folder, in their order.
+    """Returns the annotations of a COCO file, or of the files of a folder, in their order. Warns of images without K.
 
-    Raises FileNotFoundError or ValueError for a file that is not there or not COCO's, and for unknown options. Warns
-    of images without K.
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ValueError: for a file that is no COCO keypoint file, and for unknown options.
     """
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
@@ -74,10 +75,11 @@ def splits(source: Path, *, split: str = "train", side: str = "", focal: float =
 
 
 def annotation(row: Row) -> Annotation:
-    """One hand.
+    """Returns an annotation's hand.
 
-    Raises FileNotFoundError or ValueError, naming file, annotation and remedy, for what is not a hand, not 21
-    keypoints, of no side, of a K that is no camera's, or of an image that is not there or of another size than stated.
+    Raises:
+      ValueError: naming file, annotation and remedy, for another category than a hand, an image that the file does not
+        list, no side, another number of keypoints than 21, or fields of another form.
     """
     where = f"{row.file}: annotation {row.annotation.get('id', '?')}"
     if row.category != "hand":
@@ -144,9 +146,11 @@ def _rows(file: Path, side: str, focal: float) -> list[Row]:
 
 
 def load(file: Path) -> dict[str, Any]:
-    """A COCO keypoint file's content.
+    """Reads the content of a COCO keypoint file.
 
-    Raises FileNotFoundError or ValueError, naming it, if it is not there or not one.
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ValueError: naming the file, if it is no COCO keypoint file.
     """
     if not file.is_file():
         raise FileNotFoundError(f"no annotation file {file}; name the JSON file, or the folder of annotations.json")
@@ -177,7 +181,7 @@ def _image(row: Row, image: dict[str, Any]) -> Path:
 
 
 def _joints_3d(row: Row, where: str) -> np.ndarray | None:
-    """Metres `[21, 3]`, NaN where null; None without any."""
+    """Returns the joints in metres, `[21, 3]`, NaN where null; None if there are none."""
     given = row.annotation.get("joints_3d")
     if given is None:
         return None
@@ -191,7 +195,8 @@ def _joints_3d(row: Row, where: str) -> np.ndarray | None:
 
 
 def _box(row: Row, where: str) -> tuple[float, float, float, float] | None:
-    """COCO's `bbox` counts from the first pixel's corner in some tools and from its centre in others: half a pixel."""
+    """Returns the box. The origin of COCO's `bbox` is the corner of the first pixel in some tools and its centre in
+    others, which is half a pixel."""
     if "bbox" not in row.annotation:
         return None
     try:

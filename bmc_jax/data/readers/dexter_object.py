@@ -1,10 +1,11 @@
-"""Dexter+Object (Sridhar et al. 2016): colour video of a hand with an object, its visible fingertips known in 3D.
+"""Dexter+Object (Sridhar et al. 2016): colour video of a hand with an object, with its visible fingertips in 3D.
 
-    SOURCE/data/SEQUENCE/color/                       640x480; the i-th file by name is of the i-th annotation row
+    SOURCE/data/SEQUENCE/color/                       640x480; the i-th file by name belongs to the i-th line
     SOURCE/data/SEQUENCE/annotations/SEQUENCE3D.txt   thumb; index; middle; ring; little tip; points of the object
 
-Tips are in millimetres in the frame of the depth camera with x and y negated, and (x, y, 32001) where not seen. K and
-the way from the depth to the colour camera are those that published readers use. There are no other joints and no box.
+Tips are in millimetres in the frame of the depth camera with x and y negated, and (x, y, 32001) where not visible. K
+and the transform from the depth to the colour camera are those of published readers. There are no other joints and no
+box.
 """
 
 from pathlib import Path
@@ -14,44 +15,43 @@ import numpy as np
 from jaxtyping import Float
 
 from bmc_jax.core import hand
-from bmc_jax.data.readers.annotation import About, Annotation, Skip, project
+from bmc_jax.data.readers.annotation import Annotation, DatasetInfo, SkipRow, project
 
 VERSION = "1.0.0"
-ABOUT = About(
+INFO = DatasetInfo(
     what="3,000 video frames of a hand with an object, five fingertips in 3D; for testing only",
     needs="data/{Grasp1,Grasp2,Occlusion,Rigid,Pinch,Rotate}/{color/, annotations/SEQUENCE3D.txt}",
     licence="research; see the page",
     address="https://handtracker.mpi-inf.mpg.de/projects/RealtimeHO/dexter+object.htm",
 )
 OPTIONS = {
-    "left": "whether the hands are left ones, as published readers take them; if not, right ones",
+    "left": "whether the hands are left ones, as in published readers; if not, right ones",
     "partial": "whether some of the six sequences may be missing",
 }
 
 SEQUENCES = ("Grasp1", "Grasp2", "Occlusion", "Rigid", "Pinch", "Rotate")
-#: Joints of the annotation's first fields.
 TIPS = hand.FINGER_JOINTS[:, hand.LEVELS.index("TIP")]
-#: The z of a tip that was not seen, millimetres.
+"""Joints of the first five fields of an annotation."""
 UNSEEN = 32001
-#: Published results are over frames with two tips or more: one alone says nothing once poses are aligned.
+"""The z of a tip that is not visible, millimetres."""
 FEWEST_TIPS = 2
+"""Published results are over frames with at least two tips, because one tip has no error after alignment."""
 
 INTRINSICS = np.array([[587.45209, 0, 325], [0, 600.67456, 249], [0, 0, 1]])
 IMAGE_SIZE = (640, 480)
-IMAGES = (".png", ".jpg", ".jpeg", ".bmp")
-#: From the depth camera's frame to the colour camera's: R x + t, millimetres.
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 ROTATION = np.array([[0.9999, 0.0034, 0.0161], [-0.0033, 1.0, -0.0079], [-0.0162, 0.0079, 0.9998]])
 TRANSLATION = np.array([19.0473, -1.8514, -4.7501])
+"""With `ROTATION`: from the depth camera's frame to the colour camera's, millimetres."""
 
-#: Metres: side of the square around the tips' mean that stands for the hand's box, at their mean depth; an adult hand's
-#: length. The tips' own box is no use: it leaves out the wrist, and closes on itself when they pinch. On 2,728 poses of
-#: RHD, a crop of 1.5 times this square holds all tips and 99.7 % of all joints. It is made of the labels, which no
-#: detector has: results on it are with an oracle's crop.
 BOX_SIDE = 0.18
+"""Side in metres, the length of an adult hand, of the square around the tips' mean that is taken as the hand's box. The
+tips' own box leaves out the wrist, and has no size when they pinch. On 2,728 poses of RHD, a crop of 1.5 times this
+square holds all tips and 99.7 % of all joints. It depends on the labels: results on it are with an oracle's crop."""
 
 
 class Row(NamedTuple):
-    """A frame with its fingertips as the file has them."""
+    """A frame with its fingertips."""
 
     where: str
     """Annotation file and line."""
@@ -64,12 +64,12 @@ class Row(NamedTuple):
 
 
 def splits(source: Path, *, left: bool = True, partial: bool = False) -> dict[str, list[Row]]:
-    """The frames of the six sequences, one after another, as "test".
+    """Returns the frames of the six sequences, one after another, as "test".
 
     Raises:
-      FileNotFoundError: naming a sequence, folder or file that is not there.
-      ValueError: naming file and line, for a line that is not five points, another number of images than of lines
-        (each later frame would have another's fingertips).
+      FileNotFoundError: naming a sequence, folder or file that is missing.
+      ValueError: naming file and line, for a line that does not begin with five points, and for another number of
+        images than of lines, with which frames would have the fingertips of other frames.
     """
     missing = [name for name in SEQUENCES if not (source / "data" / name).is_dir()]
     if missing and (not partial or len(missing) == len(SEQUENCES)):
@@ -81,14 +81,14 @@ def splits(source: Path, *, left: bool = True, partial: bool = False) -> dict[st
 
 
 def annotation(row: Row) -> Annotation:
-    """A frame's fingertips in the colour camera's frame; all other joints are unknown.
+    """Returns a frame's fingertips in the colour camera's frame. All other joints are unknown.
 
     Raises:
-      Skip: for a frame with fewer than `FEWEST_TIPS` tips.
+      SkipRow: for a frame with fewer than `FEWEST_TIPS` tips.
     """
     seen = row.tips[:, 2] != UNSEEN
     if seen.sum() < FEWEST_TIPS:
-        raise Skip(f"fewer than {FEWEST_TIPS} fingertips are annotated")
+        raise SkipRow(f"fewer than {FEWEST_TIPS} fingertips are annotated")
     depth_frame = row.tips[seen] * [-1, -1, 1]
     tips = (depth_frame @ ROTATION.T + TRANSLATION) / 1000
     joints = np.full((hand.NUM_JOINTS, 3), np.nan)
@@ -118,8 +118,8 @@ def _sequence(source: Path, name: str, left: bool) -> list[Row]:
     for path in (folder, file):
         if not path.exists():
             raise FileNotFoundError(f"there is no {path}; is the dataset whole?")
-    # A hidden or foreign file among them would give each later frame another's fingertips.
-    images = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES and path.name[0] != ".")
+    # A hidden or foreign file among them would shift the fingertips of all later frames.
+    images = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != ".")
     lines = file.read_text().rstrip().splitlines()
     if len(images) != len(lines):
         raise ValueError(
@@ -134,7 +134,7 @@ def _sequence(source: Path, name: str, left: bool) -> list[Row]:
 
 
 def _tips(line: str, where: str) -> Float[np.ndarray, "5 3"]:
-    """Millimetres, as in the file."""
+    """Reads a line's five points, millimetres."""
     fields = line.split(";")[: len(TIPS)]
     try:
         tips = np.array([[float(number) for number in field.split(",")] for field in fields])

@@ -1,4 +1,4 @@
-"""FreiHAND v2: photographs of right hands before a green screen and three made backgrounds, with 3D joints.
+"""FreiHAND v2: photographs of right hands before a green screen and three artificial backgrounds, with 3D joints.
 
     FreiHAND_pub_v2/
       training/rgb/%08d.jpg                       130,240: image `row + 32,560 x version`
@@ -6,10 +6,10 @@
       evaluation/rgb/%08d.jpg                     3,960
       evaluation_K.json  _scale.json
     FreiHAND_pub_v2_eval/
-      evaluation_xyz.json                         since 2022: the evaluation images' joints
+      evaluation_xyz.json                         since 2022: the joints of the evaluation images
 
-Joints are in FreiHAND order, in metres, x right, y down, z forward; images have 224 x 224 pixels. Without
-`evaluation_xyz.json` the split "test" has no joints, only K and scale.
+Joints are in FreiHAND order, metres, x right, y down, z forward; images have 224 x 224 pixels. Without
+`evaluation_xyz.json` the split "test" has K and scale only.
 """
 
 import hashlib
@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bmc_jax.core import hand
-from bmc_jax.data.readers.annotation import About, Annotation
+from bmc_jax.data.readers.annotation import Annotation, DatasetInfo
 
 VERSION = "1.0.0"
-ABOUT = About(
+INFO = DatasetInfo(
     what="130,240 training photographs (32,560 on 4 backgrounds) and 3,960 to test on, right hands, 3D joints",
     needs="FreiHAND_pub_v2 (training and evaluation), FreiHAND_pub_v2_eval beside it for the evaluation's joints",
     licence="research only, no commercial use",
@@ -36,37 +36,38 @@ OPTIONS = {
     "partial": "take a tree that lacks images or rows, and of it the rows whose image is there",
 }
 
-#: Backgrounds, in the order in which their images are numbered.
 VERSIONS = ("gs", "hom", "sample", "auto")
-#: Rows of the whole dataset.
-TRAINING, EVALUATION = 32_560, 3_960
-#: Names the choice of validation rows; another text gives another choice.
+"""Backgrounds, in the order of their images' numbers."""
+COUNTS = {"training": 32_560, "evaluation": 3_960}
+"""Rows of the whole dataset."""
 VALIDATION_SEED = "bmc_jax freihand 0"
+"""Determines the choice of validation rows."""
 
 IMAGE_SIZE = (224, 224)
-#: Pixels from the centre of an image's first pixel to its middle. v2's principal points are there, up to half a pixel.
 MIDDLE = 111.5
-#: Side in pixels of the evaluation images' box, a square in their middle, the same for all: a box of the joints that
-#: are to be found would tell where they are. Of 6,000 training hands (2D joints as another model predicts them) the
-#: longer side is 84 pixels at the median and 96 at the 95th percentile, and nine in ten are within 8 pixels of the
-#: middle, each way; a crop of 1.5 times this square shows 99.8 % of them whole.
+"""Middle of an image in pixels. The principal points of v2 are there, up to half a pixel."""
 EVALUATION_BOX = 96.0
-#: Share by which a row's scale may differ from the length of its bone.
+"""Side in pixels of the box of all evaluation images, a square in their middle. A box of the joints would depend on the
+labels that are to be predicted. Of 6,000 training hands (2D joints as another model predicts them) the longer side is
+84 pixels at the median and 96 at the 95th percentile, and nine in ten are within 8 pixels of the middle in u and in v.
+A crop of 1.5 times this square shows 99.8 % of them whole."""
 SCALE_TOLERANCE = 0.01
+"""Relative difference that a row's scale may have from the length of its bone."""
 
 
 class Row(NamedTuple):
     """An image with its annotation."""
 
     file: str
-    """Of the annotation, which is its row `number`."""
+    """Annotation file."""
     number: int
+    """Row in that file."""
     id: str
     image: str
     intrinsics: np.ndarray
     """`[3, 3]`."""
     joints: np.ndarray | None
-    """`[21, 3]` metres; None for an evaluation image whose joints are not there."""
+    """`[21, 3]` metres; None for an evaluation image without published joints."""
     scale: float
     """Metres, middle MCP to middle PIP."""
     evaluation: bool
@@ -75,20 +76,26 @@ class Row(NamedTuple):
 def splits(
     source: Path, *, versions: tuple[str, ...] = VERSIONS, validation: float = 0.1, partial: bool = False
 ) -> dict[str, list[Row]]:
-    """The rows of "train", "validation" and "test" (FreiHAND's evaluation), each in the order of its images.
+    """Returns the rows of "train", "validation" and "test" (FreiHAND's evaluation), each in the order of its images.
 
-    `source` is `FreiHAND_pub_v2`, `FreiHAND_pub_v2_eval` or the folder of both; a split of which nothing is there is
-    left out. Validation rows are the first `validation` of all training rows in the order of a hash of their number, so
-    the versions of an image are on one side, and they are the same everywhere. The split that the paper used is not
-    known. FreiHAND does not say which rows are views of one moment; those may be on both sides.
+    Validation rows are the first share of all training rows in the order of a hash of their number, so that the
+    versions of an image are in one split, the same everywhere. The split that the paper used is not known. FreiHAND
+    does not say which rows are views of one moment; those may be in both splits.
 
-    The first version of the dataset is refused: its annotations are of another MANO, and its images are cut out beside
-    the camera's axis without being warped for it. Its files have the same names and lengths, so it is told by the name
-    of its folder, and by principal points that are not in the middle of the image in most rows, where v2's are. This is
-    no proof: v1 with overwritten K would pass.
+    Version 1 of the dataset is refused: its annotations are of another MANO, and its images are cut out beside the
+    camera's axis without being warped. Its files have the same names and lengths, so it is recognized by the name of
+    its folder, or by principal points that are not in the middle of the image in most rows. Version 1 with overwritten
+    K would pass.
 
-    Raises FileNotFoundError for what is missing, and ValueError for lists of another length (unless `partial`) or form,
-    for v1, and for unknown options.
+    Args:
+      source: `FreiHAND_pub_v2`, `FreiHAND_pub_v2_eval` or the folder of both. A split that is not there is left out.
+      versions: Backgrounds of the training images, see `VERSIONS`.
+      validation: Share of the training rows, in [0, 1).
+      partial: Whether images or rows may be missing.
+
+    Raises:
+      FileNotFoundError: for missing files.
+      ValueError: for lists of another length (unless `partial`) or form, for version 1, and for unknown options.
     """
     unknown = [version for version in versions if version not in VERSIONS]
     if unknown or not versions or len(set(versions)) < len(versions):
@@ -99,12 +106,12 @@ def splits(
     places = [source, source / "FreiHAND_pub_v2", source / "FreiHAND_pub_v2_eval", beside]
     result = {}
     if any((place / "training").is_dir() or (place / "training_K.json").is_file() for place in places):
-        rows, count = _training(places, versions, partial)
+        rows, count = _rows(places, "training", versions, partial)
         held_out = _held_out(count, round(validation * count))
         result["train"] = [row for row in rows if row.number not in held_out]
         result["validation"] = [row for row in rows if row.number in held_out]
     if any((place / "evaluation").is_dir() or (place / "evaluation_K.json").is_file() for place in places):
-        result["test"] = _evaluation(places, partial)
+        result["test"], _ = _rows(places, "evaluation", VERSIONS[:1], partial)
     if not result:
         raise FileNotFoundError(
             f"{source} is no FreiHAND: it has neither training_K.json nor evaluation_K.json; give the folder that "
@@ -114,9 +121,10 @@ def splits(
 
 
 def annotation(row: Row) -> Annotation:
-    """A right hand; that of an evaluation image in the same box as all of them.
+    """Returns a row's right hand. All evaluation images have the same box.
 
-    Raises ValueError, naming file and row, for joints that are not finite, and for a scale that is not their bone's.
+    Raises:
+      ValueError: naming file and row, for joints that are not finite, and for a scale that is not their bone's length.
     """
     where = f"{row.file}: row {row.number}"
     if row.joints is not None:
@@ -147,25 +155,26 @@ def annotation(row: Row) -> Annotation:
     )
 
 
-def _training(places: list[Path], versions: tuple[str, ...], partial: bool) -> tuple[list[Row], int]:
-    """Rows of the images that are there, and the number of annotations."""
-    folder, file = _find(places, "training/rgb"), _find(places, "training_xyz.json")
-    intrinsics = _intrinsics(_find(places, "training_K.json"), None if partial else TRAINING)
+def _rows(places: list[Path], part: str, versions: tuple[str, ...], partial: bool) -> tuple[list[Row], int]:
+    """Returns the rows of the images that are there, and the number of annotations."""
+    labelled = part == "training" or any((place / "evaluation_xyz.json").is_file() for place in places)
+    folder, file = _find(places, f"{part}/rgb"), _find(places, f"{part}_{'xyz' if labelled else 'scale'}.json")
+    intrinsics = _intrinsics(_find(places, f"{part}_K.json"), None if partial else COUNTS[part])
     count = len(intrinsics)
-    joints = _read(file, (hand.NUM_JOINTS, 3), count)
-    scale = _read(_find(places, "training_scale.json"), (), count)
-    there = _images(folder, len(VERSIONS) * count, partial)
+    joints = _read(file, (hand.NUM_JOINTS, 3), count) if labelled else [None] * count
+    scale = _read(_find(places, f"{part}_scale.json"), (), count)
+    there = _images(folder, count * (len(VERSIONS) if part == "training" else 1), partial)
     wanted = [number + VERSIONS.index(version) * count for version in versions for number in range(count)]
     rows = [
         Row(
             file=os.fspath(file),
             number=image % count,
-            id=f"training/{image:08d}",
+            id=f"{part}/{image:08d}",
             image=os.fspath(folder / f"{image:08d}.jpg"),
             intrinsics=intrinsics[image % count],
             joints=joints[image % count],
             scale=float(scale[image % count]),
-            evaluation=False,
+            evaluation=part == "evaluation",
         )
         for image in sorted(wanted)
         if image in there
@@ -173,33 +182,8 @@ def _training(places: list[Path], versions: tuple[str, ...], partial: bool) -> t
     return rows, count
 
 
-def _evaluation(places: list[Path], partial: bool) -> list[Row]:
-    folder, file = _find(places, "evaluation/rgb"), _find(places, "evaluation_scale.json")
-    intrinsics = _intrinsics(_find(places, "evaluation_K.json"), None if partial else EVALUATION)
-    count = len(intrinsics)
-    scale, joints = _read(file, (), count), [None] * count
-    if any((place / "evaluation_xyz.json").is_file() for place in places):
-        file = _find(places, "evaluation_xyz.json")
-        joints = _read(file, (hand.NUM_JOINTS, 3), count)
-    there = _images(folder, count, partial)
-    return [
-        Row(
-            file=os.fspath(file),
-            number=number,
-            id=f"evaluation/{number:08d}",
-            image=os.fspath(folder / f"{number:08d}.jpg"),
-            intrinsics=intrinsics[number],
-            joints=joints[number],
-            scale=float(scale[number]),
-            evaluation=True,
-        )
-        for number in range(count)
-        if number in there
-    ]
-
-
 def _held_out(count: int, number: int) -> set[int]:
-    """The rows that are validated on. A hash's order is the same in all versions of all libraries."""
+    """Returns the validation rows. The order of a hash does not depend on the versions of libraries."""
     order = sorted(range(count), key=lambda row: hashlib.sha256(f"{VALIDATION_SEED} {row}".encode()).digest())
     return set(order[:number])
 
@@ -212,7 +196,7 @@ def _find(places: list[Path], name: str) -> Path:
 
 
 def _read(file: Path, shape: tuple[int, ...], count: int | None) -> np.ndarray:
-    """A list of annotations, `[count, *shape]`; of any length if `count` is None."""
+    """Reads a list of annotations, `[count, *shape]`; of any length if `count` is None."""
     try:
         content: Any = json.loads(file.read_text())
     except ValueError as error:
@@ -220,9 +204,10 @@ def _read(file: Path, shape: tuple[int, ...], count: int | None) -> np.ndarray:
     rows = content if isinstance(content, list) else []
     if not rows or len(rows) != (count or len(rows)):
         raise ValueError(
-            f"{file} has {len(rows):,} rows, not {count or TRAINING:,}: there is one for each unique image, "
-            f"{TRAINING:,} in training (not one for each version of it) and {EVALUATION:,} in evaluation, in K, xyz "
-            "and scale alike; fetch it again, or give --partial if all these files were cut down to the same rows"
+            f"{file} has {len(rows):,} rows, not {count or COUNTS['training']:,}: there is one for each unique image, "
+            f"{COUNTS['training']:,} in training (not one for each version of it) and {COUNTS['evaluation']:,} in "
+            "evaluation, in K, xyz and scale alike; fetch it again, or give --partial if all these files were cut down "
+            "to the same rows"
         )
     for number, row in enumerate(rows):
         try:
@@ -239,7 +224,7 @@ def _read(file: Path, shape: tuple[int, ...], count: int | None) -> np.ndarray:
 
 
 def _images(folder: Path, count: int, partial: bool) -> set[int]:
-    """Numbers of the images in a folder; all from 0 to `count` unless `partial`."""
+    """Returns the numbers of the images in a folder; all of `range(count)` unless `partial`."""
     there = {int(name[:-4]) for name in os.listdir(folder) if name.endswith(".jpg") and name[:-4].isdigit()}
     missing = sorted(set(range(count)) - there)
     if missing and not partial:
@@ -259,7 +244,7 @@ def _images(folder: Path, count: int, partial: bool) -> set[int]:
 
 
 def _intrinsics(file: Path, count: int | None) -> np.ndarray:
-    """`[count, 3, 3]`; raises ValueError for those of FreiHAND v1."""
+    """Reads K, `[count, 3, 3]`; raises ValueError for that of FreiHAND v1."""
     intrinsics = _read(file, (3, 3), count)
     beside = np.abs(intrinsics[:, :2, 2] - MIDDLE).max(axis=-1) > 1
     why = "as its folder says" if "FreiHAND_pub_v1" in file.absolute().parts else ""

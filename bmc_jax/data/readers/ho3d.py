@@ -4,8 +4,9 @@
     SOURCE/{train,evaluation}/SEQUENCE/    rgb/FRAME.png (version 2) or .jpg (version 3), meta/FRAME.pkl
     SOURCE/evaluation_xyz.json             the evaluation's joints, published in 2024; optional
 
-Joints are metres in OpenGL's camera frame (x right, y up, z backward), in MANO's order. The evaluation's own files have
-a box and the wrist alone. The split "test" is the evaluation in the order of its list, which prediction files follow.
+Joints are in metres in OpenGL's camera frame (x right, y up, z backward), in MANO's order. The evaluation's own files
+have the box and the wrist only. The split "test" is the evaluation in the order of its list, which prediction files
+follow.
 """
 
 import json
@@ -17,10 +18,10 @@ import numpy as np
 
 from bmc_jax.core import hand
 from bmc_jax.data.readers import safe_pickle
-from bmc_jax.data.readers.annotation import About, Annotation, Skip
+from bmc_jax.data.readers.annotation import Annotation, DatasetInfo, SkipRow
 
 VERSION = "1.0.0"
-ABOUT = About(
+INFO = DatasetInfo(
     what="66,034 (version 2) or 78,297 (version 3) video frames of a right hand with an object, 21 joints in 3D; "
     "11,524 or 20,137 to test on",
     needs="train.txt, evaluation.txt, train/, evaluation/; evaluation_xyz.json if you have it",
@@ -32,43 +33,42 @@ OPTIONS = {
     "partial": "whether other than the official numbers of frames are taken, and one of the two lists may be missing",
 }
 
-#: Frames of each version.
 COUNTS = {"v2": {"train": 66_034, "test": 11_524}, "v3": {"train": 78_297, "test": 20_137}}
-#: The dataset's names of the splits.
+"""Frames of each version."""
 PARTS = {"train": "train", "test": "evaluation"}
+"""The dataset's names of the splits."""
 IMAGE_SIZE = (640, 480)
-#: Image formats, of version 3 first.
-IMAGES = (".jpg", ".png")
-TRUTH = "evaluation_xyz.json"
-#: Metres: how far a joint file's wrist may be from the frame's own. They are the same number but for rounding, and a
-#: file that is one frame off shows where the hand moves.
-SAME_WRIST = 0.001
-#: From OpenGL's camera frame to ours.
+IMAGE_SUFFIXES = (".jpg", ".png")
+"""Of version 3 and of version 2."""
+EVALUATION_JOINTS = "evaluation_xyz.json"
+WRIST_TOLERANCE = 0.001
+"""Metres between the wrist in the file of joints and that of the frame's own file. They are equal up to rounding."""
 TO_CAMERA = np.array([1, -1, -1])
+"""From OpenGL's camera frame to this package's."""
 
 
 class Row(NamedTuple):
-    """A line of a list."""
+    """A frame, a line of a list."""
 
     source: Path
     split: str
     id: str
-    """SEQUENCE/FRAME, the line itself."""
+    """SEQUENCE/FRAME, as in the list."""
     line: int
-    """Its number, from 1."""
+    """Line number, from 1."""
     version: str
     image: Path
-    truth: np.ndarray | None
-    """`[21, 3]` of the evaluation's joint file, as they stand there."""
+    joints: np.ndarray | None
+    """`[21, 3]` of `EVALUATION_JOINTS`, as in the file."""
 
 
 def splits(source: Path, *, version: str = "auto", partial: bool = False) -> dict[str, list[Row]]:
-    """The frames in their lists' order, as "train" and "test".
+    """Returns the frames of "train" and "test" in the order of their lists.
 
     Raises:
-      FileNotFoundError: naming a list, or a listed frame's image or annotation, that is not there.
-      ValueError: for other numbers of frames than the version has, a line that is no frame, or a joint file of another
-        length than its list.
+      FileNotFoundError: naming a list, or a listed frame's image or annotation, that is missing.
+      ValueError: for other numbers of frames than the version has, a line that is no frame, or a file of joints of
+        another length than the list.
     """
     if version not in ("auto", *COUNTS):
         raise ValueError(f"version {version!r} is none of auto, {', '.join(COUNTS)}")
@@ -92,10 +92,10 @@ def splits(source: Path, *, version: str = "auto", partial: bool = False) -> dic
                 f"{lists[split]} lists {len(frames):,} frames; HO-3D {version} has {expected:,}. Fetch it again, state "
                 "another --version, or take it as it is with --partial"
             )
-    truth = _truth(source / TRUTH, len(found["test"])) if "test" in found else None
+    joints = _evaluation_joints(source / EVALUATION_JOINTS, len(found["test"])) if "test" in found else None
     return {
         split: [
-            Row(source, split, name, line, version, image, truth[i] if truth is not None and split == "test" else None)
+            Row(source, split, name, line, version, image, None if joints is None or split == "train" else joints[i])
             for i, (name, line, image) in enumerate(frames)
         ]
         for split, frames in found.items()
@@ -103,12 +103,12 @@ def splits(source: Path, *, version: str = "auto", partial: bool = False) -> dic
 
 
 def annotation(row: Row) -> Annotation:
-    """One right hand; of a test frame without published joints, its box and wrist.
+    """Returns a frame's right hand; of a test frame without published joints, its box and wrist.
 
     Raises:
-      Skip: for a frame in which the dataset has no hand.
-      ValueError: naming file, field and value, for a pickle that is damaged or holds other than arrays, for fields that
-        are missing or of other shapes, and for published joints of another frame.
+      SkipRow: for a frame without an annotated hand.
+      ValueError: naming file, field and value, for a pickle that is damaged or holds anything but arrays, for fields
+        that are missing or of another shape, and for published joints of another frame.
     """
     part = PARTS[row.split]
     file = _meta(row.source / part, row.id)
@@ -117,7 +117,7 @@ def annotation(row: Row) -> Annotation:
     if not isinstance(meta, dict):
         raise ValueError(f"{where} holds a {type(meta).__name__}, not the dict of a frame; fetch it again")
     if "handJoints3D" in meta and meta["handJoints3D"] is None:
-        raise Skip("handJoints3D is None: no hand is annotated")
+        raise SkipRow("handJoints3D is None: no hand is annotated")
     intrinsics = _array(meta, "camMat", (3, 3), where)
     if row.split == "train":
         joints, box = _array(meta, "handJoints3D", (hand.NUM_JOINTS, 3), where), None
@@ -136,7 +136,7 @@ def annotation(row: Row) -> Annotation:
 
 
 def _evaluation(row: Row, meta: dict[str, Any], where: str) -> tuple[np.ndarray, tuple[float, float, float, float]]:
-    """Joints, as the files have them, and box of a test frame."""
+    """Returns the joints of a test frame, in the files' frame and order, and its box."""
     left, top, right, bottom = _array(meta, "handBoundingBox", (4,), where).tolist()
     if not (left < right and top < bottom):
         raise ValueError(
@@ -144,22 +144,24 @@ def _evaluation(row: Row, meta: dict[str, Any], where: str) -> tuple[np.ndarray,
             "right, bottom"
         )
     wrist = _array(meta, "handJoints3D", (3,), where)
-    if row.truth is None:
+    if row.joints is None:
         joints = np.full((hand.NUM_JOINTS, 3), np.nan)
         joints[hand.WRIST] = wrist
     else:
-        joints = row.truth
+        joints = row.joints
         apart = float(np.linalg.norm(joints[hand.WRIST] - wrist))
-        if not apart <= SAME_WRIST:
+        if not apart <= WRIST_TOLERANCE:
             raise ValueError(
-                f"{row.source / TRUTH}, row {row.line - 1}: its wrist is {apart:.4g} m from that of {where}; the file "
-                f"must be in the order of {PARTS[row.split]}.txt and of the same version, in metres, in OpenGL's frame"
+                f"{row.source / EVALUATION_JOINTS}, row {row.line - 1}: its wrist is {apart:.4g} m from that of "
+                f"{where}; the file must be in the order of {PARTS[row.split]}.txt and of the same version, in metres, "
+                "in OpenGL's frame"
             )
     return joints, (left, top, right, bottom)
 
 
 def _frames(list_file: Path, folder: Path) -> list[tuple[str, int, Path]]:
-    """Name, line number and image of each frame of a list. Folders are listed once: there are 66,000 files in 55."""
+    """Returns name, line number and image of each frame of a list. Each folder is listed once, because there are 66,000
+    files in 55 folders."""
     there: dict[Path, set[str]] = {}
 
     def exists(file: Path) -> bool:
@@ -174,7 +176,7 @@ def _frames(list_file: Path, folder: Path) -> list[tuple[str, int, Path]]:
         sequence, _, frame = name.partition("/")
         if not sequence or not frame or "/" in frame:
             raise ValueError(f"{where} is not a frame's name, SEQUENCE/FRAME")
-        images = [folder / sequence / "rgb" / f"{frame}{suffix}" for suffix in IMAGES]
+        images = [folder / sequence / "rgb" / f"{frame}{suffix}" for suffix in IMAGE_SUFFIXES]
         image = next((image for image in images if exists(image)), None)
         if image is None:
             raise FileNotFoundError(f"{where}: there is neither {images[0]} nor {images[1].name}")
@@ -189,24 +191,24 @@ def _meta(folder: Path, name: str) -> Path:
     return folder / sequence / "meta" / f"{frame}.pkl"
 
 
-def _truth(file: Path, count: int) -> np.ndarray | None:
-    """The published joints of the evaluation, `[count, 21, 3]`; None if they are not there."""
+def _evaluation_joints(file: Path, count: int) -> np.ndarray | None:
+    """Reads the published joints of the evaluation, `[count, 21, 3]`; None if there is no such file."""
     if not file.is_file():
         return None
     try:
-        truth = np.array(json.loads(file.read_text()), np.float64)
+        joints = np.array(json.loads(file.read_text()), np.float64)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{file} is no list of joints ({error}); fetch it again, or take it away") from error
-    if truth.shape != (count, hand.NUM_JOINTS, 3) or not np.isfinite(truth).all():
+    if joints.shape != (count, hand.NUM_JOINTS, 3) or not np.isfinite(joints).all():
         raise ValueError(
-            f"{file} holds an array {list(truth.shape)}; the evaluation's {count:,} frames need finite numbers "
+            f"{file} holds an array {list(joints.shape)}; the evaluation's {count:,} frames need finite numbers "
             f"[{count}, {hand.NUM_JOINTS}, 3]. Take the file of this version, or take it away to go without"
         )
-    return truth
+    return joints
 
 
 def _array(meta: dict[str, Any], name: str, shape: tuple[int, ...], where: str) -> np.ndarray:
-    """A field as float64, finite."""
+    """Returns a field as float64, of that shape and finite."""
     value = meta.get(name)
     try:
         array = np.array(value, np.float64)

@@ -4,8 +4,7 @@
     SOURCE/test_images/        SOURCE/test_palm_annotation.txt        image name and 3 numbers a line, by spaces
 
 Joints are in millimetres in OpenGL's camera frame (x right, y up, z backward), in the order of the BigHand2.2M dataset.
-Frame, unit, order and K are those of the challenge's own toolbox. The labels of the test images were never published:
-their palm point alone is known.
+Frame, unit, order and K are those of the challenge's toolbox. Of the test images only the palm point is published.
 """
 
 from pathlib import Path
@@ -15,10 +14,10 @@ import numpy as np
 from jaxtyping import Float
 
 from bmc_jax.core import hand
-from bmc_jax.data.readers.annotation import DEPTH_RANGE, About, Annotation, project
+from bmc_jax.data.readers.annotation import DEPTH_RANGE, Annotation, DatasetInfo, project
 
 VERSION = "1.0.0"
-ABOUT = About(
+INFO = DatasetInfo(
     what="10,500 video frames of a right hand with an object, 21 joints in 3D; 6,600 to test on, unlabelled",
     needs="Task3: training_images/, training_joint_annotation.txt, test_images/, test_palm_annotation.txt",
     licence="academic research, not commercial, no redistribution",
@@ -29,37 +28,37 @@ OPTIONS = {
     "partial": "whether one of the two splits may be missing",
 }
 
-#: Joint of BigHand's order for each of ours: wrist, five MCP from the thumb, then each finger's PIP, DIP and TIP.
 BIGHAND = np.array([0, 1, 6, 7, 8, 2, 9, 10, 11, 3, 12, 13, 14, 4, 15, 16, 17, 5, 18, 19, 20])
-#: From OpenGL's camera frame, and from millimetres, to ours.
+"""Index in BigHand's order of each joint in FreiHAND order. BigHand's is wrist, five MCP from the thumb on, then each
+finger's PIP, DIP and TIP."""
 TO_CAMERA = np.array([1, -1, -1]) / 1000
+"""From OpenGL's camera frame in millimetres to this package's in metres."""
 INTRINSICS = np.array([[617.343, 0, 312.42], [0, 617.343, 241.42], [0, 0, 1]])
 IMAGE_SIZE = (640, 480)
-
-#: Metres: side of the square around the palm point that stands for a test hand's box. No box is published, and a hand
-#: may lie to any side of its wrist: a crop of 1.5 times this square holds 98 % of 2,728 hands of RHD whole, around the
-#: wrist. The hand then fills less of its crop than in training; a detector's box would be better.
 BOX_SIDE = 0.25
+"""Side in metres of the square around the palm point that is taken as a test hand's box, as none is published. A crop
+of 1.5 times this square around the wrist holds 98 % of 2,728 hands of RHD whole. The hand fills less of its crop than
+in training."""
 
 
 class Row(NamedTuple):
-    """An image with its numbers as the file has them."""
+    """An image with its annotation."""
 
     where: str
     """Annotation file and line."""
     id: str
-    """Name of the image."""
+    """File name of the image."""
     image: Path
     points: np.ndarray
-    """`[21, 3]`, or `[1, 3]` of a test image, as in the file."""
+    """`[21, 3]`, or `[1, 3]` for a test image, as in the file."""
     palm_is_wrist: bool
 
 
 def splits(source: Path, *, palm_is_wrist: bool = True, partial: bool = False) -> dict[str, list[Row]]:
-    """The images in their files' order, as "train" and "test".
+    """Returns the images of "train" and "test" in the order of their files.
 
     Raises:
-      FileNotFoundError: naming a file, folder or image that is not there.
+      FileNotFoundError: naming a file, folder or image that is missing.
       ValueError: naming file and line, for another number of fields.
     """
     parts = {
@@ -76,9 +75,10 @@ def splits(source: Path, *, palm_is_wrist: bool = True, partial: bool = False) -
 
 
 def annotation(row: Row) -> Annotation:
-    """One right hand; of a test image, its box and, if the palm point is taken for it, its wrist.
+    """Returns an image's right hand; of a test image its box and, with `palm_is_wrist`, its wrist.
 
-    Raises ValueError for a palm point of which no hand can be.
+    Raises:
+      ValueError: for a palm point outside `DEPTH_RANGE`.
     """
     points = row.points * TO_CAMERA
     joints, box = np.full((hand.NUM_JOINTS, 3), np.nan), None

@@ -1,13 +1,13 @@
-"""RHD, the Rendered Hand Pose Dataset: pictures of rendered people, with 2D and 3D joints of both hands.
+"""RHD, the Rendered Hand Pose Dataset: images of rendered people, with 2D and 3D joints of both hands.
 
     RHD_published_v2/
       training/color/%05d.png   mask/%05d.png   anno_training.pickle         41,258
       evaluation/color/%05d.png mask/%05d.png   anno_evaluation.pickle        2,728
 
-A pickle is a dict from an image's number to `uv_vis [42, 3]` (pixels, and whether the joint is seen), `xyz [42, 3]`
+A pickle is a dict from an image's number to `uv_vis [42, 3]` (pixels, and whether the joint is visible), `xyz [42, 3]`
 (metres, x right, y down, z forward) and `K [3, 3]`. Rows 0 to 20 are the left hand, 21 to 41 the right one, each finger
-from its tip to its base. Masks number parts: 2 to 17 the left hand's, 18 to 33 the right one's. Images have 320 x 320
-pixels. Joint 0 is RHD's own wrist, not the middle of the palm that its authors' later code puts in its place.
+from its tip to its base. A mask has the numbers of body parts: 2 to 17 of the left hand, 18 to 33 of the right one.
+Images have 320 x 320 pixels. Joint 0 is RHD's wrist, not the middle of the palm that its authors' later code uses.
 """
 
 import os
@@ -18,11 +18,12 @@ import numpy as np
 from PIL import Image
 
 from bmc_jax.core.hand import TO_FREIHAND
+from bmc_jax.data.images import DECODING_ERRORS
 from bmc_jax.data.readers import safe_pickle
-from bmc_jax.data.readers.annotation import OCCLUDED, VISIBLE, About, Annotation, Skip
+from bmc_jax.data.readers.annotation import OCCLUDED, VISIBLE, Annotation, DatasetInfo, SkipRow
 
 VERSION = "1.0.0"
-ABOUT = About(
+INFO = DatasetInfo(
     what="41,258 training and 2,728 evaluation pictures of rendered people, both hands, 2D and 3D joints, masks",
     needs="RHD_published_v2: training and evaluation with color, mask (for hand=mask only) and the anno pickle",
     licence="research only, no commercial use",
@@ -34,44 +35,47 @@ OPTIONS = {
     "partial": "take a tree that lacks images or entries, and of it the entries whose image is there",
 }
 
-#: Entries of the whole dataset, by the name of the folder.
 COUNTS = {"training": 41_258, "evaluation": 2_728}
+"""Entries of the whole dataset, by the name of the folder."""
 SPLITS = {"train": "training", "test": "evaluation"}
 CHOICES = ("visible", "mask", "both")
 IMAGE_SIZE = (320, 320)
-#: Rows of an annotation, and numbers in a mask, of each hand.
 JOINTS = {"left": slice(0, 21), "right": slice(21, 42)}
+"""Rows of each hand in an annotation."""
 MASK = {"left": (2, 17), "right": (18, 33)}
-#: The wrist and one finger. Of a hand of which less is seen, the picture does not show the pose.
+"""First and last part number of each hand in a mask."""
 MINIMUM_VISIBLE = 5
+"""As many as the wrist and one finger. With fewer visible joints an image does not show the pose."""
 
 
 class Row(NamedTuple):
     """An image with the annotations of both hands."""
 
     file: str
-    """Of the annotations."""
+    """Annotation file."""
     number: int
-    """Of the image, and of its entry in the file."""
+    """Number of the image and of its entry in the file."""
     id: str
     folder: str
     """`training` or `evaluation`, with its path."""
     entry: dict[str, np.ndarray]
     hand: str
-    """Which is wanted: "visible", "mask", "left", or "right"."""
+    """Choice of the hand: "visible", "mask", "left" or "right"."""
     minimum_visible: int
 
 
 def splits(
     source: Path, *, hand: str = "visible", minimum_visible: int = MINIMUM_VISIBLE, partial: bool = False
 ) -> dict[str, list[Row]]:
-    """The rows of "train" (RHD's training) and "test" (its evaluation), in the order of their images.
+    """Returns the rows of "train" (RHD's training) and "test" (its evaluation), in the order of their images.
 
-    `source` is `RHD_published_v2` or the folder that it is in; a split of which nothing is there is left out. With
-    `hand="both"` a row is an annotated hand, else an image.
+    `source` is `RHD_published_v2` or the folder that it is in. A split that is not there is left out. With
+    `hand="both"` a row is an annotated hand, otherwise an image.
 
-    Raises FileNotFoundError for what is missing, and ValueError for other counts than the dataset has (unless
-    `partial`), for a pickle that is damaged or may be malicious, for entries of another form, and for unknown options.
+    Raises:
+      FileNotFoundError: for missing files.
+      ValueError: for other counts than the dataset has (unless `partial`), for a pickle that is damaged or may be
+        malicious, for entries of another form, and for unknown options.
     """
     if hand not in CHOICES:
         raise ValueError(f"hand {hand!r} is none of {', '.join(CHOICES)}")
@@ -91,12 +95,12 @@ def splits(
 
 
 def annotation(row: Row) -> Annotation:
-    """One hand of an image. 2D joints that are not seen are labelled all the same, as occluded.
+    """Returns one hand of an image. 2D joints that are not visible are labelled as occluded.
 
     Raises:
-      Skip: if no hand is annotated, or too little of it is seen.
-      FileNotFoundError, ValueError: naming file and entry, if the mask that is to choose is not there or damaged, or if
-        a joint is not finite.
+      SkipRow: if no hand is annotated, or fewer than `minimum_visible` joints are visible.
+      FileNotFoundError: if the hand is chosen by a mask that is missing.
+      ValueError: naming file and entry, if the mask is damaged, or a joint is not finite.
     """
     side = row.hand if row.hand in JOINTS else _chosen(row)
     where = f"{row.file}: entry {row.number}, {side} hand"
@@ -109,7 +113,7 @@ def annotation(row: Row) -> Annotation:
         )
     seen = pixels[:, 2] > 0
     if seen.sum() < row.minimum_visible:
-        raise Skip(f"fewer than {row.minimum_visible} joints are seen")
+        raise SkipRow(f"fewer than {row.minimum_visible} joints are seen")
     order = TO_FREIHAND["rhd"]
     return Annotation(
         where=where,
@@ -154,7 +158,7 @@ def _rows(folder: Path, hand: str, minimum_visible: int, partial: bool) -> list[
 
 
 def _entry(entry: Any, where: str) -> dict[str, np.ndarray]:
-    """The entry, known to have what is needed of it."""
+    """Returns the three fields of an entry, checked."""
     result = {}
     for name, shape in {"uv_vis": (42, 3), "xyz": (42, 3), "K": (3, 3)}.items():
         value = entry.get(name) if isinstance(entry, dict) else None
@@ -166,7 +170,7 @@ def _entry(entry: Any, where: str) -> dict[str, np.ndarray]:
 
 
 def _images(folder: Path) -> set[int]:
-    """Numbers of the images in a folder."""
+    """Returns the numbers of the images in a folder."""
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}; unpack the whole of RHD there")
     return {int(name[:-4]) for name in os.listdir(folder) if name.endswith(".png") and name[:-4].isdigit()}
@@ -177,15 +181,15 @@ def _image(row: Row, kind: str) -> Path:
 
 
 def _annotated(entry: dict[str, np.ndarray]) -> list[str]:
-    """The hands that have annotations: the others are zero, and nothing is at depth zero."""
+    """Returns the sides of the annotated hands. A hand that is not annotated has depth 0."""
     return [side for side, rows in JOINTS.items() if (entry["xyz"][rows, 2] != 0).any()]
 
 
 def _chosen(row: Row) -> str:
-    """The hand that the image is taken to be of; the right one of equals."""
+    """Returns the side of the hand that an image is used for; the right one of equals."""
     sides = _annotated(row.entry)
     if not sides:
-        raise Skip("no hand is annotated")
+        raise SkipRow("no hand is annotated")
     if len(sides) == 1:
         return sides[0]
     if row.hand == "mask":
@@ -196,7 +200,7 @@ def _chosen(row: Row) -> str:
 
 
 def _areas(file: Path, where: str) -> dict[str, int]:
-    """Pixels of each hand in a mask."""
+    """Counts the pixels of each hand in a mask."""
     try:
         with Image.open(file) as opened:
             mask = np.array(opened)
@@ -204,7 +208,7 @@ def _areas(file: Path, where: str) -> dict[str, int]:
         raise FileNotFoundError(
             f"{where}: there is no mask {file}; unpack it, or choose with --hand visible"
         ) from error
-    except (OSError, SyntaxError) as error:  # SyntaxError is Pillow's for a broken PNG
+    except DECODING_ERRORS as error:
         raise ValueError(f"{where}: the mask {file} is damaged ({error}); fetch it again") from error
     if mask.ndim != 2:
         raise ValueError(f"{where}: the mask {file} has {mask.shape[-1]} channels where one of part numbers is needed")

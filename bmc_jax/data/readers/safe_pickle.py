@@ -1,8 +1,8 @@
-"""Pickles from the internet: arrays, numbers, texts and plain containers are read, and nothing in the file is run.
+"""Safe reading of untrusted pickles: arrays, numbers, texts and plain containers only. No code in the file is run.
 
-A pickle is a program that may call whatever it names. Here it gets none of what it names: each admitted name stands for
-a function of this file that takes the arguments and makes plain data of them. That goes for numpy's names too, since
-numpy believes what a pickle says of a dtype: one that is said to hold no objects reads addresses from the file's bytes.
+A pickle is a program that may call any function that it names. Here each admitted name is replaced by a function of
+this module that makes plain data of its arguments. That includes numpy's names, because numpy trusts the pickled state
+of a dtype: a dtype with a false "no objects" flag would read addresses from the file's bytes.
 """
 
 import io
@@ -16,18 +16,19 @@ from typing import Any
 
 import numpy as np
 
-#: Booleans, integers, floats, complex numbers, byte strings, texts and objects: dtypes that their name tells whole.
 _DTYPE = re.compile(r"[biufcSUO]\d{1,9}")
+"""Names of dtypes without fields: booleans, integers, floats, complex numbers, byte strings, texts and objects."""
 
 
 def load(path: str | os.PathLike) -> Any:
-    """What was pickled, by Python 2 or 3 and any numpy: dicts (an OrderedDict becomes one), lists, tuples, sets,
-    numbers, texts, bytes, None, and numpy arrays and scalars, arrays of objects among them. Python 2's byte strings
-    become str, by latin1.
+    """Reads a pickle of Python 2 or 3 and any numpy.
+
+    Admitted are dicts (an OrderedDict becomes a dict), lists, tuples, sets, numbers, texts, bytes, None, and numpy
+    arrays and scalars, including arrays of objects. Byte strings of Python 2 become str, decoded as latin1.
 
     Raises:
       FileNotFoundError: if there is no such file.
-      ValueError: naming the file, if it asks for anything else (it may be malicious), and if it is no pickle or cut.
+      ValueError: naming the file, if it holds anything else (it may be malicious), is no pickle or is cut off.
     """
     content = Path(path).read_bytes()
     try:
@@ -37,14 +38,14 @@ def load(path: str | os.PathLike) -> Any:
             f"{os.fspath(path)}: this pickle asks for {refused}, which is no part of annotations; the file may be "
             "malicious. Nothing in it was run. Fetch it again from the dataset's own page, and do not open it otherwise"
         ) from None
-    except Exception as error:  # a damaged pickle raises anything, says the standard library
+    except Exception as error:  # a damaged pickle may raise any exception
         raise ValueError(
             f"{os.fspath(path)} is damaged, cut or no pickle ({type(error).__name__}: {error}); fetch it again"
         ) from error
 
 
 class _Refused(Exception):
-    """The name of what is not admitted."""
+    """Raised with the name of what is not admitted."""
 
 
 class _Unpickler(pickle.Unpickler):
@@ -52,7 +53,7 @@ class _Unpickler(pickle.Unpickler):
         admitted = _ADMITTED.get((module, name))
         if admitted is None:
             raise _Refused(f"{module}.{name}")
-        # A file can set attributes of whatever it is given, so each time it is given another function to spoil.
+        # A new function each time, because a pickle can set attributes of what it gets.
         return lambda *arguments: admitted(*arguments)
 
     def persistent_load(self, pid: Any) -> Any:
@@ -60,10 +61,10 @@ class _Unpickler(pickle.Unpickler):
 
 
 class _Dtype:
-    """Stands for a dtype. Of what the file says of it, the byte order alone is believed."""
+    """Placeholder of a dtype. Of its pickled state only the byte order is used."""
 
     __slots__ = ("dtype",)
-    # No key of a dict and in no set, so that no stand-in is left where `_plain` does not look.
+    # Unhashable, so that no placeholder can be a key or in a set, where `_plain` would not replace it.
     __hash__ = None  # pyright: ignore[reportAssignmentType]
 
     def __init__(self, name: str, *_: Any):
@@ -79,7 +80,7 @@ class _Dtype:
 
 
 class _Array:
-    """Stands for an array while the file is read: numpy makes it empty and tells it afterwards what it holds."""
+    """Placeholder of an array. A pickle creates it empty and sets its state afterwards."""
 
     __slots__ = ("array",)
     __hash__ = None  # pyright: ignore[reportAssignmentType]
@@ -111,7 +112,7 @@ def _scalar(dtype: _Dtype, content: str | bytes | bytearray) -> Any:
 
 
 def _bytes(content: str | bytes | bytearray = b"", encoding: str = "latin1") -> bytes:
-    """Bytes as Python 2 and protocols 0 to 2 write them: as text. Any other codec may unpack or run things."""
+    """Returns bytes that Python 2 and protocols 0 to 2 write as text. Other codecs may decompress or run code."""
     if encoding not in ("latin1", "latin-1"):
         raise _Refused(f"the codec {encoding!r}")
     return content.encode("latin1") if isinstance(content, str) else bytes(memoryview(content))
@@ -121,8 +122,7 @@ def _only_named(*_: Any) -> None:
     raise _Refused("an array of numpy made by hand")
 
 
-#: Exact (module, name) as files have them, and what stands for it here. `numpy.core` is numpy 1's and `numpy._core`
-#: numpy 2's; `__builtin__` is Python 2's, and Python 3's in protocols 0 to 2.
+# `numpy.core` is numpy 1's, `numpy._core` numpy 2's; `__builtin__` is Python 2's, and Python 3's in protocols 0 to 2.
 _ADMITTED: dict[tuple[str, str], Callable] = {
     ("numpy", "ndarray"): _only_named,
     ("numpy", "dtype"): _Dtype,
@@ -144,10 +144,8 @@ _ADMITTED: dict[tuple[str, str], Callable] = {
 
 
 def _plain(value: Any, seen: dict[int, tuple[Any, Any]]) -> Any:
-    """The value with arrays for their stand-ins, containers changed in place; `seen` is what each became, by identity.
-
-    Raises `_Refused` for what is no data: a class or a function that the file named and did not call.
-    """
+    """Replaces the placeholders in a value by their arrays, in place in containers. `seen` maps the identity of each
+    value to (value, result). Raises `_Refused` for a class or a function that the file named and did not call."""
     if value is None or isinstance(value, bool | int | float | complex | str | bytes | bytearray | np.generic):
         return value
     if isinstance(value, np.ndarray):
@@ -155,7 +153,10 @@ def _plain(value: Any, seen: dict[int, tuple[Any, Any]]) -> Any:
     if id(value) in seen:
         return seen[id(value)][1]
     result = value.array if isinstance(value, _Array) else value
-    seen[id(value)] = value, result  # before its items, which may be itself; kept, so that no other gets its identity
+    seen[id(value)] = (
+        value,
+        result,
+    )  # before its items, which may contain it; kept alive, so that its identity stays unique
     if isinstance(result, np.ndarray):
         if result.dtype == object:
             flat = result.reshape(-1)

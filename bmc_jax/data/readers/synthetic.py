@@ -1,6 +1,6 @@
-"""Rendered hands as a dataset on disk, for those who train often: rendered once, with all their labels.
+"""Rendered hands as a dataset on disk, rendered once for many runs.
 
-Everything else trains on them as they are rendered (see `bmc_jax.data.sources`).
+A run that names a domain renders by itself, see `bmc_jax.data.sources`.
 """
 
 import functools
@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from bmc_jax.data.readers.annotation import About, Annotation
+from bmc_jax.data.readers.annotation import Annotation, DatasetInfo
 
 VERSION = "1.0.0"
-ABOUT = About(
+INFO = DatasetInfo(
     what="rendered right hands of a synthetic domain, with 2D and 3D labels",
     needs="nothing",
     licence="of this package",
@@ -28,19 +28,19 @@ OPTIONS = {
     "size": "side of the pictures; hands are as large as in a crop of 128 pixels, the rest is their surroundings",
 }
 
-#: The rows are in random order as they are, and neighbours are rendered together.
 SHUFFLED = True
-#: Processes: the renderer keeps all cores busy by itself.
+"""The rows are in random order already, and neighbours are rendered together."""
 WORKERS = 1
-#: Side of the crop that the domains describe.
+"""Processes of a build. The renderer uses all cores."""
 CROP = 128
-#: Pictures rendered together.
+"""Side of the crop that the domains describe, pixels."""
 BLOCK = 256
+"""Images that are rendered together."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A picture, of a split of `count`."""
+    """An image of a split that has `count`."""
 
     id: str
     domain: str
@@ -51,8 +51,8 @@ class Row:
     index: int
 
 
-def name(*, domain: str, **_: Any) -> str:
-    """Of the built dataset."""
+def dataset_name(*, domain: str, **_: Any) -> str:
+    """Returns the name of the built dataset."""
     return f"synthetic_{domain}"
 
 
@@ -66,9 +66,10 @@ def splits(
     seed: int = 0,
     size: int = 192,
 ) -> dict[str, list[Row]]:
-    """So many pictures of each split.
+    """Returns the rows of each split, as many as stated.
 
-    Raises ValueError for an unknown domain, a negative number, or pictures smaller than a crop.
+    Raises:
+      ValueError: for an unknown domain, a negative number, or images smaller than a crop.
     """
     from bmc_jax import synthesis
 
@@ -85,18 +86,18 @@ def splits(
 
 
 def annotation(row: Row) -> Annotation:
-    """One picture's hand; its block is rendered when its first picture is asked for."""
-    pictures = _block(row.domain, row.split, row.seed, row.size, row.count, row.index // BLOCK)
+    """Returns an image's hand. A block is rendered for the first of its images."""
+    images = _block(row.domain, row.split, row.seed, row.size, row.count, row.index // BLOCK)
     place = row.index % BLOCK
     return Annotation(
         where=f"{row.domain}: {row.id}",
-        source=name(domain=row.domain),
+        source=dataset_name(domain=row.domain),
         id=row.id,
-        image=np.asarray(pictures.image[place]),
-        intrinsics=pictures.intrinsics[place],
-        joints_3d=pictures.joints_3d[place],
-        joints_2d=pictures.joints_2d[place],
-        scale=float(pictures.scale[place]),
+        image=np.asarray(images.image[place]),
+        intrinsics=images.intrinsics[place],
+        joints_3d=images.joints_3d[place],
+        joints_2d=images.joints_2d[place],
+        scale=float(images.scale[place]),
     )
 
 
