@@ -11,7 +11,6 @@ from typing import Any
 
 from bmc_jax.cli.arguments import COCO, TEXT, add_verb, positive
 from bmc_jax.core.choices import READERS, SPLITS
-from bmc_jax.runtime import distributed
 
 
 def add(verbs: Any, arguments: Sequence[str]) -> None:
@@ -138,6 +137,8 @@ def _build(options: argparse.Namespace) -> None:
             beam=options.beam,
         )
     except KeyboardInterrupt:
+        from bmc_jax.runtime import distributed
+
         print("\nstopped; run the same command to resume")
         raise SystemExit(distributed.INTERRUPTED) from None
     finally:

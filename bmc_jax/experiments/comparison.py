@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from bmc_jax.experiments.claims import p_value
-from bmc_jax.experiments.runner import Experiment, read_metrics, run_folder
+from bmc_jax.experiments.runner import Experiment, read_metrics, run_directory
 from bmc_jax.metrics import published
 from bmc_jax.runtime import files
 from bmc_jax.training import config_io
@@ -93,7 +93,7 @@ def _file_name(text: str) -> str:
 def _hash(arm: str, seeds: int, out: str | os.PathLike) -> str:
     """Returns a hash of an arm's configuration without its seed and folders; "" if none of its runs is started."""
     for seed in range(seeds):
-        workdir = run_folder(out, arm, seed)
+        workdir = run_directory(out, arm, seed)
         if (workdir / config_io.FILE).is_file():
             values = config_io.flat(config_io.read(workdir)) | {"seed": None}
             content = {path: _file_name(value) if isinstance(value, str) else value for path, value in values.items()}

@@ -108,7 +108,7 @@ def test_unfinished_runs_are_trained_and_measured_seed_by_seed_and_finished_ones
     runner.run(runner.read(file), 2, tmp_path / "out", ["training.epochs=2.0"])
     # c lacks measures of one of the test sets.
     runs = [("a", 0), ("c", 0), ("a", 1), ("b", 1), ("c", 1)]
-    folders = [runner.run_folder(tmp_path / "out", *run) for run in runs]
+    folders = [runner.run_directory(tmp_path / "out", *run) for run in runs]
     assert done == [part for run, at in zip(runs, folders, strict=True) for part in ((*run, at), at)]
     assert "b/seed0: finished" in capsys.readouterr().out
     with pytest.raises(ValueError, match=r"b/seed0 holds a run of another configuration.*\n.*rate"):
