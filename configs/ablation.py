@@ -1,18 +1,19 @@
-"""What the paper leaves open, settled on 2D points: each arm is the weakly supervised one with one thing changed.
+"""Ablation, on 2D points, of choices that the paper does not state: each arm is the weakly supervised one with one
+field or schedule changed.
 
     bmc experiment ablation --seeds 2
 
-Measured on people of `any_view` that are neither the training's nor the test's: it is looked at to choose by. About
-a minute a run on a CPU. What was chosen is the arm `chosen`, and with it all of `lifting`.
+Evaluated on people of `any_view` that are in neither the training nor the test split, since it serves to choose. A run
+takes about a minute on a CPU. The arm `chosen` is what `lifting` uses.
 """
 
 import dataclasses
 
 from bmc_jax.config import Config
 from bmc_jax.experiments import settings
-from bmc_jax.experiments.runner import Arm
+from bmc_jax.experiments.settings import Arm
 
-#: Field by field, what an arm changes.
+#: Fields that each arm changes.
 CHANGES = {
     "chosen": {},
     "lighter": {"weights.bone_length": 0.5, "weights.palm": 0.17, "weights.joint_angle": 0.5},
@@ -44,7 +45,7 @@ def get_config(arm: str = "") -> Config:
     change = arm or "chosen"
     if change not in CHANGES:
         raise ValueError(f"there is no arm {arm!r}; there are {', '.join(CHANGES)}")
-    config = settings.supervise(settings.points(), settings.known("bl+rb+a", settings.SUPERVISIONS))
+    config = settings.supervise(settings.points(), settings.SUPERVISIONS["bl+rb+a"])
     for field, value in CHANGES[change].items():
         group, name = field.split(".")
         config = dataclasses.replace(config, **{group: dataclasses.replace(getattr(config, group), **{name: value})})

@@ -4,14 +4,14 @@
     bmc experiment lifting --arms 2d,bl+rb+a,full --data rhd.npy --out runs/lifting_rhd
     bmc train --config=configs/lifting.py:bl+rb --workdir=runs/one
 
-Hands with 3D labels are `mannequin`'s, seen palm or back on. The target is `any_view`: other people's hands from any
-side, of which only 2D joints are labelled. Given as `ARM@FILE`, the target is a file of 3D joints, and the hands with
-3D labels are `any_view`'s, since real ones are seen from any side. All arms are told the same points, which are off by
-a pixel, take the same number of steps and see as many hands of the source.
+The source is `mannequin`, hands seen from the palm or the back. The target is `any_view`: other people's hands from any
+side, with 2D labels. With `ARM@FILE` the target is a file of 3D joints and the source is `any_view`, since real hands
+are seen from any side. All arms have the same input points, with noise of one pixel, take the same number of steps and
+train on as many hands of the source.
 
-Limits are those of the 3D-labelled training hands, the source's: the paper's *approximated* ones. Its *computed* ones
-are the target's, which the arm `computed` fits to the 3D joints of the target's training split and uses for nothing
-else.
+Limits are fitted to the 3D-labelled training hands, the source's: the paper's *approximated* ones. Its *computed* ones
+are the target's: the arm `computed` fits them to the 3D joints of the target's training split, which it uses for
+nothing else.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ import dataclasses
 from bmc_jax.config import Config
 from bmc_jax.experiments import settings
 from bmc_jax.experiments.claims import Claim
-from bmc_jax.experiments.runner import Arm
+from bmc_jax.experiments.settings import Arm
 
 ARMS = (
     Arm("source", "3D on the source only", paper="Table 2, 3D RHD"),
@@ -33,7 +33,6 @@ ARMS = (
     Arm("full+bmc", "the same, with all three losses", after="full", paper="Table 2, 3D RHD + 3D FH + BMC"),
     Arm("norefine", "3D on both, without the refiner", after="full", paper="Table 3, without refinement"),
 )
-#: The arms between whose errors the gap is that is to be closed.
 GAP = ("source", "full")
 CLAIMS = (
     Claim("2D labels of the target lower its depth error", "2d", than="source", measure="depth_mm"),
@@ -53,5 +52,5 @@ CLAIMS = (
 def get_config(argument: str = "") -> Config:
     arm, _, file = argument.partition("@")
     config = settings.points(settings.ANY_VIEW, file) if file else settings.points()
-    config = settings.supervise(config, settings.known(arm or "bl+rb+a", (known.name for known in ARMS)))
+    config = settings.supervise(config, settings.arm_supervision(arm or "bl+rb+a", ARMS))
     return dataclasses.replace(config, name=f"lifting {argument}".strip())

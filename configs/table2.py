@@ -1,4 +1,4 @@
-"""Table 2: what 2D labels of the target, and the biomechanical losses, do to each part of the error. The paper's rows:
+"""Table 2: effect of the target's 2D labels and the biomechanical losses on each part of the error. The paper's rows:
 
     arm          2D, px   Z, mm   3D, mm
     source        12.35   20.02    30.82
@@ -11,14 +11,14 @@
     bmc experiment table2 --seeds 3 --data synthetic   # rendered hands: two CPU cores
     bmc experiment table2 --seeds 3 --data photos      # photographs, with 2D labels: two CPU cores
 
-With the paper's data a run is 86,665 steps of ResNet-50; how long they take is unmeasured. What the others take is
-in docs/reproduction.md.
+With the paper's data a run is 86,665 steps of ResNet-50; their time is not measured. Times of the others
+are in docs/reproduction.md.
 """
 
 from bmc_jax.config import Config
 from bmc_jax.experiments import settings
 from bmc_jax.experiments.claims import Claim
-from bmc_jax.experiments.runner import Arm
+from bmc_jax.experiments.settings import Arm
 
 ARMS = (
     Arm("source", "3D on the source only", paper="Table 2, 3D RHD"),
@@ -40,4 +40,4 @@ CLAIMS = (
 
 
 def get_config(argument: str = "bl+rb+a") -> Config:
-    return settings.get_config("table2", argument, (arm.name for arm in ARMS))
+    return settings.get_config("table2", argument, ARMS)

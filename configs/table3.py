@@ -1,4 +1,4 @@
-"""Table 3: what the refinement of the root's depth does, with 3D labels of the target alone. The paper's rows:
+"""Table 3: effect of the refinement of the root depth, with 3D labels of the target alone. The paper's rows:
 
     arm               3D mean, mm   median   AUC
     alone-norefine          11.20     8.62  0.95
@@ -7,14 +7,14 @@
     bmc experiment table3 --seeds 3                    # RHD and FreiHAND, as built: a GPU
     bmc experiment table3 --seeds 3 --data synthetic   # rendered hands: two CPU cores
 
-With the paper's data a run is 86,665 steps of ResNet-50; how long they take is unmeasured. What the others take is
-in docs/reproduction.md.
+With the paper's data a run is 86,665 steps of ResNet-50; their time is not measured. Times of the others
+are in docs/reproduction.md.
 """
 
 from bmc_jax.config import Config
 from bmc_jax.experiments import settings
 from bmc_jax.experiments.claims import Claim
-from bmc_jax.experiments.runner import Arm
+from bmc_jax.experiments.settings import Arm
 
 ARMS = (
     Arm("alone-norefine", "3D on the target alone, no refiner", paper="Table 3, without refinement"),
@@ -27,4 +27,4 @@ CLAIMS = (
 
 
 def get_config(argument: str = "alone") -> Config:
-    return settings.get_config("table3", argument, (arm.name for arm in ARMS))
+    return settings.get_config("table3", argument, ARMS)

@@ -1,4 +1,4 @@
-"""Table 4: what each biomechanical loss adds. The paper's rows:
+"""Table 4: effect of each biomechanical loss. The paper's rows:
 
     arm        3D mean, mm   median   AUC
     2d               20.92    16.93  0.81
@@ -11,14 +11,14 @@
     bmc experiment table4 --seeds 3 --data synthetic   # rendered hands: two CPU cores
     bmc train --config=configs/table4.py:bl+rb --workdir=runs/one
 
-With the paper's data a run is 86,665 steps of ResNet-50; how long they take is unmeasured. What the others take is
-in docs/reproduction.md.
+With the paper's data a run is 86,665 steps of ResNet-50; their time is not measured. Times of the others
+are in docs/reproduction.md.
 """
 
 from bmc_jax.config import Config
 from bmc_jax.experiments import settings
 from bmc_jax.experiments.claims import Claim
-from bmc_jax.experiments.runner import Arm
+from bmc_jax.experiments.settings import Arm
 
 ARMS = (
     Arm("2d", "2D on the target, none of the losses", paper="Table 4, 3D RHD + 2D FH"),
@@ -37,4 +37,4 @@ CLAIMS = (
 
 
 def get_config(argument: str = "bl+rb+a") -> Config:
-    return settings.get_config("table4", argument, (arm.name for arm in ARMS))
+    return settings.get_config("table4", argument, ARMS)

@@ -1,4 +1,4 @@
-"""Table 5: flexion and abduction limited together, by their hull, or each by itself. The paper's rows:
+"""Table 5: flexion and abduction limited jointly, by their hull, or independently. The paper's rows:
 
     arm            3D mean, mm   median   AUC
     independent          15.57    13.45  0.91
@@ -8,14 +8,14 @@
     bmc experiment table5 --seeds 3 --data synthetic   # rendered hands: two CPU cores
     bmc experiment table5 --seeds 3 --data photos      # photographs, with 2D labels: two CPU cores
 
-With the paper's data a run is 86,665 steps of ResNet-50; how long they take is unmeasured. What the others take is
-in docs/reproduction.md.
+With the paper's data a run is 86,665 steps of ResNet-50; their time is not measured. Times of the others
+are in docs/reproduction.md.
 """
 
 from bmc_jax.config import Config
 from bmc_jax.experiments import settings
 from bmc_jax.experiments.claims import Claim
-from bmc_jax.experiments.runner import Arm
+from bmc_jax.experiments.settings import Arm
 
 ARMS = (
     Arm("independent", "each angle by itself", paper="Table 5, independent"),
@@ -25,4 +25,4 @@ CLAIMS = (Claim("dependent limits are better than independent ones", "bl+rb+a", 
 
 
 def get_config(argument: str = "bl+rb+a") -> Config:
-    return settings.get_config("table5", argument, (arm.name for arm in ARMS))
+    return settings.get_config("table5", argument, ARMS)

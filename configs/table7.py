@@ -7,13 +7,13 @@
     bl+rb+a          11.3     0.78     18.42    10.31
     full              9.0     0.82     18.22     5.02
 
-The labels of HO-3D v1's test are its server's: what it takes is in each run's `predictions/`, and its two columns here
-stay empty.
+Only HO-3D v1's server has the labels of its test: the file to submit is in each run's `predictions/`, and its two
+columns here stay empty.
 
     bmc experiment table7 --seeds 3                    # RHD, FreiHAND and HO-3D v1, as built: a GPU
     bmc experiment table7 --seeds 3 --arms source,2d,bl+rb+a,full --config.data.test='("freihand",)'    # without HO-3D
 
-With the paper's data a run is 93,788 steps of ResNet-50; how long they take is unmeasured.
+With the paper's data a run is 93,788 steps of ResNet-50; their time is not measured.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ import dataclasses
 from bmc_jax.config import Config, Source
 from bmc_jax.experiments import settings
 from bmc_jax.experiments.claims import Claim
-from bmc_jax.experiments.runner import Arm
+from bmc_jax.experiments.settings import Arm
 
 ARMS = (
     Arm("source", "3D on RHD only", paper="Table 7, 3D RHD"),
@@ -46,9 +46,13 @@ def ho3d() -> Config:
 
 
 def get_config(argument: str = "bl+rb+a") -> Config:
-    is_ho3d, arm = argument.startswith(HO3D), argument.partition("@")[0]
-    known = [arm.name.removeprefix(HO3D) for arm in ARMS if arm.name.startswith(HO3D) == is_ho3d]
-    setups = {"paper": ho3d if is_ho3d else settings.paper_test}
-    config = settings.get_config("table7", argument.removeprefix(HO3D), known, setups)
-    test = ("freihand", "ho3d_v1") if arm == "source" else config.data.test
-    return dataclasses.replace(config, name=f"{arm}@paper", data=dataclasses.replace(config.data, test=test))
+    is_ho3d, name = argument.startswith(HO3D), argument.partition("@")[0]
+    arms = [
+        dataclasses.replace(arm, name=arm.name.removeprefix(HO3D))
+        for arm in ARMS
+        if arm.name.startswith(HO3D) == is_ho3d
+    ]
+    bases = {"paper": ho3d if is_ho3d else settings.paper_test}
+    config = settings.get_config("table7", argument.removeprefix(HO3D), arms, bases)
+    test = ("freihand", "ho3d_v1") if name == "source" else config.data.test
+    return dataclasses.replace(config, name=f"{name}@paper", data=dataclasses.replace(config.data, test=test))

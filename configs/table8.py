@@ -1,21 +1,21 @@
-"""Table 8: fingertips of Dexter+Object, which nothing was trained on. The paper's rows, AUC from 20 to 50 mm:
+"""Table 8: fingertips of Dexter+Object, on which no arm is trained. The paper's rows, AUC from 20 to 50 mm:
 
     bl+rb+a  0.82  ·  Zhang 0.82  ·  Boukhayma 0.76  ·  Zimmermann 0.57  ·  Spurr 0.51
     unaligned: Iqbal 0.67  ·  Baek 0.61  ·  Mueller 0.48
 
-The paper does not say how it aligned; its numbers stand beside our Procrustes-aligned ones, those of unaligned results
-beside ours that are not aligned. Crops are made from the true fingertips. The networks are trained as Table 7's are.
+The paper does not state its alignment; the table compares its numbers with our Procrustes-aligned ones, and unaligned
+results with our unaligned ones. Crops are made from the true fingertips. The networks are trained as those of Table 7.
 
     bmc experiment table8 --seeds 3                    # RHD, FreiHAND and Dexter+Object, as built: a GPU
 
-With the paper's data a run is 93,788 steps of ResNet-50; how long they take is unmeasured.
+With the paper's data a run is 93,788 steps of ResNet-50; their time is not measured.
 """
 
 import dataclasses
 
 from bmc_jax.config import Config
 from bmc_jax.experiments import settings
-from bmc_jax.experiments.runner import Arm
+from bmc_jax.experiments.settings import Arm
 from bmc_jax.metrics import published
 
 ARMS = (
@@ -28,5 +28,5 @@ OTHERS = tuple(row for row in published.ROWS if row.startswith("Table 8, ") and 
 
 
 def get_config(argument: str = "bl+rb+a") -> Config:
-    config = settings.get_config("table8", argument, (arm.name for arm in ARMS), {"paper": settings.paper_test})
+    config = settings.get_config("table8", argument, ARMS, {"paper": settings.paper_test})
     return dataclasses.replace(config, data=dataclasses.replace(config.data, test=("dexter_object",)))

@@ -1,6 +1,6 @@
-"""The `bmc` command: every verb reads its arguments, calls its room, and prints or writes what comes back.
+"""The `bmc` command. Each verb parses its arguments, calls the package, and prints or writes the result.
 
-Rooms are imported by the verb that needs them, so that help and wrong arguments answer at once.
+A verb imports what it needs when it runs, so that help and wrong arguments are instant.
 """
 
 import argparse
@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from bmc_jax import __version__
-from bmc_jax.cli import data, experiment, export, poses, predict, runs, score
+from bmc_jax.cli import checkpoint, data, experiment, poses, runs, score
 from bmc_jax.cli import limits as limits_verbs
-from bmc_jax.cli.arguments import TEXT, group
+from bmc_jax.cli.arguments import TEXT, add_group
 
 DESCRIPTION = """\
 3D hand pose from single images, weakly supervised through biomechanical constraints.
 
-A run lives in a folder: train makes it, evaluate measures it, report shows it.
+A run is a folder: train creates it, evaluate measures its checkpoints, report shows it as a page.
 """
 EXAMPLES = """\
 examples:
@@ -32,22 +32,23 @@ examples:
   bmc data build freihand --source FreiHAND_pub_v2 --out data
   bmc data preview data/freihand --out preview.png
 
-bmc VERB --help says more of each.
+bmc VERB --help has examples of each.
 """
 
-#: Verbs that take --config.FIELD=VALUE.
 CONFIGURED = (runs.train, experiment.run)
+"""Verbs that take --config.FIELD=VALUE."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `bmc` with these arguments, by default the process's. Exit status 0, 1 if part of the work was left out
-    or another process was lost, or 2 after a user's error."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    parser = _parser(arguments)
-    options, rest = parser.parse_known_args(arguments)
-    if rest and options.run not in CONFIGURED:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    options.overrides, options.typed = rest, list(arguments)
+    """Runs `bmc` with `arguments`, by default those of the process.
+
+    Returns:
+      The exit status: 0, 1 if part of the work was left out or another process was lost, 2 after a user's error.
+
+    Raises:
+      SystemExit: for help, wrong arguments, and interruption.
+    """
+    options = parse(sys.argv[1:] if arguments is None else arguments)
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
@@ -56,9 +57,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.debug:
                 raise
             print(f"bmc: error: {error}", file=sys.stderr)
-            # The same command would meet any other error again.
+            # A lost connection may succeed on a retry; the other errors would not.
             return 1 if isinstance(error, ConnectionError) else 2
     return status or 0
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Returns the options of a command line, `overrides` being its --config.FIELD=VALUE.
+
+    Raises:
+      SystemExit: for help and for wrong arguments.
+    """
+    parser = make_parser(arguments)
+    options, rest = parser.parse_known_args(arguments)
+    if rest and options.run not in CONFIGURED:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.overrides = rest
+    return options
 
 
 class _Version(argparse.Action):
@@ -72,18 +87,18 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     print(f"bmc: warning: {message}", file=sys.stderr)
 
 
-def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """Returns the parser of `bmc`. It has the options of each dataset only if `arguments` build one."""
     parser = argparse.ArgumentParser("bmc", description=DESCRIPTION, epilog=EXAMPLES, **TEXT)
     parser.set_defaults(debug=False)
     parser.add_argument("--version", action=_Version, nargs=0, help="print the versions of bmc-jax, JAX and Python")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
     runs.add(verbs)
     experiment.add(verbs)
-    export.add(verbs)
-    predict.add(verbs)
+    checkpoint.add(verbs)
     score.add(verbs)
-    limits = group(verbs, "limits", "fit, show, check and compare biomechanical limits")
+    limits = add_group(verbs, "limits", "fit, show, check and compare biomechanical limits")
     limits_verbs.add(limits)
     poses.add(limits)
-    data.add(group(verbs, "data", "build, verify, list and look at data"), arguments)
+    data.add(add_group(verbs, "data", "build, verify, list and preview data"), arguments)
     return parser

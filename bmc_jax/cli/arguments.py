@@ -1,44 +1,53 @@
-"""How the command line's verbs are declared."""
+"""Declaration of verbs, and arguments that several of them share."""
 
 import argparse
 from typing import Any
 
 BEST = "best"
+"""In place of a step: the checkpoint with the best value of `training.best`."""
 COCO = "coco:"
-"""Before a COCO keypoint file where the name of a set of images is expected."""
-
+"""Prefix of a COCO keypoint file in place of the name of a set of images."""
 TEXT = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+"""Options of every parser."""
 
 
-def group(verbs: Any, name: str, words: str) -> Any:
+def add_group(verbs: Any, name: str, words: str) -> Any:
+    """Declares a verb that has verbs of its own, and returns where to declare them."""
     parser = verbs.add_parser(name, help=words, description=words, **TEXT)
     return parser.add_subparsers(title="verbs", required=True, metavar="VERB")
 
 
-def verb(verbs: Any, name: str, run: Any, words: str, examples: str) -> argparse.ArgumentParser:
-    parser = verbs.add_parser(name, help=words, description=words, epilog=examples, **TEXT)
+def add_verb(verbs: Any, name: str, run: Any, words: str, epilog: str = "") -> argparse.ArgumentParser:
+    """Declares a verb, which calls `run` with the parsed options, and returns its parser."""
+    parser = verbs.add_parser(name, help=words, description=words, epilog=epilog, **TEXT)
     parser.set_defaults(run=run)
     parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show an error's traceback")
     return parser
 
 
 def positive(text: str) -> int:
+    """Returns a positive integer, as the type of an argument."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return number
 
 
-def looks(parser: argparse.ArgumentParser) -> None:
-    """Which checkpoint, and how it looks at an image."""
-    step(parser)
-    group = parser.add_argument_group("looks at each hand")
-    group.add_argument("--passes", type=int, choices=(1, 2), default=1, help="2: look again, at the hand found first")
-    group.add_argument("--turns", type=positive, default=1, metavar="N", help="turned looks to average (default: 1)")
-
-
-def step(parser: argparse.ArgumentParser) -> None:
+def add_step(parser: argparse.ArgumentParser) -> None:
+    """Declares the argument that chooses a checkpoint of a run."""
     parser.add_argument("--step", type=_step, metavar="N|best", help="which checkpoint (default: the newest)")
+
+
+def add_network_use(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments that choose a checkpoint and how it is applied to an image."""
+    add_step(parser)
+    group = parser.add_argument_group("test-time averaging")
+    group.add_argument(
+        "--passes", type=int, choices=(1, 2), default=1, help="2: predict again in a crop around the hand found first"
+    )
+    group.add_argument(
+        "--turns", type=positive, default=1, metavar="N", help="rotated copies of the image to average (default: 1)"
+    )
 
 
 def _step(text: str) -> int | str:

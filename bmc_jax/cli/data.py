@@ -1,4 +1,4 @@
-"""`bmc data`: datasets listed, built, verified and looked at."""
+"""`bmc data`: listing, building, verification and preview of data."""
 
 import argparse
 import importlib
@@ -9,16 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bmc_jax.cli.arguments import COCO, TEXT, positive, verb
+from bmc_jax.cli.arguments import COCO, TEXT, add_verb, positive
 from bmc_jax.core.choices import READERS, SPLITS
-from bmc_jax.runtime import distributed
 
 
 def add(verbs: Any, arguments: Sequence[str]) -> None:
-    """Declare the verbs; the datasets' own options only if `arguments` ask for one, as their readers load numpy."""
-    parser = verb(verbs, "list", _list, "say which datasets can be built, what each needs and where to get it", "")
+    """Declares the verbs, and the options of each dataset only if `arguments` build one, since readers load numpy."""
+    parser = add_verb(verbs, "list", _list, "list the datasets that can be built, their files, licences and addresses")
 
-    words = "turn a dataset, as it lies on disk, into checked, shuffled, sharded records"
+    words = "build checked, shuffled, sharded records from a dataset's files"
     parser = verbs.add_parser(
         "build",
         help=words,
@@ -28,8 +27,8 @@ examples:
   bmc data build freihand --source FreiHAND_pub_v2 --out data
   bmc data build coco_hand --source my_photographs --name mine --out data
 
-bmc data build NAME --help says what NAME needs and which options it has. A build that was stopped goes on when the same
-command is run again.
+bmc data build NAME --help lists the files that NAME needs and its options. The same command resumes an interrupted
+build.
 """,
         **TEXT,
     )
@@ -37,13 +36,13 @@ command is run again.
     for reader in READERS if "build" in arguments else ():
         _build_arguments(readers, reader)
 
-    parser = verb(verbs, "verify", _verify, "read every file, image and label of built datasets again", """\
+    parser = add_verb(verbs, "verify", _verify, "read and check every file, image and label of built datasets", """\
 example:
   bmc data verify data/freihand data/rhd
 """)  # fmt: skip
     parser.add_argument("folders", nargs="+", metavar="FOLDER", help="folders of built datasets")
 
-    parser = verb(verbs, "preview", _preview, "draw a contact sheet of images with their joints", """\
+    parser = add_verb(verbs, "preview", _preview, "draw a contact sheet of images with their joints", """\
 examples:
   bmc data preview data/freihand --out freihand.png
   bmc data preview data/freihand --augment
@@ -54,32 +53,32 @@ examples:
         "source", metavar="SOURCE", help="folder of a built dataset, a rendered domain, or coco:FILE for COCO keypoints"
     )
     parser.add_argument("--count", type=positive, default=36, metavar="N", help="images (default: 36)")
-    parser.add_argument("--split", default="", choices=SPLITS, help="(default: the first that there is)")
+    parser.add_argument("--split", default="", choices=SPLITS, help="(default: the first one)")
     parser.add_argument("--seed", type=int, default=0, help="of a rendered domain, and of --augment (default: 0)")
     parser.add_argument("--size", type=positive, default=128, metavar="PX", help="side of the images (default: 128)")
-    parser.add_argument("--augment", action="store_true", help="as training sees them, by the default augmentation")
+    parser.add_argument("--augment", action="store_true", help="apply the default augmentation of training")
     parser.add_argument("--green-screen", action="store_true", help="with --augment: replace a green background")
     parser.add_argument("--out", default="preview.png", metavar="PNG", help="(default: preview.png)")
 
 
 def _build_arguments(readers: Any, reader: str) -> None:
-    """A dataset's own verb; its options are the keyword arguments of its reader's `splits`."""
+    """Declares the verb of a dataset. Its options are the keyword arguments of its reader's `splits`."""
     module = importlib.import_module(f"bmc_jax.data.readers.{reader}")
     about = module.INFO
-    parser = verb(readers, reader, _build, about.what, f"licence: {about.licence}\nfrom: {about.address}\n")
+    parser = add_verb(readers, reader, _build, about.what, f"licence: {about.licence}\nfrom: {about.address}\n")
     parameters = inspect.signature(module.splits).parameters
     if parameters["source"].default is inspect.Parameter.empty:
         parser.add_argument("--source", required=True, metavar="DIR", help=about.needs.replace("%", "%%"))
     parser.add_argument(
-        "--out", required=True, metavar="DIR", help="folder of built datasets: DIR/NAME/VERSION is made"
+        "--out", required=True, metavar="DIR", help="folder of built datasets; DIR/NAME/VERSION is created"
     )
-    parser.add_argument("--name", default="", help="of the built dataset (default: the dataset's own)")
-    parser.add_argument("--workers", type=positive, default=0, metavar="N", help="processes (default: one a core)")
+    parser.add_argument("--name", default="", help="of the built dataset (default: that of the dataset)")
+    parser.add_argument("--workers", type=positive, default=0, metavar="N", help="processes (default: one per core)")
     parser.add_argument(
         "--faults",
         default="stop",
         choices=("stop", "skip"),
-        help="at a damaged image or an impossible label: stop, or leave it out and count it (default: stop)",
+        help="on a damaged image or an impossible label: stop, or leave it out and count it (default: stop)",
     )
     parser.add_argument(
         "--beam", metavar="OPTION=VALUE,...", help="build on Apache Beam with these pipeline options, runner=... first"
@@ -95,7 +94,12 @@ def _build_arguments(readers: Any, reader: str) -> None:
         elif typing.get_origin(kind) is tuple:
             shown = ",".join(map(str, default))
             own.add_argument(
-                flag, dest=name, type=_words, default=default, metavar="A,B,...", help=f"{words} (default: {shown})"
+                flag,
+                dest=name,
+                type=_comma_separated,
+                default=default,
+                metavar="A,B,...",
+                help=f"{words} (default: {shown})",
             )
         else:
             shown = f" (default: {default})" if default != "" else ""
@@ -103,7 +107,7 @@ def _build_arguments(readers: Any, reader: str) -> None:
     parser.set_defaults(reader=reader, own=tuple(module.OPTIONS))
 
 
-def _words(text: str) -> tuple[str, ...]:
+def _comma_separated(text: str) -> tuple[str, ...]:
     return tuple(text.split(","))
 
 
@@ -133,37 +137,38 @@ def _build(options: argparse.Namespace) -> None:
             beam=options.beam,
         )
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from there")
+        from bmc_jax.runtime import distributed
+
+        print("\nstopped; run the same command to resume")
         raise SystemExit(distributed.INTERRUPTED) from None
     finally:
         signal.signal(signal.SIGTERM, before)
     summary = store.summary(folder)
-    for split, counted in summary["splits"].items():
-        print(_counted(split, counted))
-    print(f"built {folder}\nlook at it with: bmc data preview {folder}")
+    for split, counts in summary["splits"].items():
+        print(_split_summary(split, counts))
+    print(f"built {folder}\npreview it with: bmc data preview {folder}")
 
 
-def _counted(split: str, counted: dict[str, Any]) -> str:
-    """A split's summary in a few lines."""
-    complete, partial = counted["complete_3d"], counted["partial_3d"]
+def _split_summary(split: str, counts: dict[str, Any]) -> str:
+    complete, partial = counts["complete_3d"], counts["partial_3d"]
     lines = [
-        f"{split}: {counted['examples']:,} hands, {complete:,} with all 3D joints, {partial:,} with some, "
-        f"{counted['examples'] - complete - partial:,} with none; {counted['left_hands']:,} were left hands; "
-        f"{counted['bytes'] / 1e6:,.1f} MB"
+        f"{split}: {counts['examples']:,} hands, {complete:,} with all 3D joints, {partial:,} with some, "
+        f"{counts['examples'] - complete - partial:,} with none; {counts['left_hands']:,} were left hands; "
+        f"{counts['bytes'] / 1e6:,.1f} MB"
     ]
-    for reason, rows in counted["skipped"].items():
+    for reason, rows in counts["skipped"].items():
         lines.append(
             f"  skipped {rows['count']:,}: {reason} ({', '.join(rows['first'])}{', ...' * (rows['count'] > 5)})"
         )
-    faults = counted["faults"]
+    faults = counts["faults"]
     if faults["count"]:
-        lines.append(f"  left out {faults['count']:,} at fault, such as\n    " + "\n    ".join(faults["first"]))
+        lines.append(f"  left out {faults['count']:,} with faults, such as\n    " + "\n    ".join(faults["first"]))
     for name, words in (("reprojection_px", "reprojection, px"), ("scale_m", "scale, m")):
-        if counted[name]:
-            numbers = ", ".join(f"{what} {counted[name][what]:.4g}" for what in ("min", "median", "p99", "max"))
+        if counts[name]:
+            numbers = ", ".join(f"{what} {counts[name][what]:.4g}" for what in ("min", "median", "p99", "max"))
             lines.append(f"  {words}: {numbers}")
-    if counted["left_by_thumb"]:
-        lines.append(f"  {counted['left_by_thumb']:,} have their thumb where a left hand has it: look at them")
+    if counts["left_by_thumb"]:
+        lines.append(f"  {counts['left_by_thumb']:,} have the thumb on the side of a left hand: preview them")
     return "\n".join(lines)
 
 
@@ -174,12 +179,12 @@ def _verify(options: argparse.Namespace) -> None:
     problems = []
     for name in options.folders:
         folder = store.find(name)
-        found = verify.verify(folder)
-        problems += found
-        if not found:
-            print(f"{folder}: whole and right, hash {store.summary(folder)['hash'][:16]}")
+        faults = verify.verify(folder)
+        problems += faults
+        if not faults:
+            print(f"{folder}: complete and valid, hash {store.summary(folder)['hash'][:16]}")
     if problems:
-        raise ValueError(f"{len(problems)} found:\n  " + "\n  ".join(problems[:100]))
+        raise ValueError(f"{len(problems)} faults found:\n  " + "\n  ".join(problems[:100]))
 
 
 def _preview(options: argparse.Namespace) -> None:
@@ -190,13 +195,14 @@ def _preview(options: argparse.Namespace) -> None:
     from bmc_jax.data import augment
     from bmc_jax.visualization import draw
 
-    strengths = Augmentation()
-    # A third more on every side: what the crop may be turned, zoomed and shifted into.
+    # A third more on every side, which the rotated, scaled and shifted crop may reach.
     stored = options.size + 2 * (options.size // 3) if options.augment else options.size
     examples, title = _examples(options, stored)
     if options.augment:
         green = jnp.full(len(examples.present), options.green_screen)
-        examples = augment.augment(jax.random.key(options.seed), examples, strengths, options.size, green_screen=green)
+        examples = augment.augment(
+            jax.random.key(options.seed), examples, Augmentation(), options.size, green_screen=green
+        )
         title += " · augmented"
     figure = draw.contact_sheet(examples.image, examples.joints_2d, examples.joints_2d_valid, title=title)
     draw.save(figure, options.out)
@@ -204,7 +210,7 @@ def _preview(options: argparse.Namespace) -> None:
 
 
 def _examples(options: argparse.Namespace, stored: int) -> tuple[Any, str]:
-    """A batch of `stored` pixels, of which the middle `size` will be shown, and what it is of."""
+    """Returns a batch of images of `stored` pixels, whose centres are shown, and the title of the sheet."""
     import numpy as np
 
     from bmc_jax import synthesis

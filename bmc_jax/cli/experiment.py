@@ -1,4 +1,4 @@
-"""`bmc experiment`: all arms of an experiment with several seeds, and their table."""
+"""`bmc experiment`: training and comparison of the arms of an experiment."""
 
 import argparse
 import shlex
@@ -6,15 +6,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bmc_jax.cli.arguments import positive, verb
+from bmc_jax.cli.arguments import add_verb, positive
 
 FILE = "experiment"
-"""In the experiment's folder, as `.json` and as `.md`."""
+"""Name of the comparison in the experiment's folder, with `.json` and `.md`."""
 CONFIGS = Path("configs")
 
 
 def add(verbs: Any) -> None:
-    parser = verb(verbs, "experiment", run, "train and evaluate the arms of an experiment, and compare them", f"""\
+    parser = add_verb(verbs, "experiment", run, "train and evaluate the arms of an experiment, and compare them", f"""\
 examples:
   bmc experiment lifting --seeds 5
   bmc experiment lifting --arms 2d,bl+rb+a,full --config.training.epochs=5 --out runs/short
@@ -22,16 +22,16 @@ examples:
   bmc experiment table2 --data synthetic --seeds 3 --record docs/results/table2_synthetic.json
   bmc experiment table4 --seeds 3 --slurm
 
-Each run is a folder, DIR/ARM/seedN, as bmc train makes it. The same command goes on with those that are not finished,
-and writes {FILE}.json and {FILE}.md into DIR. Fields are set for all arms by --config.FIELD=VALUE. With one --out for
-several tables on the same data, arms that they have in common are trained once.
+Each run is a folder of bmc train, DIR/ARM/seedN. The same command resumes unfinished runs and writes {FILE}.json and
+{FILE}.md into DIR. --config.FIELD=VALUE sets a field of all arms. Several tables on the same data with the same --out
+share the runs of their common arms.
 """)  # fmt: skip
     parser.add_argument("name", metavar="NAME", help="a file of configs/ with ARMS, or its name there")
-    parser.add_argument("--arms", metavar="A,B", help="(default: all that the data can tell of)")
+    parser.add_argument("--arms", metavar="A,B", help="(default: all that are possible with the data)")
     parser.add_argument("--seeds", type=positive, default=3, metavar="N", help="seeds 0 to N-1 (default: 3)")
-    parser.add_argument("--data", default="", metavar="DATA", help="other data, if the file knows ARM@DATA")
+    parser.add_argument("--data", default="", metavar="DATA", help="other data, if the file supports ARM@DATA")
     parser.add_argument("--out", metavar="DIR", help="(default: runs/NAME, or runs/NAME_DATA)")
-    parser.add_argument("--record", metavar="FILE", help="write the result there too, for the documentation")
+    parser.add_argument("--record", metavar="FILE", help="also write the result there, for the documentation")
     parser.add_argument(
         "--slurm", action="store_true", help="print the commands that train each arm's seeds on Slurm, and run nothing"
     )
@@ -39,32 +39,33 @@ several tables on the same data, arms that they have in common are trained once.
 
 def run(options: argparse.Namespace) -> None:
     from bmc_jax.experiments import comparison, runner, tables
+    from bmc_jax.runtime import files
     from bmc_jax.training import config_io
 
     overrides = config_io.from_arguments(options.overrides)
     file = options.name if options.name.endswith(".py") else f"{CONFIGS / options.name}.py"
-    arms = options.arms.split(",") if options.arms else ()
-    found = runner.read(file, arms=arms, data=options.data)
-    for arm in found.arms:
-        config_io.load(found.argument(arm.name), overrides)
+    chosen = runner.read(file, arms=options.arms.split(",") if options.arms else (), data=options.data)
+    for arm in chosen.arms:
+        config_io.load(chosen.argument(arm.name), overrides)
     stem = "_".join(Path(word).stem for word in (file, options.data) if word)
     out = Path(options.out or Path("runs") / stem)
     if options.slurm:
-        print(*runner.slurm_jobs(found, options.seeds, out, overrides), sep="\n")
+        print(*runner.slurm_jobs(chosen, options.seeds, out, overrides), sep="\n")
         return
-    runner.require_data(found, overrides)
-    runner.run(found, options.seeds, out, overrides)
-    content = comparison.compare(found, options.seeds, out, _command(options))
+    runner.require_data(chosen, overrides)
+    runner.run(chosen, options.seeds, out, overrides)
+    content = comparison.compare(chosen, options.seeds, out, _command(options))
+    text = tables.markdown(content)
     comparison.write(content, out / f"{FILE}.json")
-    (out / f"{FILE}.md").write_text(tables.markdown(content))
+    files.write_text(out / f"{FILE}.md", text)
     if options.record:
-        comparison.write(content, Path(options.record))
-    sys.stdout.write(tables.markdown(content))
+        comparison.write(content, options.record)
+    sys.stdout.write(text)
     print(f"written to {out / FILE}.json and .md")
 
 
 def _command(options: argparse.Namespace) -> str:
-    """What was typed, without where it was written, as it is typed where the project and its data are."""
+    """Returns the command without --out and --record, and with file names in place of paths."""
     name, fields = Path(options.name), []
     words = [name.stem if name.suffix and name.parent.name == CONFIGS.name else name.name]
     words += ["--arms", options.arms] if options.arms else []

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bmc_jax.cli.arguments import positive, verb
+from bmc_jax.cli.arguments import add_verb, positive
 from bmc_jax.cli.pose_arguments import announce, conventions, converted
 from bmc_jax.core.choices import LEFT_HANDS, PRESETS
 
@@ -19,7 +19,7 @@ TRAINING_POSES = 8_192
 
 def add(limits: Any) -> None:
     poses = f"{FORMATS}, metres, FreiHAND order, right hands"
-    parser = verb(limits, "fit", _fit, "fit limits to poses", """\
+    parser = add_verb(limits, "fit", _fit, "fit limits to poses", """\
 examples:
   bmc limits fit poses.npy --out limits.json
   bmc limits fit annotations.npy --percentiles 0.5 99.5 --left mirror
@@ -43,7 +43,7 @@ examples:
     )
     parser.add_argument("--merge", metavar="LIMITS", help="a preset or a limits file to allow as well")
 
-    parser = verb(limits, "show", _show, "print limits, and draw their 15 angle hulls", """\
+    parser = add_verb(limits, "show", _show, "print limits, and draw their 15 angle hulls", """\
 examples:
   bmc limits show clinical
   bmc limits show limits.json --samples poses.npy --out hulls.png
@@ -52,7 +52,7 @@ examples:
     parser.add_argument("--samples", metavar="POSES", help=f"draw these poses' angles too; {poses}")
     parser.add_argument("--out", default="hulls.png", metavar="PNG", help="(default: hulls.png)")
 
-    parser = verb(limits, "check", _check, "say which joints violate which limit, and by how much", """\
+    parser = add_verb(limits, "check", _check, "say which joints violate which limit, and by how much", """\
 Poses of any named joint order, in m, cm or mm, of right or left hands: what is not given is detected, and an error says
 where it cannot be. NaN frames are gaps.
 
@@ -72,7 +72,7 @@ examples:
     parser.add_argument("--out", metavar="HTML", help="write the report as a page, with pictures of the worst poses")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
-    parser = verb(limits, "personalize", _personalize, "limits of one person from few poses, drawn to a preset", """\
+    parser = add_verb(limits, "personalize", _personalize, "fit limits of one person to few poses and a preset", """\
 The preset counts as 5 poses for bones and palm and as 100 for joint angles: after n poses a limit is the mean of the
 fit to them, of weight n / (n + 5) or n / (n + 100), and of the preset.
 
@@ -85,7 +85,7 @@ example:
     parser.add_argument("--out", default="mine.json", metavar="FILE", help="(default: mine.json)")
     conventions(parser)
 
-    parser = verb(limits, "compare", _compare, "two limits side by side, in numbers and in a picture", """\
+    parser = add_verb(limits, "compare", _compare, "two limits side by side, in numbers and in a picture", """\
 example:
   bmc limits compare clinical mine.json --out compare.png
 """)  # fmt: skip
@@ -93,7 +93,7 @@ example:
     parser.add_argument("second", metavar="B", help="a preset or a limits file")
     parser.add_argument("--out", default="compare.png", metavar="PNG", help="(default: compare.png)")
 
-    parser = verb(limits, "motion", _motion, "a sequence's range of motion, beside clinical norms", """\
+    parser = add_verb(limits, "motion", _motion, "a sequence's range of motion, beside clinical norms", """\
 example:
   bmc limits motion sequence.npy --fps 30 --out motion.html
 """)  # fmt: skip
@@ -102,7 +102,7 @@ example:
     parser.add_argument("--out", default="motion.html", metavar="HTML", help="(default: motion.html)")
     conventions(parser)
 
-    parser = verb(limits, "depths", _depths, "say how much of the depth of poses limits determine, given their 2D", """\
+    parser = add_verb(limits, "depths", _depths, "measure how far limits determine the depth of poses given in 2D", """\
 examples:
   bmc limits depths --out figure4.png
   bmc limits depths clinical --on real_like

@@ -4,13 +4,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from bmc_jax.cli.arguments import positive, verb
+from bmc_jax.cli.arguments import add_verb, positive
 from bmc_jax.cli.pose_arguments import announce, conventions, converted
 from bmc_jax.core.choices import PRESETS
 
 
 def add(limits: Any) -> None:
-    parser = verb(limits, "repair", _repair, "move poses to the nearest ones within limits", """\
+    parser = add_verb(limits, "repair", _repair, "move poses to the nearest ones within limits", """\
 Poses of any named joint order, in m, cm or mm, of right or left hands, and written as they came. NaN frames are gaps.
 
 examples:
@@ -37,7 +37,7 @@ examples:
     conventions(parser)
     parser.add_argument("--out", default="repaired.npy", metavar="NPY", help="(default: repaired.npy)")
 
-    parser = verb(limits, "sample", _sample, "random poses within limits that do not cut through themselves", """\
+    parser = add_verb(limits, "sample", _sample, "random poses within limits that do not cut through themselves", """\
 Bone lengths, the palm's spread and curvature are uniform in their intervals and the angles in their hulls; hands that
 cut through themselves are drawn again. Written are metres, FreiHAND order, right hands: the wrist at the origin, x out
 of the palm, z along the middle finger's metacarpal.

@@ -1,60 +1,64 @@
-"""`bmc train`, `evaluate` and `report`: runs and what became of them."""
+"""`bmc train`, `bmc evaluate` and `bmc report`: runs."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
-from bmc_jax.cli.arguments import COCO, looks, positive, verb
+from bmc_jax.cli.arguments import COCO, add_network_use, add_verb, positive
 from bmc_jax.core.choices import SPLITS
 
 
 def add(verbs: Any) -> None:
-    parser = verb(verbs, "train", train, "train a configuration in a folder, or go on training there", """\
+    parser = add_verb(verbs, "train", train, "train a configuration in a folder, or resume training there", """\
 examples:
   bmc train --config=configs/quickstart.py --workdir=runs/quickstart
   bmc train --config=configs/quickstart.py --workdir=runs/slow --config.optimizer.rate=0.001
   srun bmc train --config=configs/quickstart.py --workdir=runs/quickstart --distributed
 
-Any field of the configuration is set by --config.FIELD=VALUE; bmc_jax/config.py lists them with their reasons.
-The same command again goes on from the last checkpoint. After SIGTERM or Ctrl-C the exit status is 75.
+--config.FIELD=VALUE sets any field of the configuration; bmc_jax/config.py lists them with their reasons.
+The same command resumes from the last checkpoint. After SIGTERM or Ctrl-C the exit status is 75.
 """)  # fmt: skip
     parser.add_argument("--config", required=True, metavar="FILE", help="a file of configs/, or FILE:ARGUMENT")
-    parser.add_argument("--workdir", required=True, metavar="DIR", help="the run's folder; made if it is not there")
-    several = parser.add_argument_group("several processes, all of which run the same command")
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of the run, created if missing")
+    several = parser.add_argument_group("several processes, which all run the same command")
     several.add_argument(
-        "--distributed", action="store_true", help="the cluster says who they are: Slurm, Open MPI, Kubernetes, TPU"
+        "--distributed",
+        action="store_true",
+        help="find the processes by the cluster: Slurm, Open MPI, Kubernetes, TPU",
     )
-    several.add_argument("--coordinator", metavar="HOST:PORT", help="else: where the first process listens")
-    several.add_argument("--processes", type=positive, metavar="N", help="how many there are")
-    several.add_argument("--process", type=int, metavar="I", help="which one this is, from 0")
+    several.add_argument("--coordinator", metavar="HOST:PORT", help="otherwise: address of the first process")
+    several.add_argument("--processes", type=positive, metavar="N", help="number of processes")
+    several.add_argument("--process", type=int, metavar="I", help="number of this process, from 0")
 
-    parser = verb(verbs, "evaluate", _evaluate, "measure a checkpoint, by the datasets' official protocols too", """\
+    parser = add_verb(verbs, "evaluate", _evaluate, "measure a checkpoint, also by datasets' official protocols", """\
 examples:
   bmc evaluate runs/quickstart
   bmc evaluate runs/mine freihand rhd --passes 2
   bmc evaluate runs/mine ho3d:test --step best
   bmc evaluate runs/quickstart --data coco:photographs/annotations.json --count 500
 
-Writes metrics.json (photographs.json for photographs) and, in predictions/, pictures and each dataset's prediction file
-into the checkpoint's folder.
+Writes metrics.json (photographs.json for photographs) and predictions/, with pictures and the prediction file of each
+dataset, into the checkpoint's folder.
 """)  # fmt: skip
-    parser.add_argument("workdir", metavar="CHECKPOINT", help="folder of a trained run, or what bmc export made of one")
+    parser.add_argument("workdir", metavar="CHECKPOINT", help="folder of a trained run, or an exported one")
     parser.add_argument(
         "entries", nargs="*", metavar="DATASET", help="rendered domains and built datasets, NAME or NAME:SPLIT "
         "(default: those of the configuration, data.test)"
     )  # fmt: skip
-    parser.add_argument("--split", default="test", choices=SPLITS, help="where no other is said (default: test)")
-    parser.add_argument("--data", metavar="coco:FILE", help="photographs with 2D labels, a COCO keypoint file, instead")
-    parser.add_argument("--count", type=positive, metavar="N", help="images of each set (default: all of it)")
-    looks(parser)
+    parser.add_argument("--split", default="test", choices=SPLITS, help="split of datasets without one (default: test)")
+    parser.add_argument(
+        "--data", metavar="coco:FILE", help="photographs with 2D labels, a COCO keypoint file, instead of datasets"
+    )
+    parser.add_argument("--count", type=positive, metavar="N", help="images of each set (default: all)")
+    add_network_use(parser)
 
-    parser = verb(verbs, "report", _report, "show runs as one self-contained HTML page", """\
+    parser = add_verb(verbs, "report", _report, "write runs as one self-contained HTML page", """\
 examples:
   bmc report runs/quickstart
   bmc report runs/with runs/without --out comparison.html
   bmc report runs/table2_synthetic
 """)  # fmt: skip
-    parser.add_argument("workdirs", nargs="+", metavar="WORKDIR", help="folders of runs, or that of one experiment")
+    parser.add_argument("workdirs", nargs="+", metavar="WORKDIR", help="folders of runs, or of one experiment")
     parser.add_argument("--out", metavar="FILE", help="(default: report.html, in a single folder)")
 
 
@@ -63,7 +67,7 @@ def train(options: argparse.Namespace) -> None:
     from bmc_jax.training import config_io
 
     overrides = config_io.from_arguments(options.overrides)
-    # Before anything else of the package, which might ask JAX for its devices.
+    # Before any import that might query JAX for its devices.
     distributed.initialize(options)
     from bmc_jax.training import train as training
 
@@ -73,14 +77,14 @@ def train(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from bmc_jax.inference import evaluate
 
-    given = {name: getattr(options, name) for name in ("count", "step", "passes", "turns")}
+    arguments = {name: getattr(options, name) for name in ("count", "step", "passes", "turns")}
     if options.data is None:
-        content = evaluate.evaluate(options.workdir, options.entries, split=options.split, **given)
+        content = evaluate.evaluate(options.workdir, options.entries, split=options.split, **arguments)
         file = evaluate.FILE
     elif options.entries:
-        raise ValueError(f"--data stands in the place of datasets; {', '.join(options.entries)} is one too many")
+        raise ValueError(f"expected --data or datasets, got both; leave out {', '.join(options.entries)}")
     else:
-        content = evaluate.evaluate_photographs(options.workdir, _coco_file(options.data), **given)
+        content = evaluate.evaluate_photographs(options.workdir, _coco_file(options.data), **arguments)
         file = evaluate.PHOTOGRAPHS_FILE
     print(evaluate.table(content))
     print(f"written to {Path(options.workdir) / file}")

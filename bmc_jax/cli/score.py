@@ -4,12 +4,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from bmc_jax.cli.arguments import verb
+from bmc_jax.cli.arguments import add_verb
 from bmc_jax.core.choices import ALIGNMENTS, PROTOCOLS
 
 
 def add(verbs: Any) -> None:
-    parser = verb(verbs, "score", _score, "score a prediction file by a dataset's official protocol, offline", """\
+    parser = add_verb(verbs, "score", _score, "score a prediction file by a dataset's official protocol, offline", """\
 examples:
   bmc score pred.json FreiHAND_pub_v2_eval --protocol freihand
   bmc score pred.zip HO3D_v3/evaluation_xyz.json --protocol ho3d --out scores.json

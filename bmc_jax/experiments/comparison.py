@@ -1,27 +1,26 @@
-"""What an experiment's runs say: mean and deviation of each arm over its seeds, whether each step is more than chance,
-how much of the gap it closes, and the paper's numbers beside ours. `table` shows it, `claims` judges by it.
+"""Comparison of an experiment's runs: mean and deviation of each arm over its seeds, the change from the arm that it is
+compared with and its significance, the part of the gap that it closes, and the paper's numbers.
 
-Seeds are paired: a seed is the same hands and the same first weights in every arm, so what is tested is the mean of the
-differences seed by seed, by Student's paired t-test, two-sided.
+`tables` formats it. Seeds are paired, see `claims`.
 """
 
 import hashlib
 import json
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
-from bmc_jax.experiments.runner import Arm, Experiment, folder, measured
+from bmc_jax.experiments.claims import p_value
+from bmc_jax.experiments.runner import Experiment, read_metrics, run_directory
 from bmc_jax.metrics import published
 from bmc_jax.runtime import files
 from bmc_jax.training import config_io
 
-#: Measures of `measures.MEASURES`, in the table's order.
 COLUMNS = (
     "joints_2d_px",
     "depth_mm",
@@ -33,124 +32,129 @@ COLUMNS = (
     "within_limits",
     "angles_within",
 )
-#: What steps and gaps are told of.
+"""Metrics of `metrics.evaluation`, in the table's order."""
 TESTED = ("joints_2d_px", "depth_mm", "joints_3d_mm", "aligned_mm", "angles_within")
+"""Metrics of which changes and gaps are computed."""
 
 
-def compare(experiment: Experiment, seeds: int, out: Any, command: str) -> dict[str, Any]:
-    """What there is to say of the finished runs, for JSON.
+def compare(experiment: Experiment, seeds: int, out: str | os.PathLike, command: str) -> dict[str, Any]:
+    """Compares the evaluated runs of an experiment.
 
-    `sets` has for each set of test images the `arms`: `seeds`, by measure the `values` of these, their `mean` and `sd`
-    (by n - 1; none of one), the paper's, the share of the gap `closed` in percent, and the step from the arm before,
-    `change` and `p` by measure. Files, and nothing else of the machine, are told by name alone.
+    Args:
+      experiment: its arms.
+      seeds: number of seeds, from 0.
+      out: folder of the experiment.
+      command: the `bmc` command, for the record.
 
-    Raises ValueError if no run is finished.
+    Returns:
+      Content of `experiment.json`. `sets` has for each set of test images its arms, each with the `seeds`, by metric
+      the `values` of these, their `mean` and `sd` (with n - 1; none for one seed) and the `paper`'s number, the part of
+      the gap `closed`, percent, and the `step` from the arm before, with `change` and `p` by metric. Files are named
+      without their folders.
+
+    Raises:
+      ValueError: if no run is evaluated.
     """
-    runs = measured(experiment, seeds, out)
-    known = [content for of_arm in runs.values() for content in of_arm.values()]
-    if not known:
+    runs = read_metrics(experiment, seeds, out)
+    contents = [content for by_seed in runs.values() for content in by_seed.values()]
+    if not contents:
         raise ValueError(f"no run of {experiment.file} in {out} is finished")
-    names = list(dict.fromkeys(name for content in known for name in content["domains"]))
-    environments = [content["environment"] for content in known]
+    names = list(dict.fromkeys(name for content in contents for name in content["domains"]))
+    environments = [content["environment"] for content in contents]
     return {
         "experiment": Path(experiment.file).stem,
         "command": command,
         "environment": {
-            word: ", ".join(dict.fromkeys(environment[word] for environment in environments if word in environment))
-            for word in environments[-1]
+            key: ", ".join(dict.fromkeys(environment[key] for environment in environments if key in environment))
+            for key in environments[-1]
         },
-        "configurations": {arm.name: _hash(experiment, arm, seeds, out) for arm in experiment.arms},
+        "configurations": {arm.name: _hash(arm.name, seeds, out) for arm in experiment.arms},
         "claims": [asdict(claim) for claim in experiment.claims],
         "others": {
             _file_name(name): {row: published.row(row, name, name == names[-1]) for row in experiment.others}
             for name in names
         },
-        "sets": {_file_name(name): _set(experiment, runs, name, name == names[-1]) for name in names},
+        "sets": {_file_name(name): _compare_on(experiment, runs, name, name == names[-1]) for name in names},
     }
 
 
-def write(content: dict[str, Any], file: Path) -> None:
-    """As JSON, a list of numbers to a line, whole or not at all."""
+def write(content: dict[str, Any], file: str | os.PathLike) -> None:
+    """Writes the comparison as JSON, each list of numbers on one line."""
     text = json.dumps(content, indent=1, allow_nan=False)
     text = re.sub(r"\[[^\[\]{}\"]*\]", lambda found: re.sub(r"\s+", " ", found[0]).replace("[ ", "["), text)
     files.write_text(file, text.replace(" ]", "]") + "\n")
 
 
-def _file_name(entry: str) -> str:
-    """An entry of `data.test` or a field's value: of a file, its name."""
-    return Path(entry).name if Path(entry).is_absolute() else entry
+def _file_name(text: str) -> str:
+    """Returns the name of an absolute path, and other text unchanged."""
+    return Path(text).name if Path(text).is_absolute() else text
 
 
-def _hash(experiment: Experiment, arm: Arm, seeds: int, out: Any) -> str:
-    """Of an arm's configuration, all but its seed and where its files lie; "" if none of its runs has begun."""
+def _hash(arm: str, seeds: int, out: str | os.PathLike) -> str:
+    """Returns a hash of an arm's configuration without its seed and folders; "" if none of its runs is started."""
     for seed in range(seeds):
-        if (folder(out, arm.name, seed) / config_io.FILE).is_file():
-            values = config_io.flat(config_io.read(folder(out, arm.name, seed))) | {"seed": None}
+        workdir = run_directory(out, arm, seed)
+        if (workdir / config_io.FILE).is_file():
+            values = config_io.flat(config_io.read(workdir)) | {"seed": None}
             content = {path: _file_name(value) if isinstance(value, str) else value for path, value in values.items()}
             return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
     return ""
 
 
-def _set(
-    experiment: Experiment, runs: dict[str, dict[int, dict[str, Any]]], name: str, is_target: bool
+def _compare_on(
+    experiment: Experiment, runs: Mapping[str, Mapping[int, dict[str, Any]]], name: str, is_target: bool
 ) -> dict[str, Any]:
+    """Returns the arms of one set of test images."""
     values = {
-        arm: {
-            seed: _measures(content["domains"][name]) for seed, content in of_arm.items() if name in content["domains"]
-        }
-        for arm, of_arm in runs.items()
+        arm: {seed: _figures(run["domains"][name]) for seed, run in by_seed.items() if name in run["domains"]}
+        for arm, by_seed in runs.items()
     }
-    values = {arm: of_arm for arm, of_arm in values.items() if of_arm}
-    rows = {arm.name: published.row(arm.paper, name, is_target) for arm in experiment.arms}
-    columns = list(dict.fromkeys([*COLUMNS, *(key for row in rows.values() for key in row)]))
-    found = {}
+    papers = {arm.name: published.row(arm.paper, name, is_target) for arm in experiment.arms}
+    columns = dict.fromkeys([*COLUMNS, *(key for paper in papers.values() for key in paper)])
+    arms = {}
     for arm in experiment.arms:
-        if arm.name not in values:
+        by_seed = dict(sorted(values[arm.name].items()))
+        if not by_seed:
             continue
-        keys = [key for key in columns if all(key in one for one in values[arm.name].values())]
-        seeds = sorted(values[arm.name])
-        by_key = {key: np.array([values[arm.name][seed][key] for seed in seeds]) for key in keys}
-        found[arm.name] = {
+        keys = [key for key in columns if all(key in figures for figures in by_seed.values())]
+        by_key = {key: np.array([figures[key] for figures in by_seed.values()]) for key in keys}
+        arms[arm.name] = {
             "words": arm.words,
-            "seeds": seeds,
+            "seeds": list(by_seed),
             "values": {key: several.tolist() for key, several in by_key.items()},
             "mean": {key: float(several.mean()) for key, several in by_key.items()},
             "sd": {key: float(several.std(ddof=1)) for key, several in by_key.items() if len(several) > 1},
-            "paper": rows[arm.name],
+            "paper": papers[arm.name],
         }
-        found[arm.name] |= {} if arm.fraction is None else {"fraction": arm.fraction}
-        if arm.after in values:
-            found[arm.name]["step"] = {"after": arm.after} | _step(values[arm.after], values[arm.name])
-    if experiment.gap and all(end in found for end in experiment.gap):
-        first, last = (found[end]["mean"] for end in experiment.gap)
-        for of_arm in found.values():
-            of_arm["closed"] = dict(_closed(of_arm["mean"], first, last))
-    return found
+        if arm.fraction is not None:
+            arms[arm.name]["fraction"] = arm.fraction
+        if values.get(arm.after):
+            arms[arm.name]["step"] = {"after": arm.after} | _step(values[arm.after], by_seed)
+    if experiment.gap and all(end in arms for end in experiment.gap):
+        first, last = (arms[end]["mean"] for end in experiment.gap)
+        gaps = {key: first[key] - last[key] for key in TESTED if key in first and key in last}
+        for arm in arms.values():
+            mean = arm["mean"]
+            arm["closed"] = {
+                key: 100 * (first[key] - mean[key]) / gap for key, gap in gaps.items() if gap and key in mean
+            }
+    return arms
 
 
-def _measures(domain: dict[str, Any]) -> dict[str, float]:
-    """Of a run on a set of test images: ours, and the official figures where a dataset has them."""
+def _figures(domain: dict[str, Any]) -> dict[str, float]:
+    """Returns the figures of a run on a set of test images, with those of the dataset's official protocol if any."""
     official = domain.get("official", {}).get("figures", {})
     return domain["network"] | {name: figure["value"] for name, figure in official.items()}
 
 
-def _closed(mean: dict[str, float], first: dict[str, float], last: dict[str, float]) -> Iterator[tuple[str, float]]:
-    for key in TESTED:
-        if key in mean and key in first and key in last and first[key] != last[key]:
-            yield key, 100 * (first[key] - mean[key]) / (first[key] - last[key])
-
-
-def _step(before: dict[int, dict[str, float]], now: dict[int, dict[str, float]]) -> dict[str, Any]:
-    """Mean change over the seeds that both arms have, and its p-value; none of fewer than two, or if all are equal."""
+def _step(before: Mapping[int, dict[str, float]], now: Mapping[int, dict[str, float]]) -> dict[str, Any]:
+    """Returns the mean change over the seeds of both arms, and its p-value if it has one, by metric."""
     both = sorted(before.keys() & now.keys())
-    found: dict[str, Any] = {"seeds": both}
+    step: dict[str, Any] = {"seeds": both}
     for key in TESTED:
-        known = [seed for seed in both if key in before[seed] and key in now[seed]]
-        if not known:
-            continue
-        pairs = np.array([(before[seed][key], now[seed][key]) for seed in known])
-        change = pairs[:, 1] - pairs[:, 0]
-        found[key] = {"change": float(change.mean())}
-        if len(pairs) > 1 and np.ptp(change) > 0:
-            found[key]["p"] = float(stats.ttest_rel(pairs[:, 1], pairs[:, 0]).pvalue)
-    return found
+        pairs = [(before[seed][key], now[seed][key]) for seed in both if key in before[seed] and key in now[seed]]
+        if pairs:
+            changes = np.array([after - earlier for earlier, after in pairs])
+            p = p_value(changes)
+            step[key] = {"change": float(changes.mean())} | ({} if p is None else {"p": p})
+    return step

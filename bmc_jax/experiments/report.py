@@ -79,7 +79,7 @@ def _target(folder: Path, name: str, arms: dict[str, Any]) -> Iterable[str]:
         yield "<p>No seed has a finished run of every arm yet, so their hands are not shown side by side.</p>"
         return
     seed = min(common)
-    runs = {arm: runner.folder(folder, arm, seed) for arm in arms}
+    runs = {arm: runner.run_directory(folder, arm, seed) for arm in arms}
     kept = {arm: report.predictions(run, _entry(run, name)) for arm, run in runs.items()}
     known = {arm: limits.load(run / limits.FILE) for arm, run in runs.items()}
     first, whole = next(iter(kept.values())), all(_is_whole(run, name) for run in runs.values())

@@ -1,52 +1,72 @@
-"""The settings of the paper's experiments: which data, what each arm is told of it, and how long it is trained.
+"""Configurations of the paper's experiments: the data of each, and the supervision and epochs of its arms.
 
-Each has a *source*, hands with 3D labels, and a *target*, the domain that counts, of which an arm sees 3D labels, 2D
-labels or nothing. A file of `configs/` says which arms make up its table; what the tables have in common is here.
+Each has a *source*, hands with 3D labels, and a *target*, the domain of interest, of which an arm has 3D labels, 2D
+labels or nothing. A file of `configs/` lists the arms of one table; this module holds what the tables share.
 
 Limits are fitted to the 3D-labelled training data of the arm, so those of a weakly supervised arm are the source's:
-what the paper calls *approximated*. Its *computed* ones, from the target's 3D labels, are the arm `computed` alone.
+what the paper calls *approximated*. Only the arm `computed` has its *computed* ones, from the target's 3D labels.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bmc_jax.config import Biomechanics, Config, Data, Network, Optimizer, Source, Training, Weights
 from bmc_jax.data import sources
 
 
-class Unavailable(ValueError):
-    """An arm that cannot be had with that data."""
+class UnavailableArm(ValueError):
+    """An arm that needs labels which the data does not have."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row of an experiment's table."""
+
+    name: str
+    """Argument of `get_config`."""
+    words: str
+    """Description in a few words."""
+    after: str = ""
+    """Arm that this one is compared with, which differs from it in one respect; empty for none."""
+    paper: str = ""
+    """Its row in `published.ROWS`; empty for none."""
+    fraction: float | None = None
+    """Share of the target's training images with 3D labels, in experiments on that share (Figure 5)."""
 
 
 @dataclass(frozen=True)
 class Supervision:
-    """What an arm is told."""
+    """Labels, losses and limits that an arm trains with."""
 
     source: bool = True
-    """Whether it sees the source, with 3D labels."""
+    """Whether it trains on the source, with 3D labels."""
     target: str = "2d"
-    """Labels of the target: "2d", "3d", or "" for none of its images."""
+    """Labels of the target: "2d", "3d", or "" to leave its images out."""
     terms: tuple[str, ...] = ()
-    """The biomechanical losses, of `TERMS`."""
+    """Biomechanical losses, keys of `TERMS`."""
     fraction: float = 0.0
-    """Share of the target's images whose 3D labels it sees besides: half of the target's part of each batch."""
+    """Share of the target's images with 3D labels, in addition to 2D labels of all: half of the target's part of each
+    batch."""
     independent: bool = False
-    """Whether each angle is limited by itself."""
+    """Whether flexion and abduction are limited independently."""
     computed: bool = False
-    """Whether limits are the target's. Its 3D labels are then used for them, and for nothing else."""
+    """Whether limits are fitted to the target. Its 3D labels are then used for nothing else."""
     refine: bool = True
+    """Whether the root depth is refined."""
 
 
-#: The weight of each biomechanical loss.
 TERMS = {"bl": "bone_length", "rb": "palm", "a": "joint_angle"}
+"""Field of `config.Weights` of each biomechanical loss."""
 ALL = tuple(TERMS)
-#: Rendered hands of each domain, and the domain of bare ones seen from any side.
-COUNT, ANY_VIEW = 20_480, "any_view"
-#: Of the target's images, in percent, those with 3D labels in Figure 5.
+COUNT = 20_480
+"""Rendered hands of each domain."""
+ANY_VIEW = "any_view"
+"""Domain of bare hands seen from any side."""
 PERCENTAGES = (2, 5, 10, 20, 40)
+"""Percentages of the target's images with 3D labels in Figure 5."""
 
-#: What the arm of each name is told.
+#: Supervision of the arm of each name.
 SUPERVISIONS = {
     "source": Supervision(target=""),
     "2d": Supervision(),
@@ -65,7 +85,7 @@ SUPERVISIONS = {
     **{f"{part}+bmc": Supervision(source=False, fraction=part / 100, terms=ALL) for part in PERCENTAGES},
 }
 
-#: The command that builds each dataset of these settings.
+#: Command that builds each dataset.
 BUILDS = {
     "rhd": "bmc data build rhd --source RHD_published_v2 --out data",
     "freihand": "bmc data build freihand --source FreiHAND_pub_v2 --out data",
@@ -74,7 +94,7 @@ BUILDS = {
     "dexter_object": "bmc data build dexter_object --source dexter+object --out data",
     "photos": "bmc data build coco_hand --source photographs --name photos --out data",
 }
-#: About how many rows their splits have: arms with other data than the rest take as many steps by this.
+#: Approximate size of each split, from which arms with fewer images get the epochs that give them as many steps.
 ROWS = {
     ("rhd", "train"): 41_258,
     ("freihand", "train"): 117_216,
@@ -87,35 +107,37 @@ ROWS = {
 
 
 def paper(*targets: Source, test: str) -> Config:
-    """The paper's network and schedule, which are the defaults of `config`: ResNet-50, 128 pixels, 70 epochs of SGD.
+    """Returns the paper's network and schedule, the defaults of `config`: ResNet-50, 128 pixels, 70 epochs of SGD.
 
-    RHD is half of each batch; `targets` are the other half, by their shares."""
+    RHD is half of each batch. `targets` are the other half, by their shares.
+    """
     return Config(data=Data(train=(Source("rhd", labels="3d"), *targets), test=(test,)))
 
 
 def paper_validation() -> Config:
-    """Of Tables 2 to 6: FreiHAND's training images, measured on those that were held out."""
+    """Returns the setup of Tables 2 to 6: FreiHAND's training images, evaluated on its held-out ones."""
     return paper(Source("freihand", labels="2d"), test="freihand:validation")
 
 
 def paper_test() -> Config:
-    """Of Tables 7 and 8: all of FreiHAND's training images, measured on its official test."""
-    return paper(*_both("freihand"), test="freihand")
+    """Returns the setup of Tables 7 and 8: all of FreiHAND's training images, evaluated on its official test."""
+    return paper(*_train_and_validation("freihand"), test="freihand")
 
 
 def paper_fractions() -> Config:
-    """Of Figure 5: as Table 7, before the green screen alone, so that no image has labels in another version."""
-    return paper(*_both("freihand_gs", green_screen=True), test="freihand_gs")
+    """Returns the setup of Figure 5: as Table 7, with the green-screen version of each image only, so that no image has
+    3D labels in another version."""
+    return paper(*_train_and_validation("freihand_gs", green_screen=True), test="freihand_gs")
 
 
-def _both(name: str, **options: bool) -> tuple[Source, ...]:
-    """A dataset's training and validation images, each as often as any other."""
+def _train_and_validation(name: str, **options: bool) -> tuple[Source, ...]:
+    """Returns both splits of a dataset, every image as frequent as any other."""
     shares = {"train": 0.45, "validation": 0.05}
     return tuple(Source(name, split, "2d", share=share, **options) for split, share in shares.items())
 
 
 def points(source: str = "mannequin", target: str = ANY_VIEW) -> Config:
-    """2D joints in the place of images, off by a pixel; `target` may be a file of 3D joints."""
+    """Returns the setup with noisy 2D joints as input, in place of images; `target` may be a file of 3D joints."""
     target_count = COUNT if sources.kind(target).unlimited else 0
     return Config(
         data=Data(
@@ -135,10 +157,10 @@ def points(source: str = "mannequin", target: str = ANY_VIEW) -> Config:
 
 
 def synthetic() -> Config:
-    """Rendered hands in gloves, small enough for two CPU cores; found by trial, see docs/reproduction.md.
+    """Returns the setup with rendered, gloved hands for two CPU cores, chosen by trials: see docs/reproduction.md.
 
-    Without accurate 2D joints the losses act on wrong rays and show nothing. On bare hands a small network is 13 pixels
-    off after minutes; on gloves, in two stages, 3 of 128.
+    Without accurate 2D joints the losses act on wrong rays and have no effect. After minutes of training the error of
+    a small network is 13 of 128 pixels on bare hands, and 3 on gloves with two stages.
     """
     return Config(
         data=Data(
@@ -155,7 +177,7 @@ def synthetic() -> Config:
         ),
         network=Network(depth=10, width=16, patch=4, pool="heatmaps", lift=True, detach_pixels=True),
         weights=Weights(bone_length=1.5, palm=0.5, joint_angle=1.5),
-        # Signs of depths are learned from the source first: the losses cannot tell them, and would keep wrong ones.
+        # Signs of depths are learned from the source first: the losses do not determine them and would keep wrong ones.
         biomechanics=Biomechanics(start=0.3, ramp=0.3),
         optimizer=Optimizer(name="adamw", rate=3e-3, weight_decay=0.05, schedule="cosine", warmup=0.05, clip=10.0),
         training=Training(epochs=2.5, log_every=80, save_every=1_000),
@@ -163,80 +185,95 @@ def synthetic() -> Config:
 
 
 def photos() -> Config:
-    """As `synthetic`, with bare hands from any side for the source, and for the target the built dataset `photos`: 2D
-    labels only, a tenth in its split "test"."""
+    """Returns `synthetic` with bare hands from any side as source and the built dataset `photos` as target.
+
+    `photos` has 2D labels only, and a tenth of its images in the split "test".
+    """
     config = synthetic()
     train = (Source(ANY_VIEW, labels="3d", count=COUNT), Source("photos", labels="2d"))
     return dataclasses.replace(config, data=dataclasses.replace(config.data, train=train, test=("photos",)))
 
 
-#: Every setting by the name that `--data` knows it by, as Tables 2 to 6 have it.
-SETTINGS = {"paper": paper_validation, "synthetic": synthetic, "points": points, "photos": photos}
-#: Without 3D labels of the target.
-UNLABELLED = ("photos",)
+BASES = {"paper": paper_validation, "synthetic": synthetic, "points": points, "photos": photos}
+"""Setup of Tables 2 to 6 for each value of `--data`."""
+WITHOUT_3D = ("photos",)
+"""Those whose target has no 3D labels."""
 
 
 def get_config(
-    experiment: str, argument: str, arms: Iterable[str], settings: Mapping[str, Callable[[], Config]] = SETTINGS
+    experiment: str, argument: str, arms: Sequence[Arm], bases: Mapping[str, Callable[[], Config]] = BASES
 ) -> Config:
-    """The configuration of `ARM` or `ARM@DATA` of an experiment that has those arms and settings; without DATA the
-    first of them.
+    """Returns the configuration of an arm of an experiment.
 
-    Raises ValueError if it has no such arm or setting, and Unavailable if that data cannot tell what the arm is told.
+    Args:
+      experiment: its name, for messages.
+      argument: "ARM", with the first of `bases`, or "ARM@DATA" with another.
+      arms: those of the experiment.
+      bases: setups by the value of `--data`.
+
+    Raises:
+      UnavailableArm: if the arm needs 3D labels of the target and that data has none.
+      ValueError: if there is no such arm or data.
     """
     name, _, data = argument.partition("@")
-    supervision, data = known(name, arms), data or next(iter(settings))
-    if data not in settings:
-        raise ValueError(f"{experiment} knows no data {data!r}; it knows {', '.join(settings)}")
-    if data in UNLABELLED and (supervision.target == "3d" or supervision.fraction or supervision.computed):
-        raise Unavailable(f"{experiment} has no arm {name!r} on {data}, which have no 3D labels")
-    config = supervise(settings[data](), supervision)
+    supervision, data = arm_supervision(name, arms), data or next(iter(bases))
+    if data not in bases:
+        raise ValueError(f"{experiment} has no data {data!r}; it has {', '.join(bases)}")
+    if data in WITHOUT_3D and (supervision.target == "3d" or supervision.fraction or supervision.computed):
+        raise UnavailableArm(f"{experiment} has no arm {name!r} on {data}, which have no 3D labels")
+    config = supervise(bases[data](), supervision)
     # Not named after the experiment: in one folder, tables share the runs that they have in common.
     return dataclasses.replace(config, name=f"{name}@{data}")
 
 
-def known(name: str, arms: Iterable[str]) -> Supervision:
-    """What an arm is told. Raises ValueError if it is none of these arms."""
-    arms = tuple(arms)
-    if name not in arms:
-        raise ValueError(f"there is no arm {name!r}; there are {', '.join(arms)}")
+def arm_supervision(name: str, arms: Sequence[Arm]) -> Supervision:
+    """Returns the supervision of the arm of that name. Raises ValueError if it is none of `arms`."""
+    names = [arm.name for arm in arms]
+    if name not in names:
+        raise ValueError(f"there is no arm {name!r}; there are {', '.join(names)}")
     return SUPERVISIONS[name]
 
 
-def supervise(config: Config, told: Supervision) -> Config:
-    """The configuration of an arm, from that of the whole experiment, which has the source and one or more targets for
-    training sources and the weights that the terms have where they are on.
+def supervise(config: Config, supervision: Supervision) -> Config:
+    """Returns the configuration of an arm.
 
-    An arm that lacks the source or the target has the same batches without them, and as many of them.
+    An arm without the source or the target has the same batches without those images, and as many batches.
+
+    Args:
+      config: that of the experiment. `data.train` is the source and then one or more targets, and `weights` are those
+        of the enabled terms.
+      supervision: that of the arm.
     """
     source, *targets = config.data.train
-    train = (source,) if told.source else ()
-    if told.fraction:
+    train = (source,) if supervision.source else ()
+    if supervision.fraction:
+        halves = [dataclasses.replace(target, share=target.share / 2) for target in targets]
         train += tuple(
-            dataclasses.replace(target, labels="3d", count=round(told.fraction * _rows(config, target)), share=share)
-            for target, share in ((target, target.share / 2) for target in targets)
+            dataclasses.replace(half, labels="3d", count=round(supervision.fraction * _row_count(config, half)))
+            for half in halves
         )
-        train += tuple(dataclasses.replace(target, labels="2d", share=target.share / 2) for target in targets)
-    elif told.target:
-        train += tuple(dataclasses.replace(target, labels=told.target) for target in targets)
+        train += tuple(dataclasses.replace(half, labels="2d") for half in halves)
+    elif supervision.target:
+        train += tuple(dataclasses.replace(target, labels=supervision.target) for target in targets)
     share = sum(one.share for one in train)
     # An epoch is all rows once, so an arm with fewer of them needs more epochs for its steps.
-    longer = share * sum(_rows(config, one) for one in config.data.train) / sum(_rows(config, one) for one in train)
+    rows, all_rows = (sum(_row_count(config, one) for one in several) for several in (train, config.data.train))
+    longer = share * all_rows / rows
     train = tuple(dataclasses.replace(one, share=one.share / share) for one in train)
-    off = {weight: 0.0 for term, weight in TERMS.items() if term not in told.terms}
-    limits = dataclasses.replace(config.limits, source=f"fit:{targets[0].name}") if told.computed else config.limits
+    off = {weight: 0.0 for term, weight in TERMS.items() if term not in supervision.terms}
+    fit_to = {"source": f"fit:{targets[0].name}"} if supervision.computed else {}
     return dataclasses.replace(
         config,
         data=dataclasses.replace(config.data, train=train, batch_size=round(share * config.data.batch_size)),
-        network=dataclasses.replace(config.network, refine=told.refine),
+        network=dataclasses.replace(config.network, refine=supervision.refine),
         weights=dataclasses.replace(config.weights, **off),
-        biomechanics=dataclasses.replace(config.biomechanics, independent=told.independent),
-        limits=limits,
+        biomechanics=dataclasses.replace(config.biomechanics, independent=supervision.independent),
+        limits=dataclasses.replace(config.limits, **fit_to),
         optimizer=dataclasses.replace(config.optimizer, decay_epochs=longer * config.optimizer.decay_epochs),
         training=dataclasses.replace(config.training, epochs=longer * config.training.epochs),
     )
 
 
-def _rows(config: Config, source: Source) -> int:
-    """How many a source has, or is taken to have: as many as the first, if nobody knows."""
+def _row_count(config: Config, source: Source) -> int:
+    """Returns the number of rows of a source, or that of the first source if it is not known."""
     return source.count or ROWS.get((source.name, source.split), config.data.train[0].count) or 1

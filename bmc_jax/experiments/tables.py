@@ -111,7 +111,7 @@ def _claims(content: dict[str, Any]) -> list[list[str]]:
     rows = [["claim", "of", "asked for", "reached", "chance", "verdict"]]
     for told in content["claims"]:
         claim = Claim(**told)
-        found = claims.judge(claim, values(content, claim))
+        found = claims.evaluate(claim, values(content, claim))
         of = f"the gap {claim.than} to {claim.gap_to}" if claim.gap_to else claim.than
         rows.append(
             [
@@ -120,7 +120,7 @@ def _claims(content: dict[str, Any]) -> list[list[str]]:
                 "better" if claim.by == 0 else f"at least {claim.by:g} %",
                 "" if found.reached is None else f"{found.reached:+.1f} %",
                 _p(found.p) if found.p is not None else "one seed" if found.seeds == 1 else "",
-                f"**{found.verdict}**",
+                f"**{found.outcome}**",
             ]
         )
     return rows

@@ -17,7 +17,7 @@ from bmc_jax.training.log import Log
 
 FILE = """
 from bmc_jax.config import Config, Data, Limits, Network, Optimizer, Source, Training
-from bmc_jax.experiments.runner import Arm
+from bmc_jax.experiments.settings import Arm
 
 ARMS = Arm("fewer", "2D of 16"), Arm("more", "2D of all", after="fewer")
 

@@ -46,7 +46,7 @@ def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("experiment")
     for error, arm in enumerate(ARMS):
         for seed in range(2):
-            finished(runner.folder(out, arm.name, seed), 1.0 + error + 0.25 * seed)
+            finished(runner.run_directory(out, arm.name, seed), 1.0 + error + 0.25 * seed)
     comparison.write(comparison.compare(FOUND, 2, out, "bmc experiment small"), out / report.FILE)
     return out
 

@@ -24,7 +24,7 @@ FILE = """
 import sys
 sys.path.insert(0, {tests!r})
 from support import examples
-from bmc_jax.experiments.runner import Arm
+from bmc_jax.experiments.settings import Arm
 
 from bmc_jax.experiments.claims import Claim
 
@@ -108,7 +108,7 @@ def test_unfinished_runs_are_trained_and_measured_seed_by_seed_and_finished_ones
     runner.run(runner.read(file), 2, tmp_path / "out", ["training.epochs=2.0"])
     # c lacks measures of one of the test sets.
     runs = [("a", 0), ("c", 0), ("a", 1), ("b", 1), ("c", 1)]
-    folders = [runner.folder(tmp_path / "out", *run) for run in runs]
+    folders = [runner.run_directory(tmp_path / "out", *run) for run in runs]
     assert done == [part for run, at in zip(runs, folders, strict=True) for part in ((*run, at), at)]
     assert "b/seed0: finished" in capsys.readouterr().out
     with pytest.raises(ValueError, match=r"b/seed0 holds a run of another configuration.*\n.*rate"):
@@ -216,7 +216,7 @@ def test_official_figures_stand_where_the_paper_has_them_and_all_commits_are_tol
     finished(tmp_path / "a/seed0", official={name: 0.7}, entries=("dexter_object",), joints_2d_px=1.0)
     finished(tmp_path / "a/seed1", "def", official={name: 0.8}, entries=("dexter_object",), joints_2d_px=1.0)
     found = runner.read(file)
-    arms = (runner.Arm("a", "ours", paper="Table 8, ours"),)
+    arms = (settings.Arm("a", "ours", paper="Table 8, ours"),)
     found = dataclasses.replace(found, arms=arms, others=rows, claims=(), gap=None)
     content = comparison.compare(found, 2, tmp_path, "")
     assert content["environment"]["commit"] == "abc, def"

@@ -1,32 +1,34 @@
-"""`bmc predict`: hands in photographs and videos."""
+"""`bmc predict` and `bmc export`: uses of a checkpoint."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
-from bmc_jax.cli.arguments import looks, verb
+from bmc_jax.cli.arguments import add_network_use, add_step, add_verb
 from bmc_jax.core.choices import PREDICTION_FORMATS, SIDES
 
 
 def add(verbs: Any) -> None:
-    parser = verb(verbs, "predict", _predict, "predict the hands in photographs or a video", """\
+    parser = add_verb(verbs, "predict", _predict, "predict the hands in photographs or a video", """\
 examples:
   bmc predict runs/quickstart photo.jpg --out predicted
   bmc predict runs/quickstart photo.jpg --box 120,80,200,220 --hand left --out predicted
   bmc predict runs/quickstart photographs --boxes detected.json --passes 2 --out predicted --format json csv
   bmc predict runs/quickstart clip.mp4 --out clip --force
 
-Writes joints, overlays and page.html, a page on which the hands can be turned beside their limits; of a video an
-overlaid video and the angles over time, too. Images that cannot be used are listed and the rest goes on: the exit
-status is then 1.
+Writes joints, overlays and page.html, an interactive page of the hands in 3D and their angles beside the limits; for a
+video also an overlaid video and the angles over time. Images that cannot be read are listed, the others are processed,
+and the exit status is 1.
 """)  # fmt: skip
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder of a trained run, or of an exported one")
     parser.add_argument("inputs", nargs="+", metavar="IMAGE", help="images, folders of images, or one video")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results")
-    where = parser.add_argument_group("where the hand is, in pixels of the upright image")
-    where.add_argument("--box", type=_four, metavar="X,Y,W,H", help="of the hand in one image, or in a video's start")
-    where.add_argument("--boxes", metavar="COCO.json", help="bbox, and perhaps hand_side and K, of every hand")
-    where.add_argument("--hand", choices=SIDES, default="right", help="which it is (default: right)")
+    box = parser.add_argument_group("box of the hand, in pixels of the upright image")
+    box.add_argument(
+        "--box", type=_four, metavar="X,Y,W,H", help="of the hand in one image, or at the start of a video"
+    )
+    box.add_argument("--boxes", metavar="COCO.json", help="bbox of every hand, optionally with hand_side and K")
+    box.add_argument("--hand", choices=SIDES, default="right", help="side of the hand (default: right)")
     camera = parser.add_argument_group("the camera")
     camera.add_argument(
         "--intrinsics",
@@ -42,7 +44,7 @@ status is then 1.
         help="length of the bone from middle MCP to middle PIP (default: that of a hand with 0.092 m from wrist to "
         "middle MCP)",
     )
-    looks(parser)
+    add_network_use(parser)
     parser.add_argument(
         "--format",
         nargs="+",
@@ -52,6 +54,21 @@ status is then 1.
         help=f"of {', '.join(PREDICTION_FORMATS)} (default: json)",
     )
     parser.add_argument("--force", action="store_true", help="replace an earlier prediction in DIR")
+
+    parser = add_verb(verbs, "export", _export, "write a checkpoint in forms that run without this package", """\
+examples:
+  bmc export runs/quickstart --out hands
+  bmc export runs/quickstart --out hands --step best --force
+  python hands/load.py given.npz answer.npz
+
+Writes the weights for bmc evaluate and predict, a program that needs JAX alone with its loader, the backbone with
+torchvision's names if it has that architecture, and a model card, README.md, with inputs and outputs. Each is compared
+with the checkpoint.
+""")  # fmt: skip
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder of a run, or an exported one")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; must not exist")
+    add_step(parser)
+    parser.add_argument("--force", action="store_true", help="replace an existing export")
 
 
 def _predict(options: argparse.Namespace) -> int:
@@ -88,7 +105,15 @@ def _predict(options: argparse.Namespace) -> int:
     return 1 if predicted.left_out else 0
 
 
+def _export(options: argparse.Namespace) -> None:
+    from bmc_jax.inference import export
+
+    out = export.export(options.checkpoint, options.out, step=options.step, force=options.force)
+    print(f"written to {out}; its README.md says how to use it")
+
+
 def _four(text: str) -> tuple[float, ...]:
+    """Returns four numbers separated by commas."""
     try:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError as error:
