@@ -60,19 +60,11 @@ def widen(polygon: np.ndarray, margin: float) -> np.ndarray:
 
 
 def fit(samples: np.ndarray, vertices: int = 16, outer: bool = True) -> np.ndarray:
-    """Fits a convex hull to (flexion, abduction) samples.
+    """Fits a convex hull `[vertices, 2]` to (flexion, abduction) samples `[N, 2]` in radians.
 
-    Args:
-      samples: `[N, 2]`, radians.
-      vertices: of the hull.
-      outer: the hull contains every sample, with `numerics.FIT_SLACK` to spare so that it also does in float32. An
-        inner hull has its vertices among the samples, and leaves some out where the exact hull has more vertices.
-
-    Returns:
-      A polygon `[vertices, 2]`, float64.
-
-    Raises:
-      ValueError: for samples that are not finite or that span less than `numerics.MINIMUM_HULL_WIDTH` one way.
+    An outer hull contains every sample, with `numerics.FIT_SLACK` to spare so that it also does in float32. An inner
+    one has its vertices among the samples, and leaves some out where the exact hull has more vertices. Raises
+    ValueError for samples that are not finite or that span less than `numerics.MINIMUM_HULL_WIDTH` one way.
     """
     samples = np.asarray(samples, dtype=np.float64)
     if samples.ndim != 2 or samples.shape[1] != 2 or len(samples) == 0:
@@ -129,11 +121,8 @@ def _without_a_vertex(polygon: np.ndarray) -> np.ndarray:
 
 
 def check(polygon: np.ndarray) -> np.ndarray:
-    """Returns the polygon `[V, 2]` as a counter-clockwise hull.
-
-    Raises:
-      ValueError: naming vertex and value, for a polygon that is not finite, in degrees, without area or not convex.
-    """
+    """Returns the polygon `[V, 2]` as a counter-clockwise hull. Raises ValueError, naming vertex and value, for
+    one that is not finite, in degrees, without area or not convex."""
     polygon = np.asarray(polygon, dtype=np.float64)
     if polygon.ndim != 2 or polygon.shape[1] != 2 or len(polygon) < 3:
         raise ValueError(f"a hull is an array [V, 2] with V > 2, not {list(polygon.shape)}")
@@ -185,10 +174,7 @@ def distance(
       hull: radians.
       mode: `euclidean` is in radians, in the plane of the two angles and periodic in flexion. `circle_l1` takes the
         point of each edge that is nearest in that plane, measures |cos - cos| + |sin - sin| of both angles, and is the
-        least over the edges; `circle_l1_squared` is its square.
-
-    Raises:
-      ValueError: for an unknown mode.
+        least over the edges; `circle_l1_squared` is its square. Another one raises ValueError.
     """
     if mode not in HULL_DISTANCES:
         raise ValueError(f"unknown hull distance '{mode}'; choose one of {', '.join(HULL_DISTANCES)}")

@@ -95,13 +95,13 @@ def excess(
     independent: bool = False,
     detach_frames: bool = False,
 ) -> Excess:
-    """Returns how far each quantity of poses is beyond its limit.
+    """Returns how far each quantity of poses is beyond its limit. Joints in scale units.
 
     This alone decides what is within limits; the biomechanical losses are its means. Under jit, what is not used of the
     result is not computed.
 
     Args:
-      joints: right hands in scale units, FreiHAND order.
+      joints: right hands, FreiHAND order.
       limits: of the hand.
       mode: distance of angles to their hull, see `hull.distance`.
       independent: limit flexion and abduction each by its own interval, the hull's bounding box (Table 5).

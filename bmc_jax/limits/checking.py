@@ -22,12 +22,9 @@ SIDES = ("too bent", "too stretched", "towards the thumb", "towards the little f
 
 
 def in_chunks(function: Callable[..., Any], size: int, array: np.ndarray) -> Any:
-    """Applies a compiled function to an array of any number of rows, `size` rows at a time.
+    """Applies a compiled function to an array `size` rows at a time, and returns its outputs as numpy arrays.
 
-    The last chunk is padded by repeating its last row, so that the function meets one shape and is compiled once.
-
-    Returns:
-      The function's outputs as numpy arrays with as many rows as `array`.
+    The last chunk is padded by repeating its last row, so that the function has one shape and is compiled once.
     """
     outputs = []
     for start in range(0, len(array), size):
@@ -37,14 +34,10 @@ def in_chunks(function: Callable[..., Any], size: int, array: np.ndarray) -> Any
 
 
 def measure(poses: np.ndarray) -> dict[str, np.ndarray]:
-    """Measures what limits constrain.
+    """Measures what limits constrain, of poses `[N, 21, 3]` in metres, right hands, FreiHAND order.
 
-    Args:
-      poses: `[N, 21, 3]`, metres, right hands, FreiHAND order.
-
-    Returns:
-      `bone_length [N, 5, 4]`, `curvature [N, 4]`, `spread [N, 4]` and `angles [N, 5, 3, 2]`, float32, in scale units
-      and radians; flexion in [-pi, pi].
+    Returns `bone_length [N, 5, 4]`, `curvature [N, 4]`, `spread [N, 4]` and `angles [N, 5, 3, 2]`, float32, in scale
+    units and radians; flexion in [-pi, pi].
     """
     return in_chunks(_measure, MEASURE_CHUNK, poses.astype(np.float32))
 
@@ -118,7 +111,6 @@ class Violation:
     """One quantity of one pose beyond its limit."""
 
     pose: int
-    """Index of the pose."""
     quantity: str
     """"bone length", "palm curvature", "palm spread" or "joint angle"."""
     finger: str
@@ -126,13 +118,11 @@ class Violation:
     bone: str
     """Level of the bone, named by its child joint."""
     value: tuple[float, ...]
-    """Millimetres or degrees; (flexion, abduction) of a joint angle."""
+    """In `unit`, "mm" or "degrees"; (flexion, abduction) of a joint angle."""
     limit: tuple[float, ...]
     """The nearest allowed value."""
     excess: float
-    """Distance between the two."""
     unit: str
-    """"mm" or "degrees"."""
 
     def __str__(self) -> str:
         value, limit = (", ".join(f"{x:.1f}" for x in xs) for xs in (self.value, self.limit))
@@ -152,18 +142,11 @@ def joint_name(finger: int, level: int) -> str:
 
 
 def check(joints: np.ndarray, limits: Limits, *, indices: np.ndarray | None = None) -> list[Violation]:
-    """Lists every violation of limits, pose by pose, worst first.
+    """Lists every violation of limits by a pose `[21, 3]` or poses `[N, 21, 3]` in metres, pose by pose, worst first.
 
     Lengths are in millimetres at the pose's own scale. Curvature is the angle in degrees by which the palm bends
-    between two root bones: curvature times the distance of their ends.
-
-    Args:
-      joints: a pose `[21, 3]` or poses `[N, 21, 3]` in metres, right hands, FreiHAND order.
-      limits: of the hand.
-      indices: numbers of the poses, `[N]`; 0 to N - 1 by default.
-
-    Raises:
-      ValueError: for poses that `validation.validate` refuses.
+    between two root bones: curvature times the distance of their ends. `indices [N]` number the poses, by default from
+    0. Raises ValueError for poses that `validation.validate` refuses.
     """
     poses = validation.validate(np.asarray(joints)[None] if np.ndim(joints) == 2 else joints)
     indices = np.arange(len(poses)) if indices is None else indices
@@ -201,12 +184,10 @@ class JointSummary:
     outside: int
     """Number of poses."""
     within_percent: float
-    """Share of the poses in which the joint is within."""
     mean_degrees: float
-    """Of those that are outside; 0 if none is."""
+    """Of the poses that are outside; 0 if none is."""
     worst_degrees: float
     worst_pose: int | None
-    """Index in the file."""
     sides: dict[str, int]
     """Poses outside by `SIDES`."""
 
@@ -233,7 +214,6 @@ class WorstPose:
     """A pose that is far outside."""
 
     pose: int
-    """Index in the file."""
     degrees: float
     """Sum over its joints."""
     joints: tuple[str, ...]
@@ -245,7 +225,6 @@ class Summary:
     """Many poses against limits."""
 
     poses: int
-    """Number of poses."""
     within: int
     """Poses within every limit."""
     angles_within: int
@@ -267,16 +246,10 @@ class Summary:
 
 
 def summarize(poses: np.ndarray, limits: Limits, *, indices: np.ndarray | None = None, worst: int = 12) -> Summary:
-    """Counts by joint how many poses are outside limits, on which side and how far.
+    """Counts by joint how many poses `[N, 21, 3]` in metres are outside limits, on which side and how far.
 
-    Args:
-      poses: `[N, 21, 3]`, metres, right hands, FreiHAND order.
-      limits: of the hand.
-      indices: numbers of the poses, `[N]`; 0 to N - 1 by default.
-      worst: the most poses to list as the worst.
-
-    Raises:
-      ValueError: for poses that `validation.validate` refuses.
+    `indices [N]` number the poses, by default from 0; at most `worst` are listed as the worst. Raises ValueError for
+    poses that `validation.validate` refuses.
     """
     poses = validation.validate(poses)
     indices = np.arange(len(poses)) if indices is None else indices

@@ -39,15 +39,10 @@ STEPS, RATE = 400, 0.02
 
 
 def perturb_depths(joints: np.ndarray, *, seed: int = 0, deviation: float = DEVIATION) -> np.ndarray:
-    """Moves each joint along its ray by a normal error in depth; the first poses are the same however many there are.
+    """Moves each joint of poses `[n, 21, 3]`, metres, camera frame, along its ray by a normal error in depth.
 
-    Args:
-      joints: `[n, 21, 3]`, metres, camera frame.
-      seed: of the errors.
-      deviation: their standard deviation in metres.
-
-    Raises:
-      ValueError: if a joint is not in front of the camera, before or after.
+    The first poses are the same however many there are. Raises ValueError if a joint is not in front of the camera,
+    before or after.
     """
     draws = np.random.default_rng(seed).normal(0.0, deviation, joints.shape[:2])
     depth = joints[..., 2] + draws
@@ -90,20 +85,10 @@ def resolve(
     deviation: float = DEVIATION,
     steps: int = STEPS,
 ) -> dict[str, np.ndarray]:
-    """Perturbs the depths of true poses and minimizes the losses of each stage.
+    """Perturbs the depths of true poses `[n, 21, 3]`, metres, camera frame, and minimizes the losses of each stage.
 
-    Args:
-      truth: `[n, 21, 3]`, metres, camera frame.
-      limits: of the hand.
-      seed: see `perturb_depths`.
-      deviation: see `perturb_depths`.
-      steps: of Adam.
-
-    Returns:
-      Poses in metres at each hand's true scale, by `START` and the names of `STAGES`.
-
-    Raises:
-      ValueError: as `perturb_depths`.
+    Returns poses in metres at each hand's true scale, by `START` and the names of `STAGES`. Raises ValueError as
+    `perturb_depths`.
     """
     start = perturb_depths(truth, seed=seed, deviation=deviation)
     scale = np.asarray(anatomy.scale(jnp.asarray(truth, jnp.float32)))[:, None, None]
@@ -127,18 +112,13 @@ def violations(joints: np.ndarray, truth: np.ndarray, limits: Limits) -> dict[st
     return jax.device_get(_constraints(jnp.asarray(joints, jnp.float32) / scale, limits))
 
 
-@jax.jit
-def _constraints(joints: Float[Array, "pose 21 3"], limits: Limits) -> dict[str, Float[Array, " pose"]]:
-    return losses.constraints(joints, limits)
+_constraints = jax.jit(losses.constraints)
 
 
 def summarize(stages: Mapping[str, np.ndarray], truth: np.ndarray, limits: Limits) -> dict[str, dict[str, Any]]:
-    """Summarizes the poses of two or more hands by stage.
-
-    Returns:
-      For each stage the mean `depth_mm` and its 95 % `interval`, the mean `change` from the stage before with its
-      `change_interval`, and the mean of each loss. For `TRUTH`, which limits of other hands may not allow, the losses.
-    """
+    """Summarizes two or more poses by stage: the mean `depth_mm` and its 95 % `interval`, the mean `change` from the
+    stage before with its `change_interval`, and the mean of each loss. For `TRUTH`, which limits of other hands may not
+    allow, the losses alone."""
     rows, before = {}, None
     for stage, joints in stages.items():
         errors = depth_errors(joints, truth)

@@ -157,13 +157,8 @@ def merge(first: Limits, second: Limits) -> Limits:
 
 
 def widen(limits: Limits, *, degrees: float = 0.0, fraction: float = 0.0) -> Limits:
-    """Widens limits by margins, as `fit` with these margins does.
-
-    Args:
-      limits: to widen.
-      degrees: by which hulls and spread become wider on each side, and curvature as radians per scale unit.
-      fraction: longest bones are multiplied and shortest bones divided by `1 + fraction`.
-    """
+    """Widens limits as `fit` does with these margins: hulls and spread by degrees on each side, curvature by as much in
+    radians per scale unit; longest bones are multiplied, shortest bones divided by `1 + fraction`."""
     if degrees < 0 or fraction < 0:
         raise ValueError(f"margins are not negative: {degrees} degrees, {fraction} of the length")
     reach, meta = _widened(_reached(limits), limits.meta, degrees, fraction)
@@ -186,17 +181,8 @@ def personalize(
     sum of both, so that its extent in every direction is a weighted mean too. No pose gives the preset, many give the
     fit. An outlier moves a limit by its weight only, and so may be outside afterwards.
 
-    Args:
-      prior: the preset.
-      poses: `[N, 21, 3]`, metres, right hands, FreiHAND order. Frames of a video resemble one another and count as
-        poses all the same: give those that differ.
-      source: whose poses, for the record.
-      angle_margin: degrees by which the fit to the poses is widened, as in `fit`.
-      length_margin: share of the lengths, as in `fit`.
-      left: what to do with left hands, as in `fit`.
-
-    Raises:
-      ValueError: as `fit`, but for an empty array, which gives the preset.
+    Arguments and errors are those of `fit`, but that an empty array gives the preset. Frames of a video resemble one
+    another and count as poses all the same: give those that differ.
     """
     if len(poses) == 0:
         return prior

@@ -71,15 +71,11 @@ class Motion:
 
 
 def measure(poses: np.ndarray, frames_per_second: float) -> Motion:
-    """Measures the range of every joint angle over a sequence.
+    """Measures the range of every joint angle over a sequence of right hands `[N, 21, 3]` in metres, FreiHAND order,
+    NaN throughout where there is none.
 
-    Args:
-      poses: right hands `[N, 21, 3]` in metres, FreiHAND order, frame after frame; NaN throughout where there is none.
-      frames_per_second: of the sequence.
-
-    Raises:
-      ValueError: where no frame has a hand, for a rate that is not positive, and for poses that `validation.validate`
-        refuses.
+    Raises ValueError where no frame has a hand, for a rate that is not positive, and for poses that
+    `validation.validate` refuses.
     """
     if not 0 < frames_per_second < float("inf"):
         raise ValueError(f"expected a positive number of frames a second, got {frames_per_second:g}")

@@ -50,11 +50,7 @@ METRICS = {
 
 
 def less_is_better(name: str) -> bool:
-    """Returns whether less is better of a metric named "split/set/metric", as periodic evaluation names them.
-
-    Raises:
-      ValueError: if there is no such metric.
-    """
+    """Returns whether less is better of a metric named "split/set/metric". Raises ValueError for an unknown one."""
     key = name.rpartition("/")[2]
     if key not in METRICS:
         raise ValueError(f"training.best is {name!r}; it must end in a metric: {', '.join(METRICS)}")
@@ -64,15 +60,9 @@ def less_is_better(name: str) -> bool:
 def compare(
     prediction: Prediction, examples: Batch, hand_limits: Limits
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Computes the metrics of the network, of the mean pose and of the labels.
+    """Computes the metrics of the network, of the mean pose and of the labels, for examples with any labels.
 
-    Args:
-      prediction: of the examples.
-      examples: with any labels; metrics without labels are left out.
-      hand_limits: for plausibility.
-
-    Returns:
-      The metrics, for JSON, and the mean pose: `mean_2d` and, where 3D is labelled, `mean_3d`.
+    Returns them for JSON, and the mean pose: `mean_2d` and, where 3D is labelled, `mean_3d`.
     """
     mean_2d, mean_3d = mean_pose(examples)
     network = measure(prediction.joints_2d, prediction.joints_3d, examples, hand_limits)
@@ -104,11 +94,9 @@ def title(name: str) -> str:
 
 
 def errors(joints_2d: Array, joints_3d: Array, examples: Batch) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Computes the error of each joint, of which the mean errors among the metrics are means.
+    """Returns by metric the errors `[N, 21]` in px or mm, of which metrics are means, and which of them count.
 
-    Returns:
-      By metric, errors `[N, 21]` in px or mm, and which count. Errors in 3D are of the `fully_labelled` examples only;
-      metrics without any label are left out.
+    Errors in 3D are of the `fully_labelled` examples only; metrics without any label are left out.
     """
     pixels, known = _labelled_pixels(examples)
     distances = metrics.joint_errors(np.asarray(joints_2d), pixels)
@@ -192,12 +180,8 @@ def measure(joints_2d: Array, joints_3d: Array | None, examples: Batch, hand_lim
 
 
 def plausibility(joints_3d: Array, hand_limits: Limits) -> dict[str, float]:
-    """Measures how well poses `[N, 21, 3]` in scale units keep limits.
-
-    Returns:
-      The mean of each biomechanical term (the angles' in degrees), and the shares, in percent, of poses of which every
-      quantity is within its limit and of joint angles within their hull.
-    """
+    """Measures how well poses `[N, 21, 3]` in scale units keep limits: the mean of each biomechanical term (the angles'
+    in degrees), and the shares, in percent, of poses within every limit and of joint angles within their hull."""
     terms, within, angles = jax.device_get(_compare(jnp.asarray(joints_3d, jnp.float32), hand_limits))
     return {
         "within_limits": 100 * float(within.mean()),
