@@ -217,7 +217,7 @@ def _compare(options: argparse.Namespace) -> None:
     rows = limits.compare(*both)
     print(comparison.table(rows, names, both))
     captions = [f"{row.shared_percent:.0f} % shared" for row in rows]
-    draw.save(plots.compared(*both, names, captions), options.out)
+    draw.save(plots.comparison(*both, names, captions), options.out)
     print(f"hulls drawn in {options.out}")
 
 
@@ -247,7 +247,7 @@ def _depths(options: argparse.Namespace) -> None:
     rows = depth_ambiguity.summarize(stages, truth, allowed)
     pose = depth_ambiguity.typical(stages, truth)
     draw.save(
-        plots.figure({stage: joints[pose] for stage, joints in stages.items()}, truth[pose], allowed), options.out
+        plots.depth_stages({stage: joints[pose] for stage, joints in stages.items()}, truth[pose], allowed), options.out
     )
     print(f"{len(truth):,} test poses of {options.on}; limits: {allowed.meta.source}, {allowed.meta.count:,} poses")
     print(checking.aligned(depth_ambiguity.HEAD, depth_ambiguity.cells(rows)))

@@ -153,7 +153,7 @@ def _ambiguity(truth: np.ndarray, runs: dict[str, Path], known: dict[str, Limits
     )
     yield "<p class='quiet'>In the picture the pose that is nearest to the medians (the paper's Figure 4).</p>"
     stages = {stage: joints[pose] for stage, joints in found.items()}
-    figure = ambiguity_picture.figure(stages, truth[pose], known[arm])
+    figure = ambiguity_picture.depth_stages(stages, truth[pose], known[arm])
     yield document.picture(figure, "One pose, its depths off, under each loss")
 
 

@@ -1,4 +1,4 @@
-"""Pictures of poses held against limits: angles that violate, the worst hands, two limits, and motion over time."""
+"""Figures of limits: violations, the worst hands, two limits, motion over time, and stages of depth ambiguity."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,16 +16,16 @@ from bmc_jax.limits.checking import joint_name
 from bmc_jax.limits.range_of_motion import runs
 from bmc_jax.visualization import draw
 
-#: Dots a panel; more would hide one another.
+#: Most dots of a panel; more would hide one another.
 DOTS = 4000
-#: Of the second of two limits, and of abduction beside flexion.
+#: Colours of the second of two limits, and of abduction beside flexion.
 SECOND = "#D55E00"
 ABDUCTION = "#009E73"
 
 
 def violations(limits: Limits, angles: np.ndarray, beyond: np.ndarray) -> Figure:
-    """Angles `[N, 5, 3, 2]` in radians against the hulls of the joints that some pose violates (`beyond [N, 5, 3]`
-    above 0), the most violated first."""
+    """Draws angles `[N, 5, 3, 2]` in radians against the hulls of the joints that some pose violates, the most violated
+    first; `beyond [N, 5, 3]` is 0 within."""
     counts = (beyond > 0).sum(axis=0)
     places = sorted(np.argwhere(counts > 0).tolist(), key=lambda place: -counts[tuple(place)])
     columns = min(5, len(places))
@@ -53,8 +53,8 @@ def violations(limits: Limits, angles: np.ndarray, beyond: np.ndarray) -> Figure
 
 
 def hands(poses: np.ndarray, beyond: np.ndarray, captions: Sequence[str]) -> Figure:
-    """Right hands `[n, 21, 3]`, fingers up, each with its palm to the reader and from the thumb's side, with a ring
-    around every joint that is outside (`beyond [n, 5, 3]` above 0), the larger the further."""
+    """Draws right hands `[n, 21, 3]`, fingers up, each with its palm to the reader and from the thumb's side, with a
+    ring around every joint that is outside (`beyond [n, 5, 3]` above 0), the larger the further."""
     columns = min(4, len(poses))
     rows = -(-len(poses) // columns)
     with matplotlib.rc_context(draw.STYLE):
@@ -79,8 +79,8 @@ def hands(poses: np.ndarray, beyond: np.ndarray, captions: Sequence[str]) -> Fig
     return figure
 
 
-def compared(first: Limits, second: Limits, names: tuple[str, str], captions: Sequence[str]) -> Figure:
-    """The 15 hulls of two limits over each other, a column a finger and a row a bone; `captions` are the panels'."""
+def comparison(first: Limits, second: Limits, names: tuple[str, str], captions: Sequence[str]) -> Figure:
+    """Draws the 15 hulls of two limits over each other, a column a finger and a row a bone, with a caption each."""
     with matplotlib.rc_context(draw.STYLE):
         figure = Figure(figsize=(10.5, 6.4), layout="constrained")
         grid = figure.subplots(3, 5, sharex="row", sharey="row")
@@ -96,8 +96,8 @@ def compared(first: Limits, second: Limits, names: tuple[str, str], captions: Se
 
 
 def motion(seconds: np.ndarray, degrees: np.ndarray, norms: dict[tuple[int, int, int], tuple[float, float]]) -> Figure:
-    """Flexion and abduction `[n, 5, 3, 2]` in degrees over time, a row a finger and a column a joint; NaN is a gap.
-    `norms` are the published ranges by finger, level and angle (0 flexion, 1 abduction), as bands."""
+    """Draws flexion and abduction `[n, 5, 3, 2]` in degrees over time, a row a finger and a column a joint, with gaps
+    where they are NaN. `norms` are published ranges by finger, level and angle (0 flexion, 1 abduction), as bands."""
     with matplotlib.rc_context(draw.STYLE):
         figure = Figure(figsize=(10.5, 9.2), layout="constrained")
         grid = figure.subplots(5, 3, sharex=True, sharey="col")
@@ -143,25 +143,25 @@ def _upright(pose: np.ndarray) -> np.ndarray:
     return from_wrist @ np.stack([np.cross(up, palmar), up, palmar], axis=-1)
 
 
-#: Degrees by which the hand is turned before it is looked at from the camera's side: about y, then about x.
+#: Degrees by which the hand is turned before it is drawn as the camera sees it: about y, then about x.
 VIEWS = {"turned to the side": (75.0, 0.0), "turned from above": (0.0, -75.0)}
 #: Millimetres.
 RULER = 50
 
 
-def figure(stages: Mapping[str, np.ndarray], truth: np.ndarray, limits: Limits, *, title: str | None = None) -> Figure:
-    """A column for each stage of one pose, `[21, 3]` metres in the camera's frame, and one for the truth: its
-    projection, two turned views at one scale with the truth thin and grey behind, and its numbers."""
+def depth_stages(stages: Mapping[str, np.ndarray], truth: np.ndarray, limits: Limits) -> Figure:
+    """Draws a column for each stage of one pose, `[21, 3]` metres in the camera's frame, and one for the true pose: its
+    projection, two turned views at one scale with the true pose thin and grey behind, and its numbers."""
     columns = {**stages, depth_ambiguity.TRUTH: truth}
     with matplotlib.rc_context(draw.STYLE):
-        whole = Figure(figsize=(10.5, 7.5 + 0.3 * bool(title)), layout="constrained")
-        grid = whole.subplots(1 + len(VIEWS), len(columns))
-        seen = {view: [_seen(joints, angles) for joints in columns.values()] for view, angles in VIEWS.items()}
-        reach = 0.53 * max(float(np.ptp(np.concatenate(points), axis=0).max()) for points in seen.values())
+        figure = Figure(figsize=(10.5, 7.5), layout="constrained")
+        grid = figure.subplots(1 + len(VIEWS), len(columns))
+        views = {view: [_turned(joints, angles) for joints in columns.values()] for view, angles in VIEWS.items()}
+        reach = 0.53 * max(float(np.ptp(np.concatenate(points), axis=0).max()) for points in views.values())
         for column, (name, joints) in enumerate(columns.items()):
             _projection(grid[0, column], joints)
             grid[0, column].set_title(name, fontsize=9.5, fontweight="bold")
-            for axes, points in zip(grid[1:, column], seen.values(), strict=True):
+            for axes, points in zip(grid[1:, column], views.values(), strict=True):
                 draw.skeleton(axes, points[-1], colour="#b3bbc4", rim=False)
                 draw.skeleton(axes, points[column], rim=False)
                 every = np.concatenate(points)
@@ -170,12 +170,10 @@ def figure(stages: Mapping[str, np.ndarray], truth: np.ndarray, limits: Limits, 
         for axes, words in zip(grid[:, 0], ("2D, all the same", *VIEWS), strict=True):
             axes.set_ylabel(words)
         _ruler(grid[1, 0], reach)
-        if title:
-            whole.suptitle(title, x=0.01, ha="left", fontsize=10.5, fontweight="bold", color=draw.INK)
-    return whole
+    return figure
 
 
-def _seen(joints: np.ndarray, angles: tuple[float, float]) -> np.ndarray:
+def _turned(joints: np.ndarray, angles: tuple[float, float]) -> np.ndarray:
     """The joints `[21, 2]` in millimetres from the wrist, x right and y down, of the turned hand."""
     c, s = np.cos(np.radians(angles)), np.sin(np.radians(angles))
     about_y = np.array([[c[0], 0, s[0]], [0, 1, 0], [-s[0], 0, c[0]]])

@@ -100,7 +100,7 @@ def test_the_typical_pose_is_the_one_nearest_to_the_medians(truth):
 
 def test_the_picture_shows_one_projection_and_the_numbers_of_each_stage(truth, found, known):
     stages = {stage: joints[0] for stage, joints in found.items()}
-    figure = plots.figure(stages, truth[0], known)
+    figure = plots.depth_stages(stages, truth[0], known)
     grid = np.reshape(figure.axes, (3, 5))
     for column in grid[0]:
         for line, first in zip(column.lines, grid[0, 0].lines, strict=True):
@@ -119,7 +119,7 @@ def test_command_says_how_much_and_draws(truth, known, found, tmp_path, monkeypa
     np.save(tmp_path / "joints.npy", np.repeat(truth[:COUNT], 5, axis=0))
     limits.save(known, tmp_path / "limits.json")
     monkeypatch.setattr(depth_ambiguity, "resolve", cut)
-    monkeypatch.setattr(plots, "figure", lambda stages, truth, known: Figure(figsize=(1, 1)))
+    monkeypatch.setattr(plots, "depth_stages", lambda stages, truth, known: Figure(figsize=(1, 1)))
     command = ["limits", "depths", str(tmp_path / "limits.json"), "--on", str(tmp_path / "joints.npy"), "--count", "9"]
     assert cli.main([*command, "--out", str(tmp_path / "new/figure4.png")]) == 0
     said = capsys.readouterr().out
