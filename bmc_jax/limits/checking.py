@@ -15,7 +15,7 @@ from bmc_jax.core.losses import Excess
 from bmc_jax.core.types import Limits
 from bmc_jax.limits.io import PALM_PAIRS
 
-#: Poses measured at a time, and poses held against hulls, each angle against every edge.
+#: Poses measured at a time, and poses compared with hulls, each angle with every edge.
 MEASURE_CHUNK, ASSESS_CHUNK = 4096, 512
 #: Sides on which an angle is outside, by the angle that is further beyond and its sign.
 SIDES = ("too bent", "too stretched", "towards the thumb", "towards the little finger")

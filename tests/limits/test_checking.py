@@ -129,7 +129,7 @@ def test_the_worst_poses_come_first(summary):
     assert all(one.joints for one in summary.worst)
 
 
-def test_bones_and_palm_are_summarised_where_they_violate(adults, clinical):
+def test_bones_and_palm_are_summarized_where_they_violate(adults, clinical):
     changed = adults[:50].copy()
     changed[7:9, 8] += 3 * (changed[7:9, 8] - changed[7:9, 7])
     found = limits.summarize(changed, clinical)

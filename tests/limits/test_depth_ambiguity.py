@@ -1,4 +1,4 @@
-"""Depth from limits alone: joints stay on their rays, losses fall, and what is summarised is what happened."""
+"""Depth from limits alone: joints stay on their rays, losses fall, and the summary is of what happened."""
 
 import numpy as np
 import pytest
