@@ -25,7 +25,7 @@ MIDDLE = 2
 
 #: Columns of `finger_jacobian`.
 LENGTHS, FLEXIONS, ABDUCTIONS = np.split(np.arange(10), [4, 7])
-#: Columns of `palm_jacobian`: rotation and translation of the hand, spreads, folds, scale.
+#: Columns of `palm_jacobian`: rotation of the hand, spreads, folds, translation, scale.
 TURN, SPREADS, FOLDS, MOVE, SIZE = np.split(np.arange(14), [3, 7, 10, 13])
 #: `[1, bone, joint, 1]`: 1 where the joint is moved by the bone, at its end or beyond.
 _MOVED_BY = np.triu(np.ones((len(hand.LEVELS), len(hand.LEVELS)), np.float32))[None, ..., None]
