@@ -162,7 +162,8 @@ def _check(options: argparse.Namespace) -> int:
     import json
 
     from bmc_jax import limits
-    from bmc_jax.limits import checking, report
+    from bmc_jax.limits import checking
+    from bmc_jax.poses import report
 
     if options.limits is None or options.positional is not None:
         name = options.limits or options.positional or "clinical"
@@ -222,7 +223,8 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _motion(options: argparse.Namespace) -> None:
-    from bmc_jax.limits import checking, range_of_motion, report
+    from bmc_jax.limits import checking, range_of_motion
+    from bmc_jax.poses import report
 
     poses = converted(options)
     motion = range_of_motion.measure(poses.joints, options.fps)

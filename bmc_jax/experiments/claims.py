@@ -6,6 +6,7 @@ tested by Student's t-test, two-sided.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 from scipy import stats
@@ -70,4 +71,4 @@ def p_value(differences: np.ndarray) -> float | None:
     """Returns p of the t-test that the mean of paired differences is 0; None for one pair, or if all are equal."""
     if len(differences) < 2 or np.ptp(differences) == 0:
         return None
-    return float(stats.ttest_1samp(differences, 0.0).pvalue)
+    return float(cast(Any, stats.ttest_1samp(differences, 0.0)).pvalue)
