@@ -127,10 +127,10 @@ then the palm too, then the joint angles too. Prints the mean errors, and draws 
 
 def _fit(options: argparse.Namespace) -> None:
     from bmc_jax import limits
-    from bmc_jax.poses import files
+    from bmc_jax.data.readers import pose_files
 
     fitted = limits.fit(
-        files.read(options.poses).joints,
+        pose_files.read(options.poses).joints,
         source=options.source or Path(options.poses).name,
         percentiles=tuple(options.percentiles),
         angle_margin=options.angle_margin,
@@ -146,12 +146,12 @@ def _fit(options: argparse.Namespace) -> None:
 def _show(options: argparse.Namespace) -> None:
     from bmc_jax import limits
     from bmc_jax.core import validation
-    from bmc_jax.poses import files
+    from bmc_jax.data.readers import pose_files
     from bmc_jax.visualization import draw
 
     loaded, angles = limits.load(options.limits), None
     if options.samples is not None:
-        angles = limits.measure(validation.validate(files.read(options.samples).joints))["angles"]
+        angles = limits.measure(validation.validate(pose_files.read(options.samples).joints))["angles"]
     print(limits.describe(loaded))
     draw.save(draw.angle_hulls(loaded, angles, title=f"limits: {options.limits}"), options.out)
     print(f"hulls drawn in {options.out}")

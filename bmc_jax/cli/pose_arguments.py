@@ -23,10 +23,10 @@ def conventions(parser: argparse.ArgumentParser) -> None:
 
 def converted(options: argparse.Namespace) -> "Poses":
     """The poses of the file `options.poses`, as right hands in metres and FreiHAND order."""
+    from bmc_jax.data.readers import pose_files
     from bmc_jax.poses import conventions as pose_convention
-    from bmc_jax.poses import files
 
-    found = files.read(options.poses)
+    found = pose_files.read(options.poses)
     said = {"order": options.order, "unit": options.unit, "side": options.side}
     return pose_convention.convert(found.joints, options.poses, **said, left=found.left)
 

@@ -63,7 +63,8 @@ def _repair(options: argparse.Namespace) -> None:
 
     from bmc_jax import limits
     from bmc_jax.core import numerics
-    from bmc_jax.poses import files, repair
+    from bmc_jax.data.readers import pose_files
+    from bmc_jax.poses import repair
 
     if Path(options.out).suffix != ".npy":
         raise ValueError(f"--out {options.out}: repaired poses are written as .npy; name such a file")
@@ -74,7 +75,7 @@ def _repair(options: argparse.Namespace) -> None:
     except ValueError as error:
         raise ValueError(f"{options.poses}: {error}") from error
     gaps = ~np.isfinite(result.excess)
-    given, joints = files.read(options.poses).joints, poses.as_they_came(np.asarray(result.joints))
+    given, joints = pose_files.read(options.poses).joints, poses.as_they_came(np.asarray(result.joints))
     np.save(options.out, np.where(gaps[:, None, None], given, joints))
     announce(poses)
     changed = result.moved > 0

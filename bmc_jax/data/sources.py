@@ -25,6 +25,7 @@ from bmc_jax.core.choices import SPLITS
 from bmc_jax.core.types import Batch
 from bmc_jax.data import store
 from bmc_jax.data.example_sets import ExampleSet, InMemory, OnDisk, RenderedOnDemand, in_chunks, without_3d
+from bmc_jax.data.readers import pose_files
 from bmc_jax.runtime import files
 from bmc_jax.synthesis import DOMAINS, domains
 from bmc_jax.synthesis.domains import Domain
@@ -236,10 +237,9 @@ class JointsFile(SourceKind):
 def _right_hands(path: str, split: str) -> np.ndarray:
     if split not in ("train", "test"):
         raise ValueError(f"{path} has no split {split!r}; a file of joints has train, test")
-    if not Path(path).is_file():
-        raise ValueError(f"there is no file of joints {path}")
+    joints = pose_files.read(path).joints.astype(np.float32)
     try:
-        found = validation.screen(np.load(path, allow_pickle=False), left="drop").poses
+        found = validation.screen(joints, left="drop").poses
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if found[..., 2].min(initial=np.inf) < numerics.NEAREST_DEPTH:

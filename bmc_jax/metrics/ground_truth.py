@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 
 from bmc_jax.core import hand
-from bmc_jax.data.readers import dexter_object, rhd
+from bmc_jax.data.readers import dexter_object, pose_files, rhd
 from bmc_jax.data.readers.annotation import SkipRow
-from bmc_jax.metrics.prediction_files import check, reading
-from bmc_jax.metrics.prediction_files.check import UNITS
-from bmc_jax.metrics.prediction_files.kinds import FROM, KINDS
+from bmc_jax.metrics import prediction_checks, prediction_files
+from bmc_jax.metrics.prediction_checks import UNITS
+from bmc_jax.metrics.prediction_files import FROM, KINDS
 
 #: Beside which a list of true joints lies.
 XYZ = "_xyz.json"
@@ -96,13 +96,13 @@ def _lists(protocol: str, path: Path) -> Truth:
             f"training{XYZ}"
         )
     expected = KINDS[protocol]
-    joints = reading.poses(_json(file), str(file))
-    check.check(joints, expected, str(file))
+    joints = pose_files.hand_poses(_json(file), str(file))
+    prediction_checks.check(joints, expected, str(file))
     flip = np.array([1, expected.forward, expected.forward])
     beside = {
         name: file.with_name(file.name.replace(XYZ, f"_{name}.json")) for name in ("verts", "K") if XYZ in file.name
     }
-    found = {name: reading.points(_json(file), str(file)) for name, file in beside.items() if file.is_file()}
+    found = {name: pose_files.points(_json(file), str(file)) for name, file in beside.items() if file.is_file()}
     names, listed = None, file.with_name("evaluation.txt")
     if protocol == "ho3d" and listed.is_file():
         names = tuple(listed.read_text().split())
@@ -129,8 +129,8 @@ def _json(file: Path) -> Any:
 def _lines(path: Path) -> Truth:
     if path.suffix != ".txt":
         raise ValueError(f"{path}: the truth of hands19 is a .txt of image names and joints, or an .npz")
-    expected, (found, _) = KINDS["hands19"], reading.content(path)
-    check.check(found.joints, expected, str(path))
+    expected, (found, _) = KINDS["hands19"], prediction_files.content(path)
+    prediction_checks.check(found.joints, expected, str(path))
     scale = UNITS[expected.unit] * np.array([1, expected.forward, expected.forward])
     return Truth(str(path), found.joints[:, FROM[expected.order]] * scale, names=found.names)
 
@@ -156,13 +156,13 @@ def _annotations(reader: Any, rows: list, where: str) -> Truth:
 
 
 def _arrays(path: Path) -> Truth:
-    arrays = reading.arrays(path)
+    arrays = pose_files.arrays(path)
     joints = np.asarray(arrays.get("joints", np.empty(0)), np.float64)
     if joints.ndim != 3 or joints.shape[1:] != (hand.NUM_JOINTS, 3) or not len(joints):
         raise ValueError(f"{path}: joints have the shape {joints.shape}; [N, {hand.NUM_JOINTS}, 3] is needed")
     others = {name: arrays[name] for name in ("vertices", "names", "left", "intrinsics") if name in arrays}
     for name, values in others.items():
-        reading.require_rows(name, values, len(joints), str(path))
+        pose_files.require_rows(name, values, len(joints), str(path))
     if "names" in others:
         others["names"] = tuple(map(str, others["names"]))
     return Truth(str(path), joints, **others)

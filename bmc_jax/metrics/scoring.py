@@ -9,7 +9,7 @@ import numpy as np
 
 import bmc_jax
 from bmc_jax import metrics
-from bmc_jax.metrics import MILLIMETRES, prediction_files
+from bmc_jax.metrics import MILLIMETRES, prediction_checks, prediction_files
 from bmc_jax.metrics import ground_truth as truth
 from bmc_jax.metrics.ground_truth import Truth
 from bmc_jax.metrics.prediction_files import Predictions
@@ -121,7 +121,7 @@ def _match(found: Predictions, true: Truth, where: str) -> np.ndarray:
     if true.names is not None and found.names is not None:
         rows = prediction_files.in_order(found.names, true.names, where)
     elif len(found.joints) != len(true.joints):
-        message = prediction_files.count_message(len(found.joints), len(true.joints), "poses")
+        message = prediction_checks.count_message(len(found.joints), len(true.joints), "poses")
         raise ValueError(f"{where} has {message}. The truth is {true.where}")
     else:
         rows = np.arange(len(true.joints))

@@ -7,6 +7,7 @@ says so and does nothing.
 import functools
 import json
 import os
+import threading
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -38,10 +39,10 @@ class Progress:
     """Metrics of the last step, still on the devices."""
     require_finite: Callable[[], None]
     """Raises FloatingPointError if that step was not finite; waits for it."""
-    interrupted: bool
-    """Whether the run stops after this call because of a signal."""
-    last: bool
-    """Whether it stops after this call, for whatever reason."""
+    interrupted: bool = False
+    """Whether the run stops after this call because of a signal; set by a hook."""
+    last: bool = False
+    """Whether it stops after this call, for whatever reason; set by a hook."""
     evaluated: dict[str, float] = field(default_factory=dict)
     """Results of an evaluation after this call, for the hooks behind it."""
 
@@ -106,10 +107,10 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
     log = Log(workdir, config, first=done, total=total)
     full_memory = safeguards.explained_memory_error(config, cached=calls.resident.images is not None)
     with writer, log, distributed.signalled() as signal, full_memory, distributed.lost_processes():
-        stop = safeguards.agreement()
         hooks = [
             _finite_one_step_late(),
             _logging(config, log, calls, total),
+            _stopping(signal, total),
             _evaluation(evaluation, log),
             _replica_check(config),
             _saving(config, writer, keep_best=bool(best)),
@@ -117,15 +118,12 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
         for call in calls:
             state, metrics = run(state, call.inputs, hand_limits, calls.resident)
             done += len(call.rows)
-            interrupted = stop(signal.is_set())
             progress = Progress(
                 done=done,
                 taken=len(call.rows),
                 state=state,
                 metrics=metrics,
                 require_finite=functools.partial(require_finite, done, metrics, call.rows),
-                interrupted=interrupted,
-                last=interrupted or done == total,
             )
             for hook in hooks:
                 hook(progress)
@@ -158,6 +156,17 @@ def _logging(config: Config, log: Log, calls: feed.Feed, total: int) -> Hook:
         if progress.done % config.training.log_every == 0 or progress.done == total:
             metrics = jax.tree.map(float, progress.metrics)
             log.write(progress.done, {**metrics, "input_wait": calls.wait_share(), **log.speed()})
+
+    return hook
+
+
+def _stopping(signal: threading.Event, total: int) -> Hook:
+    """Decides whether the run stops; after logging, which waits for the step, so that a signal until then counts."""
+    stop = safeguards.agreement()
+
+    def hook(progress: Progress) -> None:
+        progress.interrupted = stop(signal.is_set())
+        progress.last = progress.interrupted or progress.done == total
 
     return hook
 

@@ -9,8 +9,7 @@ import pytest
 from support import hands
 from support.annotations import open_hand
 
-from bmc_jax.metrics import prediction_files
-from bmc_jax.metrics.prediction_files import check
+from bmc_jax.metrics import prediction_checks, prediction_files
 
 #: The finger joints of each order, thumb to little finger and base to tip, as the datasets' pages draw them.
 MANO = [0, 13, 14, 15, 16, 1, 2, 3, 17, 4, 5, 6, 18, 10, 11, 12, 19, 7, 8, 9, 20]
@@ -126,7 +125,7 @@ def test_a_file_that_fails_leaves_the_old_one(tmp_path, joints, monkeypatch):
     prediction_files.write("freihand", tmp_path / "pred.json", joints, partial=True)
     before = (tmp_path / "pred.json").read_bytes()
     # As if a table of orders had been changed by mistake.
-    monkeypatch.setitem(prediction_files.kinds.FROM, "freihand", np.array(RHD))
+    monkeypatch.setitem(prediction_files.FROM, "freihand", np.array(RHD))
     with pytest.raises(AssertionError):
         prediction_files.write("freihand", tmp_path / "pred.json", joints, partial=True)
     assert (tmp_path / "pred.json").read_bytes() == before
@@ -168,14 +167,14 @@ def test_another_joint_order_is_told_with_evidence(tmp_path, joints, order):
             prediction_files.read("ho3d", pair(tmp_path, in_order(joints, ORDERS[order]) * [1, -1, -1]))
 
 
-@pytest.mark.parametrize("name", check.CHAINS)
+@pytest.mark.parametrize("name", prediction_checks.CHAINS)
 def test_real_hands_have_their_order_and_no_other(name):
     joints = hands.real(300)
-    chain = [0, *(joint for finger in check.CHAINS[name] for joint in finger)]
+    chain = [0, *(joint for finger in prediction_checks.CHAINS[name] for joint in finger)]
     for number in range(300):
-        assert check.order(in_order(joints[number : number + 1], chain), name) == name
-    others = [other for other in check.CHAINS if other != name]
-    assert all(check.order(in_order(joints, chain), other) == name for other in others)
+        assert prediction_checks.order(in_order(joints[number : number + 1], chain), name) == name
+    others = [other for other in prediction_checks.CHAINS if other != name]
+    assert all(prediction_checks.order(in_order(joints, chain), other) == name for other in others)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import pytest
 from support import hands, paths
 
 from bmc_jax import hand
-from bmc_jax.poses import conventions, files
+from bmc_jax.data.readers import pose_files
+from bmc_jax.poses import conventions
 
 REAL = paths.SHARED / "rhd_eval_joints.npy"
 MIRROR = np.array([-1.0, 1.0, 1.0])
@@ -155,7 +156,7 @@ def test_every_kind_of_file_holds_the_same(poses, tmp_path):
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
     for file in sorted(tmp_path.iterdir()):
-        np.testing.assert_array_equal(files.read(file).joints, some, err_msg=file.name)
+        np.testing.assert_array_equal(pose_files.read(file).joints, some, err_msg=file.name)
 
 
 def test_one_pose_needs_no_first_axis(poses, tmp_path):
@@ -163,7 +164,7 @@ def test_one_pose_needs_no_first_axis(poses, tmp_path):
     (tmp_path / "b.json").write_text(json.dumps(poses[0].tolist()))
     (tmp_path / "c.csv").write_text(csv_text(poses[:1]))
     for file in sorted(tmp_path.iterdir()):
-        np.testing.assert_array_equal(files.read(file).joints, poses[:1], err_msg=file.name)
+        np.testing.assert_array_equal(pose_files.read(file).joints, poses[:1], err_msg=file.name)
 
 
 def test_sides_come_with_the_poses(poses, tmp_path):
@@ -171,7 +172,7 @@ def test_sides_come_with_the_poses(poses, tmp_path):
     np.savez(tmp_path / "a.npz", joints=poses[:2], left=left)
     (tmp_path / "b.json").write_text(json.dumps({"joints": poses[:2].tolist(), "left": left.tolist()}))
     for file in sorted(tmp_path.iterdir()):
-        np.testing.assert_array_equal(files.read(file).left, left)
+        np.testing.assert_array_equal(pose_files.read(file).left, left)
 
 
 @pytest.mark.parametrize(
@@ -211,10 +212,10 @@ def test_files_that_hold_no_poses_are_refused_by_name(tmp_path, name, content, m
     else:
         np.save(file, content)
     with pytest.raises(ValueError, match=message) as caught:
-        files.read(file)
+        pose_files.read(file)
     assert name in str(caught.value)
 
 
 def test_a_missing_file_is_named():
     with pytest.raises(FileNotFoundError, match=r"no pose file none\.csv"):
-        files.read("none.csv")
+        pose_files.read("none.csv")
