@@ -66,7 +66,7 @@ def initialize(options: argparse.Namespace, *, timeout: int = INITIALIZATION_TIM
     Args:
       options: `distributed`, `coordinator`, `processes` and `process` of the command line. With `distributed` the
         cluster (Slurm, Open MPI, Cloud TPU, Kubernetes) provides the other three. Without any of them the process
-        stays alone.
+        runs alone.
       timeout: seconds to wait for the other processes.
 
     Raises:
@@ -76,7 +76,7 @@ def initialize(options: argparse.Namespace, *, timeout: int = INITIALIZATION_TIM
     _check_options(options)
     if not options.distributed and options.coordinator is None:
         return
-    # Training handles SIGTERM itself, see `stopping`. JAX's preemption service would take the signal from Python.
+    # Training handles SIGTERM itself, see `signalled`. JAX's preemption service would take the signal from Python.
     jax.config.update("jax_enable_preemption_service", False)
     waits: dict[str, Any] = {
         "initialization_timeout": timeout,
@@ -103,7 +103,7 @@ def initialize(options: argparse.Namespace, *, timeout: int = INITIALIZATION_TIM
         where = options.coordinator or "the cluster's first process"
         raise ConnectionError(
             f"the processes did not find each other within {timeout} s ({str(error).splitlines()[0]}): see that all "
-            f"were started, that {where} can be reached and its port is free, and that no proxy variable stands between"
+            f"were started, that {where} can be reached and its port is free, and that no proxy variable is set"
         ) from error
 
 
@@ -205,7 +205,7 @@ def print_once(text: str) -> None:
 
 @contextlib.contextmanager
 def signalled() -> Iterator[threading.Event]:
-    """Yields an event that SIGTERM and SIGINT set. A second signal does what it does by default."""
+    """Yields an event that SIGTERM and SIGINT set. A second signal has its previous effect."""
     stop, before = threading.Event(), dict[int, Any]()
 
     def handle(number: int, _: Any) -> None:

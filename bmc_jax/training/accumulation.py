@@ -1,4 +1,4 @@
-"""Gradient accumulation: the gradient of a batch, in the memory of a part of it.
+"""Gradient accumulation: the gradient of a batch, in the memory that a part of it needs.
 
 A batch is divided into parts that are computed one after the other. Every loss term is a mean over the examples that
 have it, and parts have unequal numbers of those. A part's terms are therefore weighted by its share of these examples,
@@ -25,7 +25,7 @@ Loss = Callable[[Any, Any, Batch, LossWeights], tuple[Float[Array, ""], tuple[di
 def gradient(
     loss: Loss, params: Any, batch_stats: Any, batch: Batch, weights: LossWeights, *, parts: int, axis_name: str | None
 ) -> tuple[Any, dict[str, Float[Array, ""]], Any]:
-    """Returns the gradient by the parameters, "loss" and its terms, and the new batch statistics.
+    """Returns the gradient with respect to the parameters, "loss" and its terms, and the new batch statistics.
 
     Args:
       loss: the loss of a batch.

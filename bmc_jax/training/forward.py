@@ -65,7 +65,7 @@ def load(folder: str | os.PathLike, step: int | str | None = None) -> Trained:
     if step == BEST:
         key = config.training.best
         if not key:
-            raise ValueError(f"{folder} kept no best checkpoint: training.best named no measure")
+            raise ValueError(f"{folder} kept no best checkpoint: its training.best names no metric")
         number = checkpoint.best(folder, key, less=evaluation.less_is_better(key))
     saved = checkpoint.load(folder, number)
     return Trained(folder, config, limits.load(folder / limits.FILE), saved)

@@ -38,7 +38,7 @@ def test_a_process_without_options_stays_alone(monkeypatch):
     distributed.initialize(options())
 
 
-def test_no_cluster_and_no_coordinator_are_told_with_the_remedy(monkeypatch):
+def test_no_cluster_and_no_coordinator_are_reported_with_the_remedy(monkeypatch):
     # JAX refuses to begin once it has devices, as it has here: what it would say is put in its place.
     def without_cluster(*_, **__):
         raise ValueError("coordinator_address should be defined.")
@@ -57,12 +57,12 @@ def test_no_cluster_and_no_coordinator_are_told_with_the_remedy(monkeypatch):
 
 @pytest.fixture
 def gathered(monkeypatch):
-    """What the others say, in place of other processes."""
+    """Sets the texts that other processes gather."""
 
-    def answer(*others):
+    def set_others(*others):
         monkeypatch.setattr(distributed, "gather", lambda text: [text, *others])
 
-    return answer
+    return set_others
 
 
 def test_one_processs_error_ends_all(gathered):
@@ -87,7 +87,7 @@ def test_a_process_that_differs_is_named_with_what_it_differs_in(gathered):
     distributed.require_same({"rate": 0.1, "name": "a"})
 
 
-def test_a_lost_process_is_told_and_lack_of_memory_is_not_taken_for_one(monkeypatch):
+def test_a_lost_process_is_reported_and_lack_of_memory_is_not_taken_for_one(monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     words = r"another process of this run was lost \(Connection closed by peer\)"
     with pytest.raises(ConnectionError, match=words), distributed.lost_processes():
@@ -100,13 +100,13 @@ def test_a_lost_process_is_told_and_lack_of_memory_is_not_taken_for_one(monkeypa
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
 
 
-def test_a_file_that_is_not_on_a_shared_disk_is_told(tmp_path, monkeypatch):
+def test_a_file_that_is_not_on_a_shared_disk_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(time, "sleep", lambda _: None)
     with pytest.raises(ValueError, match="--workdir must lie on a disk that all share"):
         distributed.require_shared(tmp_path / "data.json")
 
 
-def test_a_folder_that_cannot_be_written_to_is_told_before_any_work(tmp_path):
+def test_a_folder_that_cannot_be_written_to_is_reported_before_any_work(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"file/run cannot be written to \(Not a directory\): give another --workdir"):
         run_folder.claim(tmp_path / "file" / "run", train.Config())

@@ -72,7 +72,7 @@ def test_evaluation_loads_weights_without_a_template(tmp_path, state):
         np.testing.assert_array_equal(wanted[name], found[name])
 
 
-def test_a_folder_without_checkpoints_says_so(tmp_path):
+def test_a_folder_without_checkpoints_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no checkpoint"):
         checkpoint.load(tmp_path)
 
@@ -141,7 +141,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_taken(tmp_path,
         assert checkpoint.restore(tmp_path, state).step == 3
 
 
-def test_a_folder_of_damaged_checkpoints_alone_says_so(tmp_path, state):
+def test_a_folder_of_damaged_checkpoints_alone_is_an_error(tmp_path, state):
     checkpoint.save(tmp_path, at(state, 3), keep=2)
     cut_short(largest_file(tmp_path / checkpoint.FOLDER / "3"))
     with pytest.raises(ValueError, match=r"none of the checkpoints in .* can be read, of steps \[3\]"):
@@ -149,7 +149,7 @@ def test_a_folder_of_damaged_checkpoints_alone_says_so(tmp_path, state):
     assert (tmp_path / checkpoint.FOLDER / "3").is_dir()
 
 
-def test_what_cannot_be_written_is_told_with_the_folder(tmp_path, state):
+def test_an_error_of_writing_names_the_folder(tmp_path, state):
     (tmp_path / "run").write_text("a file")
     with pytest.raises(OSError, match=r"no checkpoint could be written into .*run"):
         checkpoint.save(tmp_path / "run", at(state, 1), keep=2)

@@ -1,4 +1,4 @@
-"""What a run says: bars on terminals, lines in log files, every metric once, and the same wandb run when resumed."""
+"""Logs of runs: bars on terminals, lines in log files, every metric once, and the same wandb run when resumed."""
 
 import io
 import json
@@ -25,7 +25,7 @@ class Terminal(io.StringIO):
 
 
 class FakeWandb(types.ModuleType):
-    """Keeps what it is told."""
+    """Records its calls in `runs`."""
 
     def __init__(self):
         super().__init__("wandb")
@@ -47,29 +47,29 @@ def wandb(monkeypatch):
     return module
 
 
-def steps(opened, first, last):
+def steps(run_log, first, last):
     for number in range(first, last + 1):
-        opened.advance()
-        opened.write(number, METRICS)
+        run_log.advance()
+        run_log.write(number, METRICS)
 
 
 def test_bar_shows_steps_speed_time_left_loss_and_waiting(tmp_path, monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    with Log(tmp_path, examples.tiny_config(), first=2, total=8) as opened:
-        steps(opened, 3, 6)
-    shown = terminal.getvalue().split("\r")[-1]
-    assert re.search(r"train tiny:  75%\|.*\| 6/8 \[\d+:\d+<\d+:\d+, [\d,]+ images/s, loss 1.25, waiting 25%\]", shown)
+    with Log(tmp_path, examples.tiny_config(), first=2, total=8) as run_log:
+        steps(run_log, 3, 6)
+    line = terminal.getvalue().split("\r")[-1]
+    assert re.search(r"train tiny:  75%\|.*\| 6/8 \[\d+:\d+<\d+:\d+, [\d,]+ images/s, loss 1.25, waiting 25%\]", line)
 
 
 def test_mfu_is_shown_and_logged_where_the_peak_is_given_alone(tmp_path, capsys):
     options = examples.tiny_config()
     for peak in (0.0, 1e-3):
         options.training.peak_tflops = peak
-        with Log(tmp_path, options, first=0, total=4) as opened:
+        with Log(tmp_path, options, first=0, total=4) as run_log:
             for _ in range(4):
-                opened.advance()
-            speed = opened.speed()
+                run_log.advance()
+            speed = run_log.speed()
         assert speed["images_per_second"] > 0
         assert ("mfu" in speed) == bool(peak)
         assert ("MFU" in capsys.readouterr().err) == bool(peak)
@@ -86,10 +86,10 @@ def test_without_a_terminal_there_is_a_plain_line_every_so_often(monkeypatch, ca
         for _ in range(100):
             clock[0] += 1.0
             bar.update()
-    told = capsys.readouterr().err
-    assert "\r" not in told
-    assert "\x1b" not in told
-    lines = told.splitlines()
+    printed = capsys.readouterr().err
+    assert "\r" not in printed
+    assert "\x1b" not in printed
+    lines = printed.splitlines()
     assert [line.split(" [")[0] for line in lines] == [
         *(f"train: {number}%, {number} of 100 steps" for number in (30, 60, 90)),
         "train: 100%, 100 of 100 steps",
@@ -112,23 +112,23 @@ def test_last_line_is_there_once(monkeypatch, capsys):
     assert [line.split(",")[0] for line in capsys.readouterr().err.splitlines()] == ["render: 50%", "render: 100%"]
 
 
-def test_without_a_terminal_a_bar_within_a_bar_is_not_told(capsys):
+def test_without_a_terminal_a_bar_within_a_bar_is_not_printed(capsys):
     with progress.Progress(total=1, desc="outer") as outer:
         with progress.Progress(total=1, desc="inner") as inner:
             inner.update()
         outer.update()
-    assert "inner" not in (told := capsys.readouterr().err)
-    assert told.count("outer") == 1
+    assert "inner" not in (printed := capsys.readouterr().err)
+    assert printed.count("outer") == 1
 
 
 def test_resumed_run_has_every_step_once(tmp_path):
     options = examples.tiny_config()
-    with Log(tmp_path, options, first=0, total=8) as opened:
-        steps(opened, 1, 5)
-        opened.write(4, {"test/mannequin/joints_2d_px": 3.0})
-    with Log(tmp_path, options, first=3, total=8) as opened:
-        steps(opened, 4, 8)
-        opened.write(4, {"test/mannequin/joints_2d_px": 3.0})
+    with Log(tmp_path, options, first=0, total=8) as run_log:
+        steps(run_log, 1, 5)
+        run_log.write(4, {"test/mannequin/joints_2d_px": 3.0})
+    with Log(tmp_path, options, first=3, total=8) as run_log:
+        steps(run_log, 4, 8)
+        run_log.write(4, {"test/mannequin/joints_2d_px": 3.0})
     rows = [json.loads(line) for line in (tmp_path / log.FILE).read_text().splitlines()]
     assert len(rows) == 9
     assert [row for row in rows if "loss" not in row] == [{"step": 4, "test/mannequin/joints_2d_px": 3.0}]
@@ -138,20 +138,20 @@ def test_resumed_run_has_every_step_once(tmp_path):
 def test_pictures_are_kept_by_step_and_shown_on_the_board(tmp_path):
     image = np.zeros((40, 60, 3), np.uint8)
     image[:, 30:] = 255
-    with Log(tmp_path, examples.tiny_config(), first=0, total=8) as opened:
-        opened.picture(500, image)
+    with Log(tmp_path, examples.tiny_config(), first=0, total=8) as run_log:
+        run_log.picture(500, image)
     kept = np.asarray(Image.open(tmp_path / "pictures/step_000500.jpg"), int)
     assert np.abs(kept - image).mean() < 2
     (events,) = (tmp_path / "tensorboard").iterdir()
     assert b"predictions" in events.read_bytes()
 
 
-def test_wandb_is_told_everything_and_goes_on_with_the_same_run(tmp_path, wandb):
+def test_wandb_receives_everything_and_goes_on_with_the_same_run(tmp_path, wandb):
     options = examples.tiny_config(wandb="hands")
     log.require_installed(options)
-    with Log(tmp_path, options, first=0, total=8) as opened:
-        steps(opened, 1, 2)
-        opened.picture(2, np.zeros((4, 6, 3), np.uint8))
+    with Log(tmp_path, options, first=0, total=8) as run_log:
+        steps(run_log, 1, 2)
+        run_log.picture(2, np.zeros((4, 6, 3), np.uint8))
     with pytest.raises(FloatingPointError), Log(tmp_path, options, first=2, total=8):
         raise FloatingPointError
     first, second = wandb.runs
@@ -159,8 +159,8 @@ def test_wandb_is_told_everything_and_goes_on_with_the_same_run(tmp_path, wandb)
     assert (first.finished, second.finished) == (0, 1)
     assert first.options == second.options
     assert first.options["config"]["training"]["wandb"] == "hands"
-    told = {name: first.options[name] for name in ("project", "name", "resume", "dir")}
-    assert told == {"project": "hands", "name": "tiny", "resume": "allow", "dir": str(tmp_path)}
+    given = {name: first.options[name] for name in ("project", "name", "resume", "dir")}
+    assert given == {"project": "hands", "name": "tiny", "resume": "allow", "dir": str(tmp_path)}
     # Whether it is online is the user's to say, by WANDB_MODE.
     assert "mode" not in first.options
     other = tmp_path / "other"
@@ -176,6 +176,6 @@ def test_wandb_that_is_not_installed_is_an_error_and_unasked_for_is_none(tmp_pat
     with pytest.raises(ValueError, match=r"training.wandb is 'hands', .* cannot be imported .*pip install wandb"):
         log.require_installed(examples.tiny_config(wandb="hands"))
     log.require_installed(examples.tiny_config())
-    with Log(tmp_path, examples.tiny_config(), first=0, total=8) as opened:
-        steps(opened, 1, 1)
+    with Log(tmp_path, examples.tiny_config(), first=0, total=8) as run_log:
+        steps(run_log, 1, 1)
     assert not (tmp_path / log.WANDB_FILE).exists()

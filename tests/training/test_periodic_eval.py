@@ -98,14 +98,14 @@ def test_pictures_show_hands_from_all_over_each_set_with_their_labels(tmp_path, 
     evaluation = periodic_eval.PeriodicEvaluation(options, LIMITS)
     with Log(tmp_path, options, first=0, total=8) as log:
         assert evaluation.run(parallel.replicate(start()), 500, log) == {}
-    ((images, labels, shown),) = drawn
+    ((images, labels, options_drawn),) = drawn
     rows = [0, 2, 4, 6, 8, 11]
     sets = [examples.examples(12, seed=len("test") + len(name)) for name in options.data.test]
     np.testing.assert_array_equal(images, np.concatenate([one.image[rows] for one in sets]))
     np.testing.assert_array_equal(labels, np.concatenate([one.joints_2d[rows] for one in sets]))
-    assert shown["captions"] == [f"{name} {row}" for name in options.data.test for row in rows]
+    assert options_drawn["captions"] == [f"{name} {row}" for name in options.data.test for row in rows]
     saved = {"step": 0, "params": start().params, "batch_stats": start().batch_stats}
-    for part, one in zip(np.split(shown["predicted"], 2), sets, strict=True):
+    for part, one in zip(np.split(options_drawn["predicted"], 2), sets, strict=True):
         alone = forward.predict(options, saved, jax.tree.map(lambda leaf: leaf[rows], one))
         np.testing.assert_allclose(part, alone.joints_2d, atol=1e-4)
     picture = np.asarray(Image.open(tmp_path / "pictures/step_000500.jpg"))

@@ -1,4 +1,4 @@
-"""Configurations: from files, from the command line, from JSON, and what is said when they are wrong."""
+"""Configurations from files, the command line and JSON, and the errors of wrong ones."""
 
 import json
 import re
@@ -38,7 +38,7 @@ def test_every_experiment_of_the_project_loads(path):
     assert re.fullmatch(rf"{path.stem}|[\w+-]+@paper", config_io.load(path).name)
 
 
-def test_a_file_says_only_what_differs(file):
+def test_a_file_sets_only_what_differs(file):
     options = config_io.load(file)
     assert options == config.Config(name="plain", network=config.Network(depth=18))
 
