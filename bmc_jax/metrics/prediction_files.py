@@ -114,7 +114,11 @@ def content(path: Path) -> tuple[Predictions, str]:
     text = _text(path)
     if path.suffix == ".txt":
         return _lines(text, path), "lines"
-    parsed: Any = _without_mesh(text, str(path)) or pose_files.parse_json(text, str(path))
+    try:
+        parsed: Any = _without_mesh(text)
+    except (ValueError, RecursionError):
+        parsed = None
+    parsed = parsed or pose_files.parse_json(text, str(path))
     if isinstance(parsed, dict):
         return _fields(parsed, str(path)), "fields"
     return _pair(parsed, str(path)), "pair"
