@@ -15,7 +15,7 @@ from bmc_jax.data.build import shard
 from bmc_jax.data.build.shard import PLAN_FILE, Plan
 from bmc_jax.runtime import files
 
-FILE_FACTS = ("examples", "content", "bytes", "sha256")
+SHARD_FIELDS = ("examples", "content", "bytes", "sha256")
 """Fields of a tally that the summary has for each shard."""
 
 
@@ -62,8 +62,7 @@ def finish(plan: Plan, info: Any, shards: dict[str, list[shard.Shard]], folder: 
         splits[split] = shard.merge(tallies) | {
             "bytes": sum(tally.bytes for tally in tallies),
             "shards": [
-                {"file": file.name}
-                | {name: getattr(tally, name) for name in ("examples", "content", "bytes", "sha256")}
+                {"file": file.name} | {name: getattr(tally, name) for name in SHARD_FIELDS}
                 for tally, file in zip(tallies, written, strict=True)
             ],
         }
