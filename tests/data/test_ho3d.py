@@ -1,4 +1,4 @@
-"""HO-3D: joints come out in our order and frame, the evaluation keeps its order, and damaged trees are named."""
+"""HO-3D: joint order and frame, the order of the evaluation, and errors that name file and line."""
 
 import io
 import json
@@ -30,7 +30,7 @@ def pose(seed):
 
 
 def as_stored(joints):
-    """As HO-3D has it: OpenGL's frame, MANO's order."""
+    """The same joints in OpenGL's frame and MANO's order."""
     return np.stack([joints[:, 0], -joints[:, 1], -joints[:, 2]], axis=-1)[TO_MANO]
 
 

@@ -1,4 +1,4 @@
-"""RHD's annotations come out as the hand that is meant, in our order, mirrored to the pixel; faults are named."""
+"""RHD: the chosen hand, FreiHAND order, exact mirroring, and errors that name the entry."""
 
 import io
 import os
