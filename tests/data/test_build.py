@@ -51,9 +51,9 @@ def test_every_row_becomes_one_record_with_its_labels(source, tmp_path):
     found = contents(folder)
     assert sorted(int(one["id"]) for one in found) == list(range(10))
     assert [one["id"] for one in found] != [str(i) for i in range(10)]  # shuffled
-    truth = json.loads((source / "annotations.json").read_text())["annotations"]
+    labels = json.loads((source / "annotations.json").read_text())["annotations"]
     for one in found:
-        np.testing.assert_allclose(one["joints_3d"], truth[int(one["id"])]["joints_3d"], atol=1e-6)
+        np.testing.assert_allclose(one["joints_3d"], labels[int(one["id"])]["joints_3d"], atol=1e-6)
         assert one["source"] == "coco_hand"
     assert "tensorflow" not in sys.modules
 
