@@ -5,11 +5,13 @@ The summary is written last, and the folder is renamed after that, so a folder w
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 SUMMARY = "summary.json"
+VERSION = re.compile(r"\d+\.\d+\.\d+")
 BUILDING = ".building"
 """Suffix of a version's folder while it is being built."""
 
@@ -41,24 +43,14 @@ def find(name: str | os.PathLike, root: str | os.PathLike = ".") -> Path:
     for place in (Path(name), Path(root) / name):
         if (place / SUMMARY).is_file():
             return place
-        versions = [folder for folder in _versions(place) if (folder / SUMMARY).is_file()]
+        versions = [file.parent for file in place.glob(f"*.*.*/{SUMMARY}") if VERSION.fullmatch(file.parent.name)]
         if versions:
-            return versions[-1]
+            return max(versions, key=lambda folder: tuple(map(int, folder.name.split("."))))
         if any(place.glob(f"*{BUILDING}")):
             raise ValueError(f"{place} is not built to its end; run its `bmc data build` again and it goes on")
     raise ValueError(
         f"no built dataset {os.fspath(name)!r}, there or under {os.fspath(root)!r}; make it with `bmc data build`"
     )
-
-
-def _versions(place: Path) -> Iterator[Path]:
-    """Yields the folders that are named as versions, oldest first."""
-    numbers = {}
-    for folder in place.glob("*.*.*"):
-        parts = folder.name.split(".")
-        if folder.is_dir() and len(parts) == 3 and all(part.isdigit() for part in parts):
-            numbers[tuple(map(int, parts))] = folder
-    return (numbers[version] for version in sorted(numbers))
 
 
 def summary(folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Building: exact counts, the same records on any number of cores, and nothing half-written ever read as whole."""
+"""Builds: exact counts, the same records on any number of cores, and no incomplete dataset read as whole."""
 
 import fcntl
 import json
@@ -51,9 +51,9 @@ def test_every_row_becomes_one_record_with_its_labels(source, tmp_path):
     found = contents(folder)
     assert sorted(int(one["id"]) for one in found) == list(range(10))
     assert [one["id"] for one in found] != [str(i) for i in range(10)]  # shuffled
-    truth = json.loads((source / "annotations.json").read_text())["annotations"]
+    labels = json.loads((source / "annotations.json").read_text())["annotations"]
     for one in found:
-        np.testing.assert_allclose(one["joints_3d"], truth[int(one["id"])]["joints_3d"], atol=1e-6)
+        np.testing.assert_allclose(one["joints_3d"], labels[int(one["id"])]["joints_3d"], atol=1e-6)
         assert one["source"] == "coco_hand"
     assert "tensorflow" not in sys.modules
 
@@ -200,7 +200,7 @@ def test_two_builds_at_once_are_refused(source, tmp_path):
             build(source, tmp_path / "out")
 
 
-def test_full_disk_is_said_and_what_is_done_is_kept(source, tmp_path, monkeypatch):
+def test_full_disk_is_reported_and_finished_shards_are_kept(source, tmp_path, monkeypatch):
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     noise = np.random.default_rng(0).integers(0, 256, (annotations.HEIGHT, annotations.WIDTH, 3), np.uint8)
     for number in range(10):
@@ -234,7 +234,7 @@ def test_fault_stops_with_its_row_and_is_skipped_only_when_asked(source, tmp_pat
     assert "6.jpg" in counted["faults"]["first"][0]
 
 
-def test_fault_in_a_process_is_told_as_well(source, tmp_path):
+def test_fault_in_a_process_is_reported(source, tmp_path):
     cut(source, 6)
     with pytest.raises(ValueError, match=r"6.jpg is damaged"):
         build(source, tmp_path / "out", workers=2)

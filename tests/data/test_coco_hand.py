@@ -1,4 +1,4 @@
-"""Hands of one's own: 2D labels, 3D joints where there are some, sides, splits, and bad files named."""
+"""COCO keypoint files: 2D labels, optional 3D joints, sides, splits, and errors that name the annotation."""
 
 import json
 

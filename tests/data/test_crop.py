@@ -1,4 +1,4 @@
-"""Crops of records: the picture, K and the labels stay together, and more surroundings change nothing in the middle."""
+"""Crops of records: matching image, K and labels, and surroundings that do not change the middle."""
 
 import io
 

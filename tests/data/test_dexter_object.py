@@ -1,4 +1,4 @@
-"""Dexter+Object: tips reach the colour camera, unseen ones stay unknown, and no frame gets another's labels."""
+"""Dexter+Object: tips in the colour camera's frame, invisible tips, and the pairing of frames and labels."""
 
 import io
 import pathlib

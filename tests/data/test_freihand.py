@@ -1,4 +1,4 @@
-"""FreiHAND's files come out as what they say, its versions stay on one side of the splits, and faults are named."""
+"""FreiHAND: rows and their labels, the versions of an image in one split, and errors that name file and row."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""HO-3D: joints come out in our order and frame, the evaluation keeps its order, and damaged trees are named."""
+"""HO-3D: joint order and frame, the order of the evaluation, and errors that name file and line."""
 
 import io
 import json
@@ -30,7 +30,7 @@ def pose(seed):
 
 
 def as_stored(joints):
-    """As HO-3D has it: OpenGL's frame, MANO's order."""
+    """The same joints in OpenGL's frame and MANO's order."""
     return np.stack([joints[:, 0], -joints[:, 1], -joints[:, 2]], axis=-1)[TO_MANO]
 
 
@@ -47,7 +47,7 @@ def photograph(joints, file):
     Image.fromarray(dot.astype(np.uint8)[..., None].repeat(3, -1)).save(file)
 
 
-def tree(folder, *, suffix=".jpg", changes=None, truth=False):
+def tree(folder, *, suffix=".jpg", changes=None, published=False):
     """A dataset of six frames; `changes` are fields of the annotations of the frames of that name."""
     for part, names in (("train", TRAIN), ("evaluation", EVALUATION)):
         (folder / f"{part}.txt").write_text("\n".join(names) + "\n")
@@ -64,7 +64,7 @@ def tree(folder, *, suffix=".jpg", changes=None, truth=False):
                 (folder / part / sequence / kind).mkdir(parents=True, exist_ok=True)
             (folder / part / sequence / "meta" / f"{frame}.pkl").write_bytes(pickle.dumps(meta, protocol=2))
             photograph(joints, folder / part / sequence / "rgb" / f"{frame}{suffix}")
-    if truth:
+    if published:
         content = [as_stored(pose(seed)).tolist() for seed in range(len(EVALUATION))]
         (folder / "evaluation_xyz.json").write_text(json.dumps(content))
     return folder
@@ -118,21 +118,21 @@ def test_evaluation_has_wrist_and_box(tmp_path):
 
 
 def test_published_joints_complete_the_evaluation(tmp_path):
-    for seed, row in enumerate(rows(tree(tmp_path, truth=True))["test"]):
+    for seed, row in enumerate(rows(tree(tmp_path, published=True))["test"]):
         np.testing.assert_allclose(ho3d.annotation(row).joints_3d, pose(seed), atol=1e-12)
 
 
-@pytest.mark.parametrize("truth", [False, True])
-def test_record_has_the_label_where_its_pixel_went(tmp_path, truth):
-    splits = rows(tree(tmp_path, truth=truth))
+@pytest.mark.parametrize("published", [False, True])
+def test_record_has_the_label_where_its_pixel_went(tmp_path, published):
+    splits = rows(tree(tmp_path, published=published))
     train, test = record(ho3d.annotation(splits["train"][0])), record(ho3d.annotation(splits["test"][0]))
     np.testing.assert_allclose(train["joints_2d"][8], dot_in(train["image"], train["joints_2d"][8]), atol=0.2)
     np.testing.assert_allclose(train["joints_3d"], pose(0), atol=1e-6)
     assert reprojection_error(train) < 1e-3
     assert (train["hand"], train["id"], train["source"]) == ("right", "ABF10/0001", "ho3d_v3")
-    assert test["joints_3d_valid"].sum() == (21 if truth else 1)
-    assert (test["visibility"] > 0).sum() == (21 if truth else 1)
-    assert test["scale"] > 0 if truth else test["scale"] == 0
+    assert test["joints_3d_valid"].sum() == (21 if published else 1)
+    assert (test["visibility"] > 0).sum() == (21 if published else 1)
+    assert test["scale"] > 0 if published else test["scale"] == 0
 
 
 @pytest.mark.parametrize("name", [TRAIN[1], EVALUATION[1]])
@@ -230,7 +230,7 @@ def test_official_numbers_are_accepted_and_no_annotation_is_opened(tmp_path, mon
 
 
 def test_published_joints_in_another_order_are_refused(tmp_path):
-    file = tree(tmp_path, truth=True) / "evaluation_xyz.json"
+    file = tree(tmp_path, published=True) / "evaluation_xyz.json"
     content = json.loads(file.read_text())
     file.write_text(json.dumps(content[::-1]))
     splits = rows(tmp_path)

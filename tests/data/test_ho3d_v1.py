@@ -1,4 +1,4 @@
-"""HO-3D v1: the challenge's text files come out in our order, frame and unit, and what is unknown stays unknown."""
+"""HO-3D v1: joint order, frame and unit of the challenge's text files, and joints that stay unknown."""
 
 import io
 

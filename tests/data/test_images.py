@@ -1,4 +1,4 @@
-"""Image files of every kind give the pixels that a person sees, and those that are none are named."""
+"""Image files of every mode and orientation, and errors that name the file."""
 
 import math
 import struct

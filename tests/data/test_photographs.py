@@ -1,4 +1,4 @@
-"""Photographs: crops, labels and intrinsics stay together, left hands become right, and bad files are named."""
+"""Photographs: crops with matching labels and intrinsics, mirrored left hands, and errors that name the file."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Annotations are checked, and records hold the hand's surroundings with labels that stay on their pixels."""
+"""Records: validated annotations, and labels that stay on their pixels."""
 
 import io
 

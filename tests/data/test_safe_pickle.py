@@ -1,4 +1,4 @@
-"""Pickles are read as plain data, and whatever a malicious one asks for is refused before it runs."""
+"""Pickles are read as plain data, and a malicious pickle is refused before it runs anything."""
 
 import collections
 import copyreg

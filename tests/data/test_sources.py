@@ -54,6 +54,16 @@ def posed(**changes):
     return config.Source("posed", **({"share": 1.0} | changes))
 
 
+def test_a_source_is_found_by_its_name(data):
+    kinds = {"mannequin": sources.RenderedDomain, "some/hands.npy": sources.JointsFile, "posed": sources.BuiltDataset}
+    for name, kind in kinds.items():
+        assert type(sources.kind(name)) is kind
+        assert sources.is_available(name, data)
+    assert not sources.is_available("psoed", data)
+    assert sources.kind("posed").folder(data) == data / "posed/1.0.0"
+    assert sources.kind("mannequin").folder(data) is sources.kind("some/hands.npy").folder(data) is None
+
+
 def test_counts_that_were_left_open_are_filled_in(data):
     options = mixture(data, posed(share=0.5), config.Source("flat", labels="2d", count=4, share=0.25))
     options.data.train += (config.Source("mannequin", count=3, share=0.25),)
@@ -159,9 +169,9 @@ def test_poses_come_from_3d_labelled_sources_without_decoding_an_image(data, mon
     options = mixture(data, posed(share=0.5, count=8), posed(share=0.25, labels="2d"))
     options.data.train += (config.Source("flat", labels="2d", share=0.25),)
     poses = sources.labelled_joints(sources.training(sources.resolve(options)))
-    truth = json.loads((data / "posed_source/annotations.json").read_text())["annotations"]
+    labels = json.loads((data / "posed_source/annotations.json").read_text())["annotations"]
     records = store.records(store.find("posed", data), "train")
-    wanted = [truth[int(records[row]["id"])]["joints_3d"] for row in range(8)]
+    wanted = [labels[int(records[row]["id"])]["joints_3d"] for row in range(8)]
     np.testing.assert_allclose(poses, wanted, atol=1e-6)
 
 

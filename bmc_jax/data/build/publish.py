@@ -15,6 +15,9 @@ from bmc_jax.data.build import shard
 from bmc_jax.data.build.shard import PLAN_FILE, Plan
 from bmc_jax.runtime import files
 
+SHARD_FIELDS = ("examples", "content", "bytes", "sha256")
+"""Fields of a tally that the summary has for each shard."""
+
 
 def on_beam(
     plan: Plan, shards: dict[str, list[shard.Shard]], out: Path, folder: Path, building: Path, options: str
@@ -59,13 +62,7 @@ def finish(plan: Plan, info: Any, shards: dict[str, list[shard.Shard]], folder: 
         splits[split] = shard.merge(tallies) | {
             "bytes": sum(tally.bytes for tally in tallies),
             "shards": [
-                {
-                    "file": file.name,
-                    "examples": tally.examples,
-                    "content": tally.content,
-                    "bytes": tally.bytes,
-                    "sha256": tally.sha256,
-                }
+                {"file": file.name} | {name: getattr(tally, name) for name in SHARD_FIELDS}
                 for tally, file in zip(tallies, written, strict=True)
             ],
         }

@@ -74,12 +74,8 @@ def _examine(records: store.Records, number: int) -> tuple[str, str, float]:
         annotation.check(
             annotation.Annotation(
                 where="its labels",
-                source=found["source"],
-                id=found["id"],
                 image=image,
-                intrinsics=found["intrinsics"],
-                joints_2d=found["joints_2d"],
-                visibility=found["visibility"],
+                **{name: found[name] for name in ("source", "id", "intrinsics", "joints_2d", "visibility")},
                 joints_3d=np.where(found["joints_3d_valid"][:, None], found["joints_3d"], np.nan),
                 scale=float(found["scale"]) or None,
                 box=tuple(found["box"].tolist()),

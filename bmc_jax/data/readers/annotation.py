@@ -134,15 +134,22 @@ def _intrinsics(annotation: Annotation) -> np.ndarray:
     return intrinsics
 
 
+def _known(joints: np.ndarray, where: str, axes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns 2D or 3D joints in float64, and which are not NaN."""
+    joints = np.array(joints, np.float64)
+    if joints.shape != (hand.NUM_JOINTS, axes):
+        raise ValueError(
+            f"{where}: {axes}D joints of shape {list(joints.shape)}; a hand has [{hand.NUM_JOINTS}, {axes}]"
+        )
+    return joints, np.logical_not(np.isnan(joints).any(axis=-1))
+
+
 def _joints_3d(annotation: Annotation) -> tuple[np.ndarray, np.ndarray]:
     """Returns the joints in metres, 0 where unknown, and which are known."""
     where = annotation.where
     if annotation.joints_3d is None:
         return np.zeros((hand.NUM_JOINTS, 3)), np.zeros(hand.NUM_JOINTS, bool)
-    joints = np.array(annotation.joints_3d, np.float64)
-    if joints.shape != (hand.NUM_JOINTS, 3):
-        raise ValueError(f"{where}: 3D joints of shape {list(joints.shape)}; a hand has [{hand.NUM_JOINTS}, 3]")
-    valid: np.ndarray = np.logical_not(np.isnan(joints).any(axis=-1))
+    joints, valid = _known(annotation.joints_3d, where, 3)
     if not np.isfinite(joints[valid]).all():
         raise ValueError(f"{where}: a 3D joint is infinite; leave this entry out")
     for number in np.flatnonzero(valid):
@@ -178,10 +185,7 @@ def _joints_2d(
         joints[joints_3d_valid] = project(joints_3d[joints_3d_valid], intrinsics)
         known = joints_3d_valid
     else:
-        joints = np.array(annotation.joints_2d, np.float64)
-        if joints.shape != (hand.NUM_JOINTS, 2):
-            raise ValueError(f"{where}: 2D joints of shape {list(joints.shape)}; a hand has [{hand.NUM_JOINTS}, 2]")
-        known = ~np.isnan(joints).any(axis=-1)
+        joints, known = _known(annotation.joints_2d, where, 2)
     visibility = np.full(hand.NUM_JOINTS, VISIBLE, np.uint8)
     if annotation.visibility is not None:
         visibility = np.array(annotation.visibility, np.uint8)

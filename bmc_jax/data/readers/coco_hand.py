@@ -44,7 +44,6 @@ class Row(NamedTuple):
     """An annotation and its image, as in the file."""
 
     file: str
-    """The COCO file."""
     id: str
     annotation: dict[str, Any]
     image: dict[str, Any] | None

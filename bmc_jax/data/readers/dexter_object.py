@@ -54,7 +54,6 @@ class Row(NamedTuple):
     """A frame with its fingertips."""
 
     where: str
-    """Annotation file and line."""
     id: str
     """SEQUENCE/FRAME, the name of the colour image."""
     image: Path

@@ -59,9 +59,8 @@ class Row(NamedTuple):
     """An image with its annotation."""
 
     file: str
-    """Annotation file."""
+    """Annotation file, with the annotation in row `number`."""
     number: int
-    """Row in that file."""
     id: str
     image: str
     intrinsics: np.ndarray

@@ -55,7 +55,6 @@ class Row(NamedTuple):
     id: str
     """SEQUENCE/FRAME, as in the list."""
     line: int
-    """Line number, from 1."""
     version: str
     image: Path
     joints: np.ndarray | None

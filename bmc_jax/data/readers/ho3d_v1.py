@@ -45,9 +45,7 @@ class Row(NamedTuple):
     """An image with its annotation."""
 
     where: str
-    """Annotation file and line."""
     id: str
-    """File name of the image."""
     image: Path
     points: np.ndarray
     """`[21, 3]`, or `[1, 3]` for a test image, as in the file."""

@@ -52,7 +52,6 @@ class Row(NamedTuple):
     """An image with the annotations of both hands."""
 
     file: str
-    """Annotation file."""
     number: int
     """Number of the image and of its entry in the file."""
     id: str
