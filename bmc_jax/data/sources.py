@@ -237,6 +237,8 @@ class JointsFile(SourceKind):
 def _right_hands(path: str, split: str) -> np.ndarray:
     if split not in ("train", "test"):
         raise ValueError(f"{path} has no split {split!r}; a file of joints has train, test")
+    if not Path(path).is_file():
+        raise ValueError(f"expected a file of joints, got {path!r}, which is not there; give its path")
     joints = pose_files.read(path).joints.astype(np.float32)
     try:
         found = validation.screen(joints, left="drop").poses

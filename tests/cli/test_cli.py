@@ -128,7 +128,9 @@ def test_evaluate_takes_photographs(monkeypatch, capsys):
     assert cli.main(["evaluate", "runs/x", "--data", "coco:a/b.json"]) == 0
     assert capsys.readouterr().out == "table of {'file': 'a/b.json'}\nwritten to runs/x/photographs.json\n"
     assert fails(capsys, "evaluate", "runs/x", "--data", "a/b.json") == "'a/b.json' is not of the form coco:FILE"
-    assert "rhd is one too many" in fails(capsys, "evaluate", "runs/x", "rhd", "--data", "coco:a/b.json")
+    assert "expected --data or datasets, got both; leave out rhd" in fails(
+        capsys, "evaluate", "runs/x", "rhd", "--data", "coco:a/b.json"
+    )
 
 
 def test_evaluate_names_a_folder_that_is_no_run(capsys, tmp_path):

@@ -379,7 +379,7 @@ def test_a_file_that_holds_no_such_hands_is_refused(tmp_path, change, message):
 
 
 def test_a_file_that_is_not_there_and_a_split_that_it_has_not_are_refused(file):
-    with pytest.raises(ValueError, match=r"there is no file of joints none\.npy"):
+    with pytest.raises(ValueError, match=r"expected a file of joints, got 'none\.npy'"):
         sources.JointsFile("none.npy").poses(points(), "train")
     with pytest.raises(ValueError, match=r"no split 'validation'.*train, test"):
         sources.JointsFile(file).poses(points(), "validation")
