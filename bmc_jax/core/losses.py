@@ -108,32 +108,40 @@ def excess(
       detach_frames: let the gradient of a bone's angle move that bone only, not the palm and the bones that its frame
         is built from.
     """
-    polygon = hull.box(limits.hull) if independent else limits.hull
     return Excess(
-        bone_length=_outside(anatomy.bone_lengths(joints), limits.bone_length),
+        bone_length=_bone_length_excess(joints, limits),
         curvature=_outside(anatomy.palm_curvature(joints), limits.curvature),
         spread=_outside(anatomy.palm_spread(joints), limits.spread),
-        angles=hull.distance(anatomy.joint_angles(joints, detach_frames=detach_frames), polygon, mode),
+        angles=_angle_excess(joints, limits, mode=mode, independent=independent, detach_frames=detach_frames),
     )
 
 
 def bone_length(joints: Float[Array, "*batch 21 3"], limits: Limits) -> Float[Array, "*batch"]:
     """L_BL: excess of the bone lengths in scale units, mean over the 20 bones. Joints in scale units."""
-    return excess(joints, limits).terms["bone_length"]
+    return jnp.mean(_bone_length_excess(joints, limits), axis=(-2, -1))
 
 
 def palm(joints: Float[Array, "*batch 21 3"], limits: Limits) -> Float[Array, "*batch"]:
     """L_RB: excess of the palm's curvature (per scale unit) plus that of its spread (radians), mean over the 4 pairs of
     neighbouring root bones. Joints in scale units."""
-    return excess(joints, limits).terms["palm"]
+    curvature = _outside(anatomy.palm_curvature(joints), limits.curvature)
+    return jnp.mean(curvature + _outside(anatomy.palm_spread(joints), limits.spread), axis=-1)
 
 
-def joint_angle(joints: Float[Array, "*batch 21 3"], limits: Limits, **angle_options: Any) -> Float[Array, "*batch"]:
+def joint_angle(
+    joints: Float[Array, "*batch 21 3"],
+    limits: Limits,
+    *,
+    mode: str = "euclidean",
+    independent: bool = False,
+    detach_frames: bool = False,
+) -> Float[Array, "*batch"]:
     """L_A (Eq. 7): distance of (flexion, abduction) to the joint's hull, mean over the 15 joints. Joints in any unit.
 
-    `angle_options` are the keywords of `excess`.
+    The keywords are those of `excess`.
     """
-    return excess(joints, limits, **angle_options).terms["joint_angle"]
+    beyond = _angle_excess(joints, limits, mode=mode, independent=independent, detach_frames=detach_frames)
+    return jnp.mean(beyond, axis=(-2, -1))
 
 
 def constraints(
@@ -213,6 +221,17 @@ def total(
         name: _mean(value, batch.present & has.get(name, batch.present), axis_name) for name, value in values.items()
     }
     return _weighted(terms, weights), terms
+
+
+def _bone_length_excess(joints: Float[Array, "*batch 21 3"], limits: Limits) -> Float[Array, "*batch 5 4"]:
+    return _outside(anatomy.bone_lengths(joints), limits.bone_length)
+
+
+def _angle_excess(
+    joints: Float[Array, "*batch 21 3"], limits: Limits, *, mode: str, independent: bool, detach_frames: bool
+) -> Float[Array, "*batch 5 3"]:
+    polygon = hull.box(limits.hull) if independent else limits.hull
+    return hull.distance(anatomy.joint_angles(joints, detach_frames=detach_frames), polygon, mode)
 
 
 def _outside(value: Float[Array, "*shape"], bounds: Float[Array, "... 2"]) -> Float[Array, "*shape"]:
