@@ -170,7 +170,7 @@ def _check(options: argparse.Namespace) -> int:
         raise ValueError(f"expected limits as an option; run: bmc limits check {options.poses} --limits {name}")
     allowed = limits.load(options.limits)
     poses = converted(options)
-    rows = poses.there
+    rows = poses.present
     summary = limits.summarize(poses.joints[rows], allowed, indices=rows)
     if options.out:
         report.check(options.out, Path(options.poses).name, poses, allowed, summary)
@@ -201,7 +201,7 @@ def _personalize(options: argparse.Namespace) -> None:
     prior, poses = limits.load(options.prior), converted(options)
     source = options.source or Path(options.poses).name
     # `converted` has mirrored left hands.
-    personal = limits.personalize(prior, poses.joints[poses.there], source=source, left="keep")
+    personal = limits.personalize(prior, poses.joints[poses.present], source=source, left="keep")
     limits.save(personal, options.out)
     announce(poses)
     print(limits.describe(personal))

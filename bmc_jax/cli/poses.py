@@ -75,7 +75,7 @@ def _repair(options: argparse.Namespace) -> None:
     except ValueError as error:
         raise ValueError(f"{options.poses}: {error}") from error
     gaps = ~np.isfinite(result.excess)
-    given, joints = pose_files.read(options.poses).joints, poses.as_they_came(np.asarray(result.joints))
+    given, joints = pose_files.read(options.poses).joints, poses.to_source(np.asarray(result.joints))
     np.save(options.out, np.where(gaps[:, None, None], given, joints))
     announce(poses)
     changed = result.moved > 0

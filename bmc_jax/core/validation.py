@@ -1,9 +1,9 @@
-"""Are these arrays poses of right hands, in metres? Checked before anything is fitted to them or measured on them.
+"""Validation of poses: shape, finite values, hand size in metres, and detection of left hands.
 
-A left hand has every flexion and curvature the other way round: a few of them among right hands give limits that allow
-anything. Which hand it is follows from the thumb, which lies in front of the palm whatever the fingers do. The fingers
-do not tell: those of a straight or overextended right hand bend behind the palm just as a left hand's would. Of 2,728
-poses of RHD, all of right hands, 119 (4.4 %) do; so do two of five sample hands of FreiHAND. Both kinds are reported.
+A left hand has flexion and curvature of the opposite sign: a few left hands among right hands give limits that allow
+any pose. The side is detected from the thumb, which lies in front of the palm in every pose. The fingers are no
+evidence of the side: those of a straight or overextended right hand bend behind the palm, as those of a left hand do.
+That holds for 119 of 2,728 right hands of RHD (4.4 %) and two of five sample hands of FreiHAND. Both are reported.
 """
 
 from dataclasses import dataclass
@@ -11,60 +11,63 @@ from dataclasses import dataclass
 import numpy as np
 
 from bmc_jax.core import hand
+from bmc_jax.core.choices import LEFT_HANDS
 
-#: What `screen` can do with left hands.
-LEFT = ("error", "drop", "mirror", "keep")
-
-#: Metres from the wrist to the middle finger's MCP joint: an infant's hand to more than the largest adult's.
+#: Range of the distance from the wrist to the middle MCP in metres, from an infant's hand to above the largest adult's.
 PALM_LENGTH = (0.02, 0.25)
-#: Metres. A shorter scale bone (middle MCP to PIP) is no bone, and all lengths are divided by it.
+#: Least length of the scale bone (middle MCP to PIP) in metres. All lengths are divided by it.
 SHORTEST_SCALE_BONE = 0.005
-#: Sine of the angle in which a thumb lies in the plane of the palm and tells no side. Over 20,000 synthetic and 2,728
-#: real right hands the least is 0.15; labels 5 mm off turn it negative in fewer than one hand in a thousand.
+#: `thumb_side` below which the thumb lies in the plane of the palm and the side is undecided. The minimum over 20,000
+#: synthetic and 2,728 real right hands is 0.15; label errors of 5 mm make fewer than one hand in a thousand negative.
 UNDECIDED = 0.05
 
 
 @dataclass(frozen=True)
 class Screening:
-    """Poses that may be used, and what was found among those that came. Indices count from the first pose given."""
+    """Validated poses and the left hands found among them. Indices refer to the input."""
 
     poses: np.ndarray
-    """`[M, 21, 3]` float32, metres: right hands, and left ones if they were kept."""
+    """`[M, 21, 3]` float32, metres: right hands, and left hands if `treatment` is "keep"."""
     total: int
-    """Number of poses that came."""
+    """Number of input poses."""
     left: np.ndarray
     """Indices of left hands: the thumb lies behind the palm."""
     bent_back: np.ndarray
-    """Indices of hands that look left by their fingers, whose tips lie behind the palm, but not by their thumb."""
+    """Indices of right hands, by the thumb, whose fingertips lie behind the palm on average."""
     undecided: np.ndarray
-    """Indices of hands whose thumb lies in the plane of the palm, which may be either; taken as right."""
+    """Indices of hands whose thumb lies in the plane of the palm; they count as right hands."""
     treatment: str
-    """What was done with the left hands: one of `LEFT`."""
+    """Treatment of left hands, one of `choices.LEFT_HANDS`."""
 
     def report(self) -> str:
-        """One line on what was found and what was done with it."""
+        """Returns the counts in one line."""
         return describe(self.total, len(self.left), len(self.bent_back), len(self.undecided), self.treatment)
 
 
 def describe(total: int, left: int, bent_back: int, undecided: int, treatment: str) -> str:
-    """The counts of one or more screenings in words."""
-    share = 100 / max(total, 1)
-    fate = {"drop": "left out", "mirror": "mirrored to right hands", "keep": "kept as they are", "error": "refused"}
-    words = [f"{total} poses: {left} left hands ({left * share:.1f} %)" + (f", {fate[treatment]}" if left else "")]
+    """Returns the counts of one or more screenings in one line."""
+    percent = 100 / max(total, 1)
+    done = {"drop": "left out", "mirror": "mirrored to right hands", "keep": "kept as they are", "error": "refused"}
+    parts = [f"{total} poses: {left} left hands ({left * percent:.1f} %)" + (f", {done[treatment]}" if left else "")]
     if bent_back:
-        words.append(
-            f"{bent_back} ({bent_back * share:.1f} %) left-hand-like in their fingers, which bend behind the palm, but "
-            "with a right hand's thumb: kept"
+        parts.append(
+            f"{bent_back} ({bent_back * percent:.1f} %) left-hand-like in their fingers, which bend behind the palm, "
+            "but with a right hand's thumb: kept"
         )
     if undecided:
-        words.append(f"{undecided} ({undecided * share:.1f} %) with the thumb in the plane of the palm: taken as right")
-    return "; ".join(words)
+        parts.append(
+            f"{undecided} ({undecided * percent:.1f} %) with the thumb in the plane of the palm: taken as right"
+        )
+    return "; ".join(parts)
 
 
 def validate(poses: np.ndarray) -> np.ndarray:
-    """Poses as float32 `[N, 21, 3]`. Raises ValueError, naming indices, value and remedy, for those that are none:
-    another shape, no pose at all, joints that are not finite, a hand of impossible size (millimetres), a scale bone of
-    no length."""
+    """Returns the poses as float32 `[N, 21, 3]`.
+
+    Raises:
+      ValueError: for another shape, an empty array, integers, joints that are not finite, a palm length outside
+        `PALM_LENGTH` and a scale bone shorter than `SHORTEST_SCALE_BONE`.
+    """
     poses = np.asarray(poses)
     if poses.ndim != 3 or poses.shape[1:] != (hand.NUM_JOINTS, 3):
         raise ValueError(f"poses are an array [N, {hand.NUM_JOINTS}, 3], not {list(poses.shape)}")
@@ -93,32 +96,34 @@ def validate(poses: np.ndarray) -> np.ndarray:
 
 
 def thumb_side(poses: np.ndarray) -> np.ndarray:
-    """How far the thumb's joints lie in front of the palm, over their distance from the wrist: `[N]` in [-1, 1].
+    """Returns the mean distance of the thumb's joints in front of the palm over that from the wrist, `[N]` in [-1, 1].
 
-    The palm is the plane of wrist, index MCP and little MCP; positive is the palm's side for a right hand, and a
-    mirrored hand has the same value with the other sign.
+    The palm is the plane through wrist, index MCP and little MCP. The value is positive for right hands; mirroring
+    changes its sign.
     """
     thumb = poses[:, hand.FINGER_JOINTS[0]] - poses[:, :1]
     return _in_front(poses, thumb).mean(axis=1) / np.linalg.norm(thumb, axis=-1).mean(axis=1)
 
 
 def finger_side(poses: np.ndarray) -> np.ndarray:
-    """How far the four fingertips lie in front of their MCP joints, mean in metres `[N]`; signs as `thumb_side`."""
+    """Returns the mean distance of the four fingertips in front of their MCPs, `[N]` metres, signed as `thumb_side`."""
     fingers = hand.FINGER_JOINTS[1:]
     return _in_front(poses, poses[:, fingers[:, 3]] - poses[:, fingers[:, 0]]).mean(axis=1)
 
 
 def screen(poses: np.ndarray, *, left: str = "error") -> Screening:
-    """Validated poses (see `validate`) with left hands found and treated.
+    """Validates poses, then detects and treats left hands.
 
-    `left` is "error" to refuse them, "drop" to leave them out, "mirror" to make right hands of them, "keep" for data
-    that is known to be right. A hand whose thumb lies in the plane of the palm can be told neither way: it counts as
-    right, and is counted.
+    Args:
+      poses: `[N, 21, 3]`, metres, FreiHAND order.
+      left: treatment of left hands: "error" refuses them, "drop" leaves them out, "mirror" turns them into right hands,
+        "keep" is for data of right hands alone.
 
-    Raises ValueError for what `validate` refuses, for an unknown `left`, and for left hands if it is "error".
+    Raises:
+      ValueError: as `validate`, for an unknown `left`, and for left hands if `left` is "error".
     """
-    if left not in LEFT:
-        raise ValueError(f"unknown treatment '{left}' of left hands; choose one of {', '.join(LEFT)}")
+    if left not in LEFT_HANDS:
+        raise ValueError(f"unknown treatment '{left}' of left hands; choose one of {', '.join(LEFT_HANDS)}")
     poses = validate(poses)
     thumb, fingers = thumb_side(poses), finger_side(poses)
     is_left = thumb < -UNDECIDED
@@ -129,7 +134,7 @@ def screen(poses: np.ndarray, *, left: str = "error") -> Screening:
         )
     kept = poses[~is_left] if left == "drop" else poses
     if left == "mirror":
-        kept = np.where(is_left[:, None, None], poses * np.array([-1, 1, 1], poses.dtype), poses)
+        kept = hand.mirror(poses, is_left)
     return Screening(
         poses=kept,
         total=len(poses),
@@ -141,11 +146,11 @@ def screen(poses: np.ndarray, *, left: str = "error") -> Screening:
 
 
 def _in_front(poses: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Component of `vectors [N, K, 3]` along the palm's normal, which points out of a right hand's palm: `[N, K]`."""
+    """Returns the components `[N, K]` of `vectors [N, K, 3]` along the normal out of a right hand's palm."""
     index, little = (poses[:, hand.FINGER_JOINTS[finger, 0]] - poses[:, 0] for finger in (1, 4))
     normal = np.cross(index, little)
     length = np.linalg.norm(normal, axis=-1, keepdims=True)
-    # A palm on a line has no side: its poses come out as zero, undecided.
+    # If wrist and MCPs are collinear, the component is zero and the side undecided.
     normal = np.where(length > 0, normal / np.where(length > 0, length, 1), 0)
     return np.einsum("nki,ni->nk", vectors, normal)
 

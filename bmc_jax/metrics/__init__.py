@@ -1,7 +1,7 @@
-"""How far predicted joints are from the true ones: errors, alignments, and the official protocols made of them.
+"""Metrics of predicted joints: errors, alignments and the datasets' evaluation protocols.
 
-On the host, in numpy's float64: the official evaluations are numpy programs of that precision, whose numbers are to be
-reproduced to the digit, and they run once over a few thousand poses. Joints are `[N, J, 3]` in metres, camera frame.
+Computed on the host in numpy's float64, as the official evaluation programs, whose numbers are reproduced to the digit.
+Joints are `[N, J, 3]` in metres, camera frame.
 """
 
 from bmc_jax.metrics.alignment import (
@@ -32,14 +32,14 @@ from bmc_jax.metrics.errors import (
 )
 from bmc_jax.metrics.protocols import (
     PROTOCOLS,
-    Figure,
+    Metric,
     Protocol,
     aligned_errors,
     dexter_object,
-    figures,
     freihand,
     hands19,
     ho3d,
+    protocol_metrics,
     rhd,
 )
 
@@ -47,7 +47,7 @@ __all__ = [
     "ALIGNMENTS",
     "MILLIMETRES",
     "PROTOCOLS",
-    "Figure",
+    "Metric",
     "Protocol",
     "align",
     "aligned_errors",
@@ -59,7 +59,6 @@ __all__ = [
     "centroid_scale",
     "dexter_object",
     "f_scores",
-    "figures",
     "freihand",
     "hands19",
     "ho3d",
@@ -70,6 +69,7 @@ __all__ = [
     "pck_auc",
     "pinhole",
     "procrustes",
+    "protocol_metrics",
     "rhd",
     "root",
     "root_relative",

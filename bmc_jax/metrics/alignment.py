@@ -1,11 +1,12 @@
-"""Ways to move a predicted pose onto the true one before they are compared. Each has a name that goes with the number.
+"""Alignments of predicted poses with the ground truth.
 
-All take poses `[N, J, 3]`, finite, and which joints the truth knows, `[N, J]` or None for all; only those decide how
-the pose is moved. Raise ValueError where shapes differ or a known joint is not finite, naming the first such pose and
-joint.
+All functions take poses `[N, J, 3]` and `valid`, which joints are labelled, `[N, J]` or None for all. Only labelled
+joints determine the alignment. The result is the predicted poses after alignment, float64, in the unit of the input.
+All functions raise ValueError if shapes differ or a labelled joint is not finite.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from bmc_jax.core import hand
 
 
 def root_relative(joints: np.ndarray) -> np.ndarray:
-    """Joints `[..., 21, axes]` with the wrist at the origin."""
+    """Returns joints `[..., 21, axes]` relative to the wrist, float64."""
     joints = np.asarray(joints, np.float64)
     return joints - joints[..., hand.WRIST : hand.WRIST + 1, :]
 
@@ -21,14 +22,17 @@ def root_relative(joints: np.ndarray) -> np.ndarray:
 def checked(
     prediction: np.ndarray, target: np.ndarray, valid: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Both in float64, zero where the truth is unknown, and which joints are known, `[..., J]`."""
+    """Returns prediction and target as float64, zero where not labelled, and `valid [..., J]`.
+
+    Raises ValueError if shapes differ or a labelled joint is not finite, and names the first such pose and joint.
+    """
     prediction, target = np.asarray(prediction, np.float64), np.asarray(target, np.float64)
     if prediction.shape != target.shape:
         raise ValueError(f"predicted joints have the shape {prediction.shape} and true ones {target.shape}; must agree")
     valid = np.ones(prediction.shape[:-1], bool) if valid is None else np.asarray(valid, bool)
     if valid.shape != prediction.shape[:-1]:
         raise ValueError(
-            f"which joints are known has the shape {valid.shape} and joints {prediction.shape}; must agree"
+            f"the mask of labelled joints has the shape {valid.shape} and joints {prediction.shape}; must agree"
         )
     for name, joints in (("predicted", prediction), ("true", target)):
         bad = ~np.isfinite(joints).all(axis=-1) & valid
@@ -42,67 +46,75 @@ def checked(
 
 
 def absolute(prediction: np.ndarray, target: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """As predicted, in the camera's frame."""
+    """Returns the prediction unchanged, in the camera frame."""
     return checked(prediction, target, valid)[0]
 
 
 def root(prediction: np.ndarray, target: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """The wrist moved onto the true one. Raises ValueError where the wrist or a joint is not known."""
-    prediction, target, _ = _whole("root", prediction, target, valid)
+    """Translates the wrist to that of the ground truth. All 21 joints must be labelled."""
+    prediction, target = _require_complete("root", prediction, target, valid)
     return root_relative(prediction) + target[..., hand.WRIST : hand.WRIST + 1, :]
 
 
 def root_scale(prediction: np.ndarray, target: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """The wrist moved onto the true one, and the middle finger's proximal bone made as long as the true one: the true
-    scale that results on RHD are given with."""
-    return _scaled("root_scale", hand.SCALE_BONE, prediction, target, valid)
+    """Translates the wrist and scales the middle MCP-PIP bone to those of the ground truth, as is customary on RHD."""
+    return _scale_bone("root_scale", hand.SCALE_BONE, prediction, target, valid)
 
 
 def scale_translation(prediction: np.ndarray, target: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """The wrist moved onto the true one, and the middle MCP made as far from it as the true one is: HO-3D's own."""
-    return _scaled("scale_translation", (hand.WRIST, hand.MIDDLE_MCP), prediction, target, valid)
+    """Translates the wrist and scales the wrist-MCP distance of the middle finger to the ground truth's, as HO-3D."""
+    return _scale_bone("scale_translation", (hand.WRIST, hand.MIDDLE_MCP), prediction, target, valid)
 
 
 def centroid(prediction: np.ndarray, target: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """The mean of the known joints moved onto the true one."""
+    """Translates the centroid of the labelled joints to that of the ground truth."""
     prediction, target, valid = checked(prediction, target, valid)
     return prediction - _mean(prediction, valid) + _mean(target, valid)
 
 
 def centroid_scale(prediction: np.ndarray, target: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """The mean of the known joints moved onto the true one, and their mean distance from it made the true one."""
+    """Translates the centroid of the labelled joints and scales their mean distance from it to the ground truth's."""
     prediction, target, valid = checked(prediction, target, valid)
     centre = _mean(target, valid)
     prediction = prediction - _mean(prediction, valid)
-    reach, true_reach = (
-        _mean(np.linalg.norm(joints, axis=-1, keepdims=True), valid) for joints in (prediction, target - centre)
-    )
-    return prediction * _ratio(true_reach, reach) + centre
+    radius = _mean(np.linalg.norm(prediction, axis=-1, keepdims=True), valid)
+    target_radius = _mean(np.linalg.norm(target - centre, axis=-1, keepdims=True), valid)
+    return prediction * _ratio(target_radius, radius) + centre
 
 
 def procrustes(prediction: np.ndarray, target: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """Each predicted pose moved, turned and scaled to fit the true one best, as FreiHAND aligns.
+    """Aligns each pose by the similarity transform of least squared error, as FreiHAND's evaluation.
 
-    As there, the turn may be a reflection: a mirrored hand aligns perfectly. A prediction whose joints all coincide
-    becomes the mean of the true joints. Any two known joints of a prediction align perfectly.
+    The rotation may be a reflection, as in that evaluation: a mirrored hand aligns perfectly. A prediction whose joints
+    all coincide is moved to the centroid of the ground truth. Two labelled joints align perfectly.
     """
     prediction, target, valid = checked(prediction, target, valid)
-    rotation, scale, predicted_size = fit(prediction, target, valid)
-    centred = (prediction - _mean(prediction, valid)) / predicted_size
-    return centred @ np.swapaxes(rotation, -2, -1) * scale + _mean(target, valid)
+    transform = fit_similarity(prediction, target, valid)
+    centred = (prediction - _mean(prediction, valid)) / transform.norm
+    return centred @ np.swapaxes(transform.rotation, -2, -1) * transform.scale + _mean(target, valid)
 
 
-def fit(prediction: np.ndarray, target: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """How `procrustes` turns, `[..., 3, 3]`, what it multiplies a centred pose of size 1 by, and the predicted pose's
-    size, both `[..., 1, 1]`."""
+@dataclass(frozen=True)
+class Similarity:
+    """Similarity transform of `procrustes`."""
+
+    rotation: np.ndarray
+    """`[..., 3, 3]`, or a reflection."""
+    scale: np.ndarray
+    """`[..., 1, 1]`: factor of the centred prediction of norm 1."""
+    norm: np.ndarray
+    """`[..., 1, 1]`: Frobenius norm of the centred prediction."""
+
+
+def fit_similarity(prediction: np.ndarray, target: np.ndarray, valid: np.ndarray) -> Similarity:
+    """Fits the transform of `procrustes` to validated poses."""
     known = valid[..., None]
     prediction, target = (prediction - _mean(prediction, valid)) * known, (target - _mean(target, valid)) * known
-    # The official 1e-8 (metres) keeps the zero pose finite; it is part of the metric.
-    size, predicted_size = (
-        np.linalg.norm(joints, axis=(-2, -1), keepdims=True) + 1e-8 for joints in (target, prediction)
-    )
-    u, strength, v = np.linalg.svd(np.swapaxes(target / size, -2, -1) @ (prediction / predicted_size))
-    return u @ v, strength.sum(axis=-1)[..., None, None] * size, predicted_size
+    # The official programs add 1e-8 metres, which keeps the zero pose finite; it is part of the metric.
+    norm = np.linalg.norm(prediction, axis=(-2, -1), keepdims=True) + 1e-8
+    target_norm = np.linalg.norm(target, axis=(-2, -1), keepdims=True) + 1e-8
+    u, singular_values, v = np.linalg.svd(np.swapaxes(target / target_norm, -2, -1) @ (prediction / norm))
+    return Similarity(u @ v, singular_values.sum(axis=-1)[..., None, None] * target_norm, norm)
 
 
 ALIGNMENTS: dict[str, tuple[Callable[..., np.ndarray], str]] = {
@@ -114,46 +126,49 @@ ALIGNMENTS: dict[str, tuple[Callable[..., np.ndarray], str]] = {
     "centroid_scale": (centroid_scale, "centroids joined, true mean radius"),
     "procrustes": (procrustes, "moved, scaled, turned or mirrored"),
 }
-"""What each name stands for: the function, and words."""
+"""Function and description of each alignment."""
 
 
 def align(name: str, prediction: np.ndarray, target: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """The predicted poses, aligned in the named way. Raises ValueError for another name than those of `ALIGNMENTS`."""
+    """Returns the predicted poses in the named alignment, a key of `ALIGNMENTS`."""
     if name not in ALIGNMENTS:
         raise ValueError(f"alignment {name!r} is none of {', '.join(ALIGNMENTS)}")
     return ALIGNMENTS[name][0](prediction, target, valid)
 
 
-def _scaled(
+def _scale_bone(
     name: str, bone: tuple[int, int], prediction: np.ndarray, target: np.ndarray, valid: np.ndarray | None
 ) -> np.ndarray:
-    prediction, target, _ = _whole(name, prediction, target, valid)
+    """Translates the wrist and scales the length of the bone, a pair of joints, to those of the ground truth."""
+    prediction, target = _require_complete(name, prediction, target, valid)
+    ratio = _ratio(_length(target, bone), _length(prediction, bone))
+    return root_relative(prediction * ratio) + target[..., hand.WRIST : hand.WRIST + 1, :]
+
+
+def _length(joints: np.ndarray, bone: tuple[int, int]) -> np.ndarray:
+    """Returns the length of a bone, `[..., 1, 1]`."""
     start, end = bone
-    length, true_length = (
-        np.linalg.norm(joints[..., end, :] - joints[..., start, :], axis=-1)[..., None, None]
-        for joints in (prediction, target)
-    )
-    return root_relative(prediction * _ratio(true_length, length)) + target[..., hand.WRIST : hand.WRIST + 1, :]
+    return np.linalg.norm(joints[..., end, :] - joints[..., start, :], axis=-1)[..., None, None]
 
 
-def _whole(
+def _require_complete(
     name: str, prediction: np.ndarray, target: np.ndarray, valid: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray]:
     prediction, target, valid = checked(prediction, target, valid)
     if prediction.shape[-2] != hand.NUM_JOINTS or not valid.all():
         raise ValueError(
-            f"the alignment '{name}' needs all {hand.NUM_JOINTS} joints, of which the truth has "
+            f"the alignment '{name}' needs all {hand.NUM_JOINTS} joints, of which the ground truth has "
             f"{int(valid.sum(axis=-1).min()) if valid.size else 0} in some pose; choose centroid or procrustes"
         )
-    return prediction, target, valid
+    return prediction, target
 
 
-def _ratio(true_length: np.ndarray, length: np.ndarray) -> np.ndarray:
-    """By how much to scale. A length of zero stands for 1, as in HO-3D's evaluation: the pose stays finite."""
-    return true_length / np.where(length > 0, length, 1.0)
+def _ratio(target_length: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """Returns the scale factor. A length of zero counts as 1, as in HO-3D's evaluation, so that the pose is finite."""
+    return target_length / np.where(length > 0, length, 1.0)
 
 
 def _mean(joints: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Mean of the known joints, `[..., 1, axes]`; zero of none."""
+    """Returns the mean of the labelled joints, `[..., 1, axes]`; zero if there is none."""
     known = valid[..., None]
     return (joints * known).sum(axis=-2, keepdims=True) / np.maximum(known.sum(axis=-2, keepdims=True), 1)

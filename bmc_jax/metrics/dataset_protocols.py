@@ -36,15 +36,17 @@ def figures(protocol: str, metres: np.ndarray, examples: Batch, *, seed: int = 0
     there are none."""
     known = np.asarray(examples.joints_3d_valid)
     tips = hand.FINGER_JOINTS[:, -1]
-    if metrics.PROTOCOLS[protocol].what == "tips":
+    if metrics.PROTOCOLS[protocol].points == "tips":
         rows, valid = known[:, tips].any(axis=1), known
     else:
         rows, valid = known.all(axis=1), None
     if not rows.any():
         return {}
     target = np.asarray(examples.joints_3d)[rows]
-    found = metrics.figures(protocol, metres[rows], target, valid=None if valid is None else valid[rows], seed=seed)
-    return {name: asdict(figure) for name, figure in found.items()}
+    found = metrics.protocol_metrics(
+        protocol, metres[rows], target, valid=None if valid is None else valid[rows], seed=seed
+    )
+    return {name: asdict(metric) for name, metric in found.items()}
 
 
 def write(protocol: str, folder: Path, split: str, metres: np.ndarray, stem: str | os.PathLike) -> dict[str, Any]:

@@ -1,13 +1,13 @@
-"""The true joints that predictions are compared with, from a dataset's own files as they lie on disk.
+"""Ground truth of the evaluation protocols, read from the files of the datasets.
 
-    freihand        evaluation_xyz.json (with _verts and _K beside it), or the folder that has it
+    freihand        evaluation_xyz.json (with _verts and _K beside it), or the folder of it
     ho3d            the same; evaluation.txt beside it names the frames
-    hands19         a .txt of joints, as training_joint_annotation.txt is
+    hands19         a .txt of joints in the format of training_joint_annotation.txt
     dexter_object   the folder of the dataset
-    rhd             the folder of the dataset: its evaluation, of two hands the one of which more is seen
+    rhd             the folder of the dataset: its evaluation split, the more visible hand of each image
 
-For all of them, an .npz of `joints [N, 21, 3]`, NaN where unknown, and where there are such `names`, `left`, `vertices`
-and `intrinsics [N, 3, 3]`, as in a file of predictions.
+All protocols read an .npz too, with `joints [N, 21, 3]`, NaN where not labelled, and optionally `names`, `left`,
+`vertices` and `intrinsics [N, 3, 3]`, as in a file of predictions.
 """
 
 import json
@@ -26,33 +26,36 @@ from bmc_jax.metrics import prediction_checks, prediction_files
 from bmc_jax.metrics.prediction_checks import UNITS
 from bmc_jax.metrics.prediction_files import FROM, KINDS
 
-#: Beside which a list of true joints lies.
+#: Ending of a file of joints; files of vertices and intrinsics lie beside it.
 XYZ = "_xyz.json"
-#: Where folders may have it: of FreiHAND's evaluation, of both of its parts, and of HO-3D.
+#: Places of that file in folders of HO-3D and FreiHAND.
 PLACES = (".", "FreiHAND_pub_v2_eval", "FreiHAND_pub_v2")
 
 
 @dataclass(frozen=True)
-class Truth:
-    """Labels in FreiHAND order, metres, camera frame; left hands are left ones."""
+class GroundTruth:
+    """Labels in FreiHAND order, metres, camera frame. Left hands are not mirrored."""
 
     where: str
-    """The file."""
+    """The file or folder, for messages."""
     joints: np.ndarray
-    """`[N, 21, 3]`, NaN where unknown."""
+    """`[N, 21, 3]`, NaN where not labelled."""
     vertices: np.ndarray | None = None
     """`[N, V, 3]`"""
     names: tuple[str, ...] | None = None
+    """Names of the images."""
     left: np.ndarray | None = None
+    """`[N]`: which are left hands."""
     intrinsics: np.ndarray | None = None
     """`[N, 3, 3]` pixels"""
 
 
-def read(protocol: str, path: str | os.PathLike) -> Truth:
-    """The truth of a protocol's dataset.
+def read(protocol: str, path: str | os.PathLike) -> GroundTruth:
+    """Reads the ground truth of a protocol, a key of `metrics.PROTOCOLS`.
 
-    Raises FileNotFoundError, naming what is missing, and ValueError, naming file, row and value, for what is damaged or
-    of another order, unit or frame than the dataset's.
+    Raises:
+      FileNotFoundError: if a file is missing.
+      ValueError: for damaged files, and for a joint order, unit or frame other than the dataset's.
     """
     path = Path(path)
     if not path.exists():
@@ -71,9 +74,9 @@ def read(protocol: str, path: str | os.PathLike) -> Truth:
 
 
 def read_subsets(path: str | os.PathLike, names: Sequence[str] | None) -> np.ndarray:
-    """The subset of each of the named images, from lines of an image's name and a subset's; "" where none is given."""
+    """Reads lines of image name and subset. Returns the subset of each of the named images, "" for those not listed."""
     if names is None:
-        raise ValueError(f"{path} cannot be used: the truth does not name its images")
+        raise ValueError(f"{path} cannot be used: the ground truth does not name its images")
     subsets = {}
     for number, line in enumerate(Path(path).read_text().split("\n"), start=1):
         fields = line.split()
@@ -84,8 +87,8 @@ def read_subsets(path: str | os.PathLike, names: Sequence[str] | None) -> np.nda
     return np.array([subsets.get(name, "") for name in names])
 
 
-def _lists(protocol: str, path: Path) -> Truth:
-    """Of FreiHAND and HO-3D."""
+def _lists(protocol: str, path: Path) -> GroundTruth:
+    """Reads FreiHAND and HO-3D."""
     file = path
     if path.is_dir():
         places = [path / place / f"evaluation{XYZ}" for place in PLACES]
@@ -110,7 +113,7 @@ def _lists(protocol: str, path: Path) -> Truth:
         if values is not None and len(values) != len(joints):
             raise ValueError(f"{file} has {len(joints):,} rows and {name} beside it {len(values):,}; they must agree")
     vertices = found.get("verts")
-    return Truth(
+    return GroundTruth(
         where=str(file),
         joints=joints[:, FROM[expected.order]] * flip,
         vertices=None if vertices is None else vertices * flip,
@@ -126,17 +129,17 @@ def _json(file: Path) -> Any:
         raise ValueError(f"{file} is damaged ({error}); fetch it again") from error
 
 
-def _lines(path: Path) -> Truth:
+def _lines(path: Path) -> GroundTruth:
     if path.suffix != ".txt":
-        raise ValueError(f"{path}: the truth of hands19 is a .txt of image names and joints, or an .npz")
+        raise ValueError(f"{path}: the ground truth of hands19 is a .txt of image names and joints, or an .npz")
     expected, (found, _) = KINDS["hands19"], prediction_files.content(path)
     prediction_checks.check(found.joints, expected, str(path))
     scale = UNITS[expected.unit] * np.array([1, expected.forward, expected.forward])
-    return Truth(str(path), found.joints[:, FROM[expected.order]] * scale, names=found.names)
+    return GroundTruth(str(path), found.joints[:, FROM[expected.order]] * scale, names=found.names)
 
 
-def _annotations(reader: Any, rows: list, where: str) -> Truth:
-    """Of a dataset that is read row by row; what it has nothing to say of is left out."""
+def _annotations(reader: Any, rows: list, where: str) -> GroundTruth:
+    """Reads the annotations of a dataset's reader. Rows that the reader skips are left out."""
     found = []
     for row in rows:
         try:
@@ -145,17 +148,17 @@ def _annotations(reader: Any, rows: list, where: str) -> Truth:
             continue
     if not found:
         raise ValueError(f"{where}: no hand is annotated")
-    return Truth(
+    return GroundTruth(
         where=where,
         joints=np.stack([np.asarray(one.joints_3d, np.float64) for one in found]),
         names=tuple(one.id for one in found),
-        # Dexter+Object does not say which hands are left ones: its reader assumes it.
+        # Dexter+Object has no labels of the side: its reader assumes one.
         left=np.array([one.left for one in found]) if reader is rhd else None,
         intrinsics=np.stack([np.asarray(one.intrinsics, np.float64) for one in found]),
     )
 
 
-def _arrays(path: Path) -> Truth:
+def _arrays(path: Path) -> GroundTruth:
     arrays = pose_files.arrays(path)
     joints = np.asarray(arrays.get("joints", np.empty(0)), np.float64)
     if joints.ndim != 3 or joints.shape[1:] != (hand.NUM_JOINTS, 3) or not len(joints):
@@ -165,4 +168,4 @@ def _arrays(path: Path) -> Truth:
         pose_files.require_rows(name, values, len(joints), str(path))
     if "names" in others:
         others["names"] = tuple(map(str, others["names"]))
-    return Truth(str(path), joints, **others)
+    return GroundTruth(str(path), joints, **others)

@@ -1,8 +1,8 @@
-"""The official protocols: what each dataset's evaluation aligns, averages and integrates.
+"""Evaluation protocols of the datasets: alignments, statistics and ranges of thresholds.
 
-Every figure's name says of what it is, how it was aligned, which statistic it is and its unit:
-`joints_procrustes_mean_mm`, `joints_absolute_auc_0_50mm` (a share of 1), `mesh_procrustes_f_5mm` (a share of 1).
-Poses are `[N, 21, 3]` metres, FreiHAND order, both of the same frame; distances are the same in OpenGL's and in ours.
+The name of a metric states points, alignment, statistic and unit: `joints_procrustes_mean_mm`,
+`joints_absolute_auc_0_50mm` (in [0, 1]), `mesh_procrustes_f_5mm` (in [0, 1]). Poses are `[N, 21, 3]` in metres and
+FreiHAND order, predictions and ground truth in the same frame, the camera's or OpenGL's.
 """
 
 from collections.abc import Sequence
@@ -15,27 +15,27 @@ from bmc_jax.metrics import alignment, errors
 from bmc_jax.metrics.errors import MILLIMETRES
 
 TIPS = hand.FINGER_JOINTS[:, -1]
-#: HANDS'19's subsets of its test frames.
+#: Subsets of the test frames of HANDS'19.
 SUBSETS = ("INTERP", "EXTRAP")
-#: Metres: FreiHAND's and HO-3D's distances of the F-score.
+#: Thresholds of the F-score in metres, of FreiHAND and HO-3D.
 F_THRESHOLDS = (0.005, 0.015)
-#: Fewest tips of a Dexter+Object frame that counts: one alone says nothing once poses are aligned.
-FEWEST_TIPS = 2
+#: Least number of labelled tips of a Dexter+Object frame: a single tip has no error after alignment.
+MIN_TIPS = 2
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """What is evaluated of a dataset."""
+    """Evaluation protocol of a dataset."""
 
     title: str
     alignments: tuple[str, ...]
-    """Those reported, names of `ALIGNMENTS`, the one that papers quote last."""
+    """Keys of `ALIGNMENTS`; the one that papers quote is the last."""
     range: tuple[float, float] = (0.0, 0.05)
-    """Metres between which PCK is integrated, at 100 thresholds."""
-    what: str = "joints"
-    """Of what the errors are, for names: `joints`, all 21; or `tips`."""
+    """Range of the PCK thresholds in metres, 100 of them."""
+    points: str = "joints"
+    """Evaluated points: "joints", all 21, or "tips"."""
     mesh: bool = False
-    """Whether vertices are evaluated where there are some."""
+    """Whether vertices are evaluated, if there are any."""
 
 
 PROTOCOLS = {
@@ -50,19 +50,29 @@ PROTOCOLS = {
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A number that says what it is."""
+class Metric:
+    """Value of a metric with its alignment, statistic and unit."""
 
     value: float
     alignment: str
-    """A name of `ALIGNMENTS`."""
+    """Key of `ALIGNMENTS`."""
     statistic: str
     unit: str
-    """`mm`, or `share` of 1."""
+    """"mm", "px", or "share" for a value in [0, 1]."""
     count: int
-    """Poses that it is of."""
+    """Number of poses."""
     interval: tuple[float, float] | None = None
-    """95 % bootstrap interval over the images, where asked for."""
+    """95 % bootstrap interval over the images."""
+
+
+@dataclass(frozen=True)
+class AlignedErrors:
+    """Joint errors after alignment."""
+
+    distances: np.ndarray
+    """`[N, J]`, metres."""
+    valid: np.ndarray
+    """`[N, J]`: joints that count."""
 
 
 def freihand(
@@ -71,12 +81,14 @@ def freihand(
     prediction_vertices: np.ndarray | None = None,
     target_vertices: np.ndarray | None = None,
 ) -> dict[str, float]:
-    """FreiHAND's evaluation: `joints_{absolute,procrustes}_{mean_mm,median_mm,auc_0_50mm}` and, with vertices `[N, V,
-    3]`, the same of `mesh` with `f_5mm` and `f_15mm`.
+    """Returns FreiHAND's metrics: `joints_{absolute,procrustes}_{mean_mm,median_mm,auc_0_50mm}`.
 
-    Raises ValueError for other shapes and for what is not finite, naming the first such pose and joint.
+    With vertices `[N, V, 3]` there are the same of `mesh`, with `f_5mm` and `f_15mm`.
+
+    Raises ValueError for other shapes and for values that are not finite, and names the first such pose and joint.
     """
-    return _values(figures("freihand", prediction, target, vertices=_meshes(prediction_vertices, target_vertices)))
+    meshes = _pair(prediction_vertices, target_vertices)
+    return _values(protocol_metrics("freihand", prediction, target, vertices=meshes))
 
 
 def ho3d(
@@ -85,35 +97,45 @@ def ho3d(
     prediction_vertices: np.ndarray | None = None,
     target_vertices: np.ndarray | None = None,
 ) -> dict[str, float]:
-    """HO-3D's evaluation, v2 and v3: `freihand` and `joints_scale_translation_` besides."""
-    return _values(figures("ho3d", prediction, target, vertices=_meshes(prediction_vertices, target_vertices)))
+    """Returns the metrics of HO-3D v2 and v3: those of `freihand` and `joints_scale_translation_*`."""
+    meshes = _pair(prediction_vertices, target_vertices)
+    return _values(protocol_metrics("ho3d", prediction, target, vertices=meshes))
 
 
 def hands19(
     prediction: np.ndarray, target: np.ndarray, subsets: Sequence[str] | np.ndarray | None = None
 ) -> dict[str, float]:
-    """HANDS'19 Task 3, mean joint error in mm: of all frames and, with each frame's subset (a name of `SUBSETS`, or
-    anything else for neither), of each: `interp_joints_absolute_mean_mm`."""
-    return _values(figures("hands19", prediction, target, subsets=subsets))
+    """Returns the metrics of HANDS'19 Task 3, `joints_absolute_mean_mm` and others.
+
+    With the subset of each frame, one of `SUBSETS` or another string for neither, there are those of each subset too:
+    `interp_joints_absolute_mean_mm`.
+    """
+    return _values(protocol_metrics("hands19", prediction, target, subsets=subsets))
 
 
 def dexter_object(
     prediction: np.ndarray, target: np.ndarray, valid: np.ndarray | None = None, alignments: Sequence[str] = ()
 ) -> dict[str, float]:
-    """Dexter+Object: fingertips that are seen, in the frames with two or more, `tips_{alignment}_auc_20_50mm`.
+    """Returns the metrics of Dexter+Object: `tips_{alignment}_auc_20_50mm` and others.
 
-    Poses may be the five tips `[N, 5, 3]`, thumb first; `valid`, `[N, 21]` or `[N, 5]`, says which are known, by
-    default those whose truth is not NaN. Papers differ in how they align, and seldom say it: every mode has its number.
+    Labelled fingertips of the frames with at least two of them count. Papers differ in their alignment and seldom state
+    it: there are metrics of every alignment.
+
+    Args:
+      prediction: joints `[N, 21, 3]`, or tips `[N, 5, 3]` from thumb to little finger.
+      target: ground truth, as `prediction`.
+      valid: labelled joints, `[N, 21]` or `[N, 5]`; by default those whose ground truth is not NaN.
+      alignments: keys of `ALIGNMENTS` instead of the protocol's.
     """
-    return _values(figures("dexter_object", prediction, target, valid=valid, alignments=alignments))
+    return _values(protocol_metrics("dexter_object", prediction, target, valid=valid, alignments=alignments))
 
 
 def rhd(prediction: np.ndarray, target: np.ndarray) -> dict[str, float]:
-    """RHD, PCK from 20 to 50 mm: the customary number is `joints_root_scale_auc_20_50mm`."""
-    return _values(figures("rhd", prediction, target))
+    """Returns the metrics of RHD; papers report `joints_root_scale_auc_20_50mm`."""
+    return _values(protocol_metrics("rhd", prediction, target))
 
 
-def figures(
+def protocol_metrics(
     protocol: str,
     prediction: np.ndarray,
     target: np.ndarray,
@@ -123,27 +145,36 @@ def figures(
     subsets: Sequence[str] | np.ndarray | None = None,
     alignments: Sequence[str] = (),
     seed: int | None = None,
-) -> dict[str, Figure]:
-    """The figures of a protocol of `PROTOCOLS`, in other alignments than its own if some are named, and with bootstrap
-    intervals if `seed` is given. `vertices` are the predicted and the true ones.
+) -> dict[str, Metric]:
+    """Returns the metrics of a protocol by name.
 
-    Raises ValueError for other shapes, for what is not finite, naming the first such pose and joint, and for unknown
-    names.
+    Args:
+      protocol: key of `PROTOCOLS`.
+      prediction: `[N, 21, 3]`, metres.
+      target: ground truth, as `prediction`.
+      vertices: predicted and true vertices, `[N, V, 3]` and `[N, W, 3]`.
+      valid: labelled joints, `[N, 21]`.
+      subsets: subset of each frame, see `hands19`.
+      alignments: keys of `ALIGNMENTS` instead of the protocol's.
+      seed: of the bootstrap intervals; without it there are none.
+
+    Raises:
+      ValueError: for other shapes, for values that are not finite, and for unknown names.
     """
-    about = PROTOCOLS[_known("protocol", protocol, PROTOCOLS)]
+    options = _require_protocol(protocol)
     aligned = aligned_errors(protocol, prediction, target, valid=valid, alignments=alignments)
     found = {}
-    for name, (distances, known) in aligned.items():
-        found |= _of(about.what, name, distances, known, about.range, seed)
+    for name, errors_of in aligned.items():
+        found |= _joint_metrics(options.points, name, errors_of, options.range, seed)
         for subset in SUBSETS if subsets is not None else ():
             rows = np.asarray(subsets) == subset
-            if len(rows) != len(distances):
-                raise ValueError(f"{len(rows)} subsets are named for {len(distances)} poses")
+            if len(rows) != len(errors_of.distances):
+                raise ValueError(f"{len(rows)} subsets are named for {len(errors_of.distances)} poses")
             if rows.any():
-                what = f"{subset.lower()}_{about.what}"
-                found |= _of(what, name, distances[rows], known[rows], about.range, seed)
-    if vertices is not None and about.mesh:
-        found |= _mesh(prediction, target, *vertices, about.range, seed)
+                part = AlignedErrors(errors_of.distances[rows], errors_of.valid[rows])
+                found |= _joint_metrics(f"{subset.lower()}_{options.points}", name, part, options.range, seed)
+    if vertices is not None and options.mesh:
+        found |= _mesh_metrics(prediction, target, *vertices, options.range, seed)
     return found
 
 
@@ -154,64 +185,62 @@ def aligned_errors(
     *,
     valid: np.ndarray | None = None,
     alignments: Sequence[str] = (),
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """For each alignment, the errors `[N, J]` in metres of what the protocol evaluates and which of them count.
+) -> dict[str, AlignedErrors]:
+    """Returns the errors of the protocol's points by alignment.
 
-    Frames that the protocol leaves out are not among them. Raises as `figures`.
+    Frames that do not count in the protocol are left out. Arguments and errors are those of `protocol_metrics`.
     """
-    about = PROTOCOLS[_known("protocol", protocol, PROTOCOLS)]
+    options = _require_protocol(protocol)
     prediction, target = np.asarray(prediction, np.float64), np.asarray(target, np.float64)
-    if about.what == "tips":
+    if options.points == "tips":
         prediction, target, valid = _tips(prediction, target, valid)
     elif target.ndim != 3 or target.shape[1:] != (hand.NUM_JOINTS, 3):
         raise ValueError(f"true joints have the shape {target.shape}; [N, {hand.NUM_JOINTS}, 3] is needed")
     if not len(target):
         raise ValueError("there is no pose to evaluate")
     found = {}
-    for name in alignments or about.alignments:
-        moved = alignment.align(name, prediction, target, valid)
-        known = np.ones(target.shape[:-1], bool) if valid is None else valid
-        found[name] = errors.joint_errors(moved, target, known), known
+    mask = np.ones(target.shape[:-1], bool) if valid is None else valid
+    for name in alignments or options.alignments:
+        aligned = alignment.align(name, prediction, target, valid)
+        found[name] = AlignedErrors(errors.joint_errors(aligned, target, mask), mask)
     return found
 
 
-def _of(
-    what: str,
-    name: str,
-    distances: np.ndarray,
-    known: np.ndarray,
-    limits: tuple[float, float],
-    seed: int | None,
-) -> dict[str, Figure]:
-    """Mean, median and area of errors in metres."""
+def _interval(values: np.ndarray, valid: np.ndarray | None, seed: int | None) -> tuple[float, float] | None:
+    return None if seed is None or len(values) < 2 else errors.bootstrap(values, valid, seed=seed)
+
+
+def _joint_metrics(
+    points: str, name: str, aligned: AlignedErrors, limits: tuple[float, float], seed: int | None
+) -> dict[str, Metric]:
+    """Returns mean, median and area under PCK of the errors in one alignment."""
     low, high = limits
-    shares = errors.areas(distances, low, high)
-    millimetres = distances * MILLIMETRES
-    with_interval = seed is not None and len(distances) > 1
-
-    def figure(value: float, statistic: str, unit: str, resampled: np.ndarray | None = None) -> Figure:
-        interval = (
-            errors.bootstrap(resampled, known, seed=seed or 0) if resampled is not None and with_interval else None
-        )
-        return Figure(value, name, statistic, unit, len(distances), interval)
-
-    area = f"auc_{low * MILLIMETRES:.0f}_{high * MILLIMETRES:.0f}mm"
+    valid, count = aligned.valid, len(aligned.distances)
+    areas = errors.areas(aligned.distances, low, high)
+    millimetres = aligned.distances * MILLIMETRES
+    auc = f"auc_{low * MILLIMETRES:.0f}_{high * MILLIMETRES:.0f}mm"
+    mean, median = errors.mean_error(millimetres, valid), errors.median_error(millimetres, valid)
+    mean_interval, auc_interval = _interval(millimetres, valid, seed), _interval(areas, valid, seed)
     return {
-        f"{what}_{name}_mean_mm": figure(errors.mean_error(millimetres, known), "mean", "mm", millimetres),
-        f"{what}_{name}_median_mm": figure(errors.median_error(millimetres, known), "median", "mm"),
-        f"{what}_{name}_{area}": figure(errors.mean_error(shares, known), area, "share", shares),
+        f"{points}_{name}_mean_mm": Metric(mean, name, "mean", "mm", count, mean_interval),
+        f"{points}_{name}_median_mm": Metric(median, name, "median", "mm", count),
+        f"{points}_{name}_{auc}": Metric(errors.mean_error(areas, valid), name, auc, "share", count, auc_interval),
     }
 
 
-def _mesh(
+def _mesh_metrics(
     prediction: np.ndarray,
     target: np.ndarray,
     vertices: np.ndarray,
     true_vertices: np.ndarray,
     limits: tuple[float, float],
     seed: int | None,
-) -> dict[str, Figure]:
-    """A mesh of as many vertices as the true one is aligned by them; another by the joints, and has F-scores alone."""
+) -> dict[str, Metric]:
+    """Returns the metrics of meshes.
+
+    Meshes with as many vertices as the ground truth are aligned by the vertices. Others are aligned by the joints and
+    have F-scores only.
+    """
     vertices, true_vertices = np.asarray(vertices, np.float64), np.asarray(true_vertices, np.float64)
     for name, mesh in (("predicted", vertices), ("true", true_vertices)):
         if mesh.ndim != 3 or mesh.shape[-1] != 3 or len(mesh) != len(target) or not mesh.shape[1]:
@@ -222,64 +251,68 @@ def _mesh(
     else:
         meshes = {"absolute": vertices, "procrustes": _by_joints(vertices, prediction, target)}
     found = {}
-    for name, moved in meshes.items():
+    for name, aligned in meshes.items():
         if same:
-            distances = errors.joint_errors(moved, true_vertices)
-            found |= _of("mesh", name, distances, np.ones(distances.shape, bool), limits, seed)
-        scores = errors.f_scores(moved, true_vertices, F_THRESHOLDS)
+            distances = errors.joint_errors(aligned, true_vertices)
+            found |= _joint_metrics(
+                "mesh", name, AlignedErrors(distances, np.ones(distances.shape, bool)), limits, seed
+            )
+        scores = errors.f_scores(aligned, true_vertices, F_THRESHOLDS)
         for score, threshold in zip(scores.T, F_THRESHOLDS, strict=True):
             statistic = f"f_{threshold * MILLIMETRES:.0f}mm"
-            interval = errors.bootstrap(score, seed=seed) if seed is not None and len(score) > 1 else None
-            found[f"mesh_{name}_{statistic}"] = Figure(
-                float(score.mean()), name, statistic, "share", len(score), interval
+            found[f"mesh_{name}_{statistic}"] = Metric(
+                float(score.mean()), name, statistic, "share", len(score), _interval(score, None, seed)
             )
     return found
 
 
 def _by_joints(vertices: np.ndarray, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """A mesh turned as its joints are, about its own mean. The official programs do not divide by the predicted joints'
-    size, and shift by the joints' means: such a mesh comes out of another size. Part of the metric as it is used."""
+    """Aligns meshes by the Procrustes transform of their joints, as the official programs do.
+
+    They do not divide by the norm of the predicted joints, which changes the mesh's size. That is part of the metric.
+    """
     prediction, target, valid = alignment.checked(prediction, target)
-    rotation, scale, _ = alignment.fit(prediction, target, valid)
+    transform = alignment.fit_similarity(prediction, target, valid)
     centre = vertices.mean(axis=-2, keepdims=True)
     shift = target.mean(axis=-2, keepdims=True) - prediction.mean(axis=-2, keepdims=True)
-    return (vertices - centre) @ np.swapaxes(rotation, -2, -1) * scale + shift + centre
+    return (vertices - centre) @ np.swapaxes(transform.rotation, -2, -1) * transform.scale + shift + centre
 
 
 def _tips(
     prediction: np.ndarray, target: np.ndarray, valid: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Tips `[M, 5, 3]` of the frames with enough of them, and which are known, `[M, 5]`."""
+    """Returns prediction, target `[M, 5, 3]` and valid `[M, 5]` of the tips of the frames that count."""
     if target.ndim != 3 or target.shape[1:] not in ((hand.NUM_JOINTS, 3), (len(TIPS), 3)):
         raise ValueError(f"true joints have the shape {target.shape}; [N, 21, 3], or [N, 5, 3] of tips, is needed")
     if prediction.ndim != 3 or len(prediction) != len(target):
         raise ValueError(f"predicted joints have the shape {prediction.shape} and true ones {target.shape}; must agree")
-    known = np.logical_not(np.isnan(target)).all(axis=-1) if valid is None else valid
-    known = np.array(known, bool)
-    prediction, target, known = (
-        array[:, TIPS] if array.shape[1] == hand.NUM_JOINTS else array for array in (prediction, target, known)
-    )
-    enough = known.sum(axis=1) >= FEWEST_TIPS
-    if not enough.any():
-        raise ValueError(f"of {len(target)} frames none has {FEWEST_TIPS} fingertips that are known")
-    return prediction[enough], target[enough], known[enough]
+    valid = np.array(~np.isnan(target).any(axis=-1) if valid is None else valid, bool)
+    prediction, target, valid = _select_tips(prediction), _select_tips(target), _select_tips(valid)
+    counts = valid.sum(axis=1) >= MIN_TIPS
+    if not counts.any():
+        raise ValueError(f"of {len(target)} frames none has {MIN_TIPS} labelled fingertips")
+    return prediction[counts], target[counts], valid[counts]
 
 
-def _known(kind: str, name: str, names: dict) -> str:
-    if name not in names:
-        raise ValueError(f"{kind} {name!r} is none of {', '.join(names)}")
-    return name
+def _select_tips(joints: np.ndarray) -> np.ndarray:
+    return joints[:, TIPS] if joints.shape[1] == hand.NUM_JOINTS else joints
 
 
-def _meshes(
+def _require_protocol(name: str) -> Protocol:
+    if name not in PROTOCOLS:
+        raise ValueError(f"protocol {name!r} is none of {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[name]
+
+
+def _pair(
     prediction_vertices: np.ndarray | None, target_vertices: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    if prediction_vertices is None or target_vertices is None:
-        if prediction_vertices is not target_vertices:
-            raise ValueError("vertices are needed of both the prediction and the truth, or of neither")
-        return None
-    return prediction_vertices, target_vertices
+    if prediction_vertices is not None and target_vertices is not None:
+        return prediction_vertices, target_vertices
+    if prediction_vertices is not target_vertices:
+        raise ValueError("vertices are needed of both the prediction and the ground truth, or of neither")
+    return None
 
 
-def _values(found: dict[str, Figure]) -> dict[str, float]:
-    return {name: figure.value for name, figure in found.items()}
+def _values(found: dict[str, Metric]) -> dict[str, float]:
+    return {name: metric.value for name, metric in found.items()}

@@ -1,12 +1,12 @@
-"""The paper's own numbers, to stand beside ours: joints relative to the wrist unless another alignment is named.
+"""Numbers published in the paper, by row of its tables. Errors are relative to the wrist unless named otherwise.
 
-By row; the measures have the names of `measures.MEASURES`, or those of a dataset's official figures, pixels and
-millimetres. Tables 2 to 6 are of FreiHAND's validation images; others say before a "/" which test images they are of.
+Metrics have the names of `evaluation.METRICS` or of `metrics.protocol_metrics`, in pixels and millimetres. Tables 2 to
+6 are of FreiHAND's validation images; the metrics of others have the test images as a prefix: "IMAGES/METRIC".
 """
 
 from bmc_jax.metrics import evaluation
 
-#: Table 2: 2D, depth and 3D errors by what was labelled.
+#: Table 2: 2D, depth and 3D errors by training labels.
 _TABLE_2: dict[str, tuple[float, ...]] = {
     "3D RHD + 3D FH": (3.72, 5.69, 8.78),
     "3D RHD + 3D FH + BMC": (3.70, 5.44, 8.60),
@@ -14,7 +14,7 @@ _TABLE_2: dict[str, tuple[float, ...]] = {
     "3D RHD + 2D FH": (3.80, 17.02, 20.92),
     "3D RHD + 2D FH + BMC": (3.79, 9.97, 13.78),
 }
-#: Mean and median 3D error, and AUC.
+#: Mean and median 3D error, and area under PCK.
 _TABLES_3_TO_6: dict[str, tuple[float, ...]] = {
     "Table 3, without refinement": (11.20, 8.62, 0.95),
     "Table 3, with refinement": (9.76, 8.14, 0.97),
@@ -28,21 +28,21 @@ _TABLES_3_TO_6: dict[str, tuple[float, ...]] = {
     "Table 6, approximated": (16.14, 13.93, 0.90),
     "Table 6, computed": (13.78, 11.61, 0.92),
 }
-#: FreiHAND's official test, aligned: mean error (there in cm) and AUC.
+#: FreiHAND's test set after Procrustes alignment: mean error (in cm in the paper) and area under PCK.
 _TABLE_7_FREIHAND: dict[str, tuple[float, ...]] = {
     "3D RHD + 3D FH": (9.0, 0.82),
     "3D RHD": (16.0, 0.69),
     "3D RHD + 2D FH": (12.6, 0.75),
     "3D RHD + 2D FH + BMC": (11.3, 0.78),
 }
-#: HO-3D's, by the challenge's server: EXTRAP and INTERP.
+#: HO-3D, by the server of the challenge: EXTRAP and INTERP.
 _TABLE_7_HO3D: dict[str, tuple[float, ...]] = {
     "3D RHD + 3D HO-3D": (18.22, 5.02),
     "3D RHD": (20.84, 33.57),
     "3D RHD + 2D HO-3D": (19.57, 25.16),
     "3D RHD + 2D HO-3D + BMC": (18.42, 10.31),
 }
-#: Dexter+Object, AUC from 20 to 50 mm. The alignment is not defined; of those that report unaligned results it says so.
+#: Dexter+Object, area under PCK from 20 to 50 mm. The paper names the alignment only for unaligned results.
 _TABLE_8: dict[str, float] = {
     "ours": 0.82,
     "Zhang (2019)": 0.82,
@@ -62,7 +62,7 @@ def _rows(
 
 
 def _table_7() -> dict[str, dict[str, float]]:
-    """Without labels of the target, one network was measured on both."""
+    """Merges both datasets: the network without labels of the target was evaluated on both."""
     freihand = _rows(7, _TABLE_7_FREIHAND, ["joints_procrustes_mean_mm", "joints_procrustes_auc_0_50mm"], "freihand")
     ho3d = _rows(7, _TABLE_7_HO3D, ["extrap_mm", "interp_mm"], "ho3d_v1")
     return {row: freihand.get(row, {}) | ho3d.get(row, {}) for row in freihand | ho3d}
@@ -84,7 +84,7 @@ ROWS = {
     **_table_8(),
 }
 
-#: Measures that are not ours: official figures, and what only a server knows.
+#: Titles of the metrics of protocols and of servers.
 TITLES = {
     "joints_procrustes_mean_mm": "official: 3D, Procrustes, mm",
     "joints_procrustes_auc_0_50mm": "official: 3D, Procrustes, AUC 0-50 mm",
@@ -96,16 +96,18 @@ TITLES = {
 
 
 def title(measure: str) -> str:
-    """A measure of a row in words, with its unit."""
+    """Returns the title of a metric with its unit."""
     return TITLES.get(measure) or evaluation.title(measure)
 
 
 def row(name: str, on: str, is_target: bool) -> dict[str, float]:
-    """What a row says of the test images of that entry, by measure; nothing if there is no such row. What names no
-    images is of the target's."""
+    """Returns the metrics of a row on the test images `on`; empty if there is no such row.
+
+    Metrics without a prefix are of the target domain's images, and are returned if `is_target`.
+    """
     found = {}
     for key, value in ROWS.get(name, {}).items():
-        whose, slash, measure = key.rpartition("/")
-        if whose == on if slash else is_target:
+        images, slash, measure = key.rpartition("/")
+        if images == on if slash else is_target:
             found[measure] = value
     return found

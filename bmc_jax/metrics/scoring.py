@@ -1,4 +1,4 @@
-"""Anybody's prediction file against a dataset's truth, by its official protocol: figures, tables, and what to mind."""
+"""Scores of a prediction file by a dataset's protocol."""
 
 import os
 from collections.abc import Sequence
@@ -6,16 +6,24 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from tabulate import tabulate
 
 import bmc_jax
 from bmc_jax import metrics
+from bmc_jax.core.choices import SIDES
 from bmc_jax.metrics import MILLIMETRES, prediction_checks, prediction_files
-from bmc_jax.metrics import ground_truth as truth
-from bmc_jax.metrics.ground_truth import Truth
+from bmc_jax.metrics import ground_truth as ground_truth_files
+from bmc_jax.metrics.ground_truth import GroundTruth
 from bmc_jax.metrics.prediction_files import Predictions
 
-#: Of the bootstrap's draws.
+#: Seed of the bootstrap intervals.
 SEED = 0
+#: Labels of the metrics of `metrics.pinhole` in the table.
+_PINHOLE = {
+    "joints_2d_absolute_mean_px": "2D",
+    "depth_absolute_mean_mm": "depth in the camera's frame",
+    "depth_root_mean_mm": "depth with wrists joined",
+}
 
 
 def score(
@@ -27,155 +35,160 @@ def score(
     subsets: str | os.PathLike | None = None,
     checked: bool = True,
 ) -> dict[str, Any]:
-    """What a file of predictions is worth: `figures`, each with its value, unit, alignment, statistic, number of poses
-    and 95 % interval; `joints` and `fingers`, mean errors in mm for each alignment; `notes`.
+    """Scores a file of predictions.
 
-    `protocol` is one of `metrics.PROTOCOLS`, `alignments` replace its own, `subsets` is a file of HANDS'19's. Without
-    `checked`, joints are taken as they are, whatever order and unit they seem to be in.
+    Args:
+      predictions: the file, see `prediction_files.read`.
+      ground_truth: the file or folder, see `ground_truth.read`.
+      protocol: key of `metrics.PROTOCOLS`.
+      alignments: keys of `metrics.ALIGNMENTS` instead of the protocol's.
+      subsets: file of the subsets of HANDS'19.
+      checked: whether to check joint order, unit, frame and side of the predictions.
 
-    Raises FileNotFoundError and ValueError as `prediction_file.read`, `truth.read` and `metrics.figures`, and where
-    predictions are not of the truth's images.
+    Returns:
+      `figures`: the fields of `metrics.Metric` by name of the metric; `joints_mean_mm` and `fingers_mean_mm`: mean
+      errors by alignment; `notes` and the description of the input.
+
+    Raises:
+      FileNotFoundError: if a file does not exist.
+      ValueError: as `prediction_files.read`, `ground_truth.read` and `metrics.protocol_metrics`, and if predictions and
+        ground truth are of different images.
     """
     if protocol not in metrics.PROTOCOLS:
         raise ValueError(f"protocol {protocol!r} is none of {', '.join(metrics.PROTOCOLS)}")
-    true = truth.read(protocol, ground_truth)
-    found = prediction_files.read(protocol, predictions, checked=checked)
-    rows = _match(found, true, str(predictions))
-    joints, notes = found.joints[rows], []
+    target = ground_truth_files.read(protocol, ground_truth)
+    predicted = prediction_files.read(protocol, predictions, checked=checked)
+    rows = _match(predicted, target, str(predictions))
+    joints, total, notes = predicted.joints[rows], len(target.joints), []
     vertices = None
-    if found.vertices is not None and true.vertices is not None:
-        vertices = found.vertices[rows], true.vertices
-    elif true.vertices is not None and metrics.PROTOCOLS[protocol].mesh:
-        notes.append("no mesh is predicted, so there are no figures of one")
-    elif found.vertices is not None:
-        notes.append("the truth has no vertices, so the predicted ones are not evaluated")
-    figures = metrics.figures(
+    if predicted.vertices is not None and target.vertices is not None:
+        vertices = predicted.vertices[rows], target.vertices
+    elif target.vertices is not None and metrics.PROTOCOLS[protocol].mesh:
+        notes.append("no mesh is predicted, so there are no metrics of meshes")
+    elif predicted.vertices is not None:
+        notes.append("the ground truth has no vertices, so the predicted ones are not evaluated")
+    found = metrics.protocol_metrics(
         protocol,
         joints,
-        true.joints,
+        target.joints,
         vertices=vertices,
-        subsets=None if subsets is None else truth.read_subsets(subsets, true.names),
+        subsets=None if subsets is None else ground_truth_files.read_subsets(subsets, target.names),
         alignments=alignments,
         seed=SEED,
     )
-    parts, words = _pinhole(joints, true)
-    by_joint, by_finger = {}, {}
-    aligned = metrics.aligned_errors(protocol, joints, true.joints, alignments=alignments)
-    for name, (errors, known) in aligned.items():
-        by_joint[name] = metrics.by_joint(errors * MILLIMETRES, known)
-        by_finger[name] = metrics.by_finger(errors * MILLIMETRES, known)
-    count = len(next(iter(aligned.values()))[0])
-    if count < len(true.joints):
-        notes.append(f"{len(true.joints) - count:,} of {len(true.joints):,} frames have too few tips and do not count")
-    if len(found.joints) > len(true.joints):
-        notes.append(f"{len(found.joints) - len(true.joints):,} predictions are of images that the truth does not have")
+    aligned = metrics.aligned_errors(protocol, joints, target.joints, alignments=alignments)
+    count = len(next(iter(aligned.values())).distances)
+    if count < total:
+        notes.append(f"{total - count:,} of {total:,} frames have too few tips and do not count")
+    surplus = len(predicted.joints) - total
+    if surplus > 0:
+        notes.append(f"{surplus:,} predictions are of images that the ground truth does not have")
+    if target.intrinsics is not None and np.isfinite(target.joints).all():
+        behind = int((joints[..., 2] <= 0).any(axis=-1).sum())
+        if behind:
+            notes.append(f"{behind:,} predicted hands are not in front of the camera, so there are no errors in pixels")
+        else:
+            found |= _pinhole_metrics(joints, target.joints, target.intrinsics)
     return {
         "protocol": protocol,
         "title": metrics.PROTOCOLS[protocol].title,
         "predictions": str(predictions),
-        "truth": true.where,
+        "truth": target.where,
         "count": count,
         "bmc_jax": bmc_jax.__version__,
-        "figures": {name: asdict(figure) for name, figure in figures.items()} | parts,
-        "joints_mean_mm": by_joint,
-        "fingers_mean_mm": by_finger,
-        "notes": notes + words,
+        "figures": {name: asdict(metric) for name, metric in found.items()},
+        "joints_mean_mm": {
+            name: metrics.by_joint(errors.distances * MILLIMETRES, errors.valid) for name, errors in aligned.items()
+        },
+        "fingers_mean_mm": {
+            name: metrics.by_finger(errors.distances * MILLIMETRES, errors.valid) for name, errors in aligned.items()
+        },
+        "notes": notes,
     }
 
 
 def table(content: dict[str, Any]) -> str:
-    """The figures, the fingers and the joints, for the terminal."""
+    """Returns what `score` returns as text: metrics by alignment, mean errors of fingers and joints, notes."""
     lines = [f"{content['title']} · {content['count']:,} poses · {content['predictions']} against {content['truth']}"]
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for name, figure in content["figures"].items():
-        what = name.removesuffix("_mm" if figure["unit"] == "mm" else "").removesuffix(figure["statistic"])
-        what = what.removesuffix(f"_{figure['alignment']}_")
-        if figure["unit"] != "px" and what != "depth":
-            rows.setdefault((what, figure["alignment"]), {})[figure["statistic"]] = figure
-    for what in dict.fromkeys(what for what, _ in rows):
-        named = {alignment: figures for (of, alignment), figures in rows.items() if of == what}
-        lines += ["", *_figures(what.replace("_", " "), named)]
-    parts = {name: content["figures"][name] for name in _PARTS if name in content["figures"]}
-    if parts:
-        shown = ", ".join(f"{_PARTS[name]} {figure['value']:.2f} {figure['unit']}" for name, figure in parts.items())
-        lines += ["", f"2D and depth apart, by the camera: {shown}"]
+    by_points: dict[str, dict[str, dict[str, Any]]] = {}
+    for name, metric in content["figures"].items():
+        if name not in _PINHOLE:
+            points = name[: name.index(f"_{metric['alignment']}_")].replace("_", " ")
+            by_points.setdefault(points, {}).setdefault(metric["alignment"], {})[metric["statistic"]] = metric
+    for points, alignments in by_points.items():
+        lines += ["", _metrics_table(points, alignments)]
+    pinhole = [
+        f"{label} {content['figures'][name]['value']:.2f} {content['figures'][name]['unit']}"
+        for name, label in _PINHOLE.items()
+        if name in content["figures"]
+    ]
+    if pinhole:
+        lines += ["", f"2D and depth apart, by the camera: {', '.join(pinhole)}"]
     for title, key in (("finger", "fingers_mean_mm"), ("joint", "joints_mean_mm")):
         errors = content[key]
-        width = max(12, *(len(name) + 2 for name in errors))
-        lines += ["", f"mean of each {title}, mm".ljust(26) + "".join(name.rjust(width) for name in errors)]
-        for name in next(iter(errors.values())):
-            lines.append(f"  {name:<24}" + "".join(f"{errors[alignment][name]:{width}.2f}" for alignment in errors))
-    lines += ["", *(f"note: {note}" for note in content["notes"])] if content["notes"] else []
+        names = next(iter(errors.values()))
+        rows = [[f"  {name}", *(f"{of[name]:.2f}" for of in errors.values())] for name in names]
+        lines += ["", _plain([f"mean of each {title}, mm", *errors], rows)]
+    if content["notes"]:
+        lines += ["", *(f"note: {note}" for note in content["notes"])]
     return "\n".join(lines)
 
 
-_PARTS = {
-    "joints_2d_absolute_mean_px": "2D",
-    "depth_absolute_mean_mm": "depth in the camera's frame",
-    "depth_root_mean_mm": "depth with wrists joined",
-}
-
-
-def _match(found: Predictions, true: Truth, where: str) -> np.ndarray:
-    """The prediction of each true pose."""
-    if true.names is not None and found.names is not None:
-        rows = prediction_files.in_order(found.names, true.names, where)
-    elif len(found.joints) != len(true.joints):
-        message = prediction_checks.count_message(len(found.joints), len(true.joints), "poses")
-        raise ValueError(f"{where} has {message}. The truth is {true.where}")
+def _match(predicted: Predictions, target: GroundTruth, where: str) -> np.ndarray:
+    """Returns the index of the prediction of each pose of the ground truth."""
+    if target.names is not None and predicted.names is not None:
+        rows = prediction_files.in_order(predicted.names, target.names, where)
+    elif len(predicted.joints) != len(target.joints):
+        message = prediction_checks.count_message(len(predicted.joints), len(target.joints), "poses")
+        raise ValueError(f"{where} has {message}. The ground truth is {target.where}")
     else:
-        rows = np.arange(len(true.joints))
-    if found.left is not None and true.left is not None:
-        other = np.flatnonzero(found.left[rows] != np.asarray(true.left, bool))
-        if len(other):
-            pose, sides = int(other[0]), ("right", "left")
+        rows = np.arange(len(target.joints))
+    if predicted.left is not None and target.left is not None:
+        target_left, predicted_left = np.asarray(target.left, bool), np.asarray(predicted.left, bool)[rows]
+        wrong = np.flatnonzero(predicted_left != target_left)
+        if len(wrong):
+            pose = int(wrong[0])
+            sides = SIDES[int(predicted_left[pose])], SIDES[int(target_left[pose])]
+            name = target.names[pose] if target.names else f"pose {pose}"
             raise ValueError(
-                f"{where}: {len(other):,} hands are of the other side than the true ones; that of "
-                f"{true.names[pose] if true.names else f'pose {pose}'} is a {sides[int(found.left[rows][pose])]} hand "
-                f"in the predictions and a {sides[int(true.left[pose])]} hand in {true.where}"
+                f"{where}: {len(wrong):,} hands are of the other side than the true ones; that of {name} is a "
+                f"{sides[0]} hand in the predictions and a {sides[1]} hand in {target.where}"
             )
     return rows
 
 
-def _pinhole(joints: np.ndarray, true: Truth) -> tuple[dict[str, Any], list[str]]:
-    """Pixels and depth apart, where the camera is known and all joints are, and lie before it."""
-    if true.intrinsics is None or not np.isfinite(true.joints).all():
-        return {}, []
-    behind = int((joints[..., 2] <= 0).any(axis=-1).sum())
-    if behind:
-        return {}, [f"{behind:,} predicted hands are not in front of the camera, so there are no errors in pixels"]
+def _pinhole_metrics(joints: np.ndarray, target: np.ndarray, intrinsics: np.ndarray) -> dict[str, metrics.Metric]:
     found = {}
-    for name, value in metrics.pinhole(joints, true.joints, true.intrinsics).items():
-        what, unit = name.rsplit("_", 1)
-        alignment = what.removesuffix("_mean").rsplit("_", 1)[1]
-        found[name] = asdict(metrics.Figure(value, alignment, "mean", unit, len(joints)))
-    return found, []
+    for name, value in metrics.pinhole(joints, target, intrinsics).items():
+        stem, unit = name.rsplit("_", 1)
+        alignment = stem.removesuffix("_mean").rsplit("_", 1)[1]
+        found[name] = metrics.Metric(value, alignment, "mean", unit, len(joints))
+    return found
 
 
-def _figures(what: str, rows: dict[str, dict[str, Any]]) -> list[str]:
-    """One line for each alignment."""
-    statistics = list(dict.fromkeys(statistic for figures in rows.values() for statistic in figures))
-    words = {alignment: f"  {alignment} ({metrics.ALIGNMENTS[alignment][1]})" for alignment in rows}
-    width = max(len(text) for text in words.values())
-    heads = [f"{what}, aligned by".ljust(width)]
-    for statistic in statistics:
-        unit = next(iter(rows.values()))[statistic]["unit"]
-        head = _head(statistic, unit)
-        heads.append(head.rjust(14) + ("" if statistic == "median" else "95 %".center(19)))
-    lines = ["".join(heads).rstrip()]
-    for alignment, figures in rows.items():
-        cells = [words[alignment].ljust(width)]
-        for statistic in statistics:
-            figure = figures[statistic]
-            digits = 2 if figure["unit"] == "mm" else 3
-            low, high = figure["interval"] or (None, None)
-            span = "" if low is None else f"{low:.{digits}f} to {high:.{digits}f}"
-            cells.append(f"{figure['value']:14.{digits}f}" + ("" if statistic == "median" else span.center(19)))
-        lines.append("".join(cells).rstrip())
-    return lines
+def _metrics_table(points: str, alignments: dict[str, dict[str, Any]]) -> str:
+    """Returns a table with a row for each alignment, and an interval beside each value but medians."""
+    head, rows = [f"{points}, aligned by"], []
+    for statistic, metric in next(iter(alignments.values())).items():
+        head += [_title(statistic, metric["unit"]), *(["95 %"] * (statistic != "median"))]
+    for alignment, statistics in alignments.items():
+        row = [f"  {alignment} ({metrics.ALIGNMENTS[alignment][1]})"]
+        for statistic, metric in statistics.items():
+            digits = 2 if metric["unit"] == "mm" else 3
+            row.append(f"{metric['value']:.{digits}f}")
+            if statistic != "median":
+                interval = metric["interval"]
+                row.append(f"{interval[0]:.{digits}f} to {interval[1]:.{digits}f}" if interval else "")
+        rows.append(row)
+    return _plain(head, rows)
 
 
-def _head(statistic: str, unit: str) -> str:
+def _plain(head: list[str], rows: list[list[str]]) -> str:
+    align = ("left", *["right"] * (len(head) - 1))
+    return tabulate(rows, head, tablefmt="plain", disable_numparse=True, colalign=align, preserve_whitespace=True)
+
+
+def _title(statistic: str, unit: str) -> str:
     if statistic.startswith("auc_"):
         _, low, high = statistic.split("_")
         return f"AUC {low}-{high.removesuffix('mm')} mm"

@@ -71,7 +71,7 @@ def _sentence(poses: Poses, summary: Summary) -> str:
 
 def _worst(poses: Poses, summary: Summary) -> list[str]:
     shown = summary.worst[:DRAWN]
-    row = {int(pose): number for number, pose in enumerate(poses.there)}
+    row = {int(pose): number for number, pose in enumerate(poses.present)}
     figure = plots.hands(
         poses.joints[[one.pose for one in shown]],
         summary.beyond[[row[one.pose] for one in shown]],

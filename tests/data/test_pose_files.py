@@ -73,9 +73,9 @@ def test_what_is_said_wrongly_is_reported_with_the_evidence_and_the_remedy(poses
     assert "give --order rhd" in order.mistaken
     assert "times as long as it should" in order.mistaken
     assert "rhd is nearest in 100 % of the poses" in order.evidence
-    assert str(order).startswith("likely a mistake: order mediapipe (as told)")
+    assert str(order).startswith("likely a mistake: order mediapipe (stated)")
     assert not unit.mistaken
-    with pytest.raises(ValueError, match=r"the side cannot be told.* And likely a mistake: order mediapipe"):
+    with pytest.raises(ValueError, match=r"the side cannot be detected.* And likely a mistake: order mediapipe"):
         conventions.convert(in_order(poses, "rhd"), "file", order="mediapipe")
     side = conventions.convert(poses * MIRROR, "file", side="right").findings[2]
     assert "give --side left" in side.mistaken
@@ -95,13 +95,13 @@ def test_what_is_said_rightly_is_believed(poses):
 def test_weak_evidence_is_an_error(poses):
     noise = np.random.default_rng(0).normal(size=(50, 21, 3))
     with pytest.raises(
-        ValueError, match=r"file: the joint order cannot be told .* bones differ .* Say it with --order"
+        ValueError, match=r"file: the joint order cannot be detected .* bones differ .* State it with --order"
     ):
         conventions.convert(noise, "file")
-    with pytest.raises(ValueError, match=r"the unit cannot be told .* 0.\d+ at the median.*--unit"):
+    with pytest.raises(ValueError, match=r"the unit cannot be detected .* 0.\d+ at the median.*--unit"):
         conventions.convert(poses * np.resize([1, 4], len(poses))[:, None, None], "file")
     mixed = poses * np.where(np.arange(len(poses)) % 3 > 0, 1, MIRROR[:, None]).T[:, None]
-    with pytest.raises(ValueError, match=r"the side cannot be told .* 6\d % .* 3\d %.*field `left`"):
+    with pytest.raises(ValueError, match=r"the side cannot be detected .* 6\d % .* 3\d %.*field `left`"):
         conventions.convert(mixed, "file")
     left = np.arange(len(poses)) % 3 == 0
     found = conventions.convert(mixed, "file", left=left)
@@ -118,7 +118,7 @@ def test_gaps_stay_gaps_and_are_counted(poses):
     assert found.partial == 1
     np.testing.assert_array_equal(found.impossible, [30])
     assert np.isnan(found.joints[[*found.gaps, 30]]).all()
-    assert len(found.there) == len(poses) - 7
+    assert len(found.present) == len(poses) - 7
     with pytest.raises(ValueError, match="none of its 3 poses has all 21 joints"):
         conventions.convert(raw[11:14], "file")
 

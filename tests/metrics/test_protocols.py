@@ -98,7 +98,7 @@ def test_protocols_agree_with_the_official_formulas_on_a_thousand_sets():
             expected, errors = official.fingertips(true, predicted, seen, ALIGN[alignment])
         else:
             expected, errors = official.evaluate(true, predicted, ALIGN[alignment], *about.range)
-        areas += agree(found, f"{about.what}_{alignment}", expected, errors, *about.range)
+        areas += agree(found, f"{about.points}_{alignment}", expected, errors, *about.range)
     assert areas > 800
 
 
@@ -199,10 +199,10 @@ def test_hands19_tells_interpolation_from_extrapolation():
 @pytest.mark.parametrize("protocol", ["freihand", "ho3d", "rhd", "hands19", "dexter_object"])
 def test_every_figure_says_its_alignment_unit_and_count(protocol):
     about = metrics.PROTOCOLS[protocol]
-    found = metrics.figures(protocol, hands() + 0.01, hands(), seed=0)
+    found = metrics.protocol_metrics(protocol, hands() + 0.01, hands(), seed=0)
     assert {figure.alignment for figure in found.values()} == set(about.alignments)
     for name, figure in found.items():
-        assert name == f"{about.what}_{figure.alignment}_{figure.statistic}" + ("_mm" if figure.unit == "mm" else "")
+        assert name == f"{about.points}_{figure.alignment}_{figure.statistic}" + ("_mm" if figure.unit == "mm" else "")
         assert figure.unit == ("share" if "auc" in name else "mm")
         assert figure.count == 60
         assert (figure.interval is None) == ("median" in name)
@@ -228,12 +228,12 @@ def test_bad_poses_are_named(protocol):
 
 def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match="alignment 'rigid' is none of absolute, root"):
-        metrics.figures("rhd", hands(), hands(), alignments=["rigid"])
+        metrics.protocol_metrics("rhd", hands(), hands(), alignments=["rigid"])
     with pytest.raises(ValueError, match="protocol 'stb' is none of freihand"):
-        metrics.figures("stb", hands(), hands())
+        metrics.protocol_metrics("stb", hands(), hands())
     with pytest.raises(ValueError, match="'root' needs all 21 joints"):
         metrics.dexter_object(hands(), hands(), alignments=["root"])
-    with pytest.raises(ValueError, match="of both the prediction and the truth"):
+    with pytest.raises(ValueError, match="of both the prediction and the ground truth"):
         metrics.freihand(hands(), hands(), hands())
 
 
@@ -265,7 +265,10 @@ def test_no_interval_of_one_image():
         metrics.bootstrap(np.ones((1, 21)))
     with pytest.raises(ValueError, match=r"value \[1, 0\] is not finite"):
         metrics.bootstrap(np.array([1.0, np.nan]))
-    assert metrics.figures("freihand", hands()[:1], hands()[:1], seed=0)["joints_absolute_mean_mm"].interval is None
+    assert (
+        metrics.protocol_metrics("freihand", hands()[:1], hands()[:1], seed=0)["joints_absolute_mean_mm"].interval
+        is None
+    )
 
 
 def test_tables_name_every_joint_and_finger():

@@ -92,7 +92,7 @@ def test_ho3d_of_its_own_files(tmp_path, true, predicted):
     np.savez(tmp_path / "mine.npz", joints=predicted[order], names=[*np.array(names)[order][:6], "SM1/9999"])
     again = scoring.score(tmp_path / "mine.npz", tmp_path, "ho3d")
     assert value(again, "joints_procrustes_mean_mm") == pytest.approx(value(content, "joints_procrustes_mean_mm"))
-    assert again["notes"] == ["1 predictions are of images that the truth does not have"]
+    assert again["notes"] == ["1 predictions are of images that the ground truth does not have"]
 
 
 def test_hands19_by_subsets(tmp_path, true, predicted):
@@ -169,7 +169,7 @@ def test_the_zero_predictor_scores_and_says_what_it_has_not(tmp_path, true):
     distance = 1000 * np.linalg.norm(true, axis=-1).mean()
     assert value(content, "joints_absolute_mean_mm") == pytest.approx(distance, rel=1e-12)
     assert content["notes"] == [
-        "no mesh is predicted, so there are no figures of one",
+        "no mesh is predicted, so there are no metrics of meshes",
         "6 predicted hands are not in front of the camera, so there are no errors in pixels",
     ]
     assert "note: no mesh" in scoring.table(content)
@@ -238,7 +238,7 @@ def test_what_is_wrong_with_a_truth_is_named(tmp_path, true):
     (tmp_path / "subsets.txt").write_text("a.png\n")
     with pytest.raises(ValueError, match=r"line 1 has 1 fields"):
         ground_truth.read_subsets(tmp_path / "subsets.txt", ["a.png"])
-    with pytest.raises(ValueError, match="the truth does not name its images"):
+    with pytest.raises(ValueError, match="the ground truth does not name its images"):
         ground_truth.read_subsets(tmp_path / "subsets.txt", None)
     with pytest.raises(ValueError, match="protocol 'stb' is none of"):
         scoring.score("a", "b", "stb")
