@@ -15,7 +15,10 @@ from bmc_jax.core.choices import READERS, SPLITS
 
 def add(verbs: Any, arguments: Sequence[str]) -> None:
     """Declares the verbs, and the options of each dataset only if `arguments` build one, since readers load numpy."""
-    parser = add_verb(verbs, "list", _list, "list the datasets that can be built, their files, licences and addresses")
+    add_verb(verbs, "list", _list, "list the datasets that can be built, their files, licences and addresses", """\
+example:
+  bmc data list
+""")  # fmt: skip
 
     words = "build checked, shuffled, sharded records from a dataset's files"
     parser = verbs.add_parser(

@@ -1,5 +1,6 @@
 """The `bmc` command: help, errors in one line, and every verb reaching its room."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -37,18 +38,37 @@ def fails(capsys, *arguments):
     return error.removeprefix("bmc: error: ").strip()
 
 
-@pytest.mark.parametrize(
-    "verb",
-    ["", "train", "evaluate", "report", "limits", "limits fit", "limits show", "limits check", "data", "data preview"],
-)
-def test_every_verb_explains_itself(capsys, verb):
+def verbs(parser, words=()):
+    """Every verb of the parser as its words, the empty one of `bmc` itself included, and whether it has verbs."""
+    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    yield words, bool(groups)
+    for group in groups:
+        for word, parser in group.choices.items():
+            yield from verbs(parser, (*words, word))
+
+
+VERBS = dict(verbs(cli.make_parser()))
+
+
+def test_verbs_are_found():
+    assert {("train",), ("limits", "fit"), ("data", "preview")} <= VERBS.keys()
+    assert VERBS[()]
+    assert VERBS["limits",]
+    assert not VERBS["limits", "fit"]
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_help_of_every_verb_has_examples_of_it(capsys, verb):
     with pytest.raises(SystemExit) as stop:
-        cli.main([*verb.split(), "--help"])
+        cli.main([*verb, "--help"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    assert text.startswith(f"usage: bmc {verb}".rstrip())
-    if verb not in ("limits", "data"):
-        assert f"  bmc {verb}".rstrip() in text[text.index("example") :]
+    command = " ".join(["bmc", *verb])
+    assert text.startswith(f"usage: {command}")
+    if VERBS[verb] and verb:
+        assert "VERB" in text or "NAME" in text
+    else:
+        assert f"  {command}" in text[text.index("example") :]
 
 
 def test_help_loads_no_library():

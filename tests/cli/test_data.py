@@ -78,16 +78,16 @@ def test_skipped_and_faulty_rows_are_told(tmp_path, capsys):
     options = ["--out", tmp_path, "--workers", 1, "--faults", "skip"]
     assert bmc("data", "build", "coco_hand", "--source", source, *options) == 0
     out = capsys.readouterr().out
-    assert "left out 1 at fault, such as" in out
+    assert "left out 1 with faults, such as" in out
     assert "1.jpg is damaged" in out
 
 
 def test_verify_passes_what_is_whole_and_fails_what_is_not(capsys, built):
     assert bmc("data", "verify", built) == 0
-    assert "whole and right" in capsys.readouterr().out
+    assert "complete and valid" in capsys.readouterr().out
     next((built / "1.0.0").glob("*.array_record*")).unlink()
     assert bmc("data", "verify", built) == 2
-    assert "1 found:" in capsys.readouterr().err
+    assert "1 faults found:" in capsys.readouterr().err
 
 
 def test_preview_draws_crops_of_a_built_dataset(capsys, built, tmp_path):
@@ -132,6 +132,6 @@ def test_stopped_build_says_so_and_goes_on(tmp_path):
     process.send_signal(signal.SIGTERM)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 75
-    assert "stopped; the same command goes on from there" in out
+    assert "stopped; run the same command to resume" in out
     subprocess.run(command, check=True, capture_output=True)
     assert len(store.records(store.find("mine", tmp_path), "train")) == 200

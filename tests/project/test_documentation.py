@@ -83,13 +83,9 @@ def commands(line):
 
 
 def parse(arguments):
-    """By the real parser, without running anything. SystemExit or ValueError if the command would be refused."""
-    parser = cli._parser(arguments)
-    options, rest = parser.parse_known_args(arguments)
-    if rest and options.run not in cli.CONFIGURED:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    for override in config_io.from_arguments(rest):
-        config_io.check_override(override)
+    """Parses a command without running it. SystemExit or ValueError if `bmc` would refuse it."""
+    options = cli.parse(arguments)
+    config_io.load(ROOT / "configs/quickstart.py", config_io.from_arguments(options.overrides))
 
 
 SHELL = [
