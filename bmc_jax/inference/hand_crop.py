@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bmc_jax.config import Config
-from bmc_jax.core import camera, hand
+from bmc_jax.core import hand
 from bmc_jax.core.types import Batch, Prediction
 from bmc_jax.data import crop
 from bmc_jax.data.images import Picture
@@ -101,7 +101,7 @@ def to_pictures(crops: Sequence[HandCrop], prediction: Prediction, config: Confi
         back = np.linalg.inv(one.to_square)
         square = np.asarray(prediction.joints_2d[i], np.float64) + beside
         pixels.append(square @ back[:2, :2].T + back[:2, 2])
-        joints.append(camera.mirror(np.asarray(prediction.joints_3d[i], np.float64), one.request.left))
+        joints.append(hand.mirror(np.asarray(prediction.joints_3d[i], np.float64), np.asarray(one.request.left)))
         if not (np.isfinite(pixels[-1]).all() and np.isfinite(joints[-1]).all()):
             raise FloatingPointError(
                 f"{one.request.file}: expected a finite prediction; the training of the network diverged"

@@ -69,13 +69,15 @@ def test_way_back_is_the_exact_inverse_of_the_crop(left, passes):
     options = examples.tiny_config()
     request = requests.Request(Path("photo.png"), left=left, box=(50, 30, 94, 66))
     crop = hand_crop.cut(request, Picture(spotter.picture(SIZE, SPOT)), options, passes=passes)
-    crop = np.random.default_rng(0).uniform(-5, 40, (21, 2))
-    prediction = Prediction(crop[None], *[np.zeros(1)] * 3, np.ones((1, 21, 3), np.float32))
+    pixels = np.random.default_rng(0).uniform(-5, 40, (21, 2))
+    prediction = Prediction(pixels[None], *[np.zeros(1)] * 3, np.ones((1, 21, 3), np.float32))
     (found,), (joints,) = hand_crop.to_pictures([crop], prediction, options)
     # A crop of 32 pixels shows 1.5 times the box's longer side, 44 pixels; its middle 15.5 is at (72, 48).
     pixel = 1.5 * 44 / 32
-    across = (crop[:, 0] - 15.5) * (-1 if left else 1)
-    np.testing.assert_allclose(found, np.stack([72 + pixel * across, 48 + pixel * (crop[:, 1] - 15.5)], -1), atol=1e-9)
+    across = (pixels[:, 0] - 15.5) * (-1 if left else 1)
+    np.testing.assert_allclose(
+        found, np.stack([72 + pixel * across, 48 + pixel * (pixels[:, 1] - 15.5)], -1), atol=1e-9
+    )
     np.testing.assert_array_equal(joints, np.ones((21, 3)) * [-1 if left else 1, 1, 1])
 
 
