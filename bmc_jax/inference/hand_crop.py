@@ -103,9 +103,7 @@ def to_pictures(crops: Sequence[HandCrop], prediction: Prediction, config: Confi
         pixels.append(square @ back[:2, :2].T + back[:2, 2])
         joints.append(hand.mirror(np.asarray(prediction.joints_3d[i], np.float64), np.asarray(one.request.left)))
         if not (np.isfinite(pixels[-1]).all() and np.isfinite(joints[-1]).all()):
-            raise FloatingPointError(
-                f"{one.request.file}: expected a finite prediction; the training of the network diverged"
-            )
+            raise FloatingPointError(f"{one.request.file}: the prediction is not finite; its training diverged")
     return np.stack(pixels), np.stack(joints)
 
 

@@ -339,7 +339,7 @@ def test_answer_that_is_not_finite_is_never_written(spotting, photo, tmp_path, m
     broken = spotter.answer(examples.examples(1))
     monkeypatch.setattr(forward, "predict", lambda *_, **__: broken)
     broken.joints_3d[0, 3] = np.nan
-    with pytest.raises(FloatingPointError, match=r"photo.png: the network's answer is not finite"):
+    with pytest.raises(FloatingPointError, match=r"photo.png: the prediction is not finite"):
         predict.predict(RUN, [photo], tmp_path / "out")
 
 
