@@ -96,7 +96,7 @@ def _report(options: argparse.Namespace) -> None:
 
     folder = Path(options.workdirs[0]) if len(options.workdirs) == 1 else Path()
     out = options.out or folder / "report.html"
-    if len(options.workdirs) == 1 and experiment_page.is_one(folder):
+    if len(options.workdirs) == 1 and experiment_page.is_experiment(folder):
         print(f"written to {experiment_page.write(folder, out)}")
     else:
         print(f"written to {report.report(options.workdirs, out)}")

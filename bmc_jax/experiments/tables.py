@@ -1,7 +1,8 @@
-"""An experiment's comparison as Markdown, in columns that a terminal shows too: for `bmc experiment`, and for the pages
-of the documentation, which hold nothing else that is measured."""
+"""Tables of an experiment's comparison, as rows and as Markdown: for the terminal, the pages and the documentation."""
 
 from typing import Any
+
+from tabulate import tabulate
 
 from bmc_jax.experiments import claims
 from bmc_jax.experiments.claims import Claim
@@ -11,37 +12,50 @@ from bmc_jax.metrics import evaluation, published
 #: Measures whose steps are shown, with the gap closed; the last only where there is no 3D.
 STEPS = ("joints_2d_px", "depth_mm", "joints_3d_mm")
 WITHOUT_3D = ("joints_2d_px", "angles_within")
-#: Those that the gap is told of: pixels are labelled in nearly all arms, and differ by next to nothing.
+#: Measures with a gap: pixels are labelled in nearly all arms, and differ by next to nothing.
 GAPS = ("depth_mm", "joints_3d_mm")
 #: Measures of the short table.
 SHORT = ("joints_2d_px", "depth_mm", "joints_3d_mm", "aligned_mm")
 
 
 def markdown(content: dict[str, Any]) -> str:
-    """Everything: what it was made with, each set of test images, and what becomes of the claims."""
+    """Returns every table of the comparison as Markdown: each set of test images, and the outcome of the claims."""
     lines = [heading(content), ""]
-    target = list(content["sets"])[-1]
-    for name, arms in content["sets"].items():
-        lines += [f"**{name}**, mean ± sd of {_seeds(arms)}", ""]
-        # The gap is the target's: on the source all arms are about the same, and shares of nothing say nothing.
-        lines += [*_aligned(_values(arms, content["others"][name])), "", *_aligned(_steps(arms, name == target)), ""]
+    for of in comparisons(content):
+        lines += [f"**{of['name']}**, mean ± sd of {of['seeds']}", "", _pipes(of["means"]), "", _pipes(of["steps"]), ""]
     lines += ["Beside *after*: the mean change from that arm over the same seeds, with p of a paired t-test.", ""]
     if content["claims"]:
-        lines += [*_aligned(_claims(content)), ""]
+        head, *rows = claim_rows(content)
+        lines += [_pipes([head, *([*row[:-1], f"**{row[-1]}**"] for row in rows)]), ""]
     hashes = ", ".join(f"{arm} `{found}`" for arm, found in content["configurations"].items() if found)
     lines += [f"Configurations: {hashes}."]
     return "\n".join(lines) + "\n"
 
 
 def short(content: dict[str, Any]) -> str:
-    """The target's means alone, with the paper's beside them."""
+    """Returns the means of the target and those of the paper as Markdown."""
     name, arms = list(content["sets"].items())[-1]
     title = f"{heading(content)} · {name}, mean ± sd of {_seeds(arms)}"
-    return "\n".join([title, "", *_aligned(_values(arms, {}, SHORT, words=True))]) + "\n"
+    return "\n".join([title, "", _pipes(_values(arms, {}, SHORT, words=True))]) + "\n"
+
+
+def comparisons(content: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns the name, number of seeds and two tables, head first, of each set of test images."""
+    # The gap is the target's: on the source all arms are about equal, and shares of almost nothing are noise.
+    target = list(content["sets"])[-1]
+    return [
+        {
+            "name": name,
+            "seeds": _seeds(arms),
+            "means": _values(arms, content["others"][name]),
+            "steps": _steps(arms, name == target),
+        }
+        for name, arms in content["sets"].items()
+    ]
 
 
 def heading(content: dict[str, Any]) -> str:
-    """By what command, on what, from which commit."""
+    """Returns the command, hardware and commit as Markdown."""
     environment = content["environment"]
     return f"`{content['command']}` · {environment['hardware']} · commit {environment['commit']}"
 
@@ -55,7 +69,7 @@ def _seeds(arms: dict[str, Any]) -> str:
 def _values(
     arms: dict[str, Any], others: dict[str, Any], shown: tuple[str, ...] = (), words: bool = False
 ) -> list[list[str]]:
-    """An arm a row; the paper's number, where there is one, in the column after ours."""
+    """One arm a row; the paper's number, where there is one, in the column after ours."""
     ours = {key for arm in arms.values() for key in arm["mean"]}
     theirs = {key for row in (*(arm["paper"] for arm in arms.values()), *others.values()) for key in row}
     known = dict.fromkeys([*COLUMNS, *(key for arm in arms.values() for key in arm["paper"]), *theirs])
@@ -107,10 +121,11 @@ def _p(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p {p:.3f}"
 
 
-def _claims(content: dict[str, Any]) -> list[list[str]]:
+def claim_rows(content: dict[str, Any]) -> list[list[str]]:
+    """Returns the table of the claims, head first."""
     rows = [["claim", "of", "asked for", "reached", "chance", "verdict"]]
-    for told in content["claims"]:
-        claim = Claim(**told)
+    for fields in content["claims"]:
+        claim = Claim(**fields)
         found = claims.evaluate(claim, values(content, claim))
         of = f"the gap {claim.than} to {claim.gap_to}" if claim.gap_to else claim.than
         rows.append(
@@ -120,14 +135,14 @@ def _claims(content: dict[str, Any]) -> list[list[str]]:
                 "better" if claim.by == 0 else f"at least {claim.by:g} %",
                 "" if found.reached is None else f"{found.reached:+.1f} %",
                 _p(found.p) if found.p is not None else "one seed" if found.seeds == 1 else "",
-                f"**{found.outcome}**",
+                found.outcome,
             ]
         )
     return rows
 
 
 def values(content: dict[str, Any], claim: Claim) -> dict[str, dict[int, float]]:
-    """Of a claim's measure, by arm and seed, on the images that it is of."""
+    """Returns the values of a claim's measure by arm and seed, on the test images of the claim."""
     arms = content["sets"].get(claim.on, {}) if claim.on else list(content["sets"].values())[-1]
     return {
         name: dict(zip(arm["seeds"], arm["values"][claim.measure], strict=True))
@@ -136,11 +151,6 @@ def values(content: dict[str, Any], claim: Claim) -> dict[str, dict[int, float]]
     }
 
 
-def _aligned(rows: list[list[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    padded = [
-        [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        for row in rows
-    ]
-    return ["| " + " | ".join(row) + " |" for row in [padded[0], rule, *padded[1:]]]
+def _pipes(rows: list[list[str]]) -> str:
+    sides = ["left", *["right"] * (len(rows[0]) - 1)]
+    return tabulate(rows[1:], rows[0], tablefmt="pipe", disable_numparse=True, colalign=sides)

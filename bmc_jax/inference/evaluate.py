@@ -1,5 +1,7 @@
-"""A checkpoint on images -> `metrics.json`, predictions for the report and for the datasets' servers, pictures, and a
-table. What is measured is in `measures`, the datasets' own figures in `official`."""
+"""Evaluation of a checkpoint: `metrics.json`, predictions for reports and for the datasets' servers, pictures, a table.
+
+The measures are in `metrics.evaluation`, the datasets' protocols in `metrics.dataset_protocols`.
+"""
 
 import dataclasses
 import os
@@ -10,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from tabulate import tabulate
 
 from bmc_jax import metrics
 from bmc_jax.config import Config
@@ -43,11 +46,12 @@ def evaluate(
     passes: int = 1,
     turns: int = 1,
 ) -> dict[str, Any]:
-    """Measure a checkpoint, the newest or that of `step` ("best": the best one), on the given domains and built
-    datasets, by default those of `data.test`; write and return `metrics.json`.
+    """Measures a checkpoint on domains and built datasets, and writes and returns `metrics.json`.
+
+    The checkpoint is the newest, or that of `step` or "best"; the default of `entries` is `data.test`.
 
     Takes `count` images of each, by default `data.test_count` of rendered domains and all of built datasets, of the
-    given split where an entry names none; in `passes` and `turns` as `inference` has them.
+    given split where an entry names none; in `passes` and `turns` as in `training.forward.program`.
 
     Each entry has the measures of the `network` with 95 % `intervals` over the images and by `joints` and `fingers`;
     those of the `mean_pose` of these very labels (2D and 3D, the best constant guess), by how many percent the
@@ -77,19 +81,20 @@ def evaluate(
         examples = jax.device_get(augment.central(wide, options.data.image_size))
         measured, means = evaluation.compare(prediction, examples, trained.limits)
         domains[entry] = {"split": of, "count": len(examples.present), **measured}
-        domains[entry] |= _official(trained, options, name, of, prediction, examples, predictions_file(workdir, entry))
-        _keep(predictions_file(workdir, entry), prediction, examples, **means)
-        _draw(workdir, entry, prediction, examples)
-    looks = {"passes": passes, "turns": turns}
-    content = _heading(trained) | {"split": split, **looks, "domains": domains}
+        domains[entry] |= _protocol_figures(
+            trained, options, name, of, prediction, examples, predictions_file(workdir, entry)
+        )
+        save_predictions(predictions_file(workdir, entry), prediction, examples, **means)
+        draw_errors(workdir, entry, prediction, examples)
+    content = _heading(trained) | {"split": split, "passes": passes, "turns": turns, "domains": domains}
     files.write_json(workdir / FILE, content)
     return content
 
 
-def _official(
+def _protocol_figures(
     trained: Trained, options: Config, name: str, split: str, prediction: Prediction, examples: Batch, file: Path
 ) -> dict[str, Any]:
-    """What the dataset's own protocol makes of the predictions; nothing where there is none."""
+    """The figures of the dataset's own protocol; empty where there is none."""
     folder = sources.kind(name).folder(options.data.directory)
     protocol = dataset_protocols.protocol(folder) if folder else None
     if folder is None or protocol is None:
@@ -97,9 +102,9 @@ def _official(
     scale = np.array(examples.scale, np.float64)
     words = "each hand's true scale"
     if not (scale > 0).all():
-        usual, whose = training_data.scale(training_data.origins(trained.config, trained.folder))
-        words = f"{words}, or {1000 * usual:.1f} mm ({whose}) where it is not known"
-        scale = np.where(scale > 0, scale, usual)
+        mean, source = training_data.mean_scale(training_data.read(trained.config, trained.folder))
+        words = f"{words}, or {1000 * mean:.1f} mm ({source}) where it is not known"
+        scale = np.where(scale > 0, scale, mean)
     metres = np.asarray(prediction.joints_3d, np.float64) * scale[:, None, None]
     return {
         "official": {
@@ -111,8 +116,8 @@ def _official(
     }
 
 
-def _draw(workdir: Path, entry: str, prediction: Prediction, examples: Batch) -> None:
-    """PCK, errors by joint and the worst images, beside the predictions; nothing of images without labels."""
+def draw_errors(workdir: Path, entry: str, prediction: Prediction, examples: Batch) -> None:
+    """Draws PCK, errors by joint and the worst images next to the predictions; nothing without labels."""
     stem = predictions_file(workdir, entry).with_suffix("")
     found = evaluation.errors(prediction.joints_2d, prediction.joints_3d, examples)
     if not found:
@@ -130,15 +135,15 @@ def _draw(workdir: Path, entry: str, prediction: Prediction, examples: Batch) ->
     errors, valid = found[by]
     each = np.sum(errors, axis=1, where=valid) / np.maximum(valid.sum(axis=1), 1)
     worst = np.argsort(-each, kind="stable")[:WORST]
-    shown, unit = rows[worst], evaluation.METRICS[by][1]
+    indices, unit = rows[worst], evaluation.METRICS[by][1]
     figure = draw.contact_sheet(
-        examples.image[shown],
-        examples.joints_2d[shown],
-        np.asarray(examples.joints_2d_valid)[shown],
-        predicted=prediction.joints_2d[shown],
-        captions=[f"row {row} · {each[one]:.0f} {unit}" for row, one in zip(shown, worst, strict=True)],
+        examples.image[indices],
+        examples.joints_2d[indices],
+        np.asarray(examples.joints_2d_valid)[indices],
+        predicted=prediction.joints_2d[indices],
+        captions=[f"row {row} · {each[one]:.0f} {unit}" for row, one in zip(indices, worst, strict=True)],
         columns=5,
-        title=f"{entry}: the worst {len(shown)} by {evaluation.title(by)}",
+        title=f"{entry}: the worst {len(indices)} by {evaluation.title(by)}",
     )
     draw.save(figure, f"{stem}_worst.jpg")
 
@@ -152,13 +157,14 @@ def evaluate_photographs(
     passes: int = 1,
     turns: int = 1,
 ) -> dict[str, Any]:
-    """Measure a run's newest checkpoint on photographs of which only 2D labels are known.
+    """Measures a run's newest checkpoint on photographs with 2D labels only.
 
     Takes `count` hands spread over the COCO file (all by default), cropped by `photographs.read`. Writes and returns
     `photographs.json`, and draws the first over their photographs in `predictions/`. The mean pose is that of these
     very labels, since photographs have no training split.
 
-    Raises FileNotFoundError and ValueError as `evaluate` and `photographs.read` do.
+    Raises:
+      FileNotFoundError, ValueError: see `evaluate` and `photographs.read`.
     """
     workdir, annotations = Path(workdir), Path(annotations)
     trained = forward.load(workdir, step)
@@ -179,7 +185,7 @@ def evaluate_photographs(
         "labels_predicted": found.labels_predicted,
         **measured,
     }
-    _keep(predictions_file(workdir, f"photographs_{name}"), prediction, examples, **means)
+    save_predictions(predictions_file(workdir, f"photographs_{name}"), prediction, examples, **means)
     first = slice(PICTURES)
     figure = draw.contact_sheet(
         examples.image[first],
@@ -194,44 +200,48 @@ def evaluate_photographs(
 
 
 def table(content: dict[str, Any]) -> str:
-    """What `evaluate` or `evaluate_photographs` returned, for a terminal."""
+    """Formats the result of `evaluate` or `evaluate_photographs` for a terminal."""
     sets = content["domains"] if "domains" in content else {content["name"]: content}
     lines = []
     for name, measured in sets.items():
-        lines += [
-            f"{name} · {measured.get('split', 'photographs')} · {measured['count']} images · step {content['step']}",
-            f"  {'':<40}{'network':>10}   {'95 % interval':<17}{'mean pose':>12}{'reduction':>12}{'labels':>10}",
-        ]
+        lines.append(
+            f"{name} · {measured.get('split', 'photographs')} · {measured['count']} images · step {content['step']}"
+        )
+        rows = []
         for key, (_, _, digits, _) in evaluation.METRICS.items():
-            if key not in measured["network"]:
-                continue
-            values = [measured.get(who, {}).get(key) for who in ("network", "mean_pose", "labels")]
-            network, constant, labels = ("-" if value is None else f"{value:.{digits}f}" for value in values)
-            reduction = measured["reduction_percent"].get(key)
-            reduction = "-" if reduction is None else f"{reduction:.1f} %"
-            interval = measured.get("intervals", {}).get(key)
-            between = "" if interval is None else f"{interval[0]:.{digits}f} to {interval[1]:.{digits}f}"
-            lines.append(
-                f"  {evaluation.title(key):<40}{network:>10}   {between:<17}{constant:>12}{reduction:>12}{labels:>10}"
-            )
+            if key in measured["network"]:
+                values = (measured.get(who, {}).get(key) for who in ("network", "mean_pose", "labels"))
+                network, constant, labels = ("-" if value is None else f"{value:.{digits}f}" for value in values)
+                reduction = measured["reduction_percent"].get(key)
+                interval = measured.get("intervals", {}).get(key)
+                between = "" if interval is None else f"{interval[0]:.{digits}f} to {interval[1]:.{digits}f}"
+                reduced = "-" if reduction is None else f"{reduction:.1f} %"
+                rows.append((evaluation.title(key), network, between, constant, reduced, labels))
+        head = ("", "network", "95 % interval", "mean pose", "reduction", "labels")
+        lines += _indented(rows, head, ("left", "right", "left", "right", "right", "right"))
         if "official" in measured:
-            lines += _official_lines(measured["official"])
+            lines += _protocol_lines(measured["official"])
         if measured.get("labels_predicted"):
             lines.append(f"  The labels are another model's predictions: {measured['description']!r}.")
         lines.append("")
     return "\n".join(lines)
 
 
-def _official_lines(found: dict[str, Any]) -> list[str]:
+def _protocol_lines(found: dict[str, Any]) -> list[str]:
     title = metrics.PROTOCOLS[found["protocol"]].title
     lines = [f"  by {title}'s protocol, with {found['metres']}:"]
-    lines += [
-        f"    {name:<44}{value:>12}   {interval}" for name, value, interval in dataset_protocols.rows(found["figures"])
-    ]
+    lines += _indented(dataset_protocols.rows(found["figures"]), (), ("left", "right", "left"))
     if not found["figures"]:
-        lines.append("    nothing: no 3D labels are here; the file below is what its server evaluates")
+        lines.append("    nothing: no 3D labels are available; the file below is what its server evaluates")
     whole = "" if found["complete"] else ", of a part of the split, which no server takes"
     return [*lines, f"    {' and '.join(found['files'])} in {FOLDER}/{whole}"]
+
+
+def _indented(rows: Sequence[Sequence[str]], head: Sequence[str], sides: Sequence[str]) -> list[str]:
+    if not rows:
+        return []
+    text = tabulate(rows, head, tablefmt="plain", disable_numparse=True, colalign=sides)
+    return [f"  {line}".rstrip() for line in text.splitlines()]
 
 
 def _heading(trained: Trained) -> dict[str, Any]:
@@ -245,12 +255,12 @@ def _heading(trained: Trained) -> dict[str, Any]:
 
 
 def predictions_file(workdir: Path, name: str) -> Path:
-    """Where the predictions for an entry of `data.test` lie."""
+    """Returns the file of the predictions for an entry of `data.test`."""
     return workdir / FOLDER / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}.npz"
 
 
-def _keep(file: Path, prediction: Prediction, examples: Batch, **means: Any) -> None:
-    """Predictions and labels of every example, and the first images, for the report."""
+def save_predictions(file: Path, prediction: Prediction, examples: Batch, **means: Any) -> None:
+    """Saves predictions and labels of every example, and the first images, for the report."""
     with files.replacing(file) as partial:
         np.savez_compressed(
             partial,

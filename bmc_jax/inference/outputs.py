@@ -1,5 +1,4 @@
-"""What is written of predicted hands: one document that says all of it, as JSON, CSV or NPZ, in a folder that is there
-whole or not at all."""
+"""Files of predicted hands, JSON, CSV or NPZ, in a folder that is written atomically."""
 
 import contextlib
 import csv
@@ -16,7 +15,7 @@ import numpy as np
 from bmc_jax.core import hand, validation
 from bmc_jax.core.choices import PREDICTION_FORMATS
 from bmc_jax.core.types import Limits
-from bmc_jax.inference.hand_crop import View
+from bmc_jax.inference.hand_crop import HandCrop
 from bmc_jax.limits.checking import Assessment
 from bmc_jax.limits.io import PALM_PAIRS
 from bmc_jax.runtime import files
@@ -27,36 +26,35 @@ NAMES = {
     *("joints.json", "joints.npz", "hands.csv", "joints.csv", "angles.csv", "left_out.csv"),
     *("overlays", "page.html", "video.mp4", "angles.png"),
 }
-#: What the hands of a video have besides.
+#: Additional fields of the hands of a video.
 VIDEO = ("frame", "time", "followed")
 #: Metres from wrist to middle MCP of an adult's hand, which sets the scale where none is given. The median of RHD's
-#: 2,728 evaluation hands is 0.091, the rendered hands' mean 0.094. How many scale bones that is, the checkpoint's
-#: limits say: datasets put the MCP joint in different places, and with it the length of the scale bone (0.030 to
-#: 0.045 m).
+#: 2,728 evaluation hands is 0.091, the rendered hands' mean 0.094. Its length in scale bones follows from the
+#: checkpoint's limits: datasets put the MCP joint in different places, so the scale bone is 0.030 to 0.045 m long.
 PALM = 0.092
 
 
 @dataclass(frozen=True)
-class Answers:
-    """Predicted hands, as they are in their pictures."""
+class PredictedHands:
+    """Predicted hands in the frames of their pictures."""
 
-    views: Sequence[View]
+    crops: Sequence[HandCrop]
     joints_2d: np.ndarray
     """Pixels of the pictures `[n, 21, 2]`."""
     joints_3d: np.ndarray
     """Scale units, camera frame, `[n, 21, 3]`."""
-    verdict: Assessment
+    assessment: Assessment
     scale: float
     """Metres of the scale bone."""
     scale_from: str
     times: Sequence[float] | None = None
     """Seconds into the video, of a video's frames."""
     followed: Sequence[bool] | None = None
-    """Whether the hand was looked for around the last frame's, of a video's frames."""
+    """Whether the box is that of the hand in the frame before, of a video's frames."""
 
 
-def require(formats: Sequence[str], scale: float | int | None) -> None:
-    """Raise ValueError, before any work, for a format that is unknown and a scale that is no bone's."""
+def validate(formats: Sequence[str], scale: float | int | None) -> None:
+    """Raises ValueError for an unknown format or a scale outside the range of bones."""
     unknown = [name for name in formats if name not in PREDICTION_FORMATS]
     if unknown or not formats:
         raise ValueError(f"formats {list(formats)}: name one or more of {', '.join(PREDICTION_FORMATS)}")
@@ -66,16 +64,16 @@ def require(formats: Sequence[str], scale: float | int | None) -> None:
 
 
 def assumed_scale(limits: Limits) -> tuple[float, str]:
-    """Metres of the scale bone of a hand of usual size, and in words how that was taken."""
+    """Returns metres of the scale bone of a hand of usual size, and the assumption in words."""
     low, high = np.asarray(limits.bone_length, np.float64)[hand.FINGERS.index("middle"), 0]
     palm = (low + high) / 2
     return PALM / palm, f"assumed: {PALM:g} m from wrist to middle MCP, {palm:.3f} scale bones by the limits' middle"
 
 
-def document(
-    trained: Trained, answers: Answers, left_out: Sequence[tuple[Path, str]], *, passes: int = 1, turns: int = 1
+def to_dict(
+    trained: Trained, hands: PredictedHands, left_out: Sequence[tuple[Path, str]], *, passes: int = 1, turns: int = 1
 ) -> dict[str, Any]:
-    """All of it, for JSON and for the page: angles in degrees."""
+    """Returns the content of `joints.json` and of the page; angles in degrees."""
     meta = trained.limits.meta
     return {
         "format": "bmc_jax predictions 1",
@@ -98,9 +96,9 @@ def document(
             "beyond": "distance to the nearest allowed value, 0 within the limits",
             "bone_length, curvature, spread": "scale units, their reciprocal, degrees",
         },
-        "scale": {"metres": round(answers.scale, 6), "from": answers.scale_from},
+        "scale": {"metres": round(hands.scale, 6), "from": hands.scale_from},
         "limits": {"source": meta.source, "poses": meta.count} | _limits(trained.limits),
-        "hands": [_hand(answers, i) for i in range(len(answers.views))],
+        "hands": [_hand(hands, i) for i in range(len(hands.crops))],
         "left_out": [{"image": os.fspath(file), "reason": reason} for file, reason in left_out],
     }
 
@@ -135,34 +133,34 @@ def _limits(limits: Limits) -> dict[str, Any]:
     }
 
 
-def _hand(answers: Answers, i: int) -> dict[str, Any]:
-    view, verdict = answers.views[i], answers.verdict
+def _hand(hands: PredictedHands, i: int) -> dict[str, Any]:
+    crop, request, found = hands.crops[i], hands.crops[i].request, hands.assessment
     frame = {}
-    if answers.times is not None and answers.followed is not None:
-        frame = {"frame": i, "time": round(answers.times[i], 4), "followed": answers.followed[i]}
-    angles = np.degrees(verdict.angles[i].astype(np.float64)).reshape(15, 2).round(2)
+    if hands.times is not None and hands.followed is not None:
+        frame = {"frame": i, "time": round(hands.times[i], 4), "followed": hands.followed[i]}
+    angles = np.degrees(found.angles[i].astype(np.float64)).reshape(15, 2).round(2)
     return {
-        "image": os.fspath(view.ask.file),
+        "image": os.fspath(request.file),
         **frame,
-        "size": list(view.size),
-        "hand": "left" if view.ask.left else "right",
-        "box": np.round(view.box, 3).tolist(),
-        "box_from": view.ask.box_from,
-        "intrinsics": view.intrinsics.round(4).tolist(),
-        "intrinsics_from": view.intrinsics_from,
-        "joints_2d": answers.joints_2d[i].round(4).tolist(),
-        "joints_3d": (answers.joints_3d[i] * answers.scale).round(6).tolist(),
-        "joints_3d_scale": answers.joints_3d[i].round(6).tolist(),
-        "within_limits": bool(verdict.within[i]),
+        "size": list(crop.size),
+        "hand": "left" if request.left else "right",
+        "box": np.round(crop.box, 3).tolist(),
+        "box_from": request.box_from,
+        "intrinsics": crop.intrinsics.round(4).tolist(),
+        "intrinsics_from": crop.intrinsics_from,
+        "joints_2d": hands.joints_2d[i].round(4).tolist(),
+        "joints_3d": (hands.joints_3d[i] * hands.scale).round(6).tolist(),
+        "joints_3d_scale": hands.joints_3d[i].round(6).tolist(),
+        "within_limits": bool(found.within[i]),
         "angles": [
             {"flexion": flexion, "abduction": abduction, "beyond": beyond}
             for (flexion, abduction), beyond in zip(
-                angles.tolist(), np.degrees(verdict.excess.angles[i]).reshape(15).round(2).tolist(), strict=True
+                angles.tolist(), np.degrees(found.excess.angles[i]).reshape(15).round(2).tolist(), strict=True
             )
         ],
-        "bone_length": _pairs(verdict.bone_length[i], verdict.excess.bone_length[i], 4),
-        "curvature": _pairs(verdict.curvature[i], verdict.excess.curvature[i], 4),
-        "spread": _pairs(np.degrees(verdict.spread[i]), np.degrees(verdict.excess.spread[i]), 2),
+        "bone_length": _pairs(found.bone_length[i], found.excess.bone_length[i], 4),
+        "curvature": _pairs(found.curvature[i], found.excess.curvature[i], 4),
+        "spread": _pairs(np.degrees(found.spread[i]), np.degrees(found.excess.spread[i]), 2),
     }
 
 
@@ -171,39 +169,42 @@ def _pairs(values: np.ndarray, beyond: np.ndarray, digits: int) -> list[dict[str
     return [{"value": value, "beyond": far} for value, far in zip(*both, strict=True)]
 
 
-def write(content: dict[str, Any], answers: Answers, folder: Path, formats: Sequence[str]) -> None:
-    """The document in a folder, in each of the `PREDICTION_FORMATS` that are asked for."""
+def write(content: dict[str, Any], predicted: PredictedHands, folder: Path, formats: Sequence[str]) -> None:
+    """Writes the content to a folder in each of the `formats`, of `PREDICTION_FORMATS`."""
     if "json" in formats:
         (folder / "joints.json").write_text(json.dumps(content, allow_nan=False) + "\n")
     if "npz" in formats:
-        _npz(content, answers, folder / "joints.npz")
+        _npz(content, predicted, folder / "joints.npz")
     if "csv" in formats:
         _csv(content, folder)
 
 
-def _npz(content: dict[str, Any], answers: Answers, file: Path) -> None:
-    """Arrays at full precision; angles in radians; the document without its hands as JSON text in `about`."""
+def _npz(content: dict[str, Any], predicted: PredictedHands, file: Path) -> None:
+    """Arrays at full precision; angles in radians; the content without its hands as JSON text in `about`."""
     hands = content["hands"]
     arrays: dict[str, Any] = {
         "image": np.array([one["image"] for one in hands]),
         "hand": np.array([one["hand"] for one in hands]),
         "size": np.array([one["size"] for one in hands]),
-        "box": np.array([view.box for view in answers.views]),
-        "intrinsics": np.stack([view.intrinsics for view in answers.views]),
-        "joints_2d": answers.joints_2d,
-        "joints_3d": answers.joints_3d * answers.scale,
-        "joints_3d_scale": answers.joints_3d,
-        "within_limits": answers.verdict.within,
+        "box": np.array([crop.box for crop in predicted.crops]),
+        "intrinsics": np.stack([crop.intrinsics for crop in predicted.crops]),
+        "joints_2d": predicted.joints_2d,
+        "joints_3d": predicted.joints_3d * predicted.scale,
+        "joints_3d_scale": predicted.joints_3d,
+        "within_limits": predicted.assessment.within,
         "about": json.dumps({key: value for key, value in content.items() if key != "hands"}),
     }
     for name in ("angles", "bone_length", "curvature", "spread"):
-        arrays |= {name: getattr(answers.verdict, name), f"{name}_beyond": getattr(answers.verdict.excess, name)}
+        arrays |= {
+            name: getattr(predicted.assessment, name),
+            f"{name}_beyond": getattr(predicted.assessment.excess, name),
+        }
     arrays |= {name: np.array([one[name] for one in hands]) for name in VIDEO if name in hands[0]}
     np.savez_compressed(file, **arrays)
 
 
 def _csv(content: dict[str, Any], folder: Path) -> None:
-    """Three tables whose rows share the hand's number, and the images that were left out."""
+    """Three tables whose rows share the hand's number, and the images left out."""
     hands = content["hands"]
     first = [name for name in VIDEO if name in hands[0]]
     k = [f"k{row}{column}" for row in range(3) for column in range(3)]
@@ -249,17 +250,18 @@ def _csv(content: dict[str, Any], folder: Path) -> None:
 
 
 def _table(file: Path, head: list[str], rows: Iterator[list[Any]]) -> None:
-    with file.open("w", newline="") as opened:
-        writer = csv.writer(opened)
+    with file.open("w", newline="") as stream:
+        writer = csv.writer(stream)
         writer.writerow(head)
         writer.writerows(rows)
 
 
 @contextlib.contextmanager
-def folder(out: Path, *, force: bool) -> Iterator[Path]:
-    """A new folder to write in, which takes the place of `out` when all is done, and is removed if that fails.
+def new_folder(out: Path, *, force: bool) -> Iterator[Path]:
+    """Yields a new folder that replaces `out` on success and is removed on failure.
 
-    Raises FileExistsError if there is something at `out`, unless with `force` it is a folder of predictions.
+    Raises:
+      FileExistsError: if `out` exists and is not empty, unless with `force` it is a folder of predictions.
     """
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"{out} is a file; name a folder")

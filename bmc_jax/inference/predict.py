@@ -1,4 +1,4 @@
-"""A checkpoint on photographs -> joints in files, overlays, and a page to turn the hands on. `video` is for videos."""
+"""Prediction of the hands in photographs: joints, overlays and an interactive page. `video` is for videos."""
 
 import os
 from collections.abc import Sequence
@@ -10,8 +10,9 @@ import numpy as np
 
 from bmc_jax.data import images as pictures
 from bmc_jax.inference import hand_crop, outputs, requests, viewer
-from bmc_jax.inference.hand_crop import View
-from bmc_jax.inference.outputs import Answers
+from bmc_jax.inference.hand_crop import HandCrop
+from bmc_jax.inference.outputs import PredictedHands
+from bmc_jax.inference.requests import Request
 from bmc_jax.limits import checking
 from bmc_jax.runtime.progress import Progress
 from bmc_jax.training import forward
@@ -21,14 +22,14 @@ from bmc_jax.visualization import overlay
 
 @dataclass(frozen=True)
 class Predicted:
-    """What became of a prediction."""
+    """Summary of a prediction."""
 
     out: Path
     hands: int
     within: int
-    """Hands that keep all limits."""
+    """Hands within all limits."""
     left_out: tuple[tuple[Path, str], ...]
-    """Images of which there is no answer, each with the reason."""
+    """Images without a prediction, each with the reason."""
 
 
 def predict(
@@ -47,100 +48,98 @@ def predict(
     turns: int = 1,
     force: bool = False,
 ) -> Predicted:
-    """Predict the hands of image files and of folders of them, and write the folder `out`: joints in each of the
-    `answers.FORMATS` that is asked for, an overlay for every image, and `page.html`.
+    """Predicts the hands of image files and folders of them, and writes the folder `out`.
+
+    It holds the joints in each of the `formats`, an overlay for every image, and the interactive `page.html`.
 
     Args:
-      folder: of a run or of exported parameters; `step` picks a checkpoint, as `inference.load`.
-      left: as `asks.asks`, and so the next three.
-      box: where the hand is.
-      boxes: where the hands are.
-      intrinsics: of all the images.
-      scale: metres of the scale bone; by default `answers.assumed_scale`.
-      passes: looks at each hand, one after the other, as `inference.answer`.
-      turns: turned looks that are averaged.
+      folder: of a run or an export; `step` selects a checkpoint, see `training.forward.load`.
+      left, box, boxes, intrinsics: see `requests.gather`.
+      scale: metres of the scale bone; by default `outputs.assumed_scale`.
+      passes: number of passes, each with the crop of the one before.
+      turns: number of rotated copies that are averaged.
       force: whether an earlier prediction at `out` is replaced.
 
-    Images that cannot be used are left out with a reason, and the rest goes on.
+    Images that cannot be used are left out with a reason.
 
     Raises:
-      FileExistsError: as `answers.folder`.
-      FileNotFoundError: if there is no checkpoint, image or file of boxes.
-      ValueError: for arguments that contradict each other, and if no image at all can be used.
+      FileExistsError: see `outputs.new_folder`.
+      FileNotFoundError: if a checkpoint, image or file of boxes does not exist.
+      ValueError: if arguments contradict each other, or no image can be used.
     """
-    outputs.require(formats, scale)
+    outputs.validate(formats, scale)
     images = requests.files([Path(one) for one in inputs])
-    asked, left_out = requests.asks(
+    requested, left_out = requests.gather(
         images, left=left, box=box, boxes=None if boxes is None else Path(boxes), intrinsics=intrinsics
     )
-    with outputs.folder(Path(out), force=force) as building:
+    with outputs.new_folder(Path(out), force=force) as building:
         trained = forward.load(folder, step)
-        seen = _views(trained, asked, passes, left_out, one_size=intrinsics is not None)
-        if not seen:
+        crops = _crops(trained, requested, passes, left_out, one_size=intrinsics is not None)
+        if not crops:
             reasons = "; ".join(dict.fromkeys(reason for _, reason in left_out))
             raise ValueError(reasons if len(left_out) == 1 else f"none of the {len(left_out)} can be used: {reasons}")
         run = forward.program(trained.config, passes=passes, turns=turns)
-        few = min(len(seen), trained.config.data.batch_size)
-        prediction = forward.predict(trained.config, trained.saved, hand_crop.batch(seen), run=run, batch_size=few)
-        found = judged(trained, seen, *hand_crop.answers(seen, prediction, trained.config), scale)
-        content = outputs.document(trained, found, left_out, passes=passes, turns=turns)
+        few = min(len(crops), trained.config.data.batch_size)
+        prediction = forward.predict(trained.config, trained.saved, hand_crop.batch(crops), run=run, batch_size=few)
+        found = assessed(trained, crops, *hand_crop.to_pictures(crops, prediction, trained.config), scale)
+        content = outputs.to_dict(trained, found, left_out, passes=passes, turns=turns)
         shown = _overlays(content, found, building / "overlays")
         outputs.write(content, found, building, formats)
-        title = f"{len(seen)} hands" if len(seen) > 1 else seen[0].ask.file.name
+        title = f"{len(crops)} hands" if len(crops) > 1 else crops[0].request.file.name
         (building / "page.html").write_text(viewer.page(content, list(shown), list(shown.values()), title), "utf-8")
-    return Predicted(Path(out), len(seen), int(found.verdict.within.sum()), tuple(left_out))
+    return Predicted(Path(out), len(crops), int(found.assessment.within.sum()), tuple(left_out))
 
 
-def judged(
+def assessed(
     trained: Trained,
-    seen: Sequence[View],
+    crops: Sequence[HandCrop],
     joints_2d: np.ndarray,
     joints_3d: np.ndarray,
     scale: float | int | None,
     **video: Any,
-) -> Answers:
-    """The answers with their verdict and their scale in metres."""
+) -> PredictedHands:
+    """Returns the hands with their scale in metres and their assessment against the limits."""
     metres, words = (scale, "given") if scale is not None else outputs.assumed_scale(trained.limits)
-    left = np.array([one.ask.left for one in seen])
-    return Answers(
-        seen, joints_2d, joints_3d, checking.assess(joints_3d, trained.limits, left=left), metres, words, **video
+    left = np.array([one.request.left for one in crops])
+    return PredictedHands(
+        crops, joints_2d, joints_3d, checking.assess(joints_3d, trained.limits, left=left), metres, words, **video
     )
 
 
-def _views(
+def _crops(
     trained: Trained,
-    asked: Sequence[hand_crop.Ask],
+    requested: Sequence[Request],
     passes: int,
     left_out: list[tuple[Path, str]],
     *,
     one_size: bool,
-) -> list[View]:
-    """What can be shown of the hands; what cannot goes to `left_out`."""
-    seen: list[View] = []
-    opened: tuple[Path, pictures.Picture] | None = None
-    for ask in Progress(asked, desc="read", unit=" images"):
+) -> list[HandCrop]:
+    """The crops of the hands; images that cannot be used are appended to `left_out`."""
+    crops: list[HandCrop] = []
+    current: tuple[Path, pictures.Picture] | None = None
+    for request in Progress(requested, desc="read", unit=" images"):
         try:
-            if opened is None or opened[0] != ask.file:
-                opened = (ask.file, pictures.read(ask.file))
-            one = hand_crop.view(ask, opened[1], trained.config, passes=passes)
+            if current is None or current[0] != request.file:
+                current = (request.file, pictures.read(request.file))
+            one = hand_crop.cut(request, current[1], trained.config, passes=passes)
         except (ValueError, OSError) as error:
-            if (ask.file, str(error)) not in left_out:
-                left_out.append((ask.file, str(error)))
+            if (request.file, str(error)) not in left_out:
+                left_out.append((request.file, str(error)))
             continue
-        if one_size and seen and seen[0].size != one.size and ask.intrinsics_from == requests.GIVEN:
-            sizes = " and ".join(f"{each.ask.file} of {each.size[0]}x{each.size[1]}" for each in (seen[0], one))
+        if one_size and crops and crops[0].size != one.size and request.intrinsics_from == requests.GIVEN:
+            sizes = " and ".join(f"{each.request.file} of {each.size[0]}x{each.size[1]}" for each in (crops[0], one))
             raise ValueError(f"the given K is for images of one size, and there are {sizes} pixels; predict them apart")
-        seen.append(one)
-    return seen
+        crops.append(one)
+    return crops
 
 
-def _overlays(content: dict[str, Any], found: Answers, folder: Path) -> dict[int, dict[str, Any]]:
-    """Draw every hand over its image, name the file in the document, and return the pictures of the page."""
+def _overlays(content: dict[str, Any], found: PredictedHands, folder: Path) -> dict[int, dict[str, Any]]:
+    """Draws every hand over its image, adds the file's name to the content, and returns the pictures of the page."""
     folder.mkdir()
     numbers: dict[Path, list[int]] = {}
-    for i, one in enumerate(found.views):
-        numbers.setdefault(one.ask.file, []).append(i)
-    picked, shown, names = set(viewer.picked(len(found.views))), {}, set()
+    for i, one in enumerate(found.crops):
+        numbers.setdefault(one.request.file, []).append(i)
+    selected, drawn_hands, names = set(viewer.selected(len(found.crops))), {}, set()
     for file, of_it in Progress(numbers.items(), desc="draw", unit=" images"):
         image = pictures.read(file).image
         drawn = overlay.hands_on(image, [found.joints_2d[i] for i in of_it])
@@ -149,9 +148,9 @@ def _overlays(content: dict[str, Any], found: Answers, folder: Path) -> dict[int
         drawn.save(folder / name, quality=92)
         for i in of_it:
             content["hands"][i]["overlay"] = f"{folder.name}/{name}"
-            if i in picked:
-                shown[i] = viewer.picture(image, found.views[i], found.joints_2d[i])
-    return dict(sorted(shown.items()))
+            if i in selected:
+                drawn_hands[i] = viewer.picture(image, found.crops[i], found.joints_2d[i])
+    return dict(sorted(drawn_hands.items()))
 
 
 def _free(stem: str, kind: str, names: set[str]) -> str:

@@ -1,9 +1,8 @@
-"""Run folders -> one HTML page that holds everything."""
+"""HTML report of one or more runs."""
 
-import html
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,9 @@ from matplotlib.figure import Figure
 
 from bmc_jax import config, limits, metrics
 from bmc_jax.inference import evaluate
-from bmc_jax.metrics import dataset_protocols, evaluation
-from bmc_jax.metrics import published as paper
+from bmc_jax.metrics import dataset_protocols, evaluation, published
 from bmc_jax.training import config_io, log
-from bmc_jax.visualization import charts, draw
-from bmc_jax.visualization import html as document
+from bmc_jax.visualization import charts, draw, html
 
 #: Hands a picture: over their images, and in 3D.
 SHEET, POSES = 12, 3
@@ -36,7 +33,7 @@ SUBTITLE = "3D hand pose from single images, weakly supervised through biomechan
 
 
 def report(workdirs: Sequence[str | os.PathLike], out: str | os.PathLike) -> Path:
-    """Write what the runs in `workdirs` were, learned and predict as one page at `out`, and return its path.
+    """Writes one page of the runs in `workdirs` (configuration, curves, errors, predictions) and returns its path.
 
     A run that was not evaluated has its configuration, limits and curves; the page says how to add the rest.
 
@@ -46,33 +43,27 @@ def report(workdirs: Sequence[str | os.PathLike], out: str | os.PathLike) -> Pat
     """
     if not workdirs:
         raise ValueError("no run folder to report on")
-    folders = [Path(workdir) for workdir in workdirs]
-    names = [config_io.read(folder).name for folder in folders]
-    body = [_summary(folders)]
-    for folder, name in zip(folders, names, strict=True):
-        body.append(f"<h2>{html.escape(name)} <span class='quiet'>{html.escape(str(folder))}</span></h2>")
-        body += _run(folder)
-    return document.write(", ".join(dict.fromkeys(names)), SUBTITLE, body, out)
-
-
-def _summary(folders: list[Path]) -> str:
-    """All runs beside each other and beside the paper."""
-    rows = []
-    for folder in folders:
-        measured = read_json(folder / evaluate.FILE)
-        for domain, values in measured.get("domains", {}).items():
-            words = (_with_interval(values, key) for key in COLUMNS)
-            rows.append((f"{measured['experiment']} on {domain}", *words))
-    published = [(words, paper.ROWS[f"Table 2, {row}"]) for words, row in TABLE_2.items()]
-    theirs = [(f"Paper: {words}", *(f"{values[key]:.2f}" for key in COLUMNS)) for words, values in published]
-    return (
-        "<h3>Mean errors, beside the paper's Table 2</h3>"
-        + document.table(["", "2D, px", "Z, mm", "3D, mm"], rows + theirs, ours=len(rows))
-        + "<p class='quiet'>The same quantities on other images: the paper's are photographs of FreiHAND after "
-        "training on RHD, those above it are this package's rendered test hands. The order of the settings compares, "
-        "the figures do not. Z and 3D are relative to the wrist. In brackets, 95 % intervals over the test images: how "
-        "far another draw of such images might move a figure, not another seed of training.</p>"
+    runs = [_run(Path(workdir)) for workdir in workdirs]
+    return html.write(
+        out,
+        "run_report.html",
+        title=", ".join(dict.fromkeys(run["name"] for run in runs)),
+        subtitle=SUBTITLE,
+        summary=_summary([run["measured"] for run in runs]),
+        runs=runs,
     )
+
+
+def _summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The mean errors of all runs, and the rows of the paper."""
+    ours = [
+        (f"{measured['experiment']} on {domain}", *(_with_interval(values, key) for key in COLUMNS))
+        for measured in runs
+        for domain, values in measured.get("domains", {}).items()
+    ]
+    rows = [(words, published.ROWS[f"Table 2, {row}"]) for words, row in TABLE_2.items()]
+    paper = [(f"Paper: {words}", *(f"{values[key]:.2f}" for key in COLUMNS)) for words, values in rows]
+    return {"ours": ours, "paper": paper, "marked": [True] * len(ours) + [False] * len(paper)}
 
 
 def _with_interval(values: dict[str, Any], key: str) -> str:
@@ -82,96 +73,83 @@ def _with_interval(values: dict[str, Any], key: str) -> str:
     return f"{values['network'][key]:.2f}" + (f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else "")
 
 
-def _run(folder: Path) -> Iterable[str]:
-    """The parts of one run, as far as it has come."""
+def _run(folder: Path) -> dict[str, Any]:
+    """The part of the page about one run; what does not exist yet is empty."""
     options, measured = config_io.read(folder), read_json(folder / evaluate.FILE)
-    yield _facts(options, measured)
-    if "domains" in measured:
-        yield _measures(measured)
-        yield from _official(measured)
-        if any("joints_2d_px" in values["network"] for values in measured["domains"].values()):
-            yield document.picture(_bars(measured), "Errors of the network and of the mean pose")
-        if _whole(measured):
-            yield document.picture(_pck(folder, measured), "Share of joints within each distance")
-    else:
-        yield f"<p>Not evaluated yet: run <code>bmc evaluate {html.escape(str(folder))}</code>.</p>"
-    rows = log.read(folder)
-    if rows:
-        yield "<h3>Training</h3><p class='quiet'>Loss terms as trained on, before their weights.</p>"
-        yield document.picture(charts.training_curves(rows), "Training curves")
-    for domain, values in measured.get("domains", {}).items():
-        yield (_domain if domain in _whole(measured) else _partly)(folder, domain, values["split"])
+    domains, rows = measured.get("domains", {}), log.read(folder)
     photographs = read_json(folder / evaluate.PHOTOGRAPHS_FILE)
-    if photographs:
-        yield _photographs(folder, photographs)
-    yield "<details><summary>Whole configuration</summary><pre>"
-    yield html.escape(json.dumps(config_io.to_dict(options), indent=2)) + "</pre></details>"
+    labelled = [name for name, values in domains.items() if values["count_3d"] == values["count"]]
+    errors = []
+    if any("joints_2d_px" in values["network"] for values in domains.values()):
+        errors.append(html.picture(_bars(domains), "Errors of the network and of the mean pose"))
+    if labelled:
+        errors.append(html.picture(_pck(folder, labelled), "Share of joints within each distance"))
+    return {
+        "name": options.name,
+        "folder": folder,
+        "measured": measured,
+        "facts": _facts(options, measured),
+        "measures": [_measures(name, values, measured["step"]) for name, values in domains.items()],
+        "protocols": [
+            (name, metrics.PROTOCOLS[of["protocol"]].title, dataset_protocols.rows(of["figures"]), of["metres"])
+            for name, of in ((name, values.get("official", {})) for name, values in domains.items())
+            if of.get("figures")
+        ],
+        "errors": errors,
+        "curves": html.picture(charts.training_curves(rows), "Training curves") if rows else None,
+        "domains": [
+            {"name": name, "split": values["split"], "pictures": _hands(folder, name, name, name in labelled)}
+            for name, values in domains.items()
+        ],
+        "photographs": photographs
+        and {
+            "measured": photographs,
+            "pictures": _hands(folder, f"photographs_{photographs['name']}", "photographs", False),
+        },
+        "configuration": json.dumps(config_io.to_dict(options), indent=2),
+    }
 
 
-def _facts(options: config.Config, measured: dict[str, Any]) -> str:
-    """What was run, in a few lines."""
-    sources = "; ".join(
-        f"{source.count:,} {source.name} images{' an epoch' * source.fresh} with {source.labels.upper()} labels"
-        for source in options.data.train
-    )
+def _facts(options: config.Config, measured: dict[str, Any]) -> dict[str, Any]:
+    """The run in a few lines."""
     weights, network, rates = options.weights, options.network, options.optimizer
     stem = f", patch stem of {network.patch}" if network.patch else ""
-    biomechanical = f"bone length {weights.bone_length:g}, palm {weights.palm:g}, joint angle {weights.joint_angle:g}"
-    facts = {
-        "training data": sources,
+    return {
+        "training data": "; ".join(
+            f"{source.count:,} {source.name} images{' an epoch' * source.fresh} with {source.labels.upper()} labels"
+            for source in options.data.train
+        ),
         "network": f"ResNet-{network.depth}, width {network.width}{stem}, {network.dtype}, "
         f"images of {options.data.image_size} px",
         "optimizer": f"{rates.name}, rate {rates.rate:g}, {rates.schedule} schedule, batch {options.data.batch_size}, "
         f"{options.training.epochs:g} epochs = {config.steps(options):,} steps",
-        "biomechanical weights": biomechanical,
+        "biomechanical weights": f"bone length {weights.bone_length:g}, palm {weights.palm:g}, "
+        f"joint angle {weights.joint_angle:g}",
         "limits": measured.get("limits", options.limits.source),
         "seed": options.seed,
         **measured.get("environment", {}),
     }
-    rows = "".join(f"<tr><td>{name}</td><td>{html.escape(str(value))}</td></tr>" for name, value in facts.items())
-    return f"<table class='facts'>{rows}</table>"
 
 
-def _measures(measured: dict[str, Any]) -> str:
-    """Every measure of every domain."""
-    parts = []
-    for domain, values in measured["domains"].items():
-        rows = []
-        for key, (words, unit, digits, _) in evaluation.METRICS.items():
-            numbers = [values.get(who, {}).get(key) for who in ("network", "mean_pose", "labels")]
-            reduction = values["reduction_percent"].get(key)
-            rows.append(
-                (
-                    f"{words}, {unit}" if unit else words,
-                    *("" if number is None else f"{number:.{digits}f}" for number in numbers[:2]),
-                    "" if reduction is None else f"{reduction:.1f} %",
-                    "" if numbers[2] is None else f"{numbers[2]:.{digits}f}",
-                )
-            )
-        title = f"{domain}: {values['count']:,} {values['split']} images at step {measured['step']:,}"
-        head = ["", "network", "mean pose", "reduction", "labels"]
-        parts.append(f"<div><h3>{html.escape(title)}</h3>{document.table(head, rows)}</div>")
-    return f"<div class='beside'>{''.join(parts)}</div>"
+def _measures(name: str, values: dict[str, Any], step: int) -> tuple[str, list[list[str]]]:
+    """The title and the rows of the table of a domain's measures."""
+    rows = []
+    for key, (words, unit, digits, _) in evaluation.METRICS.items():
+        numbers = (values.get(who, {}).get(key) for who in ("network", "mean_pose", "labels"))
+        network, mean_pose, labels = ("" if number is None else f"{number:.{digits}f}" for number in numbers)
+        reduction = values["reduction_percent"].get(key)
+        reduced = "" if reduction is None else f"{reduction:.1f} %"
+        rows.append([f"{words}, {unit}" if unit else words, network, mean_pose, reduced, labels])
+    return f"{name}: {values['count']:,} {values['split']} images at step {step:,}", rows
 
 
-def _official(measured: dict[str, Any]) -> Iterable[str]:
-    """What the datasets' own protocols say, every figure with its alignment and unit in its name."""
-    for domain, values in measured["domains"].items():
-        found = values.get("official", {})
-        if found.get("figures"):
-            title = metrics.PROTOCOLS[found["protocol"]].title
-            yield f"<h3>{html.escape(domain)} by {html.escape(title)}'s protocol</h3>"
-            yield document.table(["", "value", "95 % interval"], dataset_protocols.rows(found["figures"]))
-            yield f"<p class='quiet'>Poses in metres by {html.escape(found['metres'])}.</p>"
-
-
-def _bars(measured: dict[str, Any]) -> Figure:
+def _bars(domains: dict[str, Any]) -> Figure:
     panels = {"2D error, px": "joints_2d_px", "Z error, mm": "depth_mm", "3D error, mm": "joints_3d_mm"}
     return charts.bars(
         {
             title: {
-                domain: {"network": values["network"][key], "mean pose": values["mean_pose"][key]}
-                for domain, values in measured["domains"].items()
+                name: {"network": values["network"][key], "mean pose": values["mean_pose"][key]}
+                for name, values in domains.items()
                 if key in values["network"]
             }
             for title, key in panels.items()
@@ -179,10 +157,10 @@ def _bars(measured: dict[str, Any]) -> Figure:
     )
 
 
-def _pck(folder: Path, measured: dict[str, Any]) -> Figure:
+def _pck(folder: Path, domains: Sequence[str]) -> Figure:
     thresholds = np.linspace(0, 0.05, 100)
     curves = {}
-    for domain in _whole(measured):
+    for domain in domains:
         kept = predictions(folder, domain)
         scale = kept["scale"][:, None, None]
         labels = metrics.root_relative(kept["labels_3d"])
@@ -192,94 +170,48 @@ def _pck(folder: Path, measured: dict[str, Any]) -> Figure:
     return charts.pck(curves, thresholds * metrics.MILLIMETRES)
 
 
-def _whole(measured: dict[str, Any]) -> list[str]:
-    """The test sets of which every hand is labelled in 3D."""
-    return [name for name, values in measured["domains"].items() if values["count_3d"] == values["count"]]
-
-
-def _domain(folder: Path, domain: str, split: str) -> str:
-    """Hands over their images, in 3D, and their angles in the hulls."""
-    kept = predictions(folder, domain)
-    millimetres = kept["scale"][:, None, None] * metrics.MILLIMETRES
-    sheet = draw.contact_sheet(kept["image"][:SHEET], kept["labels_2d"][:SHEET], predicted=kept["joints_2d"][:SHEET])
-    poses = draw.poses(
-        kept["image"][:POSES],
-        kept["joints_2d"][:POSES],
-        (kept["joints_3d"] * millimetres)[:POSES],
-        kept["labels_2d"][:POSES],
-        kept["labels_3d"][:POSES] * metrics.MILLIMETRES,
-    )
-    return (
-        f"<h3>{html.escape(domain)}: the first images of the {split} split, not a choice</h3>"
-        + document.picture(sheet, "Predicted hands over their images")
-        + document.picture(poses, "Predicted hands in 3D")
-        + _hulls(folder, kept["joints_3d"], f"{domain}: predicted joint angles")
-    )
-
-
-def _partly(folder: Path, domain: str, split: str) -> str:
-    """As `_domain`, without 3D labels and so in scale units."""
-    kept = predictions(folder, domain)
-    return (
-        f"<h3>{html.escape(domain)}: the first images of the {split} split, not a choice</h3>"
-        + _unlabelled(kept)
-        + _hulls(folder, kept["joints_3d"], f"{domain}: predicted joint angles")
-    )
-
-
-def _unlabelled(kept: dict[str, np.ndarray]) -> str:
-    """Hands over their images, and in 3D without labels there."""
+def _hands(folder: Path, name: str, title: str, labelled_3d: bool) -> list[html.Picture]:
+    """Hands over their images, in 3D, and their angles in the hulls; in scale units without complete 3D labels."""
+    kept = predictions(folder, name)
+    valid = None if labelled_3d else kept["labels_2d_valid"]
+    scale = kept["scale"][:POSES, None, None] * metrics.MILLIMETRES if labelled_3d else 1.0
     sheet = draw.contact_sheet(
         kept["image"][:SHEET],
         kept["labels_2d"][:SHEET],
-        kept["labels_2d_valid"][:SHEET],
+        None if valid is None else valid[:SHEET],
         predicted=kept["joints_2d"][:SHEET],
     )
     poses = draw.poses(
         kept["image"][:POSES],
         kept["joints_2d"][:POSES],
-        kept["joints_3d"][:POSES],
+        kept["joints_3d"][:POSES] * scale,
         kept["labels_2d"][:POSES],
-        valid=kept["labels_2d_valid"][:POSES],
-        unit="scale",
+        kept["labels_3d"][:POSES] * metrics.MILLIMETRES if labelled_3d else None,
+        valid=None if valid is None else valid[:POSES],
+        unit="mm" if labelled_3d else "scale",
     )
-    return document.picture(sheet, "Predicted hands over photographs") + document.picture(
-        poses, "Predicted hands in 3D"
+    words = f"{title}: predicted joint angles"
+    hulls = draw.angle_hulls(
+        limits.load(folder / limits.FILE), limits.measure(kept["joints_3d"])["angles"], title=words
     )
-
-
-def _photographs(folder: Path, measured: dict[str, Any]) -> str:
-    kept = predictions(folder, f"photographs_{measured['name']}")
-    network = measured["network"]
-    whose = "labels, which another model predicted" if measured["labels_predicted"] else "labels"
-    return (
-        f"<h3>Photographs: {measured['count']:,} of {html.escape(measured['name'])}</h3>"
-        f"<p>{network['joints_2d_px']:.1f}&nbsp;px from the {whose}; their mean pose is "
-        f"{measured['mean_pose']['joints_2d_px']:.1f} px away. {network['within_limits']:.1f}&nbsp;% of the poses "
-        f"and {network['angles_within']:.1f}&nbsp;% of the joint angles are within the limits.</p>"
-        f"<p class='quiet'>{html.escape(measured['description'])}</p>"
-        + _unlabelled(kept)
-        + _hulls(folder, kept["joints_3d"], "photographs: predicted joint angles")
-    )
-
-
-def _hulls(folder: Path, joints_3d: np.ndarray, title: str) -> str:
-    angles = limits.measure(joints_3d)["angles"]
-    figure = draw.angle_hulls(limits.load(folder / limits.FILE), angles, title=title)
-    return document.picture(figure, title)
+    return [
+        html.picture(sheet, f"Predicted hands over {'their images' if labelled_3d else 'photographs'}"),
+        html.picture(poses, "Predicted hands in 3D"),
+        html.picture(hulls, words),
+    ]
 
 
 def predictions(folder: Path, name: str) -> dict[str, np.ndarray]:
-    """What `evaluate` kept of a run on an entry of `data.test`. Raises FileNotFoundError, with a remedy, without it."""
+    """Reads what `evaluate` saved for an entry of `data.test`; raises FileNotFoundError without it."""
     file = evaluate.predictions_file(folder, name)
     if not file.is_file():
-        raise FileNotFoundError(f"{file} is not there any more; run `bmc evaluate {folder}` again")
+        raise FileNotFoundError(f"{file} does not exist; run `bmc evaluate {folder}` again")
     with np.load(file) as content:
         return dict(content)
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """The file's content; nothing if it is not there."""
+    """Returns the content of the file, or nothing if it does not exist."""
     if not file.is_file():
         return {}
     try:

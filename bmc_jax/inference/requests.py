@@ -1,24 +1,43 @@
-"""Which hands are asked about: image files, folders of them, and the boxes that a COCO file has for them."""
+"""Hands to predict: image files, folders of them, and the boxes of a COCO file."""
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from bmc_jax.data import images as pictures
 from bmc_jax.data.readers import coco_hand
-from bmc_jax.inference.hand_crop import Ask
 
 VIDEOS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".gif")
 GIVEN = "given"
+WHOLE = "the middle square of the image"
+
+
+@dataclass(frozen=True)
+class Request:
+    """A hand to predict, before its image is opened."""
+
+    file: Path
+    left: bool = False
+    """Whether it is a left hand."""
+    box: tuple[float | int, float | int, float | int, float | int] | None = None
+    """(left, top, right, bottom) of the hand, pixels; None for the middle square of the image."""
+    box_from: str = WHOLE
+    intrinsics: np.ndarray | None = None
+    """K `[3, 3]`, pixels; None to take it from the image's EXIF or a default."""
+    intrinsics_from: str = ""
+    size: tuple[int, int] | None = None
+    """(width, height) of the image that box and K refer to, if known."""
 
 
 def files(inputs: Sequence[Path]) -> list[Path]:
-    """The images that are named, and those that lie in folders that are, in the order of their names.
+    """Returns the image files of `inputs`, with the images of each folder sorted by name.
 
-    Raises FileNotFoundError for what is not there and for a folder without images, and ValueError for an image that
-    comes twice and for a video among other things.
+    Raises:
+      FileNotFoundError: if a file does not exist or a folder has no images.
+      ValueError: if an image occurs twice or a video is among the inputs.
     """
     found = []
     for one in inputs:
@@ -39,30 +58,32 @@ def files(inputs: Sequence[Path]) -> list[Path]:
     return found
 
 
-def asks(
+def gather(
     images: Sequence[Path],
     *,
     left: bool = False,
     box: Sequence[float | int] | None = None,
     boxes: Path | None = None,
     intrinsics: Sequence[float | int] | None = None,
-) -> tuple[list[Ask], list[tuple[Path, str]]]:
-    """The hands of some images, and the images that are left out with the reason.
+) -> tuple[list[Request], list[tuple[Path, str]]]:
+    """Returns the hands of the images, and the images left out with the reason.
 
     Args:
       left: whether hands are left ones, where `boxes` does not say.
       box: (x, y, width, height) of the hand in the only image, pixels.
       boxes: a COCO file with a `bbox` for every hand, from whatever detector, and perhaps `hand_side` and K. Several
-        hands in one image are several answers. Its images are recognised by their file names.
-      intrinsics: (fx, fy, cx, cy) in pixels, of all the images. K in `boxes` goes before it.
+        hands in one image are several predictions. Images are matched by file name.
+      intrinsics: (fx, fy, cx, cy) in pixels, of all the images. K in `boxes` has precedence.
 
-    Raises FileNotFoundError and ValueError for arguments that contradict each other, and a file that is not COCO's.
+    Raises:
+      FileNotFoundError: if `boxes` does not exist.
+      ValueError: if arguments contradict each other or `boxes` is not a COCO file.
     """
     if box is not None and (boxes is not None or len(images) != 1):
         raise ValueError(
             "a box is that of the hand in one image; for several images or hands give a COCO file of boxes"
         )
-    common = Ask(Path(), left=left)
+    common = Request(Path(), left=left)
     if intrinsics is not None:
         fx, fy, cx, cy = intrinsics
         k = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
@@ -75,7 +96,7 @@ def asks(
     return _from_coco(images, boxes, common)
 
 
-def _from_coco(images: Sequence[Path], boxes: Path, common: Ask) -> tuple[list[Ask], list[tuple[Path, str]]]:
+def _from_coco(images: Sequence[Path], boxes: Path, common: Request) -> tuple[list[Request], list[tuple[Path, str]]]:
     content = coco_hand.load(boxes)
     by_name: dict[str, list[dict]] = {}
     for listed in content["images"]:
@@ -94,13 +115,13 @@ def _from_coco(images: Sequence[Path], boxes: Path, common: Ask) -> tuple[list[A
             left_out.append((file, f"{boxes} has no hand for it"))
         for annotation in of_it:
             try:
-                found.append(_one(file, boxes, listed, annotation, common))
+                found.append(_request(file, boxes, listed, annotation, common))
             except ValueError as error:
                 left_out.append((file, str(error)))
     return found, left_out
 
 
-def _one(file: Path, boxes: Path, listed: dict, annotation: dict, common: Ask) -> Ask:
+def _request(file: Path, boxes: Path, listed: dict, annotation: dict, common: Request) -> Request:
     of = f"annotation {annotation.get('id', '?')}"
     where = f"{boxes}: {of} ({file.name})"
     try:
@@ -111,14 +132,14 @@ def _one(file: Path, boxes: Path, listed: dict, annotation: dict, common: Ask) -
     if side not in (None, "left", "right"):
         raise ValueError(f"{where} has the hand_side {side!r}; it must be 'right' or 'left'")
     box = (x, y, x + width, y + height)
-    ask = dataclasses.replace(common, file=file, box=box, box_from=f"{boxes}, {of}")
+    request = dataclasses.replace(common, file=file, box=box, box_from=f"{boxes}, {of}")
     if side:
-        ask = dataclasses.replace(ask, left=side == "left")
+        request = dataclasses.replace(request, left=side == "left")
     if listed.get("K"):
-        ask = dataclasses.replace(ask, intrinsics=_k(where, listed["K"]), intrinsics_from=f"K in {boxes}")
+        request = dataclasses.replace(request, intrinsics=_k(where, listed["K"]), intrinsics_from=f"K in {boxes}")
     if "width" in listed and "height" in listed:
-        ask = dataclasses.replace(ask, size=(listed["width"], listed["height"]))
-    return ask
+        request = dataclasses.replace(request, size=(listed["width"], listed["height"]))
+    return request
 
 
 def _k(where: str, given: object) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What a run was trained on, as far as that is still known: its data, their licences, and how large their hands are."""
+"""Training data of a run, as far as recorded: counts, hashes, licences, and the size of the hands."""
 
 import json
 from dataclasses import dataclass
@@ -17,43 +17,43 @@ MILLIMETRE = 1e-3
 #: Mean of adults, metres.
 ADULT_SCALE = MILLIMETRE * float(skeleton.BONES[hand.FINGERS.index("middle"), hand.LEVELS.index("PIP")])
 ADULT = "the mean of adults (Buryanov and Kotiuk 2010)"
-#: Rendered hands that are measured: of people who differ by a tenth, their mean is within a third of a percent.
+#: Rendered hands that are measured: people differ by a tenth, so the mean is within a third of a percent.
 MEASURED = 1_000
 
 
 @dataclass(frozen=True)
-class Origin:
+class TrainingSource:
     """One training source."""
 
-    source: Source
+    config: Source
     count: int
     hash: str
-    """Of a built dataset's files; "" for rendered images, and where the run's folder does not say."""
+    """Of a built dataset's files; "" for rendered images, and if not recorded."""
     licence: str
     scale: float | None
-    """Mean length of its hands' scale bone, metres; None if unknown, or not what the network learned."""
+    """Mean length of its hands' scale bone, metres; None if unknown or without 3D labels."""
 
 
-def origins(config: Config, folder: Path) -> list[Origin]:
-    """Of every training source, in the configuration's order."""
+def read(config: Config, folder: Path) -> list[TrainingSource]:
+    """Returns the training sources of the run in `folder`, in the configuration's order."""
     file = folder / DATA_FILE
     recorded = json.loads(file.read_text()) if file.is_file() else [{} for _ in config.data.train]
-    return [_origin(config, source, told) for source, told in zip(config.data.train, recorded, strict=True)]
+    return [_read(config, source, record) for source, record in zip(config.data.train, recorded, strict=True)]
 
 
-def _origin(config: Config, source: Source, told: dict) -> Origin:
-    count, digest = told.get("count", source.count), told.get("hash", "")
+def _read(config: Config, source: Source, record: dict) -> TrainingSource:
+    count, digest = record.get("count", source.count), record.get("hash", "")
     if isinstance(sources.kind(source.name), sources.RenderedDomain):
         mean = _rendered_scale(config.seed, source, count) if source.labels == "3d" else None
-        return Origin(source, count, "", "rendered by this package", mean)
+        return TrainingSource(source, count, "", "rendered by this package", mean)
     try:
         built = store.summary(store.find(source.name, config.data.directory))
     except ValueError:
         built = {}
     if not built or built["hash"] != digest:
-        return Origin(source, count, digest, "unknown here: the dataset was not at hand", None)
+        return TrainingSource(source, count, digest, "unknown: the dataset was not available", None)
     measured = built["splits"][source.split]["scale_m"] or {}
-    return Origin(source, count, digest, built["about"]["licence"], measured.get("mean"))
+    return TrainingSource(source, count, digest, built["about"]["licence"], measured.get("mean"))
 
 
 def _rendered_scale(seed: int, source: Source, count: int) -> float:
@@ -62,13 +62,15 @@ def _rendered_scale(seed: int, source: Source, count: int) -> float:
     return float(np.linalg.norm(joints[:, end] - joints[:, start], axis=-1).mean())
 
 
-def scale(found: list[Origin]) -> tuple[float, str]:
-    """Mean length of the scale bone, metres, over the 3D-labelled training data where that is known, and whose mean it
-    is, in words."""
-    known = [origin for origin in found if origin.source.labels == "3d" and origin.scale and origin.count]
+def mean_scale(found: list[TrainingSource]) -> tuple[float, str]:
+    """Returns the mean length of the scale bone in metres over the 3D-labelled training data, and its source in words.
+
+    Without such data it is the mean of adults.
+    """
+    known = [source for source in found if source.config.labels == "3d" and source.scale and source.count]
     if not known:
         return ADULT_SCALE, ADULT
-    total = sum(origin.count for origin in known)
-    names = " and ".join(sorted({origin.source.name for origin in known}))
+    total = sum(source.count for source in known)
+    names = " and ".join(sorted({source.config.name for source in known}))
     words = f"the mean of the 3D-labelled training data, {names}"
-    return sum((origin.scale or 0.0) * origin.count for origin in known) / total, words
+    return sum((source.scale or 0.0) * source.count for source in known) / total, words

@@ -1,7 +1,7 @@
-"""A checkpoint on a video -> joints of every frame, the video with the hand drawn in, and its angles over time.
+"""Prediction of a hand in a video: joints of every frame, the video with the hand drawn in, and its angles over time.
 
-The hand is followed: each frame's box is around the joints of the frame before. Where these are not such as a hand's in
-its crop, it counts as lost (see `follow`) and is looked for where it was at the start.
+Each frame's box is around the joints of the frame before. Where these are implausible in their crop, the hand is lost
+(see `follow`) and the next frame has the box of the first.
 """
 
 import dataclasses
@@ -20,8 +20,9 @@ from bmc_jax.core.types import Prediction
 from bmc_jax.data import input_pipeline
 from bmc_jax.data.images import Picture
 from bmc_jax.inference import hand_crop, outputs, requests, viewer
-from bmc_jax.inference.hand_crop import Ask, View
-from bmc_jax.inference.predict import Predicted, judged
+from bmc_jax.inference.hand_crop import HandCrop
+from bmc_jax.inference.predict import Predicted, assessed
+from bmc_jax.inference.requests import Request
 from bmc_jax.runtime.progress import Progress
 from bmc_jax.training import forward
 from bmc_jax.training.forward import Trained
@@ -29,15 +30,15 @@ from bmc_jax.training.parallel import replicate
 from bmc_jax.training.step import evaluated
 from bmc_jax.visualization import charts, draw, overlay
 
-#: Longer side of a hand's joints over the side of the crop that they were found in, between which the hand is followed:
-#: a well-placed crop has about two thirds.
+#: Least and greatest share of the crop's side that the longer side of a found hand's joints has: about two thirds in a
+#: well-placed crop.
 SHARES = (0.35, 1.0)
-#: Share of the frames or seconds that a video announces, below which it has broken off.
+#: Share of the frames or seconds in a video's header, below which it is truncated.
 WHOLE = 0.95
-#: Factor by which the box grows or shrinks from frame to frame at most.
+#: Greatest factor between the boxes of two frames.
 CHANGE = 1.1
 FOLLOWED = "joints of the frame before"
-#: By how many degrees, counter-clockwise, a telephone's frames are to be turned.
+#: Counter-clockwise rotation, by the degrees in the header of a frame.
 _TURNS = {
     90: Image.Transpose.ROTATE_90,
     180: Image.Transpose.ROTATE_180,
@@ -63,76 +64,77 @@ def predict(
     turns: int = 1,
     force: bool = False,
 ) -> Predicted:
-    """Predict the hand in every frame of a video, and write the folder `out`: what `predict.predict` writes, with
-    `video.mp4` in place of the overlays, and `angles.png`. The sound is left out.
+    """Predicts the hand in every frame of a video, and writes the folder `out`.
+
+    It holds what `predict.predict` writes, with `video.mp4`, without sound, in place of the overlays, and `angles.png`.
 
     Arguments are those of `predict.predict`; `box` is the hand's in the first frame, by default the middle square. A
-    video that breaks off is taken as far as it can be decoded, and is listed as left out with the reason.
+    truncated video is predicted as far as it can be decoded, and is listed as left out with the reason.
 
-    Raises FileExistsError, FileNotFoundError and ValueError as that, and ValueError if PyAV is not installed or the
-    file is no video.
+    Raises:
+      FileExistsError, FileNotFoundError: see `predict.predict`.
+      ValueError: see there, and if PyAV is not installed or the file is not a video.
     """
     clip = Path(clip)
     if not clip.is_file():
         raise FileNotFoundError(f"there is no video {clip}")
-    outputs.require(formats, scale)
-    (start,), _ = requests.asks([clip], left=left, box=box, intrinsics=intrinsics)
+    outputs.validate(formats, scale)
+    (start,), _ = requests.gather([clip], left=left, box=box, intrinsics=intrinsics)
     left_out: list[tuple[Path, str]] = []
-    with outputs.folder(Path(out), force=force) as building:
+    with outputs.new_folder(Path(out), force=force) as building:
         trained = forward.load(folder, step)
-        ask = _asker(trained, passes, turns)
-        seen: list[View] = []
+        network = _network(trained, passes, turns)
+        crops: list[HandCrop] = []
         pixels, joints, times, followed = [], [], [], []
-        shown: dict[int, dict[str, Any]] = {}
+        drawn: dict[int, dict[str, Any]] = {}
         every, target, usual = 1, start, _side(start.box)
         with _Writer(building / "video.mp4") as video:
             for number, (image, time) in enumerate(frames(clip, left_out)):
-                view = hand_crop.view(target, Picture(image), trained.config, passes=passes)
-                (found_2d,), (found_3d,) = hand_crop.answers([view], ask(view), trained.config)
+                crop = hand_crop.cut(target, Picture(image), trained.config, passes=passes)
+                (found_2d,), (found_3d,) = hand_crop.to_pictures([crop], network(crop), trained.config)
                 video.write(overlay.hand_on(image, found_2d), time)
                 if number % every == 0:
-                    shown[number] = viewer.picture(image, view, found_2d)
-                if len(shown) > viewer.MOST:  # how many frames there are is known at the end
+                    drawn[number] = viewer.picture(image, crop, found_2d)
+                if len(drawn) > viewer.MAX_HANDS:  # how many frames there are is known at the end
                     every *= 2
-                    shown = {i: picture for i, picture in shown.items() if i % every == 0}
-                seen.append(dataclasses.replace(view, image=view.image[:0]))
+                    drawn = {i: picture for i, picture in drawn.items() if i % every == 0}
+                crops.append(dataclasses.replace(crop, image=crop.image[:0]))
                 pixels.append(found_2d)
                 joints.append(found_3d)
                 times.append(time)
                 followed.append(target is not start)
                 usual = usual or float(np.ptp(found_2d, axis=0).max())
-                target = follow(view, found_2d, trained.config, usual) or start
-        if not seen:
+                target = follow(crop, found_2d, trained.config, usual) or start
+        if not crops:
             raise ValueError(left_out[0][1] if left_out else f"{clip} has no frames")
-        found = judged(trained, seen, np.stack(pixels), np.stack(joints), scale, times=times, followed=followed)
-        content = outputs.document(trained, found, left_out, passes=passes, turns=turns)
+        found = assessed(trained, crops, np.stack(pixels), np.stack(joints), scale, times=times, followed=followed)
+        content = outputs.to_dict(trained, found, left_out, passes=passes, turns=turns)
         outputs.write(content, found, building, formats)
-        figure = charts.angle_curves(times, found.verdict.angles, found.verdict.excess.angles, trained.limits)
+        figure = charts.angle_curves(times, found.assessment.angles, found.assessment.excess.angles, trained.limits)
         draw.save(figure, building / "angles.png")
-        (building / "page.html").write_text(viewer.page(content, list(shown), list(shown.values()), clip.name), "utf-8")
-    return Predicted(Path(out), len(seen), int(found.verdict.within.sum()), tuple(left_out))
+        (building / "page.html").write_text(viewer.page(content, list(drawn), list(drawn.values()), clip.name), "utf-8")
+    return Predicted(Path(out), len(crops), int(found.assessment.within.sum()), tuple(left_out))
 
 
-def follow(view: View, joints_2d: np.ndarray, config: Config, usual: float) -> Ask | None:
-    """What to ask of the next frame, given the joints `[21, 2]` found in this one: a box around their middle as large
-    as they are, but at most `CHANGE` larger or smaller than this frame's.
+def follow(crop: HandCrop, joints_2d: np.ndarray, config: Config, usual: float) -> Request | None:
+    """Returns the request for the next frame: a box around this frame's joints `[21, 2]`.
 
-    None if the hand is lost: its joints do not fill their crop as `SHARES` say, their middle is outside of the crop or
-    the picture, or the box is over twice as large or as small as `usual`. The last is what ends a slow collapse, where
-    every crop is a bit too small for the next.
+    It is at most `CHANGE` larger or smaller than this frame's box. Returns None if the hand is lost: its joints do not
+    fill their crop as in `SHARES`, their middle is outside the crop or the picture, or the box is over twice as large
+    or as small as `usual`. The last ends a slow collapse, where every crop is a bit too small for the next.
     """
     low, high = joints_2d.min(axis=0), joints_2d.max(axis=0)
     middle, found = (low + high) / 2, float((high - low).max())
-    crop, crop_side = np.reshape(view.box, (2, 2)).mean(axis=0), config.data.image_size / view.to_square[1, 1]
+    centre, crop_side = np.reshape(crop.box, (2, 2)).mean(axis=0), config.data.image_size / crop.to_square[1, 1]
     expected = SHARES[0] <= found / crop_side <= SHARES[1]
-    inside = (np.abs(middle - crop) <= crop_side / 2).all() and (middle >= 0).all() and (middle < view.size).all()
-    side, last = found, _side(view.ask.box)
+    inside = (np.abs(middle - centre) <= crop_side / 2).all() and (middle >= 0).all() and (middle < crop.size).all()
+    side, last = found, _side(crop.request.box)
     if last:
         side = min(max(found, last / CHANGE), last * CHANGE)
     if not (expected and inside and usual / 2 <= side <= usual * 2):
         return None
     left, top, right, bottom = np.concatenate([middle - side / 2, middle + side / 2]).tolist()
-    return dataclasses.replace(view.ask, box=(left, top, right, bottom), box_from=FOLLOWED)
+    return dataclasses.replace(crop.request, box=(left, top, right, bottom), box_from=FOLLOWED)
 
 
 def _side(box: tuple[float, float, float, float] | None) -> float:
@@ -174,17 +176,17 @@ def frames(clip: Path, left_out: list[tuple[Path, str]]) -> Iterator[tuple[Image
             left_out.append((clip, f"{clip} breaks off after {number} frames, {time:.1f} s"))
 
 
-def _asker(trained: Trained, passes: int, turns: int) -> Callable[[View], Prediction]:
-    """The network, with its state on the devices once and for all frames."""
+def _network(trained: Trained, passes: int, turns: int) -> Callable[[HandCrop], Prediction]:
+    """The network, with its state kept on the devices for all frames."""
     program = forward.program(trained.config, passes=passes, turns=turns)
     state = replicate(evaluated(trained.saved))
 
-    def ask(view: View) -> Prediction:
-        one = next(input_pipeline.evaluation_batches(hand_crop.batch([view]), jax.local_device_count()))
+    def run(crop: HandCrop) -> Prediction:
+        one = next(input_pipeline.evaluation_batches(hand_crop.batch([crop]), jax.local_device_count()))
         prediction, present = input_pipeline.unshard((program(state, one), one.present))
         return jax.tree.map(lambda rows: np.asarray(rows)[present], prediction)
 
-    return ask
+    return run
 
 
 class _Writer:

@@ -15,7 +15,6 @@ from bmc_jax.inference import evaluate
 from bmc_jax.limits import depth_ambiguity
 from bmc_jax.metrics import evaluation
 from bmc_jax.training import config_io
-from bmc_jax.visualization import html
 
 COUNT = 5
 ARMS = (
@@ -38,7 +37,7 @@ def finished(workdir, error):
     joints = labelled.joints_3d / labelled.scale[:, None, None]
     joints[:, 8, 2] += error
     prediction = Prediction(labelled.joints_2d, joints[..., 2], joints[:, 0, 2], joints[:, 0, 2], joints)
-    evaluate._keep(evaluate.predictions_file(workdir, "real_like"), prediction, labelled)
+    evaluate.save_predictions(evaluate.predictions_file(workdir, "real_like"), prediction, labelled)
 
 
 @pytest.fixture(scope="module")
@@ -117,11 +116,5 @@ def test_arms_without_a_seed_in_common_or_whose_predictions_are_gone_are_told(fo
     (tmp_path / report.FILE).write_text(json.dumps(content))
     assert "No seed has a finished run of every arm" in report.write(tmp_path, tmp_path / "a.html").read_text()
     (tmp_path / report.FILE).write_text((folder / report.FILE).read_text())
-    with pytest.raises(FileNotFoundError, match=r"metrics.json is not there any more; run `bmc evaluate"):
+    with pytest.raises(FileNotFoundError, match=r"metrics.json does not exist; run `bmc evaluate"):
         report.write(tmp_path, tmp_path / "a.html")
-
-
-def test_markdown_becomes_tables_and_words():
-    parts = list(html.markdown("`a < b` and **c**\n\n| x | y |\n| - | -: |\n| *p* | 1 |\n"))
-    assert parts[0] == "<p><code>a &lt; b</code> and <b>c</b></p>"
-    assert "<tr><th>x</th><th>y</th></tr><tr><td><i>p</i></td><td>1</td></tr>" in parts[1]

@@ -225,7 +225,7 @@ def test_worst_images_are_shown_worst_first(run, monkeypatch):
     )
     monkeypatch.setattr(evaluate.charts, "pck", lambda *_, **__: draw.Figure())
     monkeypatch.setattr(evaluate.charts, "joints", lambda *_, **__: draw.Figure())
-    evaluate._draw(run, "worst", dataclasses.replace(prediction, joints_3d=joints), labelled)
+    evaluate.draw_errors(run, "worst", dataclasses.replace(prediction, joints_3d=joints), labelled)
     assert [caption.partition(" · ")[0] for caption in shown[:3]] == ["row 7", "row 3", "row 21"]
     assert len(shown) == evaluate.WORST
 

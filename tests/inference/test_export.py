@@ -55,8 +55,8 @@ def run(tmp_path_factory):
     state = dataclasses.replace(state, step=np.array(STEP, np.int32), average=average)
     config_io.write(options(), folder)
     limits.save(LIMITS, folder / limits.FILE)
-    told = [{"name": source.name, "split": "train", "count": 16} for source in options().data.train]
-    (folder / run_folder.DATA_FILE).write_text(json.dumps(told))
+    records = [{"name": source.name, "split": "train", "count": 16} for source in options().data.train]
+    (folder / run_folder.DATA_FILE).write_text(json.dumps(records))
     network = {"joints_2d_px": 12.345, "aligned_mm": 9.876}
     domains = {"real_like": {"split": "test", "count": 8, "network": network}}
     measured = {"step": STEP, "passes": 2, "turns": 3, "domains": domains}
@@ -299,7 +299,7 @@ def test_card_tells_the_facts_of_the_run(exported):
     told = (exported / card.FILE).read_text()
     for fact in (
         "# tiny: 3D hand pose",
-        "step 3 of 8, averaged with decay 0.9; began with: random",
+        "step 3 of 8, averaged with decay 0.9; initial weights: random",
         "uint8 `[b, 32, 32, 3]`",
         "| mannequin | train | 16 | 3D | - | rendered by this package |",
         "| real_like | train | 16 | 2D |",
@@ -307,7 +307,7 @@ def test_card_tells_the_facts_of_the_run(exported):
         "| 2D | 12.35 px |",
         "hands of this test: 300 poses",
         "| commit | the commit of training |",
-        "0.0400 is taken, the mean of the 3D-labelled training data, mannequin",
+        "the default is 0.0400, the mean of the 3D-labelled training data, mannequin",
     ):
         assert fact in told or fact.replace("12.35", "12.34") in told, fact
     assert "None" not in told
@@ -317,7 +317,7 @@ def test_card_tells_the_facts_of_the_run(exported):
 def test_card_does_not_pass_on_numbers_of_another_step(run):
     trained = forward.load(run)
     trained.saved["step"] = np.array(2)
-    assert card._measured(trained) == "Nothing: the run's `metrics.json` is of step 3, not of 2."
+    assert card.measured(trained) == {"rows": [], "reason": "the run's `metrics.json` is of step 3, not of 2"}
 
 
 def built(folder, name, mean, digest):
@@ -335,12 +335,12 @@ def test_usual_scale_is_that_of_the_3d_labelled_data(tmp_path, quick):
     config.data.directory = str(tmp_path)
     config.data.train = tuple(Source(name, labels=kind) for name, kind in names.items())
     hashes = {"big": "a", "flat": "b", "changed": "c", "gone": "d", "mannequin": None}
-    told = [{"name": name, "count": 300 if name == "big" else 100, "hash": hashes[name]} for name in names]
-    told[-1].pop("hash")
-    (tmp_path / run_folder.DATA_FILE).write_text(json.dumps(told))
-    found = training_data.origins(config, tmp_path)
-    assert [made.licence[:8] for made in found] == ["research", "research", "unknown ", "unknown ", "rendered"]
-    metres, words = training_data.scale(found)
+    records = [{"name": name, "count": 300 if name == "big" else 100, "hash": hashes[name]} for name in names]
+    records[-1].pop("hash")
+    (tmp_path / run_folder.DATA_FILE).write_text(json.dumps(records))
+    found = training_data.read(config, tmp_path)
+    assert [source.licence[:8] for source in found] == ["research", "research", "unknown ", "unknown ", "rendered"]
+    metres, words = training_data.mean_scale(found)
     assert metres == pytest.approx((3 * 0.03 + 0.04) / 4)
     assert words.endswith("big and mannequin")
-    assert training_data.scale(found[1:4]) == (0.04463, training_data.ADULT)
+    assert training_data.mean_scale(found[1:4]) == (0.04463, training_data.ADULT)

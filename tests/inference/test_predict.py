@@ -67,15 +67,17 @@ def test_joint_is_where_it_is_in_the_photograph(spotting, photo, tmp_path, passe
 @pytest.mark.parametrize("passes", [1, 2])
 def test_way_back_is_the_exact_inverse_of_the_crop(left, passes):
     options = examples.tiny_config()
-    ask = hand_crop.Ask(Path("photo.png"), left=left, box=(50, 30, 94, 66))
-    view = hand_crop.view(ask, Picture(spotter.picture(SIZE, SPOT)), options, passes=passes)
-    crop = np.random.default_rng(0).uniform(-5, 40, (21, 2))
-    prediction = Prediction(crop[None], *[np.zeros(1)] * 3, np.ones((1, 21, 3), np.float32))
-    (found,), (joints,) = hand_crop.answers([view], prediction, options)
+    request = requests.Request(Path("photo.png"), left=left, box=(50, 30, 94, 66))
+    crop = hand_crop.cut(request, Picture(spotter.picture(SIZE, SPOT)), options, passes=passes)
+    pixels = np.random.default_rng(0).uniform(-5, 40, (21, 2))
+    prediction = Prediction(pixels[None], *[np.zeros(1)] * 3, np.ones((1, 21, 3), np.float32))
+    (found,), (joints,) = hand_crop.to_pictures([crop], prediction, options)
     # A crop of 32 pixels shows 1.5 times the box's longer side, 44 pixels; its middle 15.5 is at (72, 48).
     pixel = 1.5 * 44 / 32
-    across = (crop[:, 0] - 15.5) * (-1 if left else 1)
-    np.testing.assert_allclose(found, np.stack([72 + pixel * across, 48 + pixel * (crop[:, 1] - 15.5)], -1), atol=1e-9)
+    across = (pixels[:, 0] - 15.5) * (-1 if left else 1)
+    np.testing.assert_allclose(
+        found, np.stack([72 + pixel * across, 48 + pixel * (pixels[:, 1] - 15.5)], -1), atol=1e-9
+    )
     np.testing.assert_array_equal(joints, np.ones((21, 3)) * [-1 if left else 1, 1, 1])
 
 
@@ -83,11 +85,11 @@ def test_rays_of_the_crop_are_those_of_the_photograph():
     k = np.array([[130.0, 2.0, 55.0], [0.0, 140.0, 47.0], [0, 0, 1]])
     point = np.array([0.05, -0.02, 0.6])
     for left in (False, True):
-        ask = hand_crop.Ask(Path("photo.png"), left=left, box=(50, 30, 94, 66), intrinsics=k)
-        view = hand_crop.view(ask, Picture(spotter.picture(SIZE, SPOT)), examples.tiny_config())
+        request = requests.Request(Path("photo.png"), left=left, box=(50, 30, 94, 66), intrinsics=k)
+        crop = hand_crop.cut(request, Picture(spotter.picture(SIZE, SPOT)), examples.tiny_config())
         pixel = k @ point
-        shown = view.to_square @ (pixel / pixel[2])
-        seen = hand_crop.batch([view]).intrinsics[0].astype(float) @ (point * [-1 if left else 1, 1, 1])
+        shown = crop.to_square @ (pixel / pixel[2])
+        seen = hand_crop.batch([crop]).intrinsics[0].astype(float) @ (point * [-1 if left else 1, 1, 1])
         np.testing.assert_allclose(seen[:2] / seen[2], shown[:2], rtol=1e-6)
 
 
@@ -241,7 +243,7 @@ def test_every_format_says_the_same(spotting, photo, tmp_path):
         assert [float(row["flexion"]) for row in csv.DictReader(opened)] == flexion
     with (predicted.out / "hands.csv").open() as opened:
         (row,) = csv.DictReader(opened)
-    assert (row["image"], row["hand"], row["box_from"]) == (str(photo), "right", hand_crop.WHOLE)
+    assert (row["image"], row["hand"], row["box_from"]) == (str(photo), "right", requests.WHOLE)
 
 
 def test_assumed_scale_gives_a_palm_of_its_length():
@@ -337,7 +339,7 @@ def test_answer_that_is_not_finite_is_never_written(spotting, photo, tmp_path, m
     broken = spotter.answer(examples.examples(1))
     monkeypatch.setattr(forward, "predict", lambda *_, **__: broken)
     broken.joints_3d[0, 3] = np.nan
-    with pytest.raises(FloatingPointError, match=r"photo.png: the network's answer is not finite"):
+    with pytest.raises(FloatingPointError, match=r"photo.png: the prediction is not finite"):
         predict.predict(RUN, [photo], tmp_path / "out")
 
 

@@ -54,7 +54,7 @@ def run(folder, *, name="tiny & small", evaluated=True):
     prediction = Prediction(labelled.joints_2d, joints[..., 2], joints[:, 0, 2], joints[:, 0, 2], joints)
     mean_2d, mean_3d = evaluation.mean_pose(labelled)
     for which in (*options.data.test, "photographs_street"):
-        evaluate._keep(
+        evaluate.save_predictions(
             folder / evaluate.FOLDER / f"{which}.npz", prediction, labelled, mean_2d=mean_2d, mean_3d=mean_3d
         )
     return folder
@@ -85,7 +85,7 @@ def test_page_shows_what_was_run_and_measured(page):
     assert "50.0 %" in page
     assert "12.34 (11.25 to 13.75)" in page
     assert re.search("joints_root_mean_mm</td><td>7.25</td><td>6.50 to 8.00<", page)
-    assert "by RHD's protocol" in page.replace("&#x27;", "'")
+    assert "by RHD's protocol" in page
     assert "a ruler" in page
     assert "which another model predicted" in page
 
@@ -144,7 +144,7 @@ def test_damaged_metrics_are_named(tmp_path):
 def test_missing_predictions_are_named(tmp_path):
     folder = run(tmp_path / "one")
     (folder / evaluate.FOLDER / "mannequin.npz").unlink()
-    with pytest.raises(FileNotFoundError, match=r"mannequin.npz is not there any more; run `bmc evaluate"):
+    with pytest.raises(FileNotFoundError, match=r"mannequin.npz does not exist; run `bmc evaluate"):
         report.report([folder], tmp_path / "report.html")
 
 

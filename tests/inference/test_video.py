@@ -13,7 +13,7 @@ from support import examples, spotter
 
 from bmc_jax import cli
 from bmc_jax.data.images import Picture
-from bmc_jax.inference import hand_crop, video
+from bmc_jax.inference import hand_crop, requests, video
 
 av = pytest.importorskip("av", reason="PyAV is not installed")
 
@@ -24,8 +24,8 @@ BOX = (30.0, 30.0, 60.0, 60.0)
 @pytest.fixture(autouse=True)
 def spotting(monkeypatch):
     """Without a network, its place taken by what finds the spot."""
-    monkeypatch.setattr(video.inference, "load", spotter.trained)
-    monkeypatch.setattr(video, "_asker", lambda *_: lambda view: spotter.answer(hand_crop.batch([view])))
+    monkeypatch.setattr(video.forward, "load", spotter.trained)
+    monkeypatch.setattr(video, "_network", lambda *_: lambda crop: spotter.answer(hand_crop.batch([crop])))
 
 
 @pytest.fixture
@@ -106,10 +106,10 @@ def test_lost_hand_is_looked_for_where_it_was_at_the_start(quick, tmp_path):
 )
 def test_hand_is_lost_where_its_joints_are_not_a_hands(low, high, usual, kept):
     options = examples.tiny_config()
-    ask = hand_crop.Ask(Path("clip.mp4"), box=(38.0, 38.0, 82.0, 82.0))
-    view = hand_crop.view(ask, Picture(spotter.picture(SIZE, (60, 60))), options)
+    request = requests.Request(Path("clip.mp4"), box=(38.0, 38.0, 82.0, 82.0))
+    crop = hand_crop.cut(request, Picture(spotter.picture(SIZE, (60, 60))), options)
     joints = np.linspace(low, high, 21).astype(float)
-    followed = video.follow(view, joints, options, usual)
+    followed = video.follow(crop, joints, options, usual)
     assert (followed is not None) == kept
     if followed:
         np.testing.assert_allclose(followed.box, (40, 40, 80, 80))
@@ -118,13 +118,13 @@ def test_hand_is_lost_where_its_joints_are_not_a_hands(low, high, usual, kept):
 def test_box_changes_its_size_slowly_and_never_collapses():
     """A network whose hands are always half of what they should be, crop by crop."""
     options = examples.tiny_config()
-    start = hand_crop.Ask(Path("clip.mp4"), box=(38.0, 38.0, 82.0, 82.0))
-    ask, sides = start, []
+    start = requests.Request(Path("clip.mp4"), box=(38.0, 38.0, 82.0, 82.0))
+    request, sides = start, []
     for _ in range(40):
-        view = hand_crop.view(ask, Picture(spotter.picture(SIZE, (60, 60))), options)
-        sides.append(ask.box[2] - ask.box[0])
+        crop = hand_crop.cut(request, Picture(spotter.picture(SIZE, (60, 60))), options)
+        sides.append(request.box[2] - request.box[0])
         found = 60 + np.linspace(-0.25, 0.25, 21)[:, None] * 1.5 * sides[-1] * np.ones(2)
-        ask = video.follow(view, found, options, 44.0) or start
+        request = video.follow(crop, found, options, 44.0) or start
     ratios = np.array(sides[1:]) / np.array(sides[:-1])
     assert min(sides) >= 22 - 1e-6
     assert ((np.abs(ratios - 1 / 1.1) < 1e-6) | (np.array(sides[1:]) == 44)).all()
@@ -168,7 +168,7 @@ def test_odd_sides_are_cut_to_even_ones(quick, tmp_path):
 
 
 def test_long_video_is_thinned_on_the_page_alone(quick, tmp_path, monkeypatch):
-    monkeypatch.setattr(video.page, "MOST", 5)
+    monkeypatch.setattr(video.viewer, "MAX_HANDS", 5)
     predicted = video.predict("run", film(tmp_path / "clip.mp4", path(13)), tmp_path / "out", box=BOX)
     assert len(read(predicted)["hands"]) == 13
     text = (predicted.out / "page.html").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The page of predicted hands in a real browser: it asks nobody, complains of nothing, and does what it is told."""
+"""The page of predicted hands in a real browser: it uses no network, logs no error and reacts to input."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from support import browser, examples, spotter
 
 from bmc_jax.core.types import Prediction
 from bmc_jax.data.images import Picture
-from bmc_jax.inference import hand_crop, outputs, predict, viewer
+from bmc_jax.inference import hand_crop, outputs, predict, requests, viewer
 
 SIZE = (120, 90)
 NAMES = ("<b>&one.jpg", "two.jpg", "three.jpg")
@@ -22,13 +22,13 @@ def made(tmp_path_factory):
     options, trained = examples.tiny_config(), spotter.trained()
     image = spotter.picture(SIZE, (70, 50))
     seen = [
-        hand_crop.view(hand_crop.Ask(Path(name), left=name == "two.jpg"), Picture(image), options) for name in NAMES
+        hand_crop.cut(requests.Request(Path(name), left=name == "two.jpg"), Picture(image), options) for name in NAMES
     ]
     hands = examples.examples(3, seed=4)
     joints = hands.joints_3d / hands.scale[:, None, None]
     prediction = Prediction(hands.joints_2d, *[np.zeros(3)] * 3, joints)
-    found = predict.judged(trained, seen, *hand_crop.answers(seen, prediction, options), 0.04)
-    content = outputs.document(trained, found, [(Path("bad.jpg"), "</script><script>alert(1)</script><!--")])
+    found = predict.assessed(trained, seen, *hand_crop.to_pictures(seen, prediction, options), 0.04)
+    content = outputs.to_dict(trained, found, [(Path("bad.jpg"), "</script><script>alert(1)</script><!--")])
     content["hands"][2]["within_limits"] = True
     pictures = [viewer.picture(image, one, found.joints_2d[i]) for i, one in enumerate(seen)]
     file = tmp_path_factory.mktemp("page") / "page.html"
@@ -195,7 +195,7 @@ def test_page_fits_a_telephone_and_answers_fingers(tab, made, dark):
 
 
 def test_many_hands_are_thinned_evenly():
-    assert viewer.picked(3) == [0, 1, 2]
-    assert len(viewer.picked(1000)) == viewer.MOST
-    assert viewer.picked(1000)[0] == 0
-    assert viewer.picked(1000)[-1] == 999
+    assert viewer.selected(3) == [0, 1, 2]
+    assert len(viewer.selected(1000)) == viewer.MAX_HANDS
+    assert viewer.selected(1000)[0] == 0
+    assert viewer.selected(1000)[-1] == 999

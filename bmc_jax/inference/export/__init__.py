@@ -1,13 +1,12 @@
-"""A trained network for those who have no use for this repository: its weights, a program that needs JAX alone, the
-backbone for PyTorch, and a card that says what it is.
+"""Export of a trained network: its weights, a program that needs JAX alone, the backbone for PyTorch and a model card.
 
     README.md                               the model card
     config.json, limits.json, checkpoints/  a folder like a run's, with the weights alone, for `bmc evaluate`, `predict`
     hand.stablehlo, weights.npz, load.py    image, K -> joints in metres, 2.5D, angles, plausibility: see `program`
     backbone.safetensors                    the ResNet under torchvision's names, if it is one of torchvision's
-    export.json                             what `load.py` must know
+    export.json                             settings of `load.py`
 
-Each part is read again and compared with the checkpoint before the folder gets its name: it is there whole or not.
+Each part is read again and compared with the checkpoint before the folder is moved to its name.
 """
 
 import importlib.util
@@ -39,15 +38,15 @@ BACKBONE = "backbone.safetensors"
 def export(
     folder: str | os.PathLike, out: str | os.PathLike, *, step: int | str | None = None, force: bool = False
 ) -> Path:
-    """Export the newest checkpoint of a run's folder, or that of a step or "best", to the folder `out`; return that.
+    """Exports the newest checkpoint of a run, or that of a step or "best", to the folder `out`, and returns `out`.
 
     A run with `optimizer.ema` exports its average. An exported folder can be exported again. With `force` an export in
-    `out` is replaced, and anything else there is not.
+    `out` is replaced, but nothing else.
 
     Raises:
-      FileNotFoundError, ValueError: as `inference.load` does.
+      FileNotFoundError, ValueError: see `training.forward.load`.
       FileExistsError: if something is in `out`, before any work.
-      ValueError: if flatbuffers is missing, or a part is not the checkpoint when it is read again. Nothing is left.
+      ValueError: if flatbuffers is missing, or a part differs from the checkpoint when it is read again.
       ChildProcessError: if the program fails in a process of its own.
     """
     out = Path(os.path.abspath(out))
@@ -66,19 +65,19 @@ def export(
 
 
 def _fill(building: Path, trained: Trained) -> None:
-    """Write and check every part."""
+    """Writes and checks every part."""
     state, about = evaluated(trained.saved), checkpoint.metadata(trained.folder, int(trained.saved["step"]))
     _checkpoint(building, trained, state, about)
-    origins = training_data.origins(trained.config, trained.folder)
-    scale = training_data.scale(origins)
-    told = {
+    sources = training_data.read(trained.config, trained.folder)
+    scale = training_data.mean_scale(sources)
+    settings = {
         "format": "bmc_jax export",
         "name": trained.config.name,
         "step": int(trained.saved["step"]),
         "image_size": trained.config.data.image_size,
         "scale": scale[0],
     }
-    (building / FILE).write_text(json.dumps(told, indent=2) + "\n")
+    (building / FILE).write_text(json.dumps(settings, indent=2) + "\n")
     weights = program.flatten(state)
     program.write(building, weights, config=trained.config, limits=trained.limits)
     difference = program.check(building, weights, config=trained.config, limits=trained.limits)
@@ -88,7 +87,7 @@ def _fill(building: Path, trained: Trained) -> None:
         shutil.copymode(building / FILE, building / BACKBONE)
     sizes = {file.name: file.stat().st_size for file in building.iterdir() if file.is_file()}
     facts = {"difference": difference, "backbone": backbone, "sizes": sizes}
-    card.write(building, trained, about=about, origins=origins, scale=scale, **facts)
+    card.write(building, trained, about=about, sources=sources, scale=scale, **facts)
 
 
 def _checkpoint(building: Path, trained: Trained, state: TrainState, about: dict[str, Any]) -> None:
@@ -108,7 +107,7 @@ def _checkpoint(building: Path, trained: Trained, state: TrainState, about: dict
 
 
 def _backbone(building: Path, config: Config, state: TrainState) -> str:
-    """Write the ResNet for PyTorch, and return its file's name; or why there is none."""
+    """Writes the ResNet for PyTorch and returns its file's name, or the reason why there is none."""
     net = config.network
     for field, published in {"depth": (18, 34, 50), "width": (64,), "patch": (0,)}.items():
         if (value := getattr(net, field)) not in published:
