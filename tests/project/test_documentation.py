@@ -85,7 +85,8 @@ def commands(line):
 def parse(arguments):
     """Parses a command without running it. SystemExit or ValueError if `bmc` would refuse it."""
     options = cli.parse(arguments)
-    config_io.load(ROOT / "configs/quickstart.py", config_io.from_arguments(options.overrides))
+    for override in config_io.from_arguments(options.overrides):
+        config_io.check_override(override)
 
 
 SHELL = [
