@@ -21,7 +21,7 @@ lint: $(INSTALLED)  ## style, layers and types
 	$(BIN)/lint-imports
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
-docs: $(INSTALLED)  ## the documentation's site, in site/: warnings are errors, and nothing is asked of any network
+docs: $(INSTALLED)  ## the documentation's site, in site/: warnings are errors; no network is used
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
