@@ -1,9 +1,9 @@
-"""How long does it take to import the losses, in a new process, and what share of that is JAX?
+"""Time to import the losses in a new process, and the share of JAX in it.
 
     python benchmarks/import_time.py [--runs 10]
 
-Each import has a process of its own, whose files are in the system's cache from the run before the first. Seconds of
-wall clock and of CPU time within Python, without the interpreter's own start; the shortest run and the median.
+Each import runs in its own process, with its files in the system's cache from a first run that is not counted. Seconds of
+wall clock and of CPU time within Python, without the start of the interpreter; the shortest run and the median.
 """
 
 import argparse
@@ -12,13 +12,13 @@ import sys
 
 import numpy as np
 
-ROOMS = ("jax", "bmc_jax.losses", "bmc_jax.limits", "bmc_jax.torch_bridge")
-TIMED = "import time; wall, cpu = time.perf_counter(), time.process_time(); import {}; "
+IMPORTS = ("import jax", "from bmc_jax import losses", "from bmc_jax import limits", "from bmc_jax import torch_bridge")
+TIMED = "import time; wall, cpu = time.perf_counter(), time.process_time(); {}; "
 TIMED += "print(time.perf_counter() - wall, time.process_time() - cpu)"
 
 
-def seconds(room: str) -> list[float]:
-    run = subprocess.run([sys.executable, "-c", TIMED.format(room)], capture_output=True, text=True, check=True)
+def seconds(statement: str) -> list[float]:
+    run = subprocess.run([sys.executable, "-c", TIMED.format(statement)], capture_output=True, text=True, check=True)
     return [float(number) for number in run.stdout.split()]
 
 
@@ -27,11 +27,11 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=10, help="of each (default: 10)")
     options = parser.parse_args()
     print("| import | s, shortest (median) | CPU s |\n|---|---|---|")
-    for room in ROOMS:
-        seconds(room)
-        wall, cpu = zip(*[seconds(room) for _ in range(options.runs)], strict=True)
+    for statement in IMPORTS:
+        seconds(statement)
+        wall, cpu = zip(*[seconds(statement) for _ in range(options.runs)], strict=True)
         print(
-            f"| `{room}` | {min(wall):.2f} ({np.median(wall):.2f}) | {min(cpu):.2f} ({np.median(cpu):.2f}) |",
+            f"| `{statement}` | {min(wall):.2f} ({np.median(wall):.2f}) | {min(cpu):.2f} ({np.median(cpu):.2f}) |",
             flush=True,
         )
 

@@ -42,7 +42,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         config, workdir = Path(folder) / "memory.py", Path(folder) / "run"
         config.write_text(CONFIG)
-        command = [sys.executable, "-m", "bmc_jax.cli", "train", f"--config={config}:{steps}", f"--workdir={workdir}"]
+        command = [sys.executable, "-m", "bmc_jax", "train", f"--config={config}:{steps}", f"--workdir={workdir}"]
         with (Path(folder) / "log").open("w+") as log, subprocess.Popen(command, stdout=log, stderr=log) as run:
             samples = measure(run, workdir, steps)
             if run.returncode:
