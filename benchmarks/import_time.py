@@ -2,7 +2,7 @@
 
     python benchmarks/import_time.py [--runs 10]
 
-Each import runs in its own process, with its files in the system's cache from a first run that is not counted. Seconds of
+Each import runs in its own process, after a run that is not counted and fills the system's cache of files. Seconds of
 wall clock and of CPU time within Python, without the start of the interpreter; the shortest run and the median.
 """
 
