@@ -22,7 +22,7 @@ for process in "${processes[@]}"; do
   # A signal ends a wait before its process has ended, or just when it does: the next wait tells the process's own status.
   while kill -0 "$process" 2>/dev/null; do wait "$process"; found=$?; done
   if [ $signalled -eq 1 ]; then wait "$process"; found=$?; fi
-  # One process's error ends them all; "interrupted" is told only if nothing worse was.
+  # An error of one process stops the others; the status is 75 only if there was no error.
   if [ $found -ne 0 ] && [ $found -ne 75 ]; then stop; status=$found; fi
   if [ $found -eq 75 ] && [ $status -eq 0 ]; then status=75; fi
 done

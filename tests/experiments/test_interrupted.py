@@ -56,7 +56,7 @@ def test_an_experiment_that_is_stopped_ends_in_the_table_of_one_that_was_not(com
     # Compiled once for all runs of this test, whose arms differ in data alone; and drawing takes longer than training.
     for room, name in ((feed, "train_program"), (forward, "program")):
         monkeypatch.setattr(room, name, once(getattr(room, name)))
-    monkeypatch.setattr(evaluate, "_draw", lambda *_: None)
+    monkeypatch.setattr(evaluate, "draw_errors", lambda *_: None)
     assert cli.main([*command, "--out", str(tmp_path / "whole")]) == 0
 
     write, written = Log.write, []
