@@ -54,7 +54,7 @@ def predict(
 
     Args:
       folder: of a run or an export; `step` selects a checkpoint, see `training.forward.load`.
-      left, box, boxes, intrinsics: see `requests.gather`.
+      left: see `requests.gather`, as for `box`, `boxes` and `intrinsics`.
       scale: metres of the scale bone; by default `outputs.assumed_scale`.
       passes: number of passes, each with the crop of the one before.
       turns: number of rotated copies that are averaged.
