@@ -1,1 +1,1 @@
-"""From files or rendered domains to batches."""
+"""Data from files and rendered domains, as batches."""

@@ -21,6 +21,7 @@ from bmc_jax.core.types import Batch, Limits, Prediction
 from bmc_jax.data import augment
 from bmc_jax.models import LiftingNetwork, PoseNetwork, TwoStageNetwork, points, pretrained
 from bmc_jax.training import accumulation, optimizer
+from bmc_jax.training.parallel import parallelize as parallelize
 
 
 @flax.struct.dataclass

@@ -1,10 +1,13 @@
 """What an import loads. That each room imports only rooms below it is checked by import-linter, in `make lint`."""
 
 import importlib
+import json
+import os
 import subprocess
 import sys
 
 import pytest
+from support import paths
 
 import bmc_jax
 
@@ -55,3 +58,26 @@ def test_an_unknown_attribute_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'bmc_jax' has no attribute 'lossses'"):
         _ = bmc_jax.lossses  # pyright: ignore[reportAttributeAccessIssue]
     assert importlib.reload(bmc_jax).__version__
+
+
+def test_the_picture_of_the_layers_is_that_of_the_imports():
+    run = subprocess.run(
+        [sys.executable, paths.ROOT / "docs/draw_layers.py", "--check"], capture_output=True, text=True, cwd=paths.ROOT
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.slow
+def test_type_checkers_of_users_see_the_signatures_of_the_public_modules(tmp_path):
+    assert (paths.ROOT / "bmc_jax/py.typed").is_file()
+    (tmp_path / "user.py").write_text(
+        "import bmc_jax\nfrom bmc_jax import limits\n"
+        "reveal_type(bmc_jax.losses.bone_length)\nreveal_type(limits.load('clinical'))\nbmc_jax.losses.bone_lenght\n"
+    )
+    command = [sys.executable, "-m", "basedpyright", "--outputjson", "--pythonpath", sys.executable, "user.py"]
+    environment = os.environ | {"PYTHONPATH": str(paths.ROOT)}
+    run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    messages = [found["message"] for found in json.loads(run.stdout)["generalDiagnostics"]]
+    assert any("bone_length" in text and "limits: Limits" in text for text in messages), messages
+    assert any('"limits.load' in text and text.endswith('is "Limits"') for text in messages), messages
+    assert any('"bone_lenght" is not a known attribute' in text for text in messages), messages
