@@ -55,7 +55,7 @@ def svg() -> str:
         parts += [
             f'<rect x="10" y="{y}" width="{WIDTH - 10}" height="{HEIGHT}" rx="5" fill="#f3f6f8" stroke="#8aa4b5"/>',
             f'<text x="22" y="{y + 22}" font-weight="bold">{escape(room)}</text>',
-            f'<text x="128" y="{y + 22}">{escape(purpose(room))}</text>',
+            f'<text x="128" y="{y + 22}">{escape(purpose(room).replace("`", ""))}</text>',
         ]
     style = 'font-family="sans-serif" font-size="13" fill="#1d2a33"'
     arrow = '<path d="M0 0L7 3L0 6z" fill="#5b7f95"/>'
