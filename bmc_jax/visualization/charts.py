@@ -1,4 +1,4 @@
-"""Pictures of numbers: training curves, PCK curves, bars. Each returns a `Figure`, for `draw.save` or `draw.png`."""
+"""Charts: training curves, PCK curves, errors by joint, bars, joint angles over time."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from bmc_jax.visualization import draw
 
 COLOURS = (draw.INSIDE, "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 
-#: What of `metrics.jsonl` has a curve: the loss, its terms, and what tells whether training goes well.
+#: Fields of `metrics.jsonl` with a curve.
 PANELS = (
     "loss",
     "joints_2d",
@@ -30,7 +30,7 @@ PANELS = (
 
 
 def training_curves(rows: Sequence[Mapping[str, int | float]], *, title: str | None = None) -> Figure:
-    """The `PANELS` of `metrics.jsonl` over the steps: as logged, pale, and as a running mean."""
+    """Draws the `PANELS` of `metrics.jsonl` over the steps: as logged, pale, and as a running mean."""
     steps = np.array([row["step"] for row in rows])
     names = [name for name in PANELS if name in rows[0]]
     columns = min(5, len(names))
@@ -42,7 +42,7 @@ def training_curves(rows: Sequence[Mapping[str, int | float]], *, title: str | N
             values = np.array([row[name] for row in rows], float)
             axes.plot(steps, values, color=draw.INSIDE, alpha=0.3, linewidth=0.8)
             smooth = _running_mean(values, max(len(values) // 25, 1))
-            axes.plot(steps, smooth, color=draw.INSIDE, linewidth=1.6)
+            axes.plot(steps, smooth, "o" if len(steps) == 1 else "-", color=draw.INSIDE, linewidth=1.6)
             axes.set_title(name.replace("_", " "))
             # What stays above zero and spans decades is clearer in logarithms.
             if values.min() > 0 and smooth.max() > 20 * smooth.min():
@@ -70,8 +70,10 @@ def pck(
     title: str | None = None,
     distance: str = "distance to the true joint, wrists aligned, mm",
 ) -> Figure:
-    """Share of joints within each distance, one line a name; a name that ends in "mean pose" is dashed in the colour of
-    the line before it."""
+    """Draws the share of joints within each distance, one line a name.
+
+    A name that ends in "mean pose" is dashed, in the colour of the line before it.
+    """
     with matplotlib.rc_context(draw.STYLE):
         figure = Figure(figsize=(7.6, 3.4), layout="constrained")
         axes = figure.add_subplot()
@@ -98,8 +100,10 @@ def pck(
 
 
 def joints(errors: Mapping[str, Mapping[str, float]], *, title: str | None = None) -> Figure:
-    """Mean error of each joint, a line a name, base to tip of each finger; the unit is what the name ends in, and each
-    unit has a panel of its own."""
+    """Draws the mean error of each joint, a line a name, base to tip of each finger.
+
+    Names end in their unit; each unit has its own panel.
+    """
     units = list(dict.fromkeys(name.rpartition(", ")[2] for name in errors))
     groups = ("wrist", *hand.FINGERS)
     places = [place + groups.index(joint.split()[0]) for place, joint in enumerate(hand.JOINTS)]
@@ -133,7 +137,7 @@ def _tick(joint: str) -> str:
 
 
 def bars(panels: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Figure:
-    """Panel -> group -> bar -> value, as horizontal bars with their values: `{"Z, mm": {"test": {"ours": 9}}}`."""
+    """Draws panel -> group -> bar -> value as horizontal bars with their values: `{"Z, mm": {"test": {"ours": 9}}}`."""
     colours = (draw.INSIDE, "#b8c4d0", "#009E73", "#E69F00")
     with matplotlib.rc_context(draw.STYLE):
         groups = next(iter(panels.values()))
@@ -162,9 +166,9 @@ def bars(panels: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Figure:
 
 
 def angle_curves(times: Sequence[float], angles: np.ndarray, beyond: np.ndarray, limits: Limits) -> Figure:
-    """A video's joint angles `[n, 5, 3, 2]` in radians over its seconds, a column a finger and a row a bone.
+    """Draws joint angles `[n, 5, 3, 2]` in radians over seconds, a column a finger and a row a bone.
 
-    Behind each curve is what the limits allow of that angle by itself; where flexion and abduction together are
+    The band behind each curve is the range of that angle alone in the limits; where flexion and abduction together are
     `beyond [n, 5, 3]` the hull, both curves have dots.
     """
     hulls, degrees = np.degrees(np.asarray(limits.hull)), np.degrees(angles)

@@ -21,14 +21,13 @@ from bmc_jax.core import hand, hull
 from bmc_jax.core.types import Limits
 from bmc_jax.runtime import files
 
-#: Of host or device.
 Array = np.ndarray | jax.Array
 
 #: Of thumb..little: five of Okabe and Ito's colours, distinct to every kind of colour vision.
 FINGER_COLOURS = ("#D55E00", "#E69F00", "#009E73", "#56B4E9", "#CC79A7")
 INSIDE, OUTSIDE = "#0072B2", "#D55E00"
 INK, QUIET, PAPER = "#1f2933", "#8a94a0", "#ffffff"
-#: Grey of an image that is none.
+#: Grey in place of a missing image.
 EMPTY = 60
 
 STYLE: dict[Any, Any] = {
@@ -59,12 +58,12 @@ STYLE: dict[Any, Any] = {
 
 
 def png(figure: Figure, dpi: int = 130) -> bytes:
-    """The figure as a PNG file's content."""
+    """Returns the content of a PNG file of the figure."""
     return _encoded(figure, "png", dpi)
 
 
 def save(figure: Figure, path: str | os.PathLike, dpi: int = 130) -> None:
-    """Write the figure as a PNG file, or as the JPEG that its name asks for, whole or not at all; folders are made."""
+    """Writes the figure atomically as PNG, or as JPEG by its suffix, creating parent folders."""
     with files.replacing(path) as partial:
         partial.write_bytes(_encoded(figure, "jpg" if partial.suffix.lower() in (".jpg", ".jpeg") else "png", dpi))
 
@@ -79,9 +78,9 @@ def _encoded(figure: Figure, kind: str, dpi: int) -> bytes:
 def skeleton(
     axes: Axes, points: Array, valid: Array | None = None, *, colour: str | None = None, rim: bool = True
 ) -> None:
-    """The bones and joints of one hand, `points [21, 2]` in the axes' units; bones with an unlabelled end are left out.
+    """Draws bones and joints of one hand, `points [21, 2]` in the axes' units, without bones with an unlabelled end.
 
-    Fingers have their own colours; in one `colour` the hand is thin and stays behind. A dark rim keeps lines apart from
+    Fingers have their own colours; in one `colour` the hand is thin and drawn behind. A dark rim keeps lines apart from
     any image.
     """
     valid = np.ones(hand.NUM_JOINTS, bool) if valid is None else valid
@@ -105,7 +104,7 @@ def skeleton(
 
 
 def photograph(axes: Axes, image: Array) -> None:
-    """An image `[height, width, 3]` that fills its axes, pixel centres at integers; one without channels is grey."""
+    """Draws an image `[height, width, 3]` that fills its axes, pixel centres at integers; without channels it is grey."""
     if not image.shape[-1]:
         image = np.full((*image.shape[:2], 3), EMPTY, np.uint8)
     axes.imshow(image, interpolation="bilinear")
@@ -123,9 +122,9 @@ def contact_sheet(
     columns: int = 6,
     title: str | None = None,
 ) -> Figure:
-    """Images `[n, height, width, 3]` in rows, with the hand `joints_2d [n, 21, 2]` over each.
+    """Draws images `[n, height, width, 3]` in rows, with the hand `joints_2d [n, 21, 2]` over each.
 
-    With `predicted`, that is the hand in colour and `joints_2d` are the labels, thin and white below it.
+    With `predicted`, that hand is in colour and `joints_2d` are the labels, thin and white below it.
     """
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
@@ -167,7 +166,7 @@ def poses(
     unit: str = "mm",
     title: str | None = None,
 ) -> Figure:
-    """One hand a row: over its image, and in 3D from the camera, from the side and from above, all at one scale.
+    """Draws one hand a row: over its image, and in 3D from the camera, the side and above, all at one scale.
 
     3D joints `[n, 21, 3]` are shown relative to their wrist; labels are thin and grey.
     """
@@ -216,7 +215,7 @@ def poses(
 
 
 def _head(figure: Figure, title: str | None, *, labels: bool) -> None:
-    """The title and, right below it, which colour is which finger."""
+    """The title and, below it, the colours of the fingers."""
     height = figure.get_figheight()
     handles = [Line2D([], [], color=colour, linewidth=3) for colour in FINGER_COLOURS]
     names: list[str] = list(hand.FINGERS)
@@ -241,7 +240,7 @@ def _head(figure: Figure, title: str | None, *, labels: bool) -> None:
 
 
 def angle_hulls(limits: Limits, angles: Array | None = None, *, title: str | None = None) -> Figure:
-    """The 15 hulls of `limits`, a column a finger and a row a bone, with the samples `angles [n, 5, 3, 2]` in them.
+    """Draws the 15 hulls of `limits`, a column a finger and a row a bone, with the samples `angles [n, 5, 3, 2]`.
 
     Samples inside are blue and outside vermilion, and each panel states the share inside. Axes are in degrees, the same
     for a row, and hold 99.8 % of the samples.

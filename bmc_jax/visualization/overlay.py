@@ -1,4 +1,4 @@
-"""A predicted hand drawn on its picture at the picture's own resolution, fast enough for the frames of a video."""
+"""Overlay of hands on a picture at the picture's resolution, fast enough for the frames of a video."""
 
 from collections.abc import Sequence
 
@@ -17,8 +17,10 @@ RIM, RIM_OPACITY = 0.45, 150
 
 
 def hand_on(image: Image.Image, joints: np.ndarray) -> Image.Image:
-    """A copy of an RGB image with the hand `joints [21, 2]`, in its pixels with centres at integers; what lies outside
-    of the image is cut off."""
+    """Returns a copy of an RGB image with the hand `joints [21, 2]`, in pixels with centres at integers.
+
+    Parts outside the image are cut off.
+    """
     drawn = image.copy()
     extent = float(np.ptp(joints, axis=0).max())
     width = max(BONE * extent, THINNEST)
@@ -48,7 +50,7 @@ def hand_on(image: Image.Image, joints: np.ndarray) -> Image.Image:
 
 
 def hands_on(image: Image.Image, hands: Sequence[np.ndarray]) -> Image.Image:
-    """The same with several hands."""
+    """Returns a copy of an RGB image with several hands."""
     for joints in hands:
         image = hand_on(image, joints)
     return image

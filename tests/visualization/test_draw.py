@@ -8,7 +8,8 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 from support import examples
 
-from bmc_jax.visualization import charts, draw
+from bmc_jax.core import hand
+from bmc_jax.visualization import charts, draw, html
 
 COUNT = 3
 BATCH = examples.examples(COUNT)
@@ -22,6 +23,15 @@ def pixels(figure):
 def painted(image, colour):
     """Number of pixels close to a colour."""
     return int((np.abs(image - np.round(255 * np.array(to_rgb(colour)))).max(axis=-1) < 8).sum())
+
+
+def around(figure, axes, point, reach=4):
+    """Pixels of the figure around a point of the axes."""
+    image = pixels(figure)
+    u, v = axes.transData.transform(point)
+    # The figure's own pixels count from the bottom.
+    column, row = round(u), round(image.shape[0] - v)
+    return image[row - reach : row + reach, column - reach : column + reach]
 
 
 def straight_hands():
@@ -51,20 +61,19 @@ def test_bones_without_a_label_are_not_drawn():
 def test_joint_is_drawn_at_its_pixel():
     figure = draw.contact_sheet(GREY[:1], straight_hands()[:1])
     axes = figure.axes[0]
-    u, v = axes.transData.transform(straight_hands()[0, 8])
-    image = pixels(figure)
-    # The figure's own pixels count from the bottom.
-    column, row = round(u), round(image.shape[0] - v)
-    assert painted(image[row - 4 : row + 4, column - 4 : column + 4], draw.PAPER) > 0
+    assert painted(around(figure, axes, straight_hands()[0, 8]), draw.PAPER) > 0
+    assert painted(around(figure, axes, straight_hands()[0, 8] + 3), draw.PAPER) == 0
     low, high = (axes.transData.transform([x, x]) for x in (-0.5, 63.5))
     np.testing.assert_allclose([axes.bbox.x0, axes.bbox.x1], [low[0], high[0]], atol=1e-6)
 
 
 def test_prediction_is_drawn_over_the_labels():
-    plain = pixels(draw.contact_sheet(GREY, straight_hands()))
-    both = pixels(draw.contact_sheet(GREY, straight_hands(), predicted=straight_hands() - np.array([0, 8])))
-    assert painted(both, "#ffffff") != painted(plain, "#ffffff")
-    assert painted(both, draw.FINGER_COLOURS[0]) > 100
+    figure = draw.contact_sheet(GREY, straight_hands(), predicted=straight_hands() - np.array([0, 8]))
+    label, predicted = (around(figure, figure.axes[0], point) for point in ((10, 41), (10, 11)))
+    assert painted(label, "#ffffff") > 0
+    assert painted(label, draw.FINGER_COLOURS[0]) == 0
+    assert painted(predicted, draw.FINGER_COLOURS[0]) > 0
+    assert painted(predicted, "#ffffff") == 0
 
 
 def test_three_views_have_one_scale():
@@ -74,7 +83,12 @@ def test_three_views_have_one_scale():
         views = figure.axes[4 * row + 1 : 4 * row + 4]
         spans = [np.ptp(limits) for axes in views for limits in (axes.get_xlim(), axes.get_ylim())]
         np.testing.assert_allclose(spans, spans[0], rtol=1e-5)
-    assert pixels(figure).std() > 0
+        relative = 1000 * (BATCH.joints_3d[row] - BATCH.joints_3d[row, :1])
+        for axes, plane in zip(views, ([0, 1], [2, 1], [0, 2]), strict=True):
+            for line, finger in zip(axes.lines, [*hand.FINGER_JOINTS, *hand.FINGER_JOINTS], strict=True):
+                chain = relative[[hand.WRIST, *finger]][:, plane]
+                np.testing.assert_allclose(line.get_xydata(), chain, atol=1e-3)
+            assert sum(painted(around(figure, axes, relative[8, plane], 9), of) for of in draw.FINGER_COLOURS) > 0
 
 
 def test_image_and_camera_view_have_up_on_the_same_side():
@@ -109,11 +123,14 @@ def test_curves_use_logarithms_only_where_values_allow():
     figure = charts.training_curves(rows, title="tiny")
     scales = {axes.get_title(): axes.get_yscale() for axes in figure.axes}
     assert scales == {"loss": "log", "palm": "linear", "rate": "linear"}
-    assert pixels(figure).std() > 0
+    logged = figure.axes[0].lines[0].get_xydata()
+    np.testing.assert_allclose(logged, [[row["step"], row["loss"]] for row in rows])
+    assert painted(around(figure, figure.axes[0], logged[50]), draw.INSIDE) > 0
 
 
-def test_one_logged_step_is_a_curve():
-    assert pixels(charts.training_curves([{"step": 1, "loss": 0.5}])).std() > 0
+def test_one_logged_step_is_a_dot():
+    figure = charts.training_curves([{"step": 1, "loss": 0.5}])
+    assert painted(around(figure, figure.axes[0], (1, 0.5)), draw.INSIDE) > 0
 
 
 def test_pck_legend_has_the_area():
@@ -127,7 +144,32 @@ def test_pck_legend_has_the_area():
 def test_bars_have_their_values():
     figure = charts.bars({"Z, mm": {"one": {"network": 1.25, "mean": 3.0}, "two": {"network": 2.0, "mean": 4.0}}})
     assert [text.get_text() for text in figure.axes[0].texts] == ["1.2", "3.0", "2.0", "4.0"]
-    assert pixels(figure).std() > 0
+    assert [bar.get_width() for bar in figure.axes[0].patches] == [1.25, 3.0, 2.0, 4.0]
+    for place, colour in enumerate((draw.INSIDE, "#b8c4d0")):
+        assert painted(around(figure, figure.axes[0], (0.6, place)), colour) > 20
+
+
+def test_templates_escape_what_they_are_given():
+    figure = draw.Figure(figsize=(1, 1))
+    text = html.render(
+        "limits_motion.html",
+        title="<script>1</script>",
+        subtitle="a & b",
+        findings=[],
+        motion=type("Motion", (), {"sentence": lambda self: "<img src=x>", "notes": ('"><b>',)})(),
+        curves=html.picture(figure, '"><script>'),
+        head=("<th>",),
+        rows=[("<td onclick='x'>",)],
+    )
+    assert "a &amp; b" in text
+    for breakout in ("<script", "<img src=x", "<b>", "<td onclick", "<th><th>"):
+        assert breakout not in text
+    assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'" in text
+
+
+def test_template_without_a_value_is_an_error():
+    with pytest.raises(html.jinja2.UndefinedError, match="title"):
+        html.render("base.html", subtitle="")
 
 
 def test_saving_makes_the_folder_and_leaves_nothing_else(tmp_path):
