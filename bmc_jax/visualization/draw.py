@@ -104,7 +104,7 @@ def skeleton(
 
 
 def photograph(axes: Axes, image: Array) -> None:
-    """Draws an image `[height, width, 3]` that fills its axes, pixel centres at integers, grey without channels."""
+    """Draws an image `[height, width, 3]` that fills its axes, pixel centres at integers; grey without channels."""
     if not image.shape[-1]:
         image = np.full((*image.shape[:2], 3), EMPTY, np.uint8)
     axes.imshow(image, interpolation="bilinear")

@@ -339,7 +339,7 @@ def test_usual_scale_is_that_of_the_3d_labelled_data(tmp_path, quick):
     records[-1].pop("hash")
     (tmp_path / run_folder.DATA_FILE).write_text(json.dumps(records))
     found = training_data.read(config, tmp_path)
-    assert [source.licence[:8] for source in found] == ["research", "research", "unknown ", "unknown ", "rendered"]
+    assert [source.licence[:8] for source in found] == ["research", "research", "unknown:", "unknown:", "rendered"]
     metres, words = training_data.mean_scale(found)
     assert metres == pytest.approx((3 * 0.03 + 0.04) / 4)
     assert words.endswith("big and mannequin")
