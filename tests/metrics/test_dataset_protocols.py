@@ -73,7 +73,7 @@ def test_unlabelled_images_have_a_file_and_no_figures(tmp_path, monkeypatch):
     found = content["domains"]["freihand"]["official"]
     assert found["figures"] == {}
     assert found["files"] == ["freihand.json", "freihand.zip"]
-    assert "nothing: no 3D labels are here" in evaluate.table(content)
+    assert "nothing: no 3D labels are available" in evaluate.table(content)
 
 
 @pytest.mark.parametrize("passes", [1, 2])
