@@ -24,7 +24,7 @@ READING = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
 
 
 def share_out(shares: list[float], batch_size: int) -> list[int]:
-    """Examples of each source in a batch: the shares of it, rounded so that they sum to it.
+    """Returns the number of examples of each source in a batch: its shares, rounded so that they sum to the batch.
 
     Raises:
       ValueError: if a source would have none.
@@ -39,11 +39,11 @@ def share_out(shares: list[float], batch_size: int) -> list[int]:
 
 
 def rows(config: Config, process: int | None = None, processes: int | None = None) -> grain.MapDataset:
-    """Row numbers by step, `[b]` int32, without end: those of this process, or of process p of P.
+    """Returns row numbers by step, `[b]` int32, without end: those of this process, or of process p of P.
 
-    Every source is reshuffled each time it has been gone through, and a fresh one never has been; where within its pass
-    a step falls hangs on the step alone, so a resumed run sees what an uninterrupted one would have. The configuration
-    must be resolved.
+    Every source is shuffled anew for each pass, except those that are rendered on demand, which have one pass. The place
+    of a step in a pass depends on the step alone, so a resumed run sees what an uninterrupted one would have. The
+    configuration must be resolved.
 
     Raises:
       ValueError: if all devices cannot have equal parts of a batch, or a source would have none of it.
@@ -73,12 +73,12 @@ def rows(config: Config, process: int | None = None, processes: int | None = Non
 
 
 def offsets(counts: Sequence[int]) -> np.ndarray:
-    """The first row of each source, and the number of all rows."""
+    """Returns the first row of each source, and the number of all rows."""
     return np.concatenate([[0], np.cumsum(counts)])
 
 
 def fetch(opened: Sequence[ExampleSet], numbers: np.ndarray) -> Batch:
-    """The examples of those row numbers, which come in the order of the sources, `[b, ...]` host numpy."""
+    """Returns the examples of row numbers in the order of the sources, `[b, ...]` host numpy."""
     first = offsets([len(source) for source in opened])
     ends = np.sum(numbers < first[:, None], axis=1)
     parts = [
@@ -90,14 +90,16 @@ def fetch(opened: Sequence[ExampleSet], numbers: np.ndarray) -> Batch:
 
 
 def describe(opened: Sequence[ExampleSet], numbers: np.ndarray) -> list[str]:
-    """Those rows by source and number, and id where there is one."""
+    """Returns the names of rows: source, number, and id if there is one."""
     first = offsets([len(source) for source in opened])
     of = np.searchsorted(first, numbers, side="right") - 1
     return [opened[i].describe(int(number - first[i])) for i, number in zip(of, numbers, strict=True)]
 
 
 def shard(batch: Any) -> Any:
-    """`[b, ...]` to `[local device, b / devices, ...]`. Neighbours go to different devices: each gets of every source.
+    """Reshapes `[b, ...]` to `[local device, b / devices, ...]`.
+
+    Neighbours go to different devices, so that each gets examples of every source.
 
     Raises:
       ValueError: if the devices cannot have equal parts.
@@ -109,12 +111,12 @@ def shard(batch: Any) -> Any:
 
 
 def unshard(batch: Any) -> Any:
-    """The inverse of `shard`, for any tree of arrays `[device, b, ...]`."""
+    """Inverts `shard`, for any tree of arrays `[device, b, ...]`."""
     return jax.tree.map(lambda rows: np.asarray(rows).swapaxes(0, 1).reshape(-1, *rows.shape[2:]), batch)
 
 
 def evaluation_batches(examples: Batch, batch_size: int) -> Iterator[Batch]:
-    """All the examples in order, `[local device, b, ...]`; the last batch is filled up with rows not `present`."""
+    """Yields all examples in order, `[local device, b, ...]`; the last batch is padded with rows not `present`."""
     for first in range(0, len(examples.present), batch_size):
         index = np.arange(first, first + batch_size)
         part = jax.tree.map(lambda leaf: leaf[np.minimum(index, len(examples.present) - 1)], examples)  # noqa: B023

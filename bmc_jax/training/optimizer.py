@@ -12,7 +12,7 @@ from bmc_jax.config import Config, steps
 
 
 def rate(config: Config) -> optax.Schedule:
-    """Learning rate by step."""
+    """Returns the learning rate by step."""
     options, total = config.optimizer, steps(config)
     warmup = round(options.warmup * total)
     if options.schedule == "cosine":
@@ -24,7 +24,7 @@ def rate(config: Config) -> optax.Schedule:
 
 
 def create(config: Config) -> optax.GradientTransformation:
-    """Gradient clipping, then the configured optimizer; weights decay, biases and norms do not."""
+    """Returns gradient clipping, then the configured optimizer; weights decay, biases and norms do not."""
     options = config.optimizer
     kernels = functools.partial(jax.tree.map, lambda leaf: leaf.ndim > 1)
     if options.name == "adamw":
@@ -38,8 +38,8 @@ def create(config: Config) -> optax.GradientTransformation:
 
 
 def average(config: Config, step: Int[Array, ""], before: Any, now: Any) -> Any:
-    """The exponential moving average of `optimizer.ema`, for any tree of floats: d times what it was `before` the step,
-    the first being 0, plus 1 - d times what is `now`.
+    """Returns the exponential moving average of `optimizer.ema`, for any tree of floats: d times the average `before` the
+    step, the first being 0, plus 1 - d times the values `now`.
 
     d is (1 + step) / (10 + step) until that has grown to the one configured, so that a young average does not keep the
     initial weights: from about step 10 / (1 - d) on it is an ordinary one.

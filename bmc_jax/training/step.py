@@ -48,7 +48,7 @@ class AveragedState(TrainState):
 
 
 def network(config: Config, *, axis_name: str | None = None) -> PoseNetwork | TwoStageNetwork | LiftingNetwork:
-    """The network of a configuration, not yet initialised."""
+    """Returns the network of a configuration, not initialized."""
     options = config.network
     root = {name: getattr(options, name) for name in ("detach_root_depth", "detach_pixels", "refine")}
     if options.input == "points":
@@ -66,15 +66,15 @@ def blank(config: Config) -> tuple[Any, Any]:
     return joints if config.network.input == "points" else image, jnp.eye(3)[None]
 
 
-def shown(config: Config, batch: Batch) -> Any:
-    """What a configuration's network is shown of a batch, beside K."""
+def network_inputs(config: Config, batch: Batch) -> Any:
+    """Returns the input of the network for a batch, beside K: images or 2D joints."""
     if config.network.input == "points":
         return points(batch, noise=config.network.noise, seed=config.seed)
     return batch.image
 
 
 def create(config: Config) -> TrainState:
-    """The state before the first step, a function of `config.seed` and, for the ResNet, of the file
+    """Returns the state before the first step, a function of `config.seed` and, for the ResNet, of the file
     `network.pretrained`, if one is given: see `pretrained.load` for what is wrong with it."""
     # The default generator would do as well, but takes XLA's CPU compiler four times as long.
     key = jax.random.key(config.seed, impl="rbg")
@@ -99,7 +99,7 @@ def create(config: Config) -> TrainState:
 
 
 def biomechanical_ramp(config: Config, step: Int[Array, ""]) -> Float[Array, ""]:
-    """What the biomechanical weights are multiplied by at a step: 0 before their start, 1 once they have grown."""
+    """Returns the factor of the biomechanical weights at a step: 0 before their start, 1 after the ramp."""
     start, ramp = (share * steps(config) for share in (config.biomechanics.start, config.biomechanics.ramp))
     return jnp.clip((step + 1 - start) / max(ramp, 1.0), 0.0, 1.0)
 
@@ -107,8 +107,9 @@ def biomechanical_ramp(config: Config, step: Int[Array, ""]) -> Float[Array, ""]
 def train_step(
     state: TrainState, batch: Batch, limits: Limits, *, config: Config, axis_name: str | None = None
 ) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
-    """The state after one step on a batch `[b, ...]`, augmented if the configuration says so, and the metrics of the
-    state before it.
+    """Returns the state after one step on a batch `[b, ...]`, and the metrics of the state before it.
+
+    The batch is augmented if the configuration says so.
 
     Under `axis_name` the batch is one device's, and both results are those of the whole batch: every loss term divides
     by the labels of all devices, so the mean of the devices' gradients is the gradient of the whole.
@@ -130,7 +131,7 @@ def train_step(
     def loss(params: Any, batch_stats: Any, batch: Batch, weights: losses.LossWeights) -> Any:
         prediction, updates = network(config, axis_name=axis_name).apply(
             {"params": params, "batch_stats": batch_stats},
-            shown(config, batch),
+            network_inputs(config, batch),
             batch.intrinsics,
             train=True,
             mutable=["batch_stats"],
@@ -185,14 +186,13 @@ def augmented(batch: Batch, step: Int[Array, ""], config: Config) -> Batch:
 
 
 def eval_step(state: TrainState, batch: Batch, *, config: Config) -> Prediction:
-    """The predictions for a batch `[b, ...]`, by BatchNorm's running statistics."""
+    """Returns the predictions for a batch `[b, ...]`, with BatchNorm's running statistics."""
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    seen = shown(config, batch)
-    return typing.cast(Prediction, network(config).apply(variables, seen, batch.intrinsics, train=False))
+    inputs = network_inputs(config, batch)
+    return typing.cast(Prediction, network(config).apply(variables, inputs, batch.intrinsics, train=False))
 
 
 def evaluated(saved: dict[str, Any]) -> TrainState:
-    """The state to evaluate or export, of a checkpoint as `checkpoint.load` returns it: the average where there is
-    one."""
-    shown = saved.get("average", saved)
-    return TrainState(saved["step"], shown["params"], shown["batch_stats"], opt_state=None)
+    """Returns the state to evaluate or export from what `checkpoint.load` returns: the average if there is one."""
+    weights = saved.get("average", saved)
+    return TrainState(saved["step"], weights["params"], weights["batch_stats"], opt_state=None)
