@@ -41,8 +41,8 @@ def share_out(shares: list[float], batch_size: int) -> list[int]:
 def rows(config: Config, process: int | None = None, processes: int | None = None) -> grain.MapDataset:
     """Returns row numbers by step, `[b]` int32, without end: those of this process, or of process p of P.
 
-    Every source is shuffled anew for each pass, except those that are rendered on demand, which have one pass. The place
-    of a step in a pass depends on the step alone, so a resumed run sees what an uninterrupted one would have. The
+    Every source is shuffled anew for each pass, except those that are rendered on demand, which have one pass. The
+    place of a step in a pass depends on the step alone, so a resumed run sees what an uninterrupted one would have. The
     configuration must be resolved.
 
     Raises:

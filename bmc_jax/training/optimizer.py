@@ -38,8 +38,8 @@ def create(config: Config) -> optax.GradientTransformation:
 
 
 def average(config: Config, step: Int[Array, ""], before: Any, now: Any) -> Any:
-    """Returns the exponential moving average of `optimizer.ema`, for any tree of floats: d times the average `before` the
-    step, the first being 0, plus 1 - d times the values `now`.
+    """Returns the moving average of `optimizer.ema`, for any tree of floats: d times the average `before` the step, the
+    first being 0, plus 1 - d times the values `now`.
 
     d is (1 + step) / (10 + step) until that has grown to the one configured, so that a young average does not keep the
     initial weights: from about step 10 / (1 - d) on it is an ordinary one.
