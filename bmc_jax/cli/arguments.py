@@ -1,7 +1,12 @@
 """Declaration of verbs, and arguments that several of them share."""
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from bmc_jax.core import choices
+
+if TYPE_CHECKING:
+    from bmc_jax.poses.conventions import Poses
 
 BEST = "best"
 """In place of a step: the checkpoint with the best value of `training.best`."""
@@ -48,6 +53,39 @@ def add_network_use(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--turns", type=positive, default=1, metavar="N", help="rotated copies of the image to average (default: 1)"
     )
+
+
+def add_conventions(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments that state order, unit and side of poses."""
+    group = parser.add_argument_group("what the poses are (detected if not given, with the evidence)")
+    group.add_argument(
+        "--order",
+        choices=choices.JOINT_ORDERS,
+        help="joint order; mediapipe = openpose = coco-wholebody = freihand",
+    )
+    group.add_argument("--unit", choices=choices.LENGTH_UNITS)
+    group.add_argument("--side", choices=choices.SIDES, help="left hands are mirrored")
+
+
+def read_poses(options: argparse.Namespace) -> "Poses":
+    """Returns the poses of the file `options.poses`, as right hands in metres and FreiHAND order."""
+    from bmc_jax.data.readers import pose_files
+    from bmc_jax.poses import conventions
+
+    found = pose_files.read(options.poses)
+    stated = {"order": options.order, "unit": options.unit, "side": options.side}
+    return conventions.convert(found.joints, options.poses, **stated, left=found.left)
+
+
+def print_findings(poses: "Poses") -> None:
+    """Prints the detected conventions of poses, and which poses are left out."""
+    for finding in poses.findings:
+        print(finding)
+    if len(poses.gaps):
+        print(f"{len(poses.gaps):,} of {len(poses.joints):,} frames are gaps, {poses.partial:,} with some joints")
+    if len(poses.impossible):
+        first = ", ".join(map(str, poses.impossible[:5])) + ", ..." * (len(poses.impossible) > 5)
+        print(f"{len(poses.impossible):,} poses are of no hand's size and left out: {first}")
 
 
 def _step(text: str) -> int | str:

@@ -4,8 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bmc_jax.cli.arguments import add_verb, positive
-from bmc_jax.cli.pose_arguments import announce, conventions, converted
+from bmc_jax.cli.arguments import add_conventions, add_verb, positive, print_findings, read_poses
 from bmc_jax.core.choices import LEFT_HANDS, PRESETS
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ examples:
         "--list", type=positive, nargs="?", const=30, metavar="N", help="list the first N violations (default: 30)"
     )
     parser.add_argument("--fail", action="store_true", help="exit with status 1 if any limit is violated")
-    conventions(parser)
+    add_conventions(parser)
     parser.add_argument("--out", metavar="HTML", help="write the report as a page, with pictures of the worst poses")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
@@ -83,7 +82,7 @@ example:
     parser.add_argument("--prior", default="clinical", metavar="LIMITS", help="preset or file (default: clinical)")
     parser.add_argument("--source", metavar="NAME", help="whose poses, for the record (default: the file)")
     parser.add_argument("--out", default="mine.json", metavar="FILE", help="(default: mine.json)")
-    conventions(parser)
+    add_conventions(parser)
 
     parser = add_verb(limits, "compare", _compare, "two limits side by side, in numbers and in a picture", """\
 example:
@@ -100,7 +99,7 @@ example:
     parser.add_argument("poses", metavar="SEQUENCE", help=f"{FORMATS}, NaN where no hand is")
     parser.add_argument("--fps", type=float, default=30.0, metavar="RATE", help="frames a second (default: 30)")
     parser.add_argument("--out", default="motion.html", metavar="HTML", help="(default: motion.html)")
-    conventions(parser)
+    add_conventions(parser)
 
     parser = add_verb(limits, "depths", _depths, "measure how far limits determine the depth of poses given in 2D", """\
 examples:
@@ -169,7 +168,7 @@ def _check(options: argparse.Namespace) -> int:
         name = options.limits or options.positional or "clinical"
         raise ValueError(f"expected limits as an option; run: bmc limits check {options.poses} --limits {name}")
     allowed = limits.load(options.limits)
-    poses = converted(options)
+    poses = read_poses(options)
     rows = poses.present
     summary = limits.summarize(poses.joints[rows], allowed, indices=rows)
     if options.out:
@@ -185,7 +184,7 @@ def _check(options: argparse.Namespace) -> int:
         }
         print(json.dumps(content | summary.to_dict(), indent=2, allow_nan=False))
     else:
-        announce(poses)
+        print_findings(poses)
         print(checking.table(summary))
         if options.list:
             violations = limits.check(poses.joints[rows], allowed, indices=rows)
@@ -198,12 +197,12 @@ def _check(options: argparse.Namespace) -> int:
 def _personalize(options: argparse.Namespace) -> None:
     from bmc_jax import limits
 
-    prior, poses = limits.load(options.prior), converted(options)
+    prior, poses = limits.load(options.prior), read_poses(options)
     source = options.source or Path(options.poses).name
     # `converted` has mirrored left hands.
     personal = limits.personalize(prior, poses.joints[poses.present], source=source, left="keep")
     limits.save(personal, options.out)
-    announce(poses)
+    print_findings(poses)
     print(limits.describe(personal))
     print(f"written to {options.out}")
 
@@ -226,10 +225,10 @@ def _motion(options: argparse.Namespace) -> None:
     from bmc_jax.limits import checking, range_of_motion
     from bmc_jax.poses import report
 
-    poses = converted(options)
+    poses = read_poses(options)
     motion = range_of_motion.measure(poses.joints, options.fps)
     report.motion(options.out, Path(options.poses).name, poses, motion)
-    announce(poses)
+    print_findings(poses)
     print(f"{motion.sentence()}\n\n{checking.aligned(range_of_motion.HEAD, range_of_motion.cells(motion))}")
     print(f"written to {options.out}")
 

@@ -4,8 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from bmc_jax.cli.arguments import add_verb, positive
-from bmc_jax.cli.pose_arguments import announce, conventions, converted
+from bmc_jax.cli.arguments import add_conventions, add_verb, positive, print_findings, read_poses
 from bmc_jax.core.choices import PRESETS
 
 
@@ -34,7 +33,7 @@ examples:
         metavar="FRAMES",
         help="the poses are a sequence: damp motion of that period by half, quicker ones more, before the repair",
     )
-    conventions(parser)
+    add_conventions(parser)
     parser.add_argument("--out", default="repaired.npy", metavar="NPY", help="(default: repaired.npy)")
 
     parser = add_verb(limits, "sample", _sample, "random poses within limits that do not cut through themselves", """\
@@ -69,7 +68,7 @@ def _repair(options: argparse.Namespace) -> None:
     if Path(options.out).suffix != ".npy":
         raise ValueError(f"--out {options.out}: repaired poses are written as .npy; name such a file")
     allowed = limits.load(options.limits)
-    poses = converted(options)
+    poses = read_poses(options)
     try:
         result = repair.repair_poses(poses.joints, allowed, keep=options.keep, smooth=options.smooth)
     except ValueError as error:
@@ -77,7 +76,7 @@ def _repair(options: argparse.Namespace) -> None:
     gaps = ~np.isfinite(result.excess)
     given, joints = pose_files.read(options.poses).joints, poses.to_source(np.asarray(result.joints))
     np.save(options.out, np.where(gaps[:, None, None], given, joints))
-    announce(poses)
+    print_findings(poses)
     changed = result.moved > 0
     print(f"{len(joints):,} poses: {changed.sum():,} changed, {(~changed & ~gaps).sum():,} not, {gaps.sum():,} gaps")
     if changed.any():

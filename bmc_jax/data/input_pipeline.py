@@ -77,23 +77,23 @@ def offsets(counts: Sequence[int]) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(counts)])
 
 
-def fetch(opened: Sequence[ExampleSet], numbers: np.ndarray) -> Batch:
+def fetch(example_sets: Sequence[ExampleSet], numbers: np.ndarray) -> Batch:
     """Returns the examples of row numbers in the order of the sources, `[b, ...]` host numpy."""
-    first = offsets([len(source) for source in opened])
+    first = offsets([len(source) for source in example_sets])
     ends = np.sum(numbers < first[:, None], axis=1)
     parts = [
         source.load(numbers[low:high] - start)
-        for source, start, low, high in zip(opened, first, ends, ends[1:], strict=False)
+        for source, start, low, high in zip(example_sets, first, ends, ends[1:], strict=False)
         if high > low
     ]
     return jax.tree.map(lambda *part: np.concatenate(part), *parts)
 
 
-def describe(opened: Sequence[ExampleSet], numbers: np.ndarray) -> list[str]:
+def describe(example_sets: Sequence[ExampleSet], numbers: np.ndarray) -> list[str]:
     """Returns the names of rows: source, number, and id if there is one."""
-    first = offsets([len(source) for source in opened])
+    first = offsets([len(source) for source in example_sets])
     of = np.searchsorted(first, numbers, side="right") - 1
-    return [opened[i].describe(int(number - first[i])) for i, number in zip(of, numbers, strict=True)]
+    return [example_sets[i].describe(int(number - first[i])) for i, number in zip(of, numbers, strict=True)]
 
 
 def shard(batch: Any) -> Any:

@@ -54,8 +54,8 @@ def write(protocol: str, folder: Path, split: str, metres: np.ndarray, stem: str
     `files`, and whether it is `complete`, all that a server takes."""
     records = store.records(folder, split)
     rows = [records[row] for row in range(len(metres))]
-    official = prediction_files.OFFICIAL.get(protocol)
-    complete = len(metres) in official if official else len(metres) == len(records)
+    accepted = prediction_files.SERVER_COUNTS.get(protocol)
+    complete = len(metres) in accepted if accepted else len(metres) == len(records)
     files = prediction_files.write(
         protocol,
         f"{os.fspath(stem)}{SUFFIXES[protocol]}",

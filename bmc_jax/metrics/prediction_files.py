@@ -41,7 +41,7 @@ KINDS = {
     "rhd": FIELDS,
 }
 #: How many poses a challenge's server takes.
-OFFICIAL = {"freihand": (3_960,), "ho3d": (11_524, 20_137)}
+SERVER_COUNTS = {"freihand": (3_960,), "ho3d": (11_524, 20_137)}
 #: Joint of an order for each of ours.
 FROM = {"freihand": hand.TO_FREIHAND["freihand"], "ho3d": hand.TO_FREIHAND["ho3d"], "bighand": BIGHAND}
 #: The only name that servers look for in a zip file.
@@ -133,16 +133,16 @@ def _without_mesh(text: str) -> list | None:
     if not start:
         return None
     joints, end = json.JSONDecoder().raw_decode(text, start.end())
-    opened = re.compile(r"\s*,\s*\[\s*(?=\[)").match(text, end)
-    if not opened:
+    separator = re.compile(r"\s*,\s*\[\s*(?=\[)").match(text, end)
+    if not separator:
         return None
-    _, after = json.JSONDecoder().raw_decode(text, opened.end())
+    _, after = json.JSONDecoder().raw_decode(text, separator.end())
     following = re.compile(r"\s*,\s*(?=\[)").match(text, after)
-    first, between = text[opened.end() : after], following.group() if following else ""
+    first, between = text[separator.end() : after], following.group() if following else ""
     whole = between.join([first] * len(joints))
-    if not re.fullmatch(r"[\s\[\],0.]*", first) or not text.startswith(whole, opened.end()):
+    if not re.fullmatch(r"[\s\[\],0.]*", first) or not text.startswith(whole, separator.end()):
         return None
-    closed = re.compile(r"\s*\]\s*\]\s*").fullmatch(text, opened.end() + len(whole))
+    closed = re.compile(r"\s*\]\s*\]\s*").fullmatch(text, separator.end() + len(whole))
     return [joints, [[]] * len(joints)] if closed else None
 
 
@@ -257,8 +257,8 @@ def write(
     checked(joints, joints)
     if vertices is not None:
         checked(np.asarray(vertices), np.asarray(vertices))
-    if not partial and len(joints) not in OFFICIAL.get(kind, (len(joints),)):
-        needed = min(OFFICIAL[kind], key=lambda count: abs(count - len(joints)))
+    if not partial and len(joints) not in SERVER_COUNTS.get(kind, (len(joints),)):
+        needed = min(SERVER_COUNTS[kind], key=lambda count: abs(count - len(joints)))
         message = prediction_checks.count_message(len(joints), needed, "poses")
         raise ValueError(f"the predictions: {message}; a server takes no other number")
     for what, values in (("names", names), ("vertices", vertices), ("left", left)):

@@ -82,17 +82,17 @@ class Feed:
         return share
 
 
-def open_feed(config: Config, opened: Sequence[ExampleSet], rows: grain.MapDataset, first: int) -> Feed:
+def open_feed(config: Config, example_sets: Sequence[ExampleSet], rows: grain.MapDataset, first: int) -> Feed:
     """Returns the feed of a run, its images where the configuration and the free memory put them.
 
     Args:
       config: a resolved configuration.
-      opened: its training sources.
+      example_sets: its training sources.
       rows: row numbers `[b]` of each remaining step.
       first: the number of steps taken before.
     """
-    rendered_in_step = [source for source in opened if isinstance(source, RenderedOnDemand)]
-    stored = [source for source in opened if not isinstance(source, RenderedOnDemand)]
+    rendered_in_step = [source for source in example_sets if isinstance(source, RenderedOnDemand)]
+    stored = [source for source in example_sets if not isinstance(source, RenderedOnDemand)]
     mode = _placement(config, stored)
     if rendered_in_step:
         distributed.print_once(f"fresh images: {render_in_step.describe(mode)}")
@@ -101,8 +101,8 @@ def open_feed(config: Config, opened: Sequence[ExampleSet], rows: grain.MapDatas
             calls_on_rows(rows, first, config.training.steps_per_dispatch), cache.on_devices(stored, parallel.AXIS)
         )
     if mode == "host":
-        opened = [source.decode() if isinstance(source, OnDisk) else source for source in opened]
-    return Feed(calls_on_batches(opened, rows), Resident(None, None))
+        example_sets = [source.decode() if isinstance(source, OnDisk) else source for source in example_sets]
+    return Feed(calls_on_batches(example_sets, rows), Resident(None, None))
 
 
 def _placement(config: Config, stored: Sequence[ExampleSet]) -> str:
@@ -119,11 +119,11 @@ def _placement(config: Config, stored: Sequence[ExampleSet]) -> str:
     return slowest.mode
 
 
-def calls_on_batches(opened: Sequence[ExampleSet], rows: grain.MapDataset) -> grain.MapDataset:
+def calls_on_batches(example_sets: Sequence[ExampleSet], rows: grain.MapDataset) -> grain.MapDataset:
     """Returns a call for each step, of the row numbers `[b]` in `rows`, with the batch that they name."""
 
     def one(numbers: np.ndarray) -> Call:
-        batch = input_pipeline.shard(input_pipeline.fetch(opened, numbers))
+        batch = input_pipeline.shard(input_pipeline.fetch(example_sets, numbers))
         return Call(rows=numbers[None], inputs=Inputs(batch=batch))
 
     return rows.map(one)

@@ -90,25 +90,25 @@ def claim(workdir: Path, config: Config, weights: dict[str, str] | None = None) 
         distributed.require_shared(workdir / DATA_FILE)
 
 
-def load_limits(workdir: Path, config: Config, opened: Sequence[ExampleSet]) -> Limits:
+def load_limits(workdir: Path, config: Config, example_sets: Sequence[ExampleSet]) -> Limits:
     """Returns the run's limits. A new run's are fitted or loaded as the configuration says, and written."""
     file = workdir / limits.FILE
     with distributed.fail_together():
         if jax.process_index() == 0 and not file.exists():
-            limits.save(_new_limits(config, opened), file)
+            limits.save(_new_limits(config, example_sets), file)
     with distributed.fail_together():
         distributed.require_shared(file)
         return limits.load(file)
 
 
-def _new_limits(config: Config, opened: Sequence[ExampleSet]) -> Limits:
+def _new_limits(config: Config, example_sets: Sequence[ExampleSet]) -> Limits:
     options = config.limits
     if options.source != "fit" and not options.source.startswith(sources.FIT_TO):
         return limits.load(options.source)
     name = options.source.removeprefix(sources.FIT_TO)
     own = options.source == "fit"
     return limits.fit(
-        sources.labelled_joints(opened) if own else sources.kind(name).poses(config, "train"),
+        sources.labelled_joints(example_sets) if own else sources.kind(name).poses(config, "train"),
         source=f"3D-labelled training poses of {config.name}" if own else f"training poses of {name}",
         percentiles=options.percentiles,
         angle_margin=options.angle_margin,

@@ -28,7 +28,7 @@ NAMED = 10
 def require_finite(
     config: Config,
     workdir: Path,
-    opened: Sequence[ExampleSet],
+    example_sets: Sequence[ExampleSet],
     hand_limits: Limits,
     number: int,
     metrics: Mapping[str, Any],
@@ -41,7 +41,7 @@ def require_finite(
     Args:
       config: of the run; creates the state.
       workdir: of the run.
-      opened: its training sources.
+      example_sets: its training sources.
       hand_limits: its limits.
       number: of the step, counted from 1; the last one of its call.
       metrics: of that step.
@@ -60,8 +60,8 @@ def require_finite(
     saved = f"the weights of step {int(state.step)}"
     # Augmentation and the weights of the terms depend on the step.
     state = dataclasses.replace(state, step=np.asarray(number - 1, np.int32))
-    found = culprits(config, state, input_pipeline.fetch(opened, rows[0]), jax.device_get(hand_limits))
-    names = input_pipeline.describe(opened, rows[0][list(found)])
+    found = culprits(config, state, input_pipeline.fetch(example_sets, rows[0]), jax.device_get(hand_limits))
+    names = input_pipeline.describe(example_sets, rows[0][list(found)])
     blamed = [f"{name} ({', '.join(broken)})" for name, broken in zip(names, found.values(), strict=True)]
     blamed = blamed[:NAMED] + ([f"and {len(blamed) - NAMED} more"] if len(blamed) > NAMED else [])
     why = (
@@ -182,8 +182,8 @@ def agreement() -> Callable[[bool], bool]:
     any_process = parallel.parallelize(functools.partial(jax.lax.pmax, axis_name=parallel.AXIS), (0,), None)
     before: list[Any] = [False]
 
-    def agreed(stop: bool) -> bool:
+    def any_stops(stop: bool) -> bool:
         before.append(any_process(np.full(jax.local_device_count(), stop, np.int32)))
         return bool(before.pop(0))
 
-    return agreed
+    return any_stops

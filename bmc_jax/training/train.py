@@ -85,10 +85,10 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
     with distributed.fail_together():
         state = checkpoint.restore(workdir, step.create(new))
         done = int(state.step)
-        opened = sources.training(config)
+        example_sets = sources.training(config)
     distributed.require_same({"the step to go on from": done})
-    hand_limits = run_folder.load_limits(workdir, config, opened)
-    calls = feed.open_feed(config, opened, rows[done:total], done)
+    hand_limits = run_folder.load_limits(workdir, config, example_sets)
+    calls = feed.open_feed(config, example_sets, rows[done:total], done)
     evaluation = periodic_eval.PeriodicEvaluation(config, hand_limits)
 
     distributed.print_once(
@@ -101,7 +101,7 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
         "environment": environment(),
     }
     writer = checkpoint.Writer(workdir, keep=config.training.keep, metadata=metadata, best=best)
-    require_finite = functools.partial(safeguards.require_finite, new, workdir, opened, hand_limits)
+    require_finite = functools.partial(safeguards.require_finite, new, workdir, example_sets, hand_limits)
     run = feed.train_program(config)
     state, hand_limits = parallel.replicate((state, hand_limits))
     log = Log(workdir, config, first=done, total=total)

@@ -108,8 +108,8 @@ def check(folder: Path, weights: dict[str, Any], *, config: Config, limits: Limi
     command = [sys.executable, "-I", "-c", ALONE, *map(os.fspath, (folder / LOADER, folder / "probes.npz", file))]
     ran = subprocess.run(command, env=os.environ | {"JAX_PLATFORMS": "cpu"}, capture_output=True, text=True)
     if ran.returncode:
-        told = ran.stderr.strip().splitlines() or [f"exit status {ran.returncode}"]
-        raise ChildProcessError(f"the exported {LOADER} fails in a process of its own: {told[-1]}")
+        output = ran.stderr.strip().splitlines() or [f"exit status {ran.returncode}"]
+        raise ChildProcessError(f"the exported {LOADER} fails in a process of its own: {output[-1]}")
     with np.load(file) as content:
         found = dict(content)
     for used in (folder / "probes.npz", file):
