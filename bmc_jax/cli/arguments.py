@@ -17,7 +17,7 @@ TEXT = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev":
 
 
 def add_group(verbs: Any, name: str, words: str) -> Any:
-    """Declares a verb that has verbs of its own, and returns where to declare them."""
+    """Declares a verb that has sub-verbs, and returns where to declare them."""
     parser = verbs.add_parser(name, help=words, description=words, **TEXT)
     return parser.add_subparsers(title="verbs", required=True, metavar="VERB")
 

@@ -123,7 +123,7 @@ def gather(text: str) -> list[str]:
 def fail_together() -> Iterator[None]:
     """Raises in all processes if the block raises ValueError or OSError in one of them.
 
-    All processes must enter it. A process with an error of its own raises that error, the others a ValueError with the
+    All processes must enter it. A process with an error raises that error, the others a ValueError with the
     message of the first process that failed.
     """
     failure: Exception | None = None

@@ -1,6 +1,6 @@
 """Pictures of hands: over their images, in 3D from three sides, and their angles in the hulls of the limits.
 
-Each function returns a matplotlib `Figure` of its own (no window, no global state), which `png` turns into bytes and
+Each function returns a new matplotlib `Figure` (no window, no global state), which `png` turns into bytes and
 `save` into a file. Pixels are those of the crop, 3D joints in the camera frame and the stated unit, angles in radians.
 """
 

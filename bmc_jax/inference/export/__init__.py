@@ -47,7 +47,7 @@ def export(
       FileNotFoundError, ValueError: see `training.forward.load`.
       FileExistsError: if something is in `out`, before any work.
       ValueError: if flatbuffers is missing, or a part differs from the checkpoint when it is read again.
-      ChildProcessError: if the program fails in a process of its own.
+      ChildProcessError: if the program fails in a separate process.
     """
     out = Path(os.path.abspath(out))
     _require_free(out, force)

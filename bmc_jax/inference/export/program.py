@@ -32,7 +32,7 @@ TOLERANCE = 1e-5
 #: Hands that are compared.
 HANDS = 3
 
-#: Runs a file as a program of its own without what an exported folder must not need.
+#: Runs a file as a separate program without what an exported folder must not need.
 ALONE = """
 import runpy, sys
 class Refuse:
@@ -96,7 +96,7 @@ def write(folder: Path, weights: dict[str, Any], *, config: Config, limits: Limi
 
 
 def check(folder: Path, weights: dict[str, Any], *, config: Config, limits: Limits) -> float:
-    """The largest difference between what the folder's loader says in a process of its own, that has JAX and nothing
+    """The largest difference between what the folder's loader returns in a separate process, which has JAX and nothing
     of this package, and what these weights say here; both on the CPU, where float32 is float32.
 
     Raises:
@@ -109,7 +109,7 @@ def check(folder: Path, weights: dict[str, Any], *, config: Config, limits: Limi
     ran = subprocess.run(command, env=os.environ | {"JAX_PLATFORMS": "cpu"}, capture_output=True, text=True)
     if ran.returncode:
         output = ran.stderr.strip().splitlines() or [f"exit status {ran.returncode}"]
-        raise ChildProcessError(f"the exported {LOADER} fails in a process of its own: {output[-1]}")
+        raise ChildProcessError(f"the exported {LOADER} fails in a separate process: {output[-1]}")
     with np.load(file) as content:
         found = dict(content)
     for used in (folder / "probes.npz", file):
