@@ -7,17 +7,22 @@ radians. All functions are pure and vectorised over fingers, and work under jit,
 A root bone (wrist to MCP, for the thumb wrist to CMC) is `b_i`, i = 1..5 from thumb to little finger; `n_i` is the unit
 normal of the plane of bones i and i+1. For a right hand n_i points out of the back of the hand.
 
-Values and gradients are finite for degenerate hands. A bone of zero length counts as straight: its angles are zero and
-the frame is passed on unrotated. Collinear root bones have no plane: the finger's frame has no palmar and radial axes,
-and its angles are zero or pi. At each such point the gradient of the quantity concerned is zero.
+Values and gradients are finite for degenerate hands, the same compiled or not, and NaN where a joint that they depend
+on is NaN. A bone of zero length counts as straight: its angles are zero and the frame is passed on unrotated. Collinear
+root bones have no plane: the finger's frame has no palmar and radial axes, and its angles are zero or pi. At each such
+point the gradient of the quantity concerned is zero. "Zero" and "collinear" are up to `numerics.COLLAPSED_LENGTH` and
+`COLLAPSED_SINE`, which are relative to the hand's longest bone, so that they hold in every unit.
 """
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from bmc_jax.core import hand, numerics
 from bmc_jax.core.types import require_shape
+
+_SCALE_BONE = tuple(int(i) for i in np.argwhere(hand.SCALE_BONE[1] == hand.FINGER_JOINTS)[0])
 
 
 def bones(joints: Float[Array, "*batch 21 3"]) -> Float[Array, "*batch 5 4 3"]:
@@ -29,36 +34,63 @@ def bones(joints: Float[Array, "*batch 21 3"]) -> Float[Array, "*batch 5 4 3"]:
     return fingers - jnp.concatenate([wrist, fingers[..., :-1, :]], axis=-2)
 
 
+def _scaled_bones(joints: Float[Array, "*batch 21 3"]) -> tuple[Float[Array, "*batch 5 4 3"], Float[Array, "*batch"]]:
+    """Returns the bones times a power of two that brings their largest coordinate to [1, 2), and the power.
+
+    A power of two rounds nothing, and thresholds and derivatives of every order become independent of the unit.
+    """
+    chain = bones(joints)
+    fixed = jax.lax.stop_gradient(chain)
+    largest = jnp.max(jnp.where(jnp.isfinite(fixed), jnp.abs(fixed), 0.0), axis=(-3, -2, -1))
+    _, exponent = jnp.frexp(largest)
+    limit = jnp.finfo(chain.dtype).maxexp - 2
+    factor = jnp.ldexp(jnp.ones_like(largest), jnp.clip(1 - exponent, -limit, limit))
+    return chain * factor[..., None, None, None], factor
+
+
 def bone_lengths(joints: Float[Array, "*batch 21 3"]) -> Float[Array, "*batch 5 4"]:
     """Returns the length of each bone, finger x (MCP, PIP, DIP, TIP). The gradient is zero at zero length."""
-    return numerics.norm(bones(joints))
+    chain, factor = _scaled_bones(joints)
+    return numerics.norm(chain, numerics.COLLAPSED_LENGTH) / factor[..., None, None]
 
 
 def scale(joints: Float[Array, "*batch 21 3"]) -> Float[Array, "*batch"]:
     """Returns the length of the scale bone (middle MCP to PIP), the scale unit. The gradient is zero at zero length."""
-    require_shape("joints in FreiHAND order", joints, hand.NUM_JOINTS, 3)
-    start, end = hand.SCALE_BONE
-    return numerics.norm(joints[..., end, :] - joints[..., start, :])
+    return bone_lengths(joints)[..., *_SCALE_BONE]
+
+
+def normalize(joints: Float[Array, "*batch 21 3"]) -> tuple[Float[Array, "*batch 21 3"], Float[Array, "*batch"]]:
+    """Divides joints by their scale, so that they are in scale units, as limits and losses are.
+
+    Returns:
+      The joints in scale units, and the scale in the unit of the joints. Where the scale bone is shorter than
+      `numerics.SMALLEST_DIVISOR` times the hand's longest, as in a frame without a hand, both are zero with zero
+      gradient; `scale > 0` is the mask of the other poses.
+    """
+    chain, factor = _scaled_bones(joints)
+    unit = numerics.norm(chain[..., *_SCALE_BONE, :], numerics.SMALLEST_DIVISOR) / factor
+    return numerics.divide(joints, unit[..., None, None]), unit
 
 
 def plane_normals(joints: Float[Array, "*batch 21 3"]) -> Float[Array, "*batch 4 3"]:
     """Returns n_i, the unit normal of root bones i and i+1 (Eq. 2); zero where they are collinear."""
-    root_bones = bones(joints)[..., :, 0, :]
-    return numerics.unit(jnp.cross(root_bones[..., 1:, :], root_bones[..., :-1, :]))
+    chain, _ = _scaled_bones(joints)
+    root_bones = chain[..., :, 0, :]
+    return numerics.unit(jnp.cross(root_bones[..., 1:, :], root_bones[..., :-1, :]), least=numerics.COLLAPSED_SINE)
 
 
 def edge_normals(joints: Float[Array, "*batch 21 3"]) -> Float[Array, "*batch 5 3"]:
     """Returns e_i, the unit normal at root bone i: the mean direction of the normals on both of its sides (Eq. 2)."""
     normals = plane_normals(joints)
-    between = numerics.unit(normals[..., 1:, :] + normals[..., :-1, :])
+    between = numerics.unit(normals[..., 1:, :] + normals[..., :-1, :], least=numerics.COLLAPSED_SINE)
     return jnp.concatenate([normals[..., :1, :], between, normals[..., -1:, :]], axis=-2)
 
 
 def palm_curvature(joints: Float[Array, "*batch 21 3"], *, squared: bool = True) -> Float[Array, "*batch 4"]:
     """Returns c_i, the curvature of the palm between root bones i and i+1 (Eq. 1).
 
-    It is positive for a cupped hand and zero for a flat one. Where the bones end in one point it is zero with zero
-    gradient.
+    It is positive for a cupped hand and zero for a flat one. Where the bones end in one point, nearer than
+    `numerics.SMALLEST_DIVISOR`, it is zero with zero gradient.
 
     Args:
       joints: in any length unit.
@@ -66,18 +98,21 @@ def palm_curvature(joints: Float[Array, "*batch 21 3"], *, squared: bool = True)
         ways; the square is the discrete curvature that the paper cites, and has the unit 1/length. Without it the
         value has no unit.
     """
-    root_bones = bones(joints)[..., :, 0, :]
-    across = root_bones[..., 1:, :] - root_bones[..., :-1, :]
+    chain, factor = _scaled_bones(joints)
+    across = chain[..., 1:, 0, :] - chain[..., :-1, 0, :]
     normals = edge_normals(joints)
     # Two divisions by the length: the derivative of one by its square holds its fourth power, which underflows.
-    turn = jnp.sum((normals[..., 1:, :] - normals[..., :-1, :]) * numerics.unit(across), axis=-1)
-    return numerics.divide(turn, numerics.norm(across)) if squared else turn
+    along = numerics.unit(across, least=numerics.SMALLEST_DIVISOR)
+    turn = jnp.sum((normals[..., 1:, :] - normals[..., :-1, :]) * along, axis=-1)
+    if not squared:
+        return turn
+    return numerics.divide(turn, numerics.norm(across, numerics.SMALLEST_DIVISOR)) * factor[..., None]
 
 
 def palm_spread(joints: Float[Array, "*batch 21 3"]) -> Float[Array, "*batch 4"]:
     """Returns phi_i, the angle between root bones i and i+1 in [0, pi] (Eq. 3). The gradient is zero at 0 and pi."""
-    root_bones = bones(joints)[..., :, 0, :]
-    return numerics.angle(root_bones[..., :-1, :], root_bones[..., 1:, :])
+    chain, _ = _scaled_bones(joints)
+    return numerics.angle(chain[..., :-1, 0, :], chain[..., 1:, 0, :], numerics.COLLAPSED_LENGTH)
 
 
 def bone_frames(joints: Float[Array, "*batch 21 3"], *, detach: bool = False) -> Float[Array, "*batch 5 3 3 3"]:
@@ -112,8 +147,8 @@ def joint_angles(joints: Float[Array, "*batch 21 3"], *, detach_frames: bool = F
     """
     _, local = _local_bones(joints, detach_frames)
     x, y, z = local[..., 0], local[..., 1], local[..., 2]
-    flexion = numerics.atan2(x, z)
-    abduction = numerics.atan2(y, numerics.norm(jnp.stack([x, z], axis=-1)))
+    flexion = numerics.atan2(x, z, numerics.COLLAPSED_SINE)
+    abduction = numerics.atan2(y, numerics.norm(jnp.stack([x, z], axis=-1), numerics.COLLAPSED_SINE))
     return jnp.stack([flexion, abduction], axis=-1)
 
 
@@ -121,14 +156,15 @@ def _local_bones(
     joints: Float[Array, "*batch 21 3"], detach: bool
 ) -> tuple[Float[Array, "*batch 5 3 3 3"], Float[Array, "*batch 5 3 3"]]:
     """Returns the frames and the unit bones in their frames, level by level for all fingers at once."""
-    chain = bones(joints)
+    chain, _ = _scaled_bones(joints)
     frame = _palm_frames(joints)
     frames, local_bones = [], []
     for level in range(1, len(hand.LEVELS)):
         if detach:
             frame = jax.lax.stop_gradient(frame)
         local = jnp.einsum("...ij,...j->...i", frame, chain[..., level, :], precision="highest")
-        local = numerics.unit(local, fallback=jnp.array([0.0, 0.0, 1.0], dtype=local.dtype))
+        straight = jnp.array([0.0, 0.0, 1.0], dtype=local.dtype)
+        local = numerics.unit(local, fallback=straight, least=numerics.COLLAPSED_LENGTH)
         frames.append(frame)
         local_bones.append(local)
         frame = _rotate(frame, local)
@@ -142,8 +178,9 @@ def _palm_frames(joints: Float[Array, "*batch 21 3"]) -> Float[Array, "*batch 5 
     must not rotate its frame. x is orthogonal to z up to rounding, which the last cross product removes.
     """
     normals = jnp.concatenate([plane_normals(joints)[..., :2, :], edge_normals(joints)[..., 2:, :]], axis=-2)
-    z = numerics.unit(bones(joints)[..., :, 0, :])
-    y = numerics.unit(jnp.cross(normals, z))
+    chain, _ = _scaled_bones(joints)
+    z = numerics.unit(chain[..., :, 0, :], least=numerics.COLLAPSED_LENGTH)
+    y = numerics.unit(jnp.cross(normals, z), least=numerics.COLLAPSED_SINE)
     return jnp.stack([jnp.cross(y, z), y, z], axis=-2)
 
 
@@ -154,7 +191,7 @@ def _rotate(frame: Float[Array, "*batch 3 3"], local: Float[Array, "*batch 3"]) 
     rotations take z to the bone. So no angle is computed and no inverse function is differentiated.
     """
     flat = jnp.stack([local[..., 2], -local[..., 0]], axis=-1)
-    flat = numerics.unit(flat, fallback=jnp.array([1.0, 0.0], dtype=local.dtype))
+    flat = numerics.unit(flat, jnp.array([1.0, 0.0], dtype=local.dtype), numerics.COLLAPSED_SINE)
     x_local = jnp.stack([flat[..., 0], jnp.zeros_like(flat[..., 0]), flat[..., 1]], axis=-1)
     turned = jnp.stack([x_local, jnp.cross(local, x_local), local], axis=-2)
     return jnp.einsum("...ij,...jk->...ik", turned, frame, precision="highest")

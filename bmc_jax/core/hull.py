@@ -196,7 +196,8 @@ def distance(
     start = jnp.take_along_axis(start, nearest[None, None], axis=1)
     edge = jnp.take_along_axis(edge, nearest[None, None], axis=1)
     value = _apart(point, start, edge, mode)[0]
-    value = jnp.where(inside | (value == 0), 0.0, value)
+    # NaN is neither inside nor outside by parity, and stays NaN.
+    value = jnp.where((inside & (value >= 0)) | (value == 0), 0.0, value)
     if mode == "euclidean":
         return numerics.square_root(value)
     return value**2 if mode == "circle_l1_squared" else value

@@ -5,7 +5,9 @@ scale bone's length), angles in radians, image distances in halves of the crop's
 Masks over labels and means over examples are made in one place, `total`.
 
 Every kink has a stated gradient: where a value is exactly at the end of its interval, exactly on its label or exactly
-on the edge of its hull it is zero, as inside.
+on the edge of its hull it is zero, as inside. The gradient of a biomechanical term by joints in scale units is below 10
+for hands, and at most 1e7 next to a degenerate pose of those that `anatomy` lists, at which it is zero. NaN joints give
+NaN terms and gradients.
 """
 
 import functools
@@ -45,10 +47,12 @@ def interval(
 ) -> Float[Array, "*shape"]:
     """I(x; a, b) = max(a - x, 0) + max(x - b, 0), elementwise; `low` and `high` broadcast to the value.
 
-    Slope one outside; the gradient is zero at both ends, as inside.
+    Slope one outside; the gradient is zero at both ends, as inside. NaN for NaN, which a compiled maximum is not at
+    every batch size.
     """
     low, high = jnp.broadcast_to(low, value.shape), jnp.broadcast_to(high, value.shape)
-    return jax.nn.relu(low - value) + jax.nn.relu(value - high)
+    beyond = jnp.where(value < low, low - value, value - high)
+    return jnp.where((value >= low) & (value <= high), 0.0, beyond)
 
 
 @jax.tree_util.register_dataclass
@@ -68,14 +72,18 @@ class Excess:
 
     @property
     def worst(self) -> Float[Array, "*batch"]:
-        """The largest excess of each pose, whatever its unit."""
-        palm = jnp.maximum(self.curvature, self.spread)
-        fingers = jnp.maximum(jnp.max(self.bone_length, axis=-1), jnp.max(self.angles, axis=-1))
-        return jnp.maximum(jnp.max(palm, axis=-1), jnp.max(fingers, axis=-1))
+        """The largest excess of each pose, whatever its unit. NaN if one is NaN."""
+        each = self._each
+        return jnp.where(jnp.any(jnp.isnan(each), axis=-1), jnp.nan, jnp.max(each, axis=-1))
 
     def within(self, tolerance: float = numerics.LIMIT_TOLERANCE) -> Bool[Array, "*batch"]:
         """Whether every quantity of a pose is within its limit, to a tolerance. False for NaN."""
-        return self.worst <= tolerance
+        return jnp.all(self._each <= tolerance, axis=-1)
+
+    @property
+    def _each(self) -> Float[Array, "*batch 43"]:
+        fingers = [part.reshape(*part.shape[:-2], -1) for part in (self.bone_length, self.angles)]
+        return jnp.concatenate([*fingers, self.curvature, self.spread], axis=-1)
 
     @property
     def terms(self) -> dict[str, Float[Array, "*batch"]]:

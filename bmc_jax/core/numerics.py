@@ -1,15 +1,33 @@
 """Division, roots and angles with defined gradients, and the epsilons of the package.
 
-Every function has the gradient zero at its degenerate point. The input of the dangerous operation is replaced by an
-inner `where`: an outer `where` or `maximum` would correct the value but leave the gradient NaN.
+Every function has the gradient zero at its degenerate point, and NaN in gives NaN out, in value and gradient. The input
+of the dangerous operation is replaced by an inner `where`: an outer `where` or `maximum` would correct the value but
+leave the gradient NaN. Conditions are true at the degenerate point, because every comparison with NaN is false.
 """
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-#: Squared lengths up to this count as zero. It is far below any hand (1e-6 m squared is 1e-12), and its reciprocal and
-#: the squares of the components of unit vectors just above it are finite in float32.
+#: Squared lengths up to this count as zero, where no size is given to compare them with. It is far below any hand
+#: (1e-6 m squared is 1e-12), and its reciprocal and the squares of the components of unit vectors just above it are
+#: finite in float32.
 TINY_SQUARE = 1e-30
+TINY = TINY_SQUARE**0.5
+
+#: Bones up to this length count as collapsed, relative to the hand's longest, which `anatomy` scales to between 1 and
+#: 2: 1.4e-5 to 2.8e-5 scale units. Two programs that compute the same bone of a hand 50 scale units from the origin
+#: differ by less in float32.
+COLLAPSED_LENGTH = 1e-5
+
+#: Vectors up to this length whose direction is an axis or an angle count as zero: the cross product of root bones, the
+#: sum of unit normals, the component of a unit bone across an axis. It is an angle of 0.006 degrees, as
+#: `LIMIT_TOLERANCE`, and ten times the rounding of a bone above.
+COLLAPSED_SINE = 1e-4
+
+#: Smallest length that a hand is divided by, relative to its longest bone: the scale bone's, and the distance of
+#: neighbouring MCPs in the curvature of the palm. Those of real hands are ten times as long or more. The derivative of
+#: the quotient is at most the reciprocal of its square.
+SMALLEST_DIVISOR = 1e-2
 
 #: (lowest, highest) root depth for lifting, scale units. A hand that fills a tenth to nine tenths of a usual photograph
 #: is at 5 to 50.
@@ -44,48 +62,49 @@ def square(vector: Float[Array, "*batch axis"]) -> Float[Array, "*batch"]:
     return jnp.sum(vector * vector, axis=-1)
 
 
-def norm(vector: Float[Array, "*batch axis"]) -> Float[Array, "*batch"]:
-    """Returns the length over the last axis; 0 with zero gradient for the zero vector."""
+def norm(vector: Float[Array, "*batch axis"], least: float = TINY) -> Float[Array, "*batch"]:
+    """Returns the length over the last axis; 0 with zero gradient for lengths up to `least`."""
     squared = square(vector)
-    positive = squared > TINY_SQUARE
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
+    zero = squared <= least**2
+    return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, squared)))
 
 
 def unit(
-    vector: Float[Array, "*batch axis"], fallback: Float[Array, " axis"] | float = 0.0
+    vector: Float[Array, "*batch axis"], fallback: Float[Array, " axis"] | float = 0.0, least: float = TINY
 ) -> Float[Array, "*batch axis"]:
-    """Returns `vector` divided by its length; `fallback`, with zero gradient, for the zero vector."""
+    """Returns `vector` divided by its length; `fallback`, with zero gradient, for lengths up to `least`."""
     squared = square(vector)[..., None]
-    positive = squared > TINY_SQUARE
-    return jnp.where(positive, vector / jnp.sqrt(jnp.where(positive, squared, 1.0)), fallback)
+    zero = squared <= least**2
+    return jnp.where(zero, fallback, vector / jnp.sqrt(jnp.where(zero, 1.0, squared)))
 
 
-def atan2(y: Float[Array, "*batch"], x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-    """Returns the angle of (x, y) in [-pi, pi]; 0 with zero gradient where both are zero."""
-    defined = x * x + y * y > TINY_SQUARE
-    return jnp.arctan2(jnp.where(defined, y, 0.0), jnp.where(defined, x, 1.0))
+def atan2(y: Float[Array, "*batch"], x: Float[Array, "*batch"], least: float = TINY) -> Float[Array, "*batch"]:
+    """Returns the angle of (x, y) in [-pi, pi]; 0 with zero gradient where their length is up to `least`."""
+    zero = x * x + y * y <= least**2
+    return jnp.arctan2(jnp.where(zero, 0.0, y), jnp.where(zero, 1.0, x))
 
 
-def angle(u: Float[Array, "*batch 3"], v: Float[Array, "*batch 3"]) -> Float[Array, "*batch"]:
-    """Returns the angle between two vectors in [0, pi]; 0 with zero gradient where one is the zero vector.
+def angle(u: Float[Array, "*batch 3"], v: Float[Array, "*batch 3"], least: float = TINY) -> Float[Array, "*batch"]:
+    """Returns the angle between two vectors in [0, pi]; 0 with zero gradient where a length is up to `least`.
 
     It is the atan2 of sine and cosine, accurate at every angle. The arccos of a clipped cosine loses value and gradient
-    near 0 and pi. The gradient is zero for exactly parallel or opposite vectors, and has unit size next to them.
+    near 0 and pi. The gradient is zero where the sine is up to `COLLAPSED_SINE`, and the angle 0 or pi there; next to
+    them the gradient has unit size.
     """
-    u, v = unit(u), unit(v)
-    return atan2(norm(jnp.cross(u, v)), jnp.sum(u * v, axis=-1))
+    u, v = unit(u, least=least), unit(v, least=least)
+    return atan2(norm(jnp.cross(u, v), COLLAPSED_SINE), jnp.sum(u * v, axis=-1))
 
 
-def divide(numerator: Float[Array, "*batch"], denominator: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+def divide(numerator: Float[Array, "*batch"], denominator: Float[Array, "*#batch"]) -> Float[Array, "*batch"]:
     """Returns the quotient by a non-negative denominator; 0 with zero gradient where the denominator is zero."""
-    positive = denominator > TINY_SQUARE
-    return jnp.where(positive, numerator / jnp.where(positive, denominator, 1.0), 0.0)
+    zero = denominator <= TINY_SQUARE
+    return jnp.where(zero, 0.0, numerator / jnp.where(zero, 1.0, denominator))
 
 
 def square_root(value: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     """Returns the square root; 0 with zero gradient where the value is not positive."""
-    positive = value > TINY_SQUARE
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, value, 1.0)), 0.0)
+    zero = value <= TINY_SQUARE
+    return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, value)))
 
 
 def masked_mean(values: Float[Array, "*shape"], mask: Bool[Array, "*shape"], axis=None) -> Float[Array, "..."]:

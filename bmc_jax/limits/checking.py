@@ -44,7 +44,7 @@ def measure(poses: np.ndarray) -> dict[str, np.ndarray]:
 
 @jax.jit
 def _measure(joints: Float[Array, "pose 21 3"]) -> dict[str, Float[Array, "..."]]:
-    return _quantities(joints / anatomy.scale(joints)[..., None, None])
+    return _quantities(anatomy.normalize(joints)[0])
 
 
 def _quantities(joints: Float[Array, "pose 21 3"]) -> dict[str, Float[Array, "..."]]:

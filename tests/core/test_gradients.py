@@ -211,28 +211,149 @@ def degenerate_poses():
 CHUNK = 2000
 
 
-@functools.cache
-def compiled_gradient():
-    """Values `[CHUNK, losses]` and the gradient `[CHUNK, 21, 3]` of their sum, which is finite only if each one is."""
-
-    def total(joints, limits):
-        values = every_loss(joints, limits)
-        return jnp.sum(values), values
-
-    # Fifty calls and more of one program pay for its optimization, and users run what is found to be finite.
-    return jax.jit(jax.value_and_grad(total, has_aux=True), compiler_options=compiling.AS_USERS_COMPILE)
+def total(joints, limits, read):
+    """The sum of the losses, finite only if each one is, and the losses; of joints in scale units, or as `read` from a
+    file in any unit."""
+    values = every_loss(jnp.where(read, anatomy.normalize(joints)[0], joints), limits)
+    return jnp.sum(values), values
 
 
-def finite(joints, limits):
-    """Which of the poses `[N, 21, 3]` have finite values and gradients, N at most `CHUNK`."""
+eager_gradient = jax.value_and_grad(total, has_aux=True)
+# Fifty calls and more of one program pay for its optimization, and users run what is found to be finite.
+compiled_gradient = jax.jit(eager_gradient, compiler_options=compiling.AS_USERS_COMPILE)
+
+
+def losses_and_gradient(joints, limits=None, *, read=False, of=compiled_gradient):
+    """The losses `[N, losses]` of poses `[N, 21, 3]`, N at most `CHUNK`, and the gradient of their sum."""
     padded = jnp.asarray(np.resize(joints, (CHUNK, 21, 3)), jnp.float32)
-    (_, values), gradient = compiled_gradient()(padded, limits)
-    return (np.isfinite(values).all(axis=-1) & np.isfinite(gradient).all(axis=(-2, -1)))[: len(joints)]
+    (_, values), gradient = of(padded, limits or hands.narrow_limits(), read)
+    return np.asarray(values)[: len(joints)], np.asarray(gradient)[: len(joints)]
+
+
+def finite(joints, limits=None):
+    """Which of the poses have finite values and gradients."""
+    values, gradient = losses_and_gradient(joints, limits)
+    return np.isfinite(values).all(axis=-1) & np.isfinite(gradient).all(axis=(-2, -1))
 
 
 @pytest.mark.parametrize("name", degenerate_poses())
 def test_gradients_are_finite_at_a_degenerate_pose(name):
-    assert finite(degenerate_poses()[name][None], hands.narrow_limits()).all()
+    assert finite(degenerate_poses()[name][None]).all()
+
+
+def placed(pose):
+    """By name, poses next to a degenerate one: functions of the small vector `[3]` between them, in scale units."""
+    _, radial, _ = reference.palm_frame(pose, 2)
+    places = {
+        "PIP on MCP": (6, pose[5]),
+        "DIP on PIP": (7, pose[6]),
+        "TIP on DIP": (8, pose[7]),
+        "MCP on wrist": (5, pose[0]),
+        "CMC on wrist": (1, pose[0]),
+        "MCP on MCP": (5, pose[9]),
+        "root bones on a line": (5, 1.7 * pose[9]),
+        "root bones opposite": (5, -1.3 * pose[9]),
+        "bone along the abduction axis": (6, pose[5] + radial),
+        "no scale": (10, pose[9]),
+    }
+
+    def moved(joint, position):
+        return lambda vector: np.where(np.arange(21)[:, None] == joint, position + vector, pose)
+
+    return {name: moved(*place) for name, place in places.items()}
+
+
+DIRECTIONS = np.random.default_rng(6).normal(size=(40, 3))
+DIRECTIONS /= np.linalg.norm(DIRECTIONS, axis=-1, keepdims=True)
+
+
+BOTH = pytest.mark.parametrize("of", [compiled_gradient, eager_gradient], ids=["compiled", "eager"])
+
+
+@pytest.mark.slow
+def test_compiled_and_eager_agree_at_every_degenerate_pose():
+    """Whatever a program's fused arithmetic leaves of a length that is zero, of hands half a metre from the camera."""
+    poses = [place(distance * DIRECTIONS[0]) for place in placed(smooth_poses()[0]).values() for distance in (0, 1e-9)]
+    poses += [pose for name, pose in degenerate_poses().items() if not name.startswith(("hand of", "far away"))]
+    poses = (np.stack(poses) + np.array([0.5, -3.0, 18.0])) * 0.028
+    values, gradient = losses_and_gradient(poses, read=True)
+    expected, expected_gradient = losses_and_gradient(poses, read=True, of=eager_gradient)
+    np.testing.assert_allclose(values, expected, atol=1e-3)
+    np.testing.assert_allclose(0.028 * gradient, 0.028 * expected_gradient, rtol=0.02, atol=0.02)
+    assert np.abs(0.028 * gradient).max() < 100
+
+
+@BOTH
+def test_gradients_next_to_every_degenerate_pose_are_at_most_1e7(of):
+    lengths = np.geomspace(1e-6, 1e-2, len(DIRECTIONS))[:, None]
+    near = [
+        place(vector)
+        for pose in smooth_poses()[:3]
+        for place in placed(pose).values()
+        for vector in lengths * DIRECTIONS
+    ]
+    for read in (True, False):
+        values, gradient = losses_and_gradient(near, read=read, of=of)
+        assert np.isfinite(values).all()
+        assert np.abs(gradient).max() < 1e7
+
+
+@BOTH
+def test_a_frame_without_a_hand_leaves_a_batch_its_gradients(of):
+    poses = np.array(smooth_poses()[:3])
+    poses[1] = 0
+    values, gradient = losses_and_gradient(poses, read=True, of=of)
+    assert np.isfinite(values).all()
+    assert np.isfinite(gradient).all()
+    assert (np.abs(gradient).max(axis=(1, 2)) > 0).tolist() == [True, False, True]
+
+
+@BOTH
+def test_a_joint_that_is_nan_makes_value_and_gradient_nan(of):
+    poses = np.tile(smooth_poses()[0], (63, 1, 1))
+    each = np.arange(63)
+    poses.reshape(63, 63)[each, each] = np.nan
+    values, gradient = losses_and_gradient(poses, of=of)
+    uses = np.isnan(values)
+    for name, found in zip(LOSSES, uses.T, strict=True):
+        # The palm consists of the wrist and the ends of the root bones.
+        expected = np.isin(each // 3, [0, *range(1, 21, 4)]) if name == "palm" else True
+        assert (found == expected).all(), name
+    assert np.isnan(gradient.reshape(63, 63)[each, each]).all()
+
+
+@pytest.mark.slow
+def test_forward_and_reverse_derivatives_agree_at_every_degenerate_pose():
+    poses = jnp.asarray(np.resize(list(degenerate_poses().values()), (CHUNK, 21, 3)), jnp.float32)
+    direction = np.random.default_rng(7).normal(size=(21, 3)).astype(np.float32)
+
+    @jax.jit
+    def along(poses, limits):
+        return jax.jvp(
+            lambda poses: jnp.sum(every_loss(poses, limits), axis=-1),
+            (poses,),
+            (jnp.broadcast_to(direction, poses.shape),),
+        )[1]
+
+    forward = np.asarray(along(poses, hands.narrow_limits()))
+    _, gradient = losses_and_gradient(poses)
+    size = np.abs(gradient).max(axis=(1, 2))
+    np.testing.assert_array_less(np.abs(forward - np.sum(gradient * direction, axis=(1, 2))), 1e-4 * (1 + size))
+
+
+@pytest.mark.slow
+def test_second_derivatives_of_angles_are_finite_whatever_the_unit_of_length():
+    """They are those in scale units over the square of the unit: 1e30 for 1e-15."""
+    pose, direction = smooth_poses()[0], np.random.default_rng(7).normal(size=(21, 3))
+
+    @jax.jit
+    def second(joints, direction):
+        gradient = jax.grad(functools.partial(losses.joint_angle, limits=hands.narrow_limits()))
+        return jax.jvp(gradient, (joints,), (direction,))[1]
+
+    expected = second(jnp.asarray(pose, jnp.float32), jnp.asarray(direction, jnp.float32))
+    found = second(jnp.asarray(1e-15 * pose, jnp.float32), jnp.asarray(1e-15 * direction, jnp.float32))
+    np.testing.assert_allclose(1e-15 * found, expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("touching", ["vertex", "edge"])
@@ -256,11 +377,10 @@ def test_gradients_are_finite_where_limits_touch_the_pose(touching):
 def test_gradients_are_finite_for_a_hundred_thousand_random_joint_sets():
     generator = np.random.default_rng(4)
     for _ in range(100_000 // CHUNK):
-        assert finite(generator.normal(size=(CHUNK, 21, 3)), hands.narrow_limits()).all()
+        assert finite(generator.normal(size=(CHUNK, 21, 3))).all()
 
 
 def test_gradients_of_hands_are_moderate():
     """No angle is measured against a nearly vanishing axis: moving a joint by one unit costs a few units at most."""
-    poses = np.resize(hands.in_scale_units(hands.sampled(1000)[0]), (CHUNK, 21, 3))
-    _, gradient = compiled_gradient()(jnp.asarray(poses, jnp.float32), hands.narrow_limits())
+    _, gradient = losses_and_gradient(hands.in_scale_units(hands.sampled(1000)[0]))
     assert np.abs(gradient).max() < 10
