@@ -59,6 +59,7 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
         initial weights do not fit, or the processes of the run are not alike.
       OSError: if the folder cannot be written to, or there is no file of initial weights; ConnectionError if another
         process is lost.
+      ImportError: if the installed orbax is of a version that cannot read or write checkpoints.
       MemoryError: if a device's memory is full, with settings that need less.
       FloatingPointError: at the first loss or gradient that is not finite. The last checkpoint is from before it.
       SystemExit: with the code `distributed.INTERRUPTED`, after SIGTERM or SIGINT, once the current step is saved.
@@ -71,12 +72,13 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
         require_installed(config)
         best = periodic_eval.best_metric(config)
         total, rows = steps(config), input_pipeline.rows(config)
+        saved = checkpoint.latest(workdir) or 0
         run_folder.require_own(workdir, config)
         weights = run_folder.initial_weights(workdir, config)
     facts = {"data": sources.digest(config), "initial weights": weights, **distributed.versions_and_devices()}
     distributed.require_same({**config_io.flat(config), **facts})
     run_folder.claim(workdir, config, weights)
-    if (checkpoint.latest(workdir) or 0) >= total:
+    if saved >= total:
         distributed.print_once(f"{workdir}: all {total} steps are done; nothing to train")
         return
 
