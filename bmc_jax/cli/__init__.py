@@ -4,11 +4,14 @@ A verb imports what it needs when it runs, so that help and wrong arguments are 
 """
 
 import argparse
+import contextlib
 import importlib.metadata
+import os
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from bmc_jax import __version__
 from bmc_jax.cli import checkpoint, data, experiment, poses, runs, score
@@ -53,13 +56,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warnings.showwarning = _show_warning
         try:
             status = options.run(options)
-        except (ValueError, OSError, ArithmeticError, MemoryError) as error:
+        except (ValueError, OSError, ArithmeticError, MemoryError, ImportError) as error:
             if options.debug:
                 raise
             print(f"bmc: error: {error}", file=sys.stderr)
             # A lost connection may succeed on a retry; the other errors would not.
             return 1 if isinstance(error, ConnectionError) else 2
     return status or 0
+
+
+def run_process() -> NoReturn:
+    """Runs `bmc` with the arguments of the process, and ends the process with the exit status.
+
+    After an error it ends at once: a thread of the library that failed may wait forever, and Python waits for threads.
+    """
+    try:
+        status = main()
+    except Exception:
+        traceback.print_exc()
+        status = 1
+    if status == 0:
+        sys.exit()
+    with contextlib.suppress(Exception):
+        if "jax" in sys.modules and sys.modules["jax"].distributed.is_initialized():
+            sys.modules["jax"].distributed.shutdown()  # otherwise the other processes count this one as lost
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

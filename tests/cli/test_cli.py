@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from support import examples, photograph_files
+from support import examples, paths, photograph_files
 
 from bmc_jax import cli, limits, synthesis
 from bmc_jax.inference import evaluate, report
@@ -80,6 +80,30 @@ def test_help_loads_no_library():
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("failure", ["return 2", "raise KeyError"])
+def test_an_error_ends_the_process_at_once_with_its_status_whatever_threads_wait(failure):
+    program = (
+        "import threading\n"
+        "from bmc_jax import cli\n"
+        "def main():\n"
+        "  threading.Thread(target=threading.Event().wait).start()\n"
+        f"  {failure}\n"
+        "cli.main = main\n"
+        "cli.run_process()"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert found.returncode == (2 if "2" in failure else 1)
+    assert ("KeyError" in found.stderr) == ("KeyError" in failure)
+
+
+def test_a_file_in_the_place_of_checkpoints_is_refused_before_any_work(tmp_path, capsys):
+    (tmp_path / "checkpoints").write_text("", encoding="utf-8")
+    arguments = ["train", f"--config={paths.ROOT / 'tests/support/small_run.py'}", f"--workdir={tmp_path}"]
+    assert cli.main(arguments) == 2
+    assert f"expected a folder of checkpoints, got the file {tmp_path / 'checkpoints'}" in capsys.readouterr().err
+    assert [place.name for place in tmp_path.iterdir()] == ["checkpoints"]
 
 
 @pytest.mark.parametrize(
