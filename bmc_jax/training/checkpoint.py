@@ -2,7 +2,7 @@
 
 A checkpoint is host numpy, so it loads on any number of devices and processes and without a template. Process 0 writes
 it in the background to a temporary place and renames it, so that it is complete or absent. One that is damaged
-afterwards is set aside, and the one before it is restored. An orbax that cannot read checkpoints is an error of its own,
+afterwards is set aside, and the one before it is restored. An orbax that cannot read checkpoints is another error,
 which leaves all of them as they are.
 """
 
@@ -194,7 +194,7 @@ def restore(workdir: str | os.PathLike, state: State) -> State:
                 # Orbax reads the metadata of every step before it saves another.
                 written_by = _described(workdir, step)["custom_metadata"].get(WRITTEN_BY)
                 with _read_errors(_place(workdir, step), written_by):
-                    ocp.metadata(_place(workdir, step))
+                    ocp.metadata(str(_place(workdir, step)))
         except ValueError as error:
             damaged[step] = error
     if not steps:
@@ -298,7 +298,7 @@ def _read(workdir: str | os.PathLike, step: int) -> dict[str, Any]:
     """Returns a state. Raises ValueError if it is damaged, ImportError or OSError if it cannot be read otherwise."""
     saved = _described(workdir, step)["custom_metadata"]
     with _read_errors(_place(workdir, step), saved.get(WRITTEN_BY)):
-        content = jax.tree.map(np.asarray, ocp.load(_place(workdir, step)))
+        content = jax.tree.map(np.asarray, ocp.load(str(_place(workdir, step))))
     if saved[CHECKSUM] != _checksum(content):
         raise ValueError("its checksum is not that of its content")
     return content

@@ -1,12 +1,13 @@
 """The folder of a run: what it is trained on, and that it stays one run.
 
 A run is a folder: `config.json`, `data.json`, `limits.json`, `checkpoints/`, `metrics.jsonl`, `tensorboard/`. All
-processes read it, so it must lie on a disk that they share; the first writes it.
+processes read it, so it must lie on a disk that they share; the first writes it, and holds `lock.json` meanwhile.
 """
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -17,7 +18,7 @@ from bmc_jax.core.types import Limits
 from bmc_jax.data import sources
 from bmc_jax.data.example_sets import ExampleSet
 from bmc_jax.models import pretrained
-from bmc_jax.runtime import distributed, files
+from bmc_jax.runtime import distributed, files, lock
 from bmc_jax.training import checkpoint, config_io
 
 DATA_FILE = "data.json"
@@ -69,6 +70,22 @@ def without_initial_weights(config: Config) -> Config:
     return dataclasses.replace(config, network=dataclasses.replace(config.network, pretrained=""))
 
 
+@contextlib.contextmanager
+def hold(workdir: Path) -> Iterator[None]:
+    """Holds the folder during the block, so that no other run writes into it. Creates it if it is missing.
+
+    Raises:
+      BlockingIOError: if another run holds it, naming its host, process and start.
+      OSError: if the folder cannot be written to.
+    """
+    with contextlib.ExitStack() as held:
+        with distributed.fail_together(), _write_errors(workdir):
+            if jax.process_index() == 0:
+                workdir.mkdir(parents=True, exist_ok=True)
+                held.enter_context(lock.hold(workdir))
+        yield
+
+
 def claim(workdir: Path, config: Config, weights: dict[str, str] | None = None) -> None:
     """Writes configuration, data and initial weights into the folder.
 
@@ -76,18 +93,24 @@ def claim(workdir: Path, config: Config, weights: dict[str, str] | None = None) 
       OSError: if the folder cannot be written to.
       ValueError: if it is not the same folder for all processes.
     """
-    with distributed.fail_together():
+    with distributed.fail_together(), _write_errors(workdir):
         if jax.process_index() == 0:
-            try:
-                workdir.mkdir(parents=True, exist_ok=True)
-                config_io.write(config, workdir)
-                files.write_json(workdir / DATA_FILE, sources.digest(config))
-                if weights:
-                    files.write_json(workdir / WEIGHTS_FILE, weights)
-            except OSError as error:
-                raise OSError(f"{workdir} cannot be written to ({error.strerror}): give another --workdir") from error
+            config_io.write(config, workdir)
+            files.write_json(workdir / DATA_FILE, sources.digest(config))
+            if weights:
+                files.write_json(workdir / WEIGHTS_FILE, weights)
     with distributed.fail_together():
         distributed.require_shared(workdir / DATA_FILE)
+
+
+@contextlib.contextmanager
+def _write_errors(workdir: Path) -> Iterator[None]:
+    try:
+        yield
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        raise OSError(f"{workdir} cannot be written to ({error.strerror}): give another --workdir") from error
 
 
 def load_limits(workdir: Path, config: Config, example_sets: Sequence[ExampleSet]) -> Limits:

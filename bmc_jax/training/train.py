@@ -57,8 +57,8 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
     Raises:
       ValueError: before any work, if the folder holds a run of another configuration or limits that cannot be used, the
         initial weights do not fit, or the processes of the run are not alike.
-      OSError: if the folder cannot be written to, or there is no file of initial weights; ConnectionError if another
-        process is lost.
+      OSError: if the folder cannot be written to, or there is no file of initial weights; BlockingIOError if another run
+        trains there, and ConnectionError if another process of this run is lost.
       ImportError: if the installed orbax is of a version that cannot read or write checkpoints.
       MemoryError: if a device's memory is full, with settings that need less.
       FloatingPointError: at the first loss or gradient that is not finite. The last checkpoint is from before it.
@@ -70,20 +70,32 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
     with distributed.fail_together():
         config = sources.resolve(config)
         require_installed(config)
-        best = periodic_eval.best_metric(config)
-        total, rows = steps(config), input_pipeline.rows(config)
-        saved = checkpoint.latest(workdir) or 0
+        periodic_eval.best_metric(config)
+        total = steps(config)
+        checkpoint.latest(workdir)
         run_folder.require_own(workdir, config)
         weights = run_folder.initial_weights(workdir, config)
     facts = {"data": sources.digest(config), "initial weights": weights, **distributed.versions_and_devices()}
     distributed.require_same({**config_io.flat(config), **facts})
-    run_folder.claim(workdir, config, weights)
-    if saved >= total:
-        distributed.print_once(f"{workdir}: all {total} steps are done; nothing to train")
-        return
+    with run_folder.hold(workdir):
+        run_folder.claim(workdir, config, weights)
+        if (checkpoint.latest(workdir) or 0) >= total:
+            distributed.print_once(f"{workdir}: all {total} steps are done; nothing to train")
+            return
+        done = _train(config, workdir, new=config if weights else run_folder.without_initial_weights(config))
+        distributed.barrier()
+    if done < total:
+        distributed.print_once(
+            f"{workdir}: stopped and saved at step {done} of {total}; the same command goes on from there"
+        )
+        raise SystemExit(distributed.INTERRUPTED)
+
+
+def _train(config: Config, workdir: Path, *, new: Config) -> int:
+    """Trains in a folder that is held, with a state of `new` if none is saved, and returns the number of steps done."""
+    total, rows, best = steps(config), input_pipeline.rows(config), periodic_eval.best_metric(config)
 
     # State, data and limits: those of the last checkpoint, or new ones.
-    new = config if weights else run_folder.without_initial_weights(config)
     with distributed.fail_together():
         state = checkpoint.restore(workdir, step.create(new))
         done = int(state.step)
@@ -131,12 +143,7 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
                 hook(progress)
             if progress.last:
                 break
-    distributed.barrier()
-    if done < total:
-        distributed.print_once(
-            f"{workdir}: stopped and saved at step {done} of {total}; the same command goes on from there"
-        )
-        raise SystemExit(distributed.INTERRUPTED)
+    return done
 
 
 def _finite_one_step_late() -> Hook:

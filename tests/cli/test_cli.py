@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import os
+import socket
 import subprocess
 import sys
 
@@ -12,6 +14,7 @@ from support import examples, paths, photograph_files
 
 from bmc_jax import cli, limits, synthesis
 from bmc_jax.inference import evaluate, report
+from bmc_jax.runtime import lock
 from bmc_jax.training import train
 
 
@@ -100,10 +103,21 @@ def test_an_error_ends_the_process_at_once_with_its_status_whatever_threads_wait
 
 def test_a_file_in_the_place_of_checkpoints_is_refused_before_any_work(tmp_path, capsys):
     (tmp_path / "checkpoints").write_text("", encoding="utf-8")
-    arguments = ["train", f"--config={paths.ROOT / 'tests/support/small_run.py'}", f"--workdir={tmp_path}"]
+    arguments = ["train", f"--config={paths.ROOT / 'configs/quickstart.py'}", f"--workdir={tmp_path}"]
     assert cli.main(arguments) == 2
     assert f"expected a folder of checkpoints, got the file {tmp_path / 'checkpoints'}" in capsys.readouterr().err
     assert [place.name for place in tmp_path.iterdir()] == ["checkpoints"]
+
+
+def test_a_second_process_does_not_train_in_the_folder_of_a_run_that_is_training(tmp_path, capsys):
+    command = ["train", f"--config={paths.ROOT / 'configs/quickstart.py'}", f"--workdir={tmp_path}"]
+    with lock.hold(tmp_path):
+        assert cli.main(command) == 2
+        assert [place.name for place in tmp_path.iterdir()] == [lock.FILE]
+    assert (
+        f"bmc: error: {tmp_path} is in use by another run ({socket.gethostname()}, process {os.getpid()}, since "
+        in (capsys.readouterr().err)
+    )
 
 
 @pytest.mark.parametrize(
