@@ -57,8 +57,8 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
     Raises:
       ValueError: before any work, if the folder holds a run of another configuration or limits that cannot be used, the
         initial weights do not fit, or the processes of the run are not alike.
-      OSError: if the folder cannot be written to, or there is no file of initial weights; BlockingIOError if another run
-        trains there, and ConnectionError if another process of this run is lost.
+      OSError: if the folder cannot be written to, or there is no file of initial weights; BlockingIOError if another
+        run trains there, and ConnectionError if another process of this run is lost.
       ImportError: if the installed orbax is of a version that cannot read or write checkpoints.
       MemoryError: if a device's memory is full, with settings that need less.
       FloatingPointError: at the first loss or gradient that is not finite. The last checkpoint is from before it.
