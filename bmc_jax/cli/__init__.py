@@ -17,6 +17,7 @@ from bmc_jax import __version__
 from bmc_jax.cli import checkpoint, data, experiment, poses, runs, score
 from bmc_jax.cli import limits as limits_verbs
 from bmc_jax.cli.arguments import TEXT, add_group
+from bmc_jax.runtime import files
 
 DESCRIPTION = """\
 3D hand pose from single images, weakly supervised through biomechanical constraints.
@@ -90,10 +91,19 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Returns the options of a command line, `overrides` being its --config.FIELD=VALUE.
 
     Raises:
-      SystemExit: for help and for wrong arguments.
+      SystemExit: for help and for wrong arguments, among them URLs: every path is one on this machine.
     """
     parser = make_parser(arguments)
     options, rest = parser.parse_known_args(arguments)
+    # Options of Beam may hold URLs.
+    values = [value for name, value in vars(options).items() if name != "beam"]
+    texts = [text for value in values for text in (value if isinstance(value, list) else [value])]
+    try:
+        for text in (*texts, *rest):
+            if isinstance(text, str):
+                files.require_local(text)
+    except ValueError as error:
+        parser.error(str(error))
     if rest and options.run not in CONFIGURED:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     options.overrides = rest

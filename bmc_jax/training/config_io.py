@@ -190,6 +190,7 @@ def validate(config: Config) -> Config:
     for path, value in flat(config).items():
         valid, expected = RULES.get(re.sub(r"\[\d+\]", "", path), (lambda _: True, ""))
         _require(valid(value), path, value, expected)
+        _require("://" not in str(value), path, value, "a name or a path on this machine, not a URL")
     _validate_data(config)
     _validate_network(config)
     _validate_training(config)

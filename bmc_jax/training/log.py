@@ -135,7 +135,7 @@ def read(workdir: str | os.PathLike) -> list[dict[str, int | float]]:
 
 
 def _rows(file: Path) -> tuple[list[dict[str, int | float]], list[bytes]]:
-    """Returns the rows of a file, and its damaged lines without a last one that a crash cut short; none without a file."""
+    """Returns the rows of a file, and its damaged lines without a last one that a crash cut short."""
     rows, damaged = [], []
     for line in file.read_bytes().splitlines(keepends=True) if file.exists() else ():
         row = _row(line)

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from bmc_jax import limits
 from bmc_jax.config import Config, steps
 from bmc_jax.data import input_pipeline, sources
-from bmc_jax.runtime import distributed
+from bmc_jax.runtime import distributed, files
 from bmc_jax.runtime.provenance import environment
 from bmc_jax.training import checkpoint, config_io, feed, parallel, periodic_eval, run_folder, safeguards, step
 from bmc_jax.training.log import Log, require_installed
@@ -64,6 +64,7 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
       FloatingPointError: at the first loss or gradient that is not finite. The last checkpoint is from before it.
       SystemExit: with the code `distributed.INTERRUPTED`, after SIGTERM or SIGINT, once the current step is saved.
     """
+    files.require_local(workdir)
     workdir = Path(workdir)
 
     # Configuration and folder: everything that can be wrong is found before any work.
