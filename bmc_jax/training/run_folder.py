@@ -11,15 +11,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from bmc_jax import limits
-from bmc_jax.config import Config
+from bmc_jax.config import Config, steps
 from bmc_jax.core.types import Limits
 from bmc_jax.data import sources
 from bmc_jax.data.example_sets import ExampleSet
 from bmc_jax.models import pretrained
 from bmc_jax.runtime import distributed, files, lock
-from bmc_jax.training import checkpoint, config_io
+from bmc_jax.training import checkpoint, config_io, optimizer, step
 
 DATA_FILE = "data.json"
 """Each training source's name, split, number of images, and hash if it is a built dataset."""
@@ -51,6 +53,33 @@ def require_own(workdir: Path, config: Config) -> None:
                 f"{workdir} holds a run of another configuration; give another folder, or its own values:\n  "
                 + "\n  ".join(changed)
             )
+
+
+def require_same_schedule(workdir: Path, config: Config, *, done: int) -> None:
+    """Raises ValueError if another `training.epochs` changes the learning rate or the weights' ramp at step `done`.
+
+    Both are given as shares of the whole run, so that a longer run would have had others from the start.
+    """
+    if not done or not (workdir / config_io.FILE).exists():
+        return
+    before = config_io.read(workdir)
+    if steps(before) == steps(config):
+        return
+
+    def value(options: Config, index: int) -> tuple[float, float]:
+        values = optimizer.rate(options)(index), step.biomechanical_ramp(options, jnp.asarray(index))
+        return float(np.asarray(values[0])), float(np.asarray(values[1]))
+
+    if np.allclose(value(before, done), value(config, done), rtol=1e-6, atol=0.0):
+        return
+    (last, last_ramp), (following, following_ramp) = value(before, done - 1), value(config, done)
+    ramp = f", biomechanical_ramp from {last_ramp:.3g} to {following_ramp:.3g}" if last_ramp != following_ramp else ""
+    raise ValueError(
+        f"training.epochs is {config.training.epochs:g}, and {workdir} was trained for "
+        f"{before.training.epochs:g}: its schedule was that of the shorter or longer run. After step {done} of "
+        f"{steps(before)} the learning rate would go from {last:.3g} to {following:.3g}{ramp}. `bmc train --extend` goes on "
+        "so; another --workdir trains with the new schedule from the beginning"
+    )
 
 
 def initial_weights(workdir: Path, config: Config) -> dict[str, str] | None:

@@ -51,12 +51,18 @@ class Progress:
 Hook = Callable[[Progress], None]
 
 
-def train(config: Config, workdir: str | os.PathLike) -> None:
+def train(config: Config, workdir: str | os.PathLike, *, extend: bool = False) -> None:
     """Trains a configuration in a folder, or continues training there.
+
+    Args:
+      config: the configuration.
+      workdir: folder of the run, created if missing.
+      extend: whether to go on where another `training.epochs` than before changes the learning rate.
 
     Raises:
       ValueError: before any work, if the folder holds a run of another configuration or limits that cannot be used, the
-        initial weights do not fit, or the processes of the run are not alike.
+        initial weights do not fit, the processes of the run are not alike, or the learning rate would change without
+        `extend`.
       OSError: if the folder cannot be written to, or there is no file of initial weights; BlockingIOError if another
         run trains there, and ConnectionError if another process of this run is lost.
       ImportError: if the installed orbax is of a version that cannot read or write checkpoints.
@@ -73,8 +79,10 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
         require_installed(config)
         periodic_eval.best_metric(config)
         total = steps(config)
-        checkpoint.latest(workdir)
+        done = checkpoint.latest(workdir) or 0
         run_folder.require_own(workdir, config)
+        if done < total and not extend:
+            run_folder.require_same_schedule(workdir, config, done=done)
         weights = run_folder.initial_weights(workdir, config)
     facts = {"data": sources.digest(config), "initial weights": weights, **distributed.versions_and_devices()}
     distributed.require_same({**config_io.flat(config), **facts})
