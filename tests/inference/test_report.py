@@ -14,6 +14,8 @@ from bmc_jax.metrics import evaluation, published
 from bmc_jax.training import config_io
 
 COUNT = 5
+BREAKOUT = "</td></table><script>alert(1)</script><svg onload=alert(1)><!--"
+ENVIRONMENT = {"hardware": "8 x test chip", BREAKOUT: BREAKOUT}
 
 
 def run(folder, *, name="tiny & small", evaluated=True):
@@ -41,7 +43,7 @@ def run(folder, *, name="tiny & small", evaluated=True):
     }
     figure = {"value": 7.25, "unit": "mm", "interval": [6.5, 8.0]}
     official = {"protocol": "rhd", "metres": "a ruler", "figures": {"joints_root_mean_mm": figure}}
-    heading = {"experiment": name, "step": 5, "limits": "<clinic>", "environment": {"hardware": "8 x test chip"}}
+    heading = {"experiment": name, "step": 5, "limits": "<clinic>", "environment": ENVIRONMENT}
     content = heading | {
         "split": "test",
         "domains": dict.fromkeys(options.data.test, measured | {"official": official}),
@@ -100,6 +102,8 @@ def test_names_are_escaped(page):
     assert "tiny &amp; small" in page
     assert "&lt;clinic&gt;" in page
     assert "<clinic>" not in page
+    assert page.count("&lt;script&gt;alert(1)") == 2  # a key and its value
+    assert "<svg" not in page
 
 
 def test_every_domain_and_the_photographs_have_their_pictures(page):
