@@ -75,10 +75,10 @@ def require_same_schedule(workdir: Path, config: Config, *, done: int) -> None:
     (last, last_ramp), (following, following_ramp) = value(before, done - 1), value(config, done)
     ramp = f", biomechanical_ramp from {last_ramp:.3g} to {following_ramp:.3g}" if last_ramp != following_ramp else ""
     raise ValueError(
-        f"training.epochs is {config.training.epochs:g}, and {workdir} was trained for {before.training.epochs:g}, with "
-        f"the schedule of that length. After step {done} of {steps(before)} the learning rate would go from {last:.3g} to "
-        f"{following:.3g}{ramp}. `bmc train --extend` goes on so; another --workdir trains with the new schedule from the "
-        "beginning"
+        f"training.epochs is {config.training.epochs:g}, and {workdir} was trained for {before.training.epochs:g}, "
+        f"with the schedule of that length. After step {done} of {steps(before)} the learning rate would go from "
+        f"{last:.3g} to {following:.3g}{ramp}. `bmc train --extend` goes on so; another --workdir trains with the new "
+        "schedule from the beginning"
     )
 
 
