@@ -43,19 +43,6 @@ def require_local(path: str | os.PathLike) -> None:
         )
 
 
-def read_json(path: str | os.PathLike) -> Any:
-    """Returns the content of a JSON file.
-
-    Raises:
-      FileNotFoundError: if there is none.
-      ValueError: if it is not JSON, naming the file.
-    """
-    try:
-        return json.loads(Path(path).read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged: expected JSON, got {error}") from error
-
-
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes text as UTF-8, see `replacing`."""
     with replacing(path) as partial:

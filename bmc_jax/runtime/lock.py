@@ -11,11 +11,11 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
-from bmc_jax.runtime import files
+from bmc_jax.runtime import json_files
 
 FILE = "lock.json"
 TOUCH_EVERY = 10.0
@@ -23,8 +23,19 @@ TOUCH_EVERY = 10.0
 PATIENCE = 90.0
 """Seconds without a touch after which a holder on another machine counts as ended: network file systems show changes
 late."""
-KINDS = {"host": str, "machine": str, "pid": int, "started": str, "since": str}
-"""Fields of the file and their types."""
+
+
+class Holder(TypedDict):
+    """Content of the file."""
+
+    host: str
+    machine: str
+    """See `_machine`."""
+    pid: int
+    started: str
+    """See `_started`."""
+    since: str
+    """When the lock was taken, for messages."""
 
 
 @contextlib.contextmanager
@@ -53,7 +64,7 @@ def hold(folder: Path) -> Iterator[None]:
         _remove(file, mine)
 
 
-def _this_process() -> dict[str, Any]:
+def _this_process() -> Holder:
     pid, since = os.getpid(), datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     host = socket.gethostname()
     return {"host": host, "machine": _machine(), "pid": pid, "started": _started(pid), "since": since}
@@ -78,7 +89,7 @@ def _started(pid: int) -> str:
     return content.rpartition(")")[2].split()[19]
 
 
-def _has_ended(file: Path, holder: Mapping[str, Any] | None, mine: Mapping[str, Any], who: str) -> bool:
+def _has_ended(file: Path, holder: Holder | None, mine: Holder, who: str) -> bool:
     if holder and all(holder[key] == mine[key] for key in ("host", "machine")):
         return not _is_alive(holder["pid"]) or holder["started"] != _started(holder["pid"])
     print(f"{file}: looks for up to {PATIENCE:.0f} s whether it is still in use ({who})", flush=True)
@@ -115,7 +126,7 @@ def _touched(file: Path) -> int | None:
         return None
 
 
-def _create(file: Path, content: Mapping[str, Any]) -> bool:
+def _create(file: Path, content: Holder) -> bool:
     """Returns whether this process has created the file; not if there is one."""
     try:
         descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
@@ -131,16 +142,14 @@ def _create(file: Path, content: Mapping[str, Any]) -> bool:
     return True
 
 
-def _read(file: Path) -> dict[str, Any] | None:
+def _read(file: Path) -> Holder | None:
     """Returns the holder; None if the file is damaged, is gone, or is just being written."""
     with contextlib.suppress(OSError, ValueError):
-        content = files.read_json(file)
-        if isinstance(content, dict) and all(isinstance(content.get(key), kind) for key, kind in KINDS.items()):
-            return content
+        return json_files.read(file, Holder)
     return None
 
 
-def _remove(file: Path, holder: Mapping[str, Any] | None) -> bool:
+def _remove(file: Path, holder: Holder | None) -> bool:
     """Returns whether this process has removed the lock of that holder. Another's, created meanwhile, stays."""
     aside = file.with_name(f".{file.name}.{os.getpid()}")
     try:

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 from flax import serialization, traverse_util
 
-from bmc_jax.runtime import files
+from bmc_jax.runtime import json_files
 
 LIBRARY = "orbax-checkpoint"
 LIBRARY_VERSION = "0.12"
@@ -285,11 +285,11 @@ def _damaged(workdir: str | os.PathLike, step: int, error: ValueError) -> ValueE
 def _described(workdir: str | os.PathLike, step: int) -> dict[str, Any]:
     """Returns what orbax and `Writer.save` wrote beside a state. Raises ValueError if that is damaged."""
     try:
-        content = files.read_json(_place(workdir, step) / METADATA_FILE)
+        content = json_files.read(_place(workdir, step) / METADATA_FILE, dict[str, Any])
     except FileNotFoundError as error:
         raise ValueError(f"{METADATA_FILE} is missing") from error
-    saved = content.get("custom_metadata") if isinstance(content, dict) else None
-    if not isinstance(saved, dict) or not isinstance(saved.get(CHECKSUM), int):
+    saved = content.get("custom_metadata")
+    if not isinstance(saved, dict) or type(saved.get(CHECKSUM)) is not int:
         raise ValueError(f"{METADATA_FILE} has no checksum")
     return content
 

@@ -6,9 +6,9 @@ processes read it, so it must lie on a disk that they share; the first writes it
 
 import contextlib
 import dataclasses
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NotRequired, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ from bmc_jax.core.types import Limits
 from bmc_jax.data import sources
 from bmc_jax.data.example_sets import ExampleSet
 from bmc_jax.models import pretrained
-from bmc_jax.runtime import distributed, files, lock
+from bmc_jax.runtime import distributed, files, json_files, lock
 from bmc_jax.training import checkpoint, config_io, optimizer, step
 
 DATA_FILE = "data.json"
@@ -31,11 +31,27 @@ MAY_CHANGE = ("training.", "data.test", "data.directory", "data.cache", "data.wo
 """Fields that may change when a run is resumed, because its result so far does not depend on them."""
 
 
+class DataRecord(TypedDict):
+    """One entry of `DATA_FILE`."""
+
+    name: str
+    split: NotRequired[str]
+    count: NotRequired[int]
+    hash: NotRequired[str]
+
+
+class InitialWeights(TypedDict):
+    """Content of `WEIGHTS_FILE`."""
+
+    file: str
+    sha256: str
+
+
 def require_own(workdir: Path, config: Config) -> None:
     """Raises ValueError if the folder holds a run of another configuration, or of this one on other data."""
     file, used = workdir / DATA_FILE, sources.digest(config)
     if file.exists():
-        for before, now in zip(json.loads(file.read_text()), used, strict=False):
+        for before, now in zip(json_files.read(file, list[DataRecord]), used, strict=False):
             if before["name"] == now["name"] and before.get("hash") != now.get("hash"):
                 raise ValueError(
                     f"the dataset {now['name']} has changed since {workdir} was trained on it: {before} then, {now} "
@@ -82,14 +98,14 @@ def require_same_schedule(workdir: Path, config: Config, *, done: int) -> None:
     )
 
 
-def initial_weights(workdir: Path, config: Config) -> dict[str, str] | None:
+def initial_weights(workdir: Path, config: Config) -> InitialWeights | None:
     """Returns name and hash of the file of weights that a new run begins with, after checking that they fit; None
     without such a file, and for a folder with a checkpoint, whose weights replace them: the file may be gone."""
     file = config.network.pretrained
     if not file or checkpoint.latest(workdir) is not None:
         return None
     pretrained.load(file, depth=config.network.depth)
-    weights = {"file": Path(file).name, "sha256": pretrained.sha256(file)}
+    weights = InitialWeights(file=Path(file).name, sha256=pretrained.sha256(file))
     distributed.print_once(f"initial weights: {weights['file']}, sha256 {weights['sha256']}")
     return weights
 
@@ -115,7 +131,7 @@ def hold(workdir: Path) -> Iterator[None]:
         yield
 
 
-def claim(workdir: Path, config: Config, weights: dict[str, str] | None = None) -> None:
+def claim(workdir: Path, config: Config, weights: InitialWeights | None = None) -> None:
     """Writes configuration, data and initial weights into the folder.
 
     Raises:

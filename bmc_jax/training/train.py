@@ -5,13 +5,13 @@ says so and does nothing.
 """
 
 import functools
-import json
 import os
 import threading
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import jax
 from jaxtyping import Array, Float
@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from bmc_jax import limits
 from bmc_jax.config import Config, steps
 from bmc_jax.data import input_pipeline, sources
-from bmc_jax.runtime import distributed, files
+from bmc_jax.runtime import distributed, files, json_files
 from bmc_jax.runtime.provenance import environment
 from bmc_jax.training import checkpoint, config_io, feed, parallel, periodic_eval, run_folder, safeguards, step
 from bmc_jax.training.log import Log, require_installed
@@ -119,7 +119,7 @@ def _train(config: Config, workdir: Path, *, new: Config) -> int:
     )
     metadata = {
         "config": config_io.to_dict(config),
-        "limits": json.loads((workdir / limits.FILE).read_text()),
+        "limits": json_files.read(workdir / limits.FILE, dict[str, Any]),
         "data": sources.digest(config),
         "environment": environment(),
     }
