@@ -1,7 +1,5 @@
 """`python -m bmc_jax` is `bmc`."""
 
-import sys
+from bmc_jax.cli import run_process
 
-from bmc_jax.cli import main
-
-sys.exit(main())
+run_process()

@@ -5,12 +5,11 @@
     python docs/fill.py --check    # status 1 if a page says anything else than its results do
 """
 
-import json
 import re
 import sys
 from pathlib import Path
 
-from bmc_jax.experiments import tables
+from bmc_jax.experiments import comparison, tables
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", ROOT / "docs/reproduction.md")
@@ -31,7 +30,7 @@ def _block(name: str, short: bool, results: Path) -> str:
     file = results / f"{name}.json"
     if not file.is_file():
         return "*Not measured yet.*\n"
-    content = json.loads(file.read_text())
+    content = comparison.read(file)
     return tables.short(content) if short else tables.markdown(content)
 
 

@@ -4,16 +4,20 @@ A verb imports what it needs when it runs, so that help and wrong arguments are 
 """
 
 import argparse
+import contextlib
 import importlib.metadata
+import os
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from bmc_jax import __version__
 from bmc_jax.cli import checkpoint, data, experiment, poses, runs, score
 from bmc_jax.cli import limits as limits_verbs
 from bmc_jax.cli.arguments import TEXT, add_group
+from bmc_jax.runtime import files
 
 DESCRIPTION = """\
 3D hand pose from single images, weakly supervised through biomechanical constraints.
@@ -53,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warnings.showwarning = _show_warning
         try:
             status = options.run(options)
-        except (ValueError, OSError, ArithmeticError, MemoryError) as error:
+        except (ValueError, OSError, ArithmeticError, MemoryError, ImportError) as error:
             if options.debug:
                 raise
             print(f"bmc: error: {error}", file=sys.stderr)
@@ -62,14 +66,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status or 0
 
 
+def run_process() -> NoReturn:
+    """Runs `bmc` with the arguments of the process, and ends the process with the exit status.
+
+    After an error it ends at once: a thread of the library that failed may wait forever, and Python waits for threads.
+    """
+    try:
+        status = main()
+    except Exception:
+        traceback.print_exc()
+        status = 1
+    if status == 0:
+        sys.exit()
+    with contextlib.suppress(Exception):
+        if "jax" in sys.modules and sys.modules["jax"].distributed.is_initialized():
+            sys.modules["jax"].distributed.shutdown()  # otherwise the other processes count this one as lost
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)
+
+
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Returns the options of a command line, `overrides` being its --config.FIELD=VALUE.
 
     Raises:
-      SystemExit: for help and for wrong arguments.
+      SystemExit: for help and for wrong arguments, among them URLs: every path is one on this machine.
     """
     parser = make_parser(arguments)
     options, rest = parser.parse_known_args(arguments)
+    # Options of Beam may hold URLs.
+    values = [value for name, value in vars(options).items() if name != "beam"]
+    texts = [text for value in values for text in (value if isinstance(value, list) else [value])]
+    try:
+        for text in (*texts, *rest):
+            if isinstance(text, str):
+                files.require_local(text)
+    except ValueError as error:
+        parser.error(str(error))
     if rest and options.run not in CONFIGURED:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     options.overrides = rest

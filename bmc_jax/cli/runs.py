@@ -20,6 +20,11 @@ The same command resumes from the last checkpoint. After SIGTERM or Ctrl-C the e
 """)  # fmt: skip
     parser.add_argument("--config", required=True, metavar="FILE", help="a file of configs/, or FILE:ARGUMENT")
     parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of the run, created if missing")
+    parser.add_argument(
+        "--extend",
+        action="store_true",
+        help="go on where another training.epochs than before changes the learning rate",
+    )
     several = parser.add_argument_group("several processes, which all run the same command")
     several.add_argument(
         "--distributed",
@@ -71,7 +76,7 @@ def train(options: argparse.Namespace) -> None:
     distributed.initialize(options)
     from bmc_jax.training import train as training
 
-    training.train(config_io.load(options.config, overrides), options.workdir)
+    training.train(config_io.load(options.config, overrides), options.workdir, extend=options.extend)
 
 
 def _evaluate(options: argparse.Namespace) -> None:

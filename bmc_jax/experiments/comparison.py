@@ -11,14 +11,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict, cast
 
 import numpy as np
 
 from bmc_jax.experiments.claims import p_value
 from bmc_jax.experiments.runner import Experiment, read_metrics, run_directory
+from bmc_jax.inference.measurements import Domain, Measured
 from bmc_jax.metrics import published
-from bmc_jax.runtime import files
+from bmc_jax.runtime import files, json_files
 from bmc_jax.training import config_io
 
 COLUMNS = (
@@ -37,7 +38,86 @@ TESTED = ("joints_2d_px", "depth_mm", "joints_3d_mm", "aligned_mm", "angles_with
 """Metrics of which changes and gaps are computed."""
 
 
-def compare(experiment: Experiment, seeds: int, out: str | os.PathLike, command: str) -> dict[str, Any]:
+REMEDY = "run bmc experiment again"
+
+
+class Change(TypedDict):
+    """Mean change of a metric from one arm to another."""
+
+    change: float
+    p: NotRequired[float]
+
+
+class Step(TypedDict):
+    """Changes of the metrics in `TESTED` from the arm `after`, over the seeds of both."""
+
+    after: str
+    seeds: list[int]
+    joints_2d_px: NotRequired[Change]
+    depth_mm: NotRequired[Change]
+    joints_3d_mm: NotRequired[Change]
+    aligned_mm: NotRequired[Change]
+    angles_within: NotRequired[Change]
+
+
+class ArmResults(TypedDict):
+    """Results of one arm on one set of test images, see `compare`."""
+
+    words: str
+    seeds: list[int]
+    values: dict[str, list[float]]
+    mean: dict[str, float]
+    sd: dict[str, float]
+    paper: dict[str, float]
+    fraction: NotRequired[float]
+    step: NotRequired[Step]
+    closed: NotRequired[dict[str, float]]
+
+
+class ClaimFields(TypedDict):
+    """Fields of `claims.Claim`."""
+
+    words: str
+    arm: str
+    than: str
+    measure: NotRequired[str]
+    by: NotRequired[float]
+    gap_to: NotRequired[str]
+    on: NotRequired[str]
+
+
+class Environment(TypedDict):
+    """Environment of the runs, as far as it is shown."""
+
+    hardware: str
+    commit: str
+
+
+class Comparison(TypedDict):
+    """Content of `experiment.json`, see `compare`."""
+
+    experiment: str
+    command: str
+    environment: Environment
+    configurations: dict[str, str]
+    claims: list[ClaimFields]
+    others: dict[str, dict[str, dict[str, float]]]
+    sets: dict[str, dict[str, ArmResults]]
+
+
+def read(file: str | os.PathLike) -> Comparison:
+    """Returns the content of an `experiment.json`. Raises ValueError if it is damaged, or holds no arm."""
+    content = json_files.read(file, Comparison, REMEDY)
+    if not content["sets"] or not all(content["sets"].values()):
+        raise ValueError(f"{file} is damaged: expected arms in each of its sets, got none; {REMEDY}")
+    for name, arms in content["sets"].items():
+        for arm, found in arms.items():
+            if any(len(values) != len(found["seeds"]) for values in found["values"].values()):
+                raise ValueError(f"{file} is damaged: expected a value a seed at sets.{name}.{arm}.values; {REMEDY}")
+    return content
+
+
+def compare(experiment: Experiment, seeds: int, out: str | os.PathLike, command: str) -> Comparison:
     """Compares the evaluated runs of an experiment.
 
     Args:
@@ -61,7 +141,7 @@ def compare(experiment: Experiment, seeds: int, out: str | os.PathLike, command:
         raise ValueError(f"no run of {experiment.file} in {out} is finished")
     names = list(dict.fromkeys(name for content in contents for name in content["domains"]))
     environments = [content["environment"] for content in contents]
-    return {
+    content = {
         "experiment": Path(experiment.file).stem,
         "command": command,
         "environment": {
@@ -76,9 +156,10 @@ def compare(experiment: Experiment, seeds: int, out: str | os.PathLike, command:
         },
         "sets": {_file_name(name): _compare_on(experiment, runs, name, name == names[-1]) for name in names},
     }
+    return cast(Comparison, content)
 
 
-def write(content: dict[str, Any], file: str | os.PathLike) -> None:
+def write(content: Comparison, file: str | os.PathLike) -> None:
     """Writes the comparison as JSON, each list of numbers on one line."""
     text = json.dumps(content, indent=1, allow_nan=False)
     text = re.sub(r"\[[^\[\]{}\"]*\]", lambda found: re.sub(r"\s+", " ", found[0]).replace("[ ", "["), text)
@@ -102,7 +183,7 @@ def _hash(arm: str, seeds: int, out: str | os.PathLike) -> str:
 
 
 def _compare_on(
-    experiment: Experiment, runs: Mapping[str, Mapping[int, dict[str, Any]]], name: str, is_target: bool
+    experiment: Experiment, runs: Mapping[str, Mapping[int, Measured]], name: str, is_target: bool
 ) -> dict[str, Any]:
     """Returns the arms of one set of test images."""
     values = {
@@ -141,9 +222,9 @@ def _compare_on(
     return arms
 
 
-def _figures(domain: dict[str, Any]) -> dict[str, float]:
+def _figures(domain: Domain) -> dict[str, float]:
     """Returns the figures of a run on a set of test images, with those of the dataset's official protocol if any."""
-    official = domain.get("official", {}).get("figures", {})
+    official = domain["official"]["figures"] if "official" in domain else {}
     return domain["network"] | {name: figure["value"] for name, figure in official.items()}
 
 

@@ -2,6 +2,7 @@
 same hands, which `bmc evaluate` saved in the runs' folders."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ from matplotlib.figure import Figure
 
 from bmc_jax import limits, metrics
 from bmc_jax.core.types import Limits
-from bmc_jax.experiments import plots, runner, tables
-from bmc_jax.inference import evaluate, report
+from bmc_jax.experiments import comparison, plots, runner, tables
+from bmc_jax.experiments.comparison import ArmResults
+from bmc_jax.inference import evaluate, measurements, report
+from bmc_jax.inference.measurements import Domain
 from bmc_jax.limits import depth_ambiguity
 from bmc_jax.limits.plots import depth_stages
+from bmc_jax.runtime import json_files
 from bmc_jax.training import config_io
 from bmc_jax.visualization import html
 
@@ -41,7 +45,14 @@ def write(folder: str | os.PathLike, out: str | os.PathLike) -> Path:
       ValueError: if a file is damaged.
     """
     folder = Path(folder)
-    content = report.read_json(folder / FILE)
+    content = comparison.read(folder / FILE)
+    with json_files.agreement(folder / FILE, comparison.REMEDY):
+        parts = {
+            "comparisons": tables.comparisons(content),
+            "claims": tables.claim_rows(content) if content["claims"] else [],
+            "pictures": [(name, _errors(name, arms), _fractions(arms)) for name, arms in content["sets"].items()],
+            "target": _target(folder, *list(content["sets"].items())[-1]),
+        }
     return html.write(
         out,
         "experiment.html",
@@ -49,22 +60,19 @@ def write(folder: str | os.PathLike, out: str | os.PathLike) -> Path:
         subtitle=report.SUBTITLE,
         command=content["command"],
         environment=content["environment"],
-        comparisons=tables.comparisons(content),
-        claims=tables.claim_rows(content) if content["claims"] else [],
         configurations={arm: found for arm, found in content["configurations"].items() if found},
-        pictures=[(name, _errors(name, arms), _fractions(arms)) for name, arms in content["sets"].items()],
-        target=_target(folder, *list(content["sets"].items())[-1]),
+        **parts,
     )
 
 
-def _errors(name: str, arms: dict[str, Any]) -> html.Picture:
+def _errors(name: str, arms: Mapping[str, ArmResults]) -> html.Picture:
     keys = [key for key in DRAWN if any(key in arm["mean"] for arm in arms.values())]
     return html.picture(plots.errors(arms, keys), f"Errors of the arms on {name}")
 
 
-def _fractions(arms: dict[str, Any]) -> html.Picture | None:
+def _fractions(arms: Mapping[str, ArmResults]) -> html.Picture | None:
     """Figure 5, where arms differ in the share of images with 3D labels: a family has the same after "+"."""
-    families = dict[str, list[dict[str, Any]]]()
+    families = dict[str, list[ArmResults]]()
     for name, arm in arms.items():
         if "fraction" in arm:
             _, plus, losses = name.partition("+")
@@ -72,12 +80,12 @@ def _fractions(arms: dict[str, Any]) -> html.Picture | None:
     if not families:
         return None
     for family in families.values():
-        family.sort(key=lambda arm: arm["fraction"])
+        family.sort(key=lambda arm: arm.get("fraction", 0.0))
     keys = [key for key in OVER_FRACTIONS if any(key in arm["mean"] for arm in arms.values())]
     return html.picture(plots.fractions(families, keys), "Errors over the share of 3D labels")
 
 
-def _target(folder: Path, name: str, arms: dict[str, Any]) -> dict[str, Any] | None:
+def _target(folder: Path, name: str, arms: Mapping[str, ArmResults]) -> dict[str, Any] | None:
     """The target's hands under each arm; None without a seed of which every arm has a finished run."""
     common = set.intersection(*(set(arm["seeds"]) for arm in arms.values()))
     if not common:
@@ -114,10 +122,10 @@ def _entry(run: Path, name: str) -> str:
     return next(entry for entry in _measured(run) if name in (entry, Path(entry).name))
 
 
-def _measured(run: Path) -> dict[str, Any]:
+def _measured(run: Path) -> dict[str, Domain]:
     """The measures of a run, by entry."""
-    content = report.read_json(run / evaluate.FILE)
-    if not content:
+    content = measurements.read(run)
+    if content is None:
         raise FileNotFoundError(f"{run / evaluate.FILE} does not exist; run `bmc evaluate {run}` again")
     return content["domains"]
 

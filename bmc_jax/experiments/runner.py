@@ -6,14 +6,12 @@ and `OTHERS`, rows of the paper from other methods. A run is an ordinary folder,
 unchanged; others are started or resumed.
 """
 
-import json
 import os
 import runpy
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 
@@ -22,7 +20,8 @@ from bmc_jax.data import sources
 from bmc_jax.experiments import settings
 from bmc_jax.experiments.claims import Claim
 from bmc_jax.experiments.settings import Arm
-from bmc_jax.inference import evaluate
+from bmc_jax.inference import evaluate, measurements
+from bmc_jax.inference.measurements import Measured
 from bmc_jax.runtime.distributed import print_once
 from bmc_jax.training import config_io, run_folder, train
 
@@ -155,17 +154,18 @@ def run(experiment: Experiment, seeds: int, out: str | os.PathLike, overrides: S
 
 def _is_finished(workdir: Path, config: Config) -> bool:
     """Returns whether the last step is evaluated on all test images."""
-    file = workdir / evaluate.FILE
-    content = json.loads(file.read_text()) if file.is_file() else {"step": -1, "domains": {}}
-    return content["step"] >= steps(config) and content["domains"].keys() >= set(config.data.test)
+    content = measurements.read(workdir)
+    return (
+        content is not None and content["step"] >= steps(config) and content["domains"].keys() >= set(config.data.test)
+    )
 
 
-def read_metrics(experiment: Experiment, seeds: int, out: str | os.PathLike) -> dict[str, dict[int, dict[str, Any]]]:
+def read_metrics(experiment: Experiment, seeds: int, out: str | os.PathLike) -> dict[str, dict[int, Measured]]:
     """Returns the content of `metrics.json` of every evaluated run, by arm and seed."""
     metrics = {}
     for arm in experiment.arms:
-        files = {seed: run_directory(out, arm.name, seed) / evaluate.FILE for seed in range(seeds)}
-        metrics[arm.name] = {seed: json.loads(file.read_text()) for seed, file in files.items() if file.is_file()}
+        found = {seed: measurements.read(run_directory(out, arm.name, seed)) for seed in range(seeds)}
+        metrics[arm.name] = {seed: content for seed, content in found.items() if content}
     return metrics
 
 

@@ -1,12 +1,13 @@
 """Tables of an experiment's comparison, as rows and as Markdown: for the terminal, the pages and the documentation."""
 
+import dataclasses
 from typing import Any
 
 from tabulate import tabulate
 
 from bmc_jax.experiments import claims
 from bmc_jax.experiments.claims import Claim
-from bmc_jax.experiments.comparison import COLUMNS
+from bmc_jax.experiments.comparison import COLUMNS, Comparison
 from bmc_jax.metrics import evaluation, published
 
 #: Measures whose steps are shown, with the gap closed; the last only where there is no 3D.
@@ -18,7 +19,7 @@ GAPS = ("depth_mm", "joints_3d_mm")
 SHORT = ("joints_2d_px", "depth_mm", "joints_3d_mm", "aligned_mm")
 
 
-def markdown(content: dict[str, Any]) -> str:
+def markdown(content: Comparison) -> str:
     """Returns every table of the comparison as Markdown: each set of test images, and the outcome of the claims."""
     lines = [heading(content), ""]
     for of in comparisons(content):
@@ -32,14 +33,14 @@ def markdown(content: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def short(content: dict[str, Any]) -> str:
+def short(content: Comparison) -> str:
     """Returns the means of the target and those of the paper as Markdown."""
     name, arms = list(content["sets"].items())[-1]
     title = f"{heading(content)} · {name}, mean ± sd of {_seeds(arms)}"
     return "\n".join([title, "", _pipes(_values(arms, {}, SHORT, words=True))]) + "\n"
 
 
-def comparisons(content: dict[str, Any]) -> list[dict[str, Any]]:
+def comparisons(content: Comparison) -> list[dict[str, Any]]:
     """Returns the name, number of seeds and two tables, head first, of each set of test images."""
     # The gap is the target's: on the source all arms are about equal, and shares of almost nothing are noise.
     target = list(content["sets"])[-1]
@@ -54,7 +55,7 @@ def comparisons(content: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def heading(content: dict[str, Any]) -> str:
+def heading(content: Comparison) -> str:
     """Returns the command, hardware and commit as Markdown."""
     environment = content["environment"]
     return f"`{content['command']}` · {environment['hardware']} · commit {environment['commit']}"
@@ -121,11 +122,14 @@ def _p(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p {p:.3f}"
 
 
-def claim_rows(content: dict[str, Any]) -> list[list[str]]:
+def claim_rows(content: Comparison) -> list[list[str]]:
     """Returns the table of the claims, head first."""
     rows = [["claim", "of", "asked for", "reached", "chance", "verdict"]]
     for fields in content["claims"]:
-        claim = Claim(**fields)
+        known = {field.name for field in dataclasses.fields(Claim)}
+        given: dict[str, Any] = {name: value for name, value in fields.items() if name in known}
+        given["by"] = float(given.get("by", 0.0))
+        claim = Claim(**given)
         found = claims.evaluate(claim, values(content, claim))
         of = f"the gap {claim.than} to {claim.gap_to}" if claim.gap_to else claim.than
         rows.append(
@@ -141,7 +145,7 @@ def claim_rows(content: dict[str, Any]) -> list[list[str]]:
     return rows
 
 
-def values(content: dict[str, Any], claim: Claim) -> dict[str, dict[int, float]]:
+def values(content: Comparison, claim: Claim) -> dict[str, dict[int, float]]:
     """Returns the values of a claim's measure by arm and seed, on the test images of the claim."""
     arms = content["sets"].get(claim.on, {}) if claim.on else list(content["sets"].values())[-1]
     return {

@@ -2,7 +2,9 @@
 
 import json
 import os
-from collections.abc import Sequence
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bmc_jax import config, limits, metrics
-from bmc_jax.inference import evaluate
+from bmc_jax.inference import evaluate, measurements
+from bmc_jax.inference.measurements import Domain, Measured, Measures, Photographs
 from bmc_jax.metrics import dataset_protocols, evaluation, published
+from bmc_jax.runtime import json_files
 from bmc_jax.training import config_io, log
 from bmc_jax.visualization import charts, draw, html
 
@@ -43,7 +47,10 @@ def report(workdirs: Sequence[str | os.PathLike], out: str | os.PathLike) -> Pat
     """
     if not workdirs:
         raise ValueError("no run folder to report on")
-    runs = [_run(Path(workdir)) for workdir in workdirs]
+    runs = []
+    for workdir in map(Path, workdirs):
+        with json_files.agreement(workdir / evaluate.FILE, measurements.REMEDY):
+            runs.append(_run(workdir))
     return html.write(
         out,
         "run_report.html",
@@ -54,19 +61,20 @@ def report(workdirs: Sequence[str | os.PathLike], out: str | os.PathLike) -> Pat
     )
 
 
-def _summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _summary(runs: Sequence[Measured | None]) -> dict[str, Any]:
     """The mean errors of all runs, and the rows of the paper."""
     ours = [
         (f"{measured['experiment']} on {domain}", *(_with_interval(values, key) for key in COLUMNS))
         for measured in runs
-        for domain, values in measured.get("domains", {}).items()
+        if measured
+        for domain, values in measured["domains"].items()
     ]
     rows = [(words, published.ROWS[f"Table 2, {row}"]) for words, row in TABLE_2.items()]
     paper = [(f"Paper: {words}", *(f"{values[key]:.2f}" for key in COLUMNS)) for words, values in rows]
     return {"ours": ours, "paper": paper, "marked": [True] * len(ours) + [False] * len(paper)}
 
 
-def _with_interval(values: dict[str, Any], key: str) -> str:
+def _with_interval(values: Measures, key: str) -> str:
     if key not in values["network"]:
         return ""
     interval = values.get("intervals", {}).get(key)
@@ -75,10 +83,12 @@ def _with_interval(values: dict[str, Any], key: str) -> str:
 
 def _run(folder: Path) -> dict[str, Any]:
     """The part of the page about one run; what does not exist yet is empty."""
-    options, measured = config_io.read(folder), read_json(folder / evaluate.FILE)
-    domains, rows = measured.get("domains", {}), log.read(folder)
-    photographs = read_json(folder / evaluate.PHOTOGRAPHS_FILE)
+    options, measured = config_io.read(folder), measurements.read(folder)
+    domains, rows = measured["domains"] if measured else {}, log.read(folder)
+    photographs = measurements.read_photographs(folder)
     labelled = [name for name, values in domains.items() if values["count_3d"] == values["count"]]
+    with json_files.agreement(folder / evaluate.PHOTOGRAPHS_FILE, measurements.REMEDY):
+        part = photographs and _photographs(folder, photographs)
     errors = []
     if any("joints_2d_px" in values["network"] for values in domains.values()):
         errors.append(html.picture(_bars(domains), "Errors of the network and of the mean pose"))
@@ -89,11 +99,11 @@ def _run(folder: Path) -> dict[str, Any]:
         "folder": folder,
         "measured": measured,
         "facts": _facts(options, measured),
-        "measures": [_measures(name, values, measured["step"]) for name, values in domains.items()],
+        "measures": [_measures(name, values, measured["step"]) for name, values in domains.items() if measured],
         "protocols": [
             (name, metrics.PROTOCOLS[of["protocol"]].title, dataset_protocols.rows(of["figures"]), of["metres"])
-            for name, of in ((name, values.get("official", {})) for name, values in domains.items())
-            if of.get("figures")
+            for name, of in ((name, values.get("official")) for name, values in domains.items())
+            if of and of["figures"]
         ],
         "errors": errors,
         "curves": html.picture(charts.training_curves(rows), "Training curves") if rows else None,
@@ -101,16 +111,26 @@ def _run(folder: Path) -> dict[str, Any]:
             {"name": name, "split": values["split"], "pictures": _hands(folder, name, name, name in labelled)}
             for name, values in domains.items()
         ],
-        "photographs": photographs
-        and {
-            "measured": photographs,
-            "pictures": _hands(folder, f"photographs_{photographs['name']}", "photographs", False),
-        },
+        "photographs": part,
         "configuration": json.dumps(config_io.to_dict(options), indent=2),
     }
 
 
-def _facts(options: config.Config, measured: dict[str, Any]) -> dict[str, Any]:
+def _photographs(folder: Path, measured: Photographs) -> dict[str, Any]:
+    """The part of the page about photographs."""
+    network = measured["network"]
+    return {
+        "measured": measured,
+        "pixels": f"{network['joints_2d_px']:.1f}",
+        "mean_pose_pixels": f"{measured['mean_pose']['joints_2d_px']:.1f}",
+        "within_limits": f"{network['within_limits']:.1f}",
+        "angles_within": f"{network['angles_within']:.1f}",
+        "count": f"{measured['count']:,}",
+        "pictures": _hands(folder, f"photographs_{measured['name']}", "photographs", False),
+    }
+
+
+def _facts(options: config.Config, measured: Measured | None) -> dict[str, Any]:
     """The run in a few lines."""
     weights, network, rates = options.weights, options.network, options.optimizer
     stem = f", patch stem of {network.patch}" if network.patch else ""
@@ -125,17 +145,17 @@ def _facts(options: config.Config, measured: dict[str, Any]) -> dict[str, Any]:
         f"{options.training.epochs:g} epochs = {config.steps(options):,} steps",
         "biomechanical weights": f"bone length {weights.bone_length:g}, palm {weights.palm:g}, "
         f"joint angle {weights.joint_angle:g}",
-        "limits": measured.get("limits", options.limits.source),
+        "limits": measured["limits"] if measured else options.limits.source,
         "seed": options.seed,
-        **measured.get("environment", {}),
+        **(measured["environment"] if measured else {}),
     }
 
 
-def _measures(name: str, values: dict[str, Any], step: int) -> tuple[str, list[list[str]]]:
+def _measures(name: str, values: Domain, step: int) -> tuple[str, list[list[str]]]:
     """The title and the rows of the table of a domain's measures."""
     rows = []
     for key, (words, unit, digits, _) in evaluation.METRICS.items():
-        numbers = (values.get(who, {}).get(key) for who in ("network", "mean_pose", "labels"))
+        numbers = (of.get(key) for of in (values["network"], values["mean_pose"], values.get("labels", {})))
         network, mean_pose, labels = ("" if number is None else f"{number:.{digits}f}" for number in numbers)
         reduction = values["reduction_percent"].get(key)
         reduced = "" if reduction is None else f"{reduction:.1f} %"
@@ -143,7 +163,7 @@ def _measures(name: str, values: dict[str, Any], step: int) -> tuple[str, list[l
     return f"{name}: {values['count']:,} {values['split']} images at step {step:,}", rows
 
 
-def _bars(domains: dict[str, Any]) -> Figure:
+def _bars(domains: Mapping[str, Domain]) -> Figure:
     panels = {"2D error, px": "joints_2d_px", "Z error, mm": "depth_mm", "3D error, mm": "joints_3d_mm"}
     return charts.bars(
         {
@@ -206,15 +226,8 @@ def predictions(folder: Path, name: str) -> dict[str, np.ndarray]:
     file = evaluate.predictions_file(folder, name)
     if not file.is_file():
         raise FileNotFoundError(f"{file} does not exist; run `bmc evaluate {folder}` again")
-    with np.load(file) as content:
-        return dict(content)
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """Returns the content of the file, or nothing if it does not exist."""
-    if not file.is_file():
-        return {}
     try:
-        return json.loads(file.read_text())
-    except ValueError as error:
-        raise ValueError(f"{file} is damaged: {error}; evaluate the run again") from error
+        with np.load(file) as content:
+            return dict(content)
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{file} is damaged: {error}; {measurements.REMEDY}") from error

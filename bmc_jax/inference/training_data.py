@@ -1,6 +1,6 @@
 """Training data of a run, as far as recorded: counts, hashes, licences, and the size of the hands."""
 
-import json
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +10,9 @@ from bmc_jax import synthesis
 from bmc_jax.config import Config, Source
 from bmc_jax.core import hand
 from bmc_jax.data import sources, store
+from bmc_jax.runtime import json_files
 from bmc_jax.synthesis import skeleton
-from bmc_jax.training.run_folder import DATA_FILE
+from bmc_jax.training.run_folder import DATA_FILE, DataRecord
 
 MILLIMETRE = 1e-3
 #: Mean of adults, metres.
@@ -37,12 +38,14 @@ class TrainingSource:
 def read(config: Config, folder: Path) -> list[TrainingSource]:
     """Returns the training sources of the run in `folder`, in the configuration's order."""
     file = folder / DATA_FILE
-    recorded = json.loads(file.read_text()) if file.is_file() else [{} for _ in config.data.train]
-    return [_read(config, source, record) for source, record in zip(config.data.train, recorded, strict=True)]
+    recorded = json_files.read(file, list[DataRecord]) if file.is_file() else []
+    if file.is_file() and len(recorded) != len(config.data.train):
+        raise ValueError(f"{file} has {len(recorded)} sources, and the run's configuration {len(config.data.train)}")
+    return [_read(config, source, record) for source, record in itertools.zip_longest(config.data.train, recorded)]
 
 
-def _read(config: Config, source: Source, record: dict) -> TrainingSource:
-    count, digest = record.get("count", source.count), record.get("hash", "")
+def _read(config: Config, source: Source, record: DataRecord | None) -> TrainingSource:
+    count, digest = (record.get("count", source.count), record.get("hash", "")) if record else (source.count, "")
     if isinstance(sources.kind(source.name), sources.RenderedDomain):
         mean = _rendered_scale(config.seed, source, count) if source.labels == "3d" else None
         return TrainingSource(source, count, "", "rendered by this package", mean)

@@ -72,7 +72,7 @@ def rows(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
     found = []
     for name, figure in figures.items():
         digits = 2 if figure["unit"] == "mm" else 4
-        interval = figure["interval"]
+        interval = figure.get("interval")
         words = f"{interval[0]:.{digits}f} to {interval[1]:.{digits}f}" if interval else ""
         found.append((name, f"{figure['value']:.{digits}f}", words))
     return found

@@ -34,6 +34,15 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def require_local(path: str | os.PathLike) -> None:
+    """Raises ValueError for a URL such as gs://bucket/run, from which a path would make the local folder `gs:`."""
+    if "://" in os.fspath(path):
+        raise ValueError(
+            f"expected a path on this machine, got the URL {os.fspath(path)!r}; copy what it names here, or mount the "
+            "object store (gcsfuse, mountpoint-s3) and give the path below the mount"
+        )
+
+
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes text as UTF-8, see `replacing`."""
     with replacing(path) as partial:

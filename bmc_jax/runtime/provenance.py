@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jax
 
-PACKAGES = ("bmc-jax", "jax", "flax", "optax", "numpy")
+PACKAGES = ("bmc-jax", "jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def versions() -> dict[str, str]:

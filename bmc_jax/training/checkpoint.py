@@ -2,10 +2,12 @@
 
 A checkpoint is host numpy, so it loads on any number of devices and processes and without a template. Process 0 writes
 it in the background to a temporary place and renames it, so that it is complete or absent. One that is damaged
-afterwards is set aside, and the one before it is restored.
+afterwards is set aside, and the one before it is restored. An orbax that cannot read checkpoints is another error,
+which leaves all of them as they are.
 """
 
 import contextlib
+import importlib.metadata
 import math
 import os
 import warnings
@@ -17,13 +19,52 @@ from typing import Any, TypeVar, cast
 import jax
 import numpy as np
 from flax import serialization, traverse_util
-from orbax.checkpoint import v1 as ocp
+
+from bmc_jax.runtime import json_files
+
+LIBRARY = "orbax-checkpoint"
+LIBRARY_VERSION = "0.12"
+"""The version of orbax that this module is written for, without its patch number."""
+
+
+def require_library() -> str:
+    """Returns the installed version of orbax.
+
+    Raises:
+      ImportError: unless it is a `LIBRARY_VERSION`.
+    """
+    version = importlib.metadata.version(LIBRARY)
+    if not version.startswith(f"{LIBRARY_VERSION}."):
+        raise _incompatible()
+    return version
+
+
+def _incompatible(why: str = "") -> ImportError:
+    version = importlib.metadata.version(LIBRARY)
+    return ImportError(
+        f"expected {LIBRARY} {LIBRARY_VERSION}, got {version}{f' ({why})' if why else ''}: "
+        f"pip install '{LIBRARY}=={LIBRARY_VERSION}.*'. All checkpoints stay as they are"
+    )
+
+
+try:
+    from orbax.checkpoint import v1 as ocp
+except (ImportError, AttributeError) as import_error:
+    raise _incompatible(str(import_error)) from import_error
 
 FOLDER = "checkpoints"
 DAMAGED = ".damaged"
-"""Suffix of a damaged checkpoint that was set aside; it can be deleted."""
+"""Suffix of a damaged checkpoint that was set aside."""
 CHECKSUM = "crc32"
 """Key of a state's checksum in its metadata: orbax detects a file cut short, but not a changed number."""
+WRITTEN_BY = "orbax"
+"""Key of the version of orbax that wrote a state, in its metadata."""
+METADATA_FILE = "_CHECKPOINT_METADATA"
+"""Orbax's file of a checkpoint's metadata and metrics."""
+FAULTS_OF_LIBRARIES = (ImportError, AttributeError, TypeError, NameError, NotImplementedError)
+"""Errors that a changed programming interface raises, and damaged bytes do not."""
+FAULTS_OF_MACHINES = ("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "UNAVAILABLE")
+"""Beginnings of errors of orbax's library that are not of the bytes either."""
 State = TypeVar("State")
 
 
@@ -95,7 +136,7 @@ class Writer:
                     content,
                     force=True,
                     metrics=dict[str, Any](metrics) if metrics else None,
-                    custom_metadata={**self._metadata, CHECKSUM: _checksum(content)},
+                    custom_metadata={**self._metadata, CHECKSUM: _checksum(content), WRITTEN_BY: require_library()},
                 )
 
 
@@ -106,25 +147,27 @@ def save(workdir: str | os.PathLike, state: Any, *, keep: int) -> None:
 
 
 def latest(workdir: str | os.PathLike) -> int | None:
-    """Returns the newest saved step; None if there is none."""
-    if not (Path(workdir) / FOLDER).is_dir():
-        return None
-    with _open(workdir) as checkpoints:
-        return checkpoints.latest.step if checkpoints.latest else None
+    """Returns the newest saved step; None if there is none.
+
+    Raises:
+      ImportError: if the installed orbax is of another version than `LIBRARY_VERSION`.
+      NotADirectoryError: if the place of checkpoints is a file.
+    """
+    return max(_steps(workdir), default=None)
 
 
 def best(workdir: str | os.PathLike, metric: str, *, less: bool) -> int:
     """Returns the saved step with the best value of a metric, the newest of equal ones.
 
     Raises:
-      FileNotFoundError: if no saved step has the metric.
+      FileNotFoundError: if no undamaged step has the metric.
     """
     found = {}
-    if latest(workdir) is not None:
-        with _open(workdir) as checkpoints:
-            for saved in checkpoints.checkpoints:
-                if metric in (metrics := cast(dict[str, float], saved.metrics or {})):
-                    found[saved.step] = metrics[metric]
+    for step in _steps(workdir):
+        with contextlib.suppress(ValueError):
+            metrics = _described(workdir, step).get("metrics")
+            if isinstance(metrics, dict) and isinstance(metrics.get(metric), int | float):
+                found[step] = metrics[metric]
     if not found:
         raise FileNotFoundError(f"{workdir} holds no checkpoint with the metric {metric}")
     return (min if less else max)(reversed(found), key=found.__getitem__)
@@ -133,36 +176,41 @@ def best(workdir: str | os.PathLike, metric: str, *, less: bool) -> int:
 def restore(workdir: str | os.PathLike, state: State) -> State:
     """Returns the newest undamaged state, as host numpy in the structure of `state`; `state` if there is none saved.
 
-    Damaged ones that are newer are set aside, with a warning.
+    Damaged ones are set aside, with a warning: all that are newer, and older ones without readable metadata.
 
     Raises:
-      ValueError: if the saved state differs in structure, shapes or types, naming the differences, or if no checkpoint
-        can be read.
+      ValueError: if the saved state differs in structure, shapes or types, naming the differences, or if all
+        checkpoints are damaged.
+      ImportError: if the installed orbax cannot read checkpoints, or not these. Nothing is set aside.
+      OSError: if a checkpoint cannot be read for another reason than damage, such as permissions.
     """
-    if latest(workdir) is None:
+    saved, damaged = None, dict[int, ValueError]()
+    steps = _steps(workdir)
+    for step in reversed(steps):
+        try:
+            if saved is None:
+                saved = _read(workdir, step)
+            else:
+                # Orbax reads the metadata of every step before it saves another.
+                written_by = _described(workdir, step)["custom_metadata"].get(WRITTEN_BY)
+                with _read_errors(_place(workdir, step), written_by):
+                    ocp.metadata(str(_place(workdir, step)))
+        except ValueError as error:
+            damaged[step] = error
+    if not steps:
         return state
-    damaged: dict[int, Exception] = {}
-    with _open(workdir) as checkpoints:
-        steps = [saved.step for saved in checkpoints.checkpoints]
-        for step in reversed(steps):
-            try:
-                saved = _read(checkpoints, step)
-                break
-            except Exception as error:  # orbax lets errors of its libraries through
-                damaged[step] = error
-        else:
-            raise ValueError(
-                f"none of the checkpoints in {workdir} can be read, of steps {steps}: "
-                f"{_first_line(damaged[steps[-1]])}. Copy them here again, or delete "
-                f"{Path(workdir) / FOLDER} to begin anew"
-            )
+    if saved is None:
+        raise ValueError(
+            f"all checkpoints in {workdir} are damaged, of steps {steps}: {damaged[steps[-1]]}. Copy them here again, "
+            "or give another --workdir to begin anew"
+        )
     _require_same(saved, serialization.to_state_dict(state), workdir)
     for step, error in damaged.items():
-        place = Path(workdir) / FOLDER / str(step)
+        place = _place(workdir, step)
         aside = _unused(place.with_name(place.name + DAMAGED))
         warnings.warn(
-            f"the checkpoint of step {step} in {workdir} is damaged ({_first_line(error)}): set aside as "
-            f"{aside.name}; going on from step {int(saved['step'])}",
+            f"the checkpoint of step {step} in {workdir} is damaged ({error}): set aside as {aside.name}; going on "
+            f"from step {int(saved['step'])}",
             stacklevel=2,
         )
         if jax.process_index() == 0:
@@ -175,17 +223,15 @@ def load(workdir: str | os.PathLike, step: int | None = None) -> dict[str, Any]:
 
     Raises:
       FileNotFoundError: if there is no such checkpoint, naming those that there are.
-      ValueError: if it is damaged.
+      ValueError: if it is damaged, naming the others.
+      ImportError: if the installed orbax cannot read it.
+      OSError: if it cannot be read for another reason than damage, such as permissions.
     """
-    with _existing(workdir, step) as (checkpoints, found):
-        try:
-            return _read(checkpoints, found)
-        except Exception as error:
-            place = Path(workdir) / FOLDER / str(found)
-            raise ValueError(
-                f"the checkpoint {place} is damaged ({_first_line(error)}); delete it, and training goes on from the "
-                "one before"
-            ) from error
+    step = _existing(workdir, step)
+    try:
+        return _read(workdir, step)
+    except ValueError as error:
+        raise _damaged(workdir, step, error) from error
 
 
 def metadata(workdir: str | os.PathLike, step: int | None = None) -> dict[str, Any]:
@@ -193,30 +239,94 @@ def metadata(workdir: str | os.PathLike, step: int | None = None) -> dict[str, A
 
     Raises:
       FileNotFoundError: if there is no such checkpoint.
+      ValueError: if it is damaged, naming the others.
     """
-    with _existing(workdir, step) as (checkpoints, found):
-        saved = cast(dict[str, Any], checkpoints.metadata(found).custom_metadata or {})
-        return {name: value for name, value in saved.items() if name != CHECKSUM}
+    step = _existing(workdir, step)
+    try:
+        saved = _described(workdir, step)["custom_metadata"]
+    except ValueError as error:
+        raise _damaged(workdir, step, error) from error
+    return {name: value for name, value in saved.items() if name not in (CHECKSUM, WRITTEN_BY)}
+
+
+def _place(workdir: str | os.PathLike, step: int) -> Path:
+    return Path(os.path.abspath(workdir)) / FOLDER / str(step)
+
+
+def _steps(workdir: str | os.PathLike) -> list[int]:
+    """Returns the saved steps in their order."""
+    require_library()
+    folder = Path(workdir) / FOLDER
+    if not folder.exists():
+        return []
+    if not folder.is_dir():
+        raise NotADirectoryError(f"expected a folder of checkpoints, got the file {folder}; move it away")
+    return sorted(int(place.name) for place in folder.iterdir() if place.name.isdecimal() and place.is_dir())
+
+
+def _existing(workdir: str | os.PathLike, step: int | None) -> int:
+    steps = _steps(workdir)
+    if not steps:
+        raise FileNotFoundError(f"{workdir} holds no checkpoint; train it first")
+    if step is not None and step not in steps:
+        raise FileNotFoundError(f"{workdir} holds no checkpoint of step {step}; it has {steps}")
+    return steps[-1] if step is None else step
+
+
+def _damaged(workdir: str | os.PathLike, step: int, error: ValueError) -> ValueError:
+    others = [other for other in _steps(workdir) if other != step]
+    remedy = f"give --step with another of {others}" if others else "copy it here again"
+    return ValueError(
+        f"the checkpoint {_place(workdir, step)} is damaged ({error}); {remedy}, or run bmc train again, which sets it "
+        "aside and goes on from the one before"
+    )
+
+
+def _described(workdir: str | os.PathLike, step: int) -> dict[str, Any]:
+    """Returns what orbax and `Writer.save` wrote beside a state. Raises ValueError if that is damaged."""
+    try:
+        content = json_files.read(_place(workdir, step) / METADATA_FILE, dict[str, Any])
+    except FileNotFoundError as error:
+        raise ValueError(f"{METADATA_FILE} is missing") from error
+    saved = content.get("custom_metadata")
+    if not isinstance(saved, dict) or type(saved.get(CHECKSUM)) is not int:
+        raise ValueError(f"{METADATA_FILE} has no checksum")
+    return content
+
+
+def _read(workdir: str | os.PathLike, step: int) -> dict[str, Any]:
+    """Returns a state. Raises ValueError if it is damaged, ImportError or OSError if it cannot be read otherwise."""
+    saved = _described(workdir, step)["custom_metadata"]
+    with _read_errors(_place(workdir, step), saved.get(WRITTEN_BY)):
+        content = jax.tree.map(np.asarray, ocp.load(str(_place(workdir, step))))
+    if saved[CHECKSUM] != _checksum(content):
+        raise ValueError("its checksum is not that of its content")
+    return content
 
 
 @contextlib.contextmanager
-def _existing(workdir: str | os.PathLike, step: int | None) -> Iterator[tuple[ocp.training.Checkpointer, int]]:
-    newest = latest(workdir)
-    if newest is None:
-        raise FileNotFoundError(f"{workdir} holds no checkpoint; train it first")
-    with _open(workdir) as checkpoints:
-        steps = [saved.step for saved in checkpoints.checkpoints]
-        if step is not None and step not in steps:
-            raise FileNotFoundError(f"{workdir} holds no checkpoint of step {step}; it has {steps}")
-        yield checkpoints, newest if step is None else step
+def _read_errors(place: Path, written_by: Any) -> Iterator[None]:
+    """Raises ValueError in place of errors that mean damage, ImportError for those of a wrong version of orbax, and
+    OSError or MemoryError for those of the machine."""
+    try:
+        yield
+    except Exception as error:  # orbax lets errors of its libraries through, and wraps some
+        cause = _first_cause(error)
+        other_version = isinstance(written_by, str) and not written_by.startswith(f"{LIBRARY_VERSION}.")
+        if isinstance(cause, FAULTS_OF_LIBRARIES) or other_version:
+            writer = f"{place} was written with {written_by}; " if other_version else f"reading {place}: "
+            raise _incompatible(writer + _first_line(cause)) from error
+        if isinstance(cause, MemoryError) or (isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError)):
+            raise cause from error
+        if str(cause).startswith(FAULTS_OF_MACHINES):
+            raise OSError(f"{place} cannot be read: {_first_line(cause)}") from error
+        raise ValueError(_first_line(cause)) from error
 
 
-def _read(checkpoints: ocp.training.Checkpointer, step: int) -> dict[str, Any]:
-    content = jax.tree.map(np.asarray, checkpoints.load(step))
-    saved = cast(dict[str, Any], checkpoints.metadata(step).custom_metadata or {})
-    if CHECKSUM in saved and saved[CHECKSUM] != _checksum(content):
-        raise ValueError("its checksum is not that of its content")
-    return content
+def _first_cause(error: BaseException) -> BaseException:
+    while cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
+        error = cause
+    return error
 
 
 def _checksum(content: dict[str, Any]) -> int:
@@ -243,7 +353,7 @@ def _write_errors(workdir: str | os.PathLike) -> Iterator[None]:
         ) from error
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     lines = str(error).splitlines()
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 

@@ -5,7 +5,6 @@ An unknown field, a value of the wrong type or one that training cannot use is a
 
 import dataclasses
 import difflib
-import json
 import math
 import os
 import re
@@ -23,7 +22,7 @@ from bmc_jax.config import Config, Weights
 from bmc_jax.core.choices import CACHES, HULL_DISTANCES
 from bmc_jax.data import augment
 from bmc_jax.data.record import WINDOW
-from bmc_jax.runtime import files
+from bmc_jax.runtime import files, json_files
 
 FILE = "config.json"
 """Name of the configuration in a run's folder."""
@@ -175,8 +174,9 @@ def read(workdir: str | os.PathLike) -> Config:
     file = Path(workdir) / FILE
     if not file.is_file():
         raise FileNotFoundError(f"{workdir} holds no {FILE}: it is not the folder of a run")
+    content = json_files.read(file, dict[str, Any])
     try:
-        return from_dict(json.loads(file.read_text()))
+        return from_dict(content)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
 
@@ -190,6 +190,7 @@ def validate(config: Config) -> Config:
     for path, value in flat(config).items():
         valid, expected = RULES.get(re.sub(r"\[\d+\]", "", path), (lambda _: True, ""))
         _require(valid(value), path, value, expected)
+        _require("://" not in str(value), path, value, "a name or a path on this machine, not a URL")
     _validate_data(config)
     _validate_network(config)
     _validate_training(config)
@@ -248,7 +249,8 @@ def _validate_training(config: Config) -> None:
 
 def _require(valid: bool, path: str, value: Any, expected: str) -> None:
     if not valid:
-        raise ValueError(f"{path} is {value!r}; it must be {expected}")
+        shown = json_files.shown(value) if isinstance(value, list | dict) else repr(value)[: json_files.SHOWN]
+        raise ValueError(f"{path} is {shown}; it must be {expected}")
 
 
 def _unknown(path: str, name: str, known: Iterable[str]) -> ValueError:
@@ -290,4 +292,5 @@ def _build(kind: Any, content: Any, path: str) -> Any:
     numeric = kind is float and isinstance(content, (int, float))
     valid = isinstance(content, bool) == (kind is bool) and (numeric or isinstance(content, kind))
     _require(valid, path, content, f"of type {kind.__name__}")
+    _require(not isinstance(content, int) or abs(content) < 2**63, path, content, "a number of 64 bits")
     return kind(content)

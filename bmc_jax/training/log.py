@@ -2,10 +2,12 @@
 
 import importlib
 import json
+import math
 import os
 import secrets
 import sys
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ from bmc_jax.training import config_io, flops
 
 FILE = "metrics.jsonl"
 """Metrics in the run's folder, one JSON object a line with the step it belongs to."""
+DAMAGED_FILE = "metrics.jsonl.damaged"
+"""Lines of `metrics.jsonl` that are not such objects, set aside when training is resumed."""
 FOLDER = "pictures"
 WANDB_FILE = "wandb_id.txt"
 
@@ -45,7 +49,7 @@ class Log:
       workdir: the run's folder.
       config: its configuration.
       first: the step that the run goes on from, 0 for a new run. Lines that an interrupted run wrote after this step
-        are removed, so that no step is in the file twice.
+        are removed, so that no step is in the file twice; damaged ones move to `DAMAGED_FILE`, with a warning.
       total: the step that the run ends with.
     """
 
@@ -56,9 +60,9 @@ class Log:
         if not self._writes:
             return
         file = workdir / FILE
-        kept = [line for line in _lines(file) if json.loads(line)["step"] <= first]
-        files.write_text(file, "".join(kept))
-        self._file = file.open("a")
+        _set_damaged_lines_aside(file)
+        files.write_text(file, "".join(f"{json.dumps(row)}\n" for row in _rows(file)[0] if row["step"] <= first))
+        self._file = file.open("a", encoding="utf-8")
         self._boards = [_TensorBoard(workdir, first), *([_Wandb(workdir, config)] if config.training.wandb else [])]
         self._bar = _Bar(
             batch_size=self._batch_size, peak=self._peak, initial=first, total=total, desc=f"train {config.name}"
@@ -119,16 +123,47 @@ class Log:
 
 
 def read(workdir: str | os.PathLike) -> list[dict[str, int | float]]:
-    """Returns the lines of a run's `metrics.jsonl` that have a loss, those of training steps; empty without a file."""
-    rows = [json.loads(line) for line in _lines(Path(workdir) / FILE)]
+    """Returns the lines of a run's `metrics.jsonl` that have a loss, those of training steps; empty without a file.
+
+    Damaged lines are left out, with a warning.
+    """
+    file = Path(workdir) / FILE
+    rows, damaged = _rows(file)
+    if damaged:
+        warnings.warn(f"{file}: {len(damaged)} damaged lines are left out; training sets them aside", stacklevel=2)
     return [row for row in rows if "loss" in row]
 
 
-def _lines(file: Path) -> list[str]:
-    """Returns the lines of a file without a last one that a crash cut short; none without a file."""
-    if not file.exists():
-        return []
-    return [line for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
+def _rows(file: Path) -> tuple[list[dict[str, int | float]], list[bytes]]:
+    """Returns the rows of a file, and its damaged lines without a last one that a crash cut short."""
+    rows, damaged = [], []
+    for line in file.read_bytes().splitlines(keepends=True) if file.exists() else ():
+        row = _row(line)
+        if row is not None:
+            rows.append(row)
+        elif line.endswith(b"\n"):
+            damaged.append(line)
+    return rows, damaged
+
+
+def _row(line: bytes) -> dict[str, int | float] | None:
+    """Returns what `Log.write` wrote as one line, None for anything else."""
+    try:
+        row = json.loads(line)
+        for value in row.values():
+            math.isfinite(value)  # raises for what is no number or too large for one
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+        return None
+    return row if type(row.get("step")) is int else None
+
+
+def _set_damaged_lines_aside(file: Path) -> None:
+    _, damaged = _rows(file)
+    if damaged:
+        aside = file.with_name(DAMAGED_FILE)
+        with aside.open("ab") as opened:
+            opened.writelines(damaged)
+        warnings.warn(f"{file}: {len(damaged)} damaged lines were moved to {aside.name}", stacklevel=2)
 
 
 class _Bar(Progress):
@@ -174,12 +209,12 @@ class _Wandb:
     def __init__(self, workdir: Path, config: Config) -> None:
         file = workdir / WANDB_FILE
         if not file.exists():
-            file.write_text(secrets.token_hex(4))
+            file.write_text(secrets.token_hex(4), encoding="utf-8")
         self._wandb = importlib.import_module("wandb")
         self._run = self._wandb.init(
             project=config.training.wandb,
             name=config.name,
-            id=file.read_text(),
+            id=file.read_text(encoding="utf-8"),
             resume="allow",
             dir=str(workdir),
             config=config_io.to_dict(config),

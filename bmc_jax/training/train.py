@@ -5,13 +5,13 @@ says so and does nothing.
 """
 
 import functools
-import json
 import os
 import threading
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import jax
 from jaxtyping import Array, Float
@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from bmc_jax import limits
 from bmc_jax.config import Config, steps
 from bmc_jax.data import input_pipeline, sources
-from bmc_jax.runtime import distributed
+from bmc_jax.runtime import distributed, files, json_files
 from bmc_jax.runtime.provenance import environment
 from bmc_jax.training import checkpoint, config_io, feed, parallel, periodic_eval, run_folder, safeguards, step
 from bmc_jax.training.log import Log, require_installed
@@ -51,37 +51,60 @@ class Progress:
 Hook = Callable[[Progress], None]
 
 
-def train(config: Config, workdir: str | os.PathLike) -> None:
+def train(config: Config, workdir: str | os.PathLike, *, extend: bool = False) -> None:
     """Trains a configuration in a folder, or continues training there.
+
+    Args:
+      config: the configuration.
+      workdir: folder of the run, created if missing.
+      extend: whether to go on where another `training.epochs` than before changes the learning rate.
 
     Raises:
       ValueError: before any work, if the folder holds a run of another configuration or limits that cannot be used, the
-        initial weights do not fit, or the processes of the run are not alike.
-      OSError: if the folder cannot be written to, or there is no file of initial weights; ConnectionError if another
-        process is lost.
+        initial weights do not fit, the processes of the run are not alike, or the learning rate would change without
+        `extend`.
+      OSError: if the folder cannot be written to, or there is no file of initial weights; BlockingIOError if another
+        run trains there, and ConnectionError if another process of this run is lost.
+      ImportError: if the installed orbax is of a version that cannot read or write checkpoints.
       MemoryError: if a device's memory is full, with settings that need less.
       FloatingPointError: at the first loss or gradient that is not finite. The last checkpoint is from before it.
       SystemExit: with the code `distributed.INTERRUPTED`, after SIGTERM or SIGINT, once the current step is saved.
     """
+    files.require_local(workdir)
     workdir = Path(workdir)
 
     # Configuration and folder: everything that can be wrong is found before any work.
     with distributed.fail_together():
         config = sources.resolve(config)
         require_installed(config)
-        best = periodic_eval.best_metric(config)
-        total, rows = steps(config), input_pipeline.rows(config)
+        periodic_eval.best_metric(config)
+        total = steps(config)
+        done = checkpoint.latest(workdir) or 0
         run_folder.require_own(workdir, config)
+        if done < total and not extend:
+            run_folder.require_same_schedule(workdir, config, done=done)
         weights = run_folder.initial_weights(workdir, config)
     facts = {"data": sources.digest(config), "initial weights": weights, **distributed.versions_and_devices()}
     distributed.require_same({**config_io.flat(config), **facts})
-    run_folder.claim(workdir, config, weights)
-    if (checkpoint.latest(workdir) or 0) >= total:
-        distributed.print_once(f"{workdir}: all {total} steps are done; nothing to train")
-        return
+    with run_folder.hold(workdir):
+        run_folder.claim(workdir, config, weights)
+        if (checkpoint.latest(workdir) or 0) >= total:
+            distributed.print_once(f"{workdir}: all {total} steps are done; nothing to train")
+            return
+        done = _train(config, workdir, new=config if weights else run_folder.without_initial_weights(config))
+        distributed.barrier()
+    if done < total:
+        distributed.print_once(
+            f"{workdir}: stopped and saved at step {done} of {total}; the same command goes on from there"
+        )
+        raise SystemExit(distributed.INTERRUPTED)
+
+
+def _train(config: Config, workdir: Path, *, new: Config) -> int:
+    """Trains in a folder that is held, with a state of `new` if none is saved, and returns the number of steps done."""
+    total, rows, best = steps(config), input_pipeline.rows(config), periodic_eval.best_metric(config)
 
     # State, data and limits: those of the last checkpoint, or new ones.
-    new = config if weights else run_folder.without_initial_weights(config)
     with distributed.fail_together():
         state = checkpoint.restore(workdir, step.create(new))
         done = int(state.step)
@@ -96,7 +119,7 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
     )
     metadata = {
         "config": config_io.to_dict(config),
-        "limits": json.loads((workdir / limits.FILE).read_text()),
+        "limits": json_files.read(workdir / limits.FILE, dict[str, Any]),
         "data": sources.digest(config),
         "environment": environment(),
     }
@@ -129,12 +152,7 @@ def train(config: Config, workdir: str | os.PathLike) -> None:
                 hook(progress)
             if progress.last:
                 break
-    distributed.barrier()
-    if done < total:
-        distributed.print_once(
-            f"{workdir}: stopped and saved at step {done} of {total}; the same command goes on from there"
-        )
-        raise SystemExit(distributed.INTERRUPTED)
+    return done
 
 
 def _finite_one_step_late() -> Hook:

@@ -1,6 +1,10 @@
-"""Self-contained HTML pages and Markdown files from the templates in `templates/`, which escape every value."""
+"""Self-contained HTML pages and Markdown files from the templates in `templates/`, which escape every value.
+
+Their Content-Security-Policy allows no network and no script but the template's own, by its hash.
+"""
 
 import base64
+import hashlib
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +22,9 @@ _TEMPLATES = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
     keep_trailing_newline=True,
+)
+_TEMPLATES.filters["source_hash"] = lambda script: (
+    f"'sha256-{base64.b64encode(hashlib.sha256(str(script).encode()).digest()).decode()}'"
 )
 _TEMPLATES.policies["json.dumps_kwargs"] = {"allow_nan": False}
 

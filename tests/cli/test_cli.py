@@ -2,17 +2,20 @@
 
 import argparse
 import json
+import os
+import socket
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 from PIL import Image
-from support import examples, photograph_files
+from support import examples, paths, photograph_files
 
 from bmc_jax import cli, limits, synthesis
 from bmc_jax.inference import evaluate, report
-from bmc_jax.training import train
+from bmc_jax.runtime import lock
+from bmc_jax.training import config_io, train
 
 
 @pytest.fixture
@@ -80,6 +83,81 @@ def test_help_loads_no_library():
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("failure", ["return 2", "raise KeyError"])
+def test_an_error_ends_the_process_at_once_with_its_status_whatever_threads_wait(failure):
+    program = (
+        "import threading\n"
+        "from bmc_jax import cli\n"
+        "def main():\n"
+        "  threading.Thread(target=threading.Event().wait).start()\n"
+        f"  {failure}\n"
+        "cli.main = main\n"
+        "cli.run_process()"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert found.returncode == (2 if "2" in failure else 1)
+    assert ("KeyError" in found.stderr) == ("KeyError" in failure)
+
+
+def test_a_file_in_the_place_of_checkpoints_is_refused_before_any_work(tmp_path, capsys):
+    (tmp_path / "checkpoints").write_text("", encoding="utf-8")
+    arguments = ["train", f"--config={paths.ROOT / 'configs/quickstart.py'}", f"--workdir={tmp_path}"]
+    assert cli.main(arguments) == 2
+    assert f"expected a folder of checkpoints, got the file {tmp_path / 'checkpoints'}" in capsys.readouterr().err
+    assert [place.name for place in tmp_path.iterdir()] == ["checkpoints"]
+
+
+def test_a_second_process_does_not_train_in_the_folder_of_a_run_that_is_training(tmp_path, capsys):
+    command = ["train", f"--config={paths.ROOT / 'configs/quickstart.py'}", f"--workdir={tmp_path}"]
+    with lock.hold(tmp_path):
+        assert cli.main(command) == 2
+        assert [place.name for place in tmp_path.iterdir()] == [lock.FILE]
+    assert (
+        f"bmc: error: {tmp_path} is in use by another run ({socket.gethostname()}, process {os.getpid()}, since "
+        in (capsys.readouterr().err)
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "--config=configs/quickstart.py", "--workdir=gs://bucket/run"],
+        ["train", "--config=configs/quickstart.py", "--workdir", "file:///tmp/run"],
+        ["train", "--config=configs/quickstart.py", "--workdir=run", "--config.data.directory=s3://bucket/data"],
+        ["evaluate", "gs://bucket/run"],
+        ["evaluate", "run", "--data", "coco:https://host/annotations.json"],
+        ["report", "run", "--out", "gs://bucket/report.html"],
+        ["predict", "run", "https://host/photo.jpg", "--out", "out"],
+        ["predict", "run", "photo.jpg", "--out", "gs://bucket/out"],
+        ["export", "run", "--out", "memory://out"],
+        ["experiment", "lifting", "--out", "gs://bucket/lifting"],
+        ["limits", "fit", "gs://bucket/poses.npy", "--out", "limits.json"],
+        ["data", "build", "freihand", "--source", "FreiHAND_pub_v2", "--out", "gs://bucket/data"],
+    ],
+    ids=" ".join,
+)
+def test_urls_are_refused_before_anything_is_written(tmp_path, monkeypatch, capsys, arguments):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    assert stop.value.code == 2
+    assert "expected a path on this machine, got the URL" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_urls_are_refused_in_configurations_and_from_python(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="expected a path on this machine, got the URL 'gs://bucket/run'"):
+        train.train(examples.tiny_config(), "gs://bucket/run")
+    assert not list(tmp_path.iterdir())
+    beam = "runner=DataflowRunner,temp_location=gs://bucket/temp"
+    assert cli.parse(["data", "build", "freihand", "--source", "x", "--out", "y", "--beam", beam]).beam == beam
+    options = examples.tiny_config()
+    options.data.directory = "gs://bucket/data"
+    with pytest.raises(ValueError, match=r"data\.directory is 'gs://bucket/data'; it must be a name or a path"):
+        config_io.validate(options)
 
 
 @pytest.mark.parametrize(

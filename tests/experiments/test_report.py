@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from support import examples
+from support import examples, results
 
 from bmc_jax import cli, limits
 from bmc_jax.core.types import Prediction
@@ -32,7 +32,7 @@ def finished(workdir, error):
     config_io.write(options, workdir)
     limits.save(limits.load("clinical"), workdir / limits.FILE)
     measured = {"network": dict.fromkeys(evaluation.METRICS, error), "count": COUNT, "count_3d": COUNT}
-    content = {"step": 5, "environment": {"hardware": "a chip", "commit": "abc"}, "domains": {"real_like": measured}}
+    content = results.measured(5, {"real_like": measured})
     (workdir / evaluate.FILE).write_text(json.dumps(content))
     joints = labelled.joints_3d / labelled.scale[:, None, None]
     joints[:, 8, 2] += error

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 from scipy import stats
-from support import examples, paths
+from support import examples, paths, results
 
 from bmc_jax import cli
 from bmc_jax.config import steps
@@ -55,14 +55,10 @@ def finished(workdir, commit="abc", official=None, entries=("target",), **networ
     config = examples.tiny_config()
     config.name = workdir.parent.name
     config_io.write(config, workdir)
-    figures = (
-        {"official": {"figures": {name: {"value": value} for name, value in official.items()}}} if official else {}
+    domain = {"network": network} | (results.official(**official) if official else {})
+    content = results.measured(
+        steps(config), dict.fromkeys(entries, domain), environment={"hardware": "a chip", "commit": commit}
     )
-    content = {
-        "step": steps(config),
-        "environment": {"hardware": "a chip", "commit": commit},
-        "domains": {entry: {"network": network} | figures for entry in entries},
-    }
     (workdir / evaluate.FILE).write_text(json.dumps(content))
 
 

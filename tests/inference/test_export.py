@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import pytest
-from support import examples
+from support import examples, results
 
 from bmc_jax import anatomy, cli, limits, losses, step
 from bmc_jax.config import Network, Source
@@ -58,8 +58,7 @@ def run(tmp_path_factory):
     records = [{"name": source.name, "split": "train", "count": 16} for source in options().data.train]
     (folder / run_folder.DATA_FILE).write_text(json.dumps(records))
     network = {"joints_2d_px": 12.345, "aligned_mm": 9.876}
-    domains = {"real_like": {"split": "test", "count": 8, "network": network}}
-    measured = {"step": STEP, "passes": 2, "turns": 3, "domains": domains}
+    measured = results.measured(STEP, {"real_like": {"network": network}}, passes=2, turns=3)
     (folder / evaluate.FILE).write_text(json.dumps(measured))
     with checkpoint.Writer(folder, keep=1, metadata={"environment": {"commit": "the commit of training"}}) as writer:
         writer.save(state)

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from support import examples
+from support import examples, results
 
 from bmc_jax import limits
 from bmc_jax.core.types import Prediction
@@ -14,6 +14,8 @@ from bmc_jax.metrics import evaluation, published
 from bmc_jax.training import config_io
 
 COUNT = 5
+BREAKOUT = "</td></table><script>alert(1)</script><svg onload=alert(1)><!--"
+ENVIRONMENT = {"hardware": "8 x test chip", BREAKOUT: BREAKOUT}
 
 
 def run(folder, *, name="tiny & small", evaluated=True):
@@ -27,26 +29,21 @@ def run(folder, *, name="tiny & small", evaluated=True):
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     if not evaluated:
         return folder
-    network = dict.fromkeys(evaluation.METRICS, 12.34)
-    labels = {"within_limits": 99.5, "angles_within": 99.9, "bone_length": 0.0, "palm": 0.0, "joint_angle": 0.0}
     measured = {
-        "split": "test",
         "count": COUNT,
         "count_3d": COUNT,
-        "network": network,
+        "network": dict.fromkeys(evaluation.METRICS, 12.34),
         "mean_pose": dict.fromkeys(evaluation.METRICS, 24.68),
         "reduction_percent": {"joints_2d_px": 50.0},
-        "labels": labels,
+        "labels": {"within_limits": 99.5, "angles_within": 99.9, "bone_length": 0.0, "palm": 0.0, "joint_angle": 0.0},
         "intervals": {"joints_2d_px": [11.25, 13.75]},
     }
     figure = {"value": 7.25, "unit": "mm", "interval": [6.5, 8.0]}
     official = {"protocol": "rhd", "metres": "a ruler", "figures": {"joints_root_mean_mm": figure}}
-    heading = {"experiment": name, "step": 5, "limits": "<clinic>", "environment": {"hardware": "8 x test chip"}}
-    content = heading | {
-        "split": "test",
-        "domains": dict.fromkeys(options.data.test, measured | {"official": official}),
-    }
-    (folder / evaluate.FILE).write_text(json.dumps(content))
+    heading = {"experiment": name, "limits": "<clinic>", "environment": ENVIRONMENT}
+    domains = dict.fromkeys(options.data.test, measured | {"official": official})
+    (folder / evaluate.FILE).write_text(json.dumps(results.measured(5, domains, **heading)))
+    heading |= {"step": 5}
     photographs = heading | measured | {"name": "street", "description": "of a street", "labels_predicted": True}
     (folder / evaluate.PHOTOGRAPHS_FILE).write_text(json.dumps(photographs))
     labelled = examples.examples(COUNT)
@@ -100,6 +97,8 @@ def test_names_are_escaped(page):
     assert "tiny &amp; small" in page
     assert "&lt;clinic&gt;" in page
     assert "<clinic>" not in page
+    assert page.count("&lt;script&gt;alert(1)") == 2  # a key and its value
+    assert "<svg" not in page
 
 
 def test_every_domain_and_the_photographs_have_their_pictures(page):

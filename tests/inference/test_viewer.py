@@ -65,6 +65,15 @@ def inked(tab):
     )
 
 
+def test_a_script_that_is_not_the_pages_own_does_not_run(tab, made, tmp_path):
+    page = made[0].read_text(encoding="utf-8")
+    file = tmp_path / "page.html"
+    file.write_text(page.replace("</main>", "</main><script>document.title = 'broken'</script>"), encoding="utf-8")
+    tab.open(file)
+    assert tab.evaluate("document.title") != "broken"
+    assert "'unsafe-inline'" not in re.search("script-src ([^;]+)", page)[1]
+
+
 def test_file_names_and_reasons_cannot_break_out_of_the_page(made):
     text = made[0].read_text(encoding="utf-8")
     inside = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1]

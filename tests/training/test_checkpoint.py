@@ -2,14 +2,18 @@
 
 import dataclasses
 import gc
+import importlib.metadata
+import json
 import os
+import re
 import shutil
+import tomllib
 
 import jax
 import numpy as np
 import pytest
 from flax import traverse_util
-from support import examples
+from support import examples, paths
 
 from bmc_jax import step
 from bmc_jax.training import checkpoint, parallel
@@ -121,30 +125,166 @@ def largest_file(folder):
     return max((file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
 
 
-@pytest.mark.parametrize("damage", [cut_short, change_a_byte])
-def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_taken(tmp_path, state, damage):
-    for number in (3, 8):
-        checkpoint.save(tmp_path, at(state, number), keep=2)
-    damage(largest_file(tmp_path / checkpoint.FOLDER / "8"))
-    with pytest.raises(ValueError, match=r"8 is damaged .*; delete it, and training goes on from the one before"):
-        checkpoint.load(tmp_path)
+def empty(file):
+    os.truncate(file, 0)
+
+
+def fill_with_nuls(file):
+    file.write_bytes(bytes(file.stat().st_size))
+
+
+def edit(file, change):
+    content = json.loads(file.read_text(encoding="utf-8"))
+    change(content)
+    file.write_text(json.dumps(content), encoding="utf-8")
+
+
+def rename_the_checksum(file):
+    edit(file, lambda content: content["custom_metadata"].update(crc33=content["custom_metadata"].pop("crc32")))
+
+
+def make_the_checksum_null(file):
+    edit(file, lambda content: content["custom_metadata"].update(crc32=None))
+
+
+def drop_the_metadata_of_the_run(file):
+    edit(file, lambda content: content.pop("custom_metadata"))
+
+
+def nest_deeply(file):
+    file.write_text("[" * 100_000, encoding="utf-8")
+
+
+def misspell_a_key(file):
+    edit(file, lambda content: content.update(metricz=content.pop("metrics")))
+
+
+@pytest.fixture(scope="module")
+def two_saved(tmp_path_factory, state):
+    workdir = tmp_path_factory.mktemp("two")
+    with checkpoint.Writer(workdir, keep=2) as writer:
+        for number in (3, 8):
+            writer.save(at(state, number))
+    return workdir
+
+
+@pytest.fixture
+def saved(tmp_path, two_saved):
+    shutil.copytree(two_saved, tmp_path / "run")
+    return tmp_path / "run"
+
+
+DAMAGE_OF_METADATA = (
+    os.unlink,
+    cut_short,
+    empty,
+    fill_with_nuls,
+    rename_the_checksum,
+    make_the_checksum_null,
+    drop_the_metadata_of_the_run,
+    nest_deeply,
+)
+
+
+@pytest.mark.parametrize("damage", DAMAGE_OF_METADATA)
+def test_changed_numbers_are_never_loaded_where_the_checksum_is_lost_too(saved, state, damage):
+    place = saved / checkpoint.FOLDER / "8"
+    change_a_byte(largest_file(place))
+    damage(place / "_CHECKPOINT_METADATA")
+    with pytest.raises(ValueError, match="8 is damaged"):
+        checkpoint.load(saved)
+    with pytest.raises(ValueError, match="8 is damaged"):
+        checkpoint.metadata(saved)
     with pytest.warns(UserWarning, match=r"checkpoint of step 8 .* is damaged .* going on from step 3"):
-        restored = checkpoint.restore(tmp_path, state)
+        assert checkpoint.restore(saved, state).step == 3
+
+
+@pytest.mark.parametrize("damage", [cut_short, misspell_a_key])
+def test_a_damaged_older_checkpoint_does_not_keep_the_run_from_saving(saved, state, damage):
+    damage(saved / checkpoint.FOLDER / "3" / "_CHECKPOINT_METADATA")
+    with pytest.warns(UserWarning, match=r"checkpoint of step 3 .* is damaged .* going on from step 8"):
+        assert checkpoint.restore(saved, state).step == 8
+    checkpoint.save(saved, at(state, 9), keep=2)
+    assert checkpoint.latest(saved) == 9
+
+
+def require_untouched(workdir, state, match):
+    for use in (checkpoint.load, lambda workdir: checkpoint.restore(workdir, state)):
+        with pytest.raises(ImportError, match=match) as error:
+            use(workdir)
+        assert "delete" not in str(error.value)
+    assert {place.name for place in (workdir / checkpoint.FOLDER).iterdir()} == {"3", "8"}
+
+
+@pytest.mark.parametrize("version", ["0.13.0", "0.11.40", "0.1", "1.12.0"])
+def test_another_version_of_orbax_is_named_before_anything_is_read(saved, state, monkeypatch, version):
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: version)
+    found = f"expected orbax-checkpoint 0.12, got {version}: pip install"
+    require_untouched(saved, state, re.escape(found))
+    with pytest.raises(ImportError, match=re.escape(found)):
+        checkpoint.latest(saved)
+
+
+@pytest.mark.parametrize("fault", [AttributeError("no attribute 'load'"), TypeError("unexpected keyword"), ImportError])
+def test_a_changed_interface_of_orbax_is_not_taken_for_damage(saved, state, monkeypatch, fault):
+    def load(_):
+        try:
+            raise fault
+        except Exception as error:
+            raise ValueError("Failed to load") from error
+
+    monkeypatch.setattr(checkpoint.ocp, "load", load)
+    require_untouched(saved, state, "expected orbax-checkpoint 0.12, got 0.12")
+
+
+def test_a_newer_checkpoint_that_cannot_be_read_is_not_taken_for_damaged(saved, state):
+    for number in (3, 8):
+        place = saved / checkpoint.FOLDER / str(number)
+        edit(place / "_CHECKPOINT_METADATA", lambda content: content["custom_metadata"].update(orbax="0.14.2"))
+        cut_short(largest_file(place))
+    require_untouched(saved, state, r"got 0\.12.*was written with 0\.14\.2")
+
+
+@pytest.mark.parametrize("fault", [PermissionError("denied"), MemoryError(), ValueError("PERMISSION_DENIED: shard")])
+def test_a_fault_of_the_machine_is_not_taken_for_damage(saved, state, monkeypatch, fault):
+    def load(_):
+        raise fault
+
+    monkeypatch.setattr(checkpoint.ocp, "load", load)
+    with pytest.raises((OSError, MemoryError)):
+        checkpoint.restore(saved, state)
+    assert checkpoint.latest(saved) == 8
+
+
+def test_the_version_of_orbax_is_the_one_that_is_installed_with_the_package():
+    project = tomllib.loads((paths.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (wanted,) = (line for line in project["dependencies"] if line.startswith(checkpoint.LIBRARY))
+    major, minor = checkpoint.LIBRARY_VERSION.split(".")
+    assert wanted == f"orbax-checkpoint>={major}.{minor},<{major}.{int(minor) + 1}"
+
+
+@pytest.mark.parametrize("damage", [cut_short, change_a_byte])
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_taken(saved, state, damage):
+    damage(largest_file(saved / checkpoint.FOLDER / "8"))
+    with pytest.raises(ValueError, match=r"8 is damaged .*; give --step with another of \[3\], or run bmc train again"):
+        checkpoint.load(saved)
+    with pytest.warns(UserWarning, match=r"checkpoint of step 8 .* is damaged .* going on from step 3"):
+        restored = checkpoint.restore(saved, state)
     jax.tree.map(np.testing.assert_array_equal, restored, at(state, 3))
-    assert (tmp_path / checkpoint.FOLDER / "8.damaged").is_dir()
-    assert checkpoint.latest(tmp_path) == 3
+    assert (saved / checkpoint.FOLDER / "8.damaged").is_dir()
+    assert checkpoint.latest(saved) == 3
     # The step can be taken again, and be damaged again.
-    checkpoint.save(tmp_path, at(state, 8), keep=2)
-    assert checkpoint.restore(tmp_path, state).step == 8
-    damage(largest_file(tmp_path / checkpoint.FOLDER / "8"))
+    checkpoint.save(saved, at(state, 8), keep=2)
+    assert checkpoint.restore(saved, state).step == 8
+    damage(largest_file(saved / checkpoint.FOLDER / "8"))
     with pytest.warns(UserWarning, match="8.damaged2"):
-        assert checkpoint.restore(tmp_path, state).step == 3
+        assert checkpoint.restore(saved, state).step == 3
 
 
 def test_a_folder_of_damaged_checkpoints_alone_is_an_error(tmp_path, state):
     checkpoint.save(tmp_path, at(state, 3), keep=2)
     cut_short(largest_file(tmp_path / checkpoint.FOLDER / "3"))
-    with pytest.raises(ValueError, match=r"none of the checkpoints in .* can be read, of steps \[3\]"):
+    with pytest.raises(ValueError, match=r"all checkpoints in .* are damaged, of steps \[3\]"):
         checkpoint.restore(tmp_path, state)
     assert (tmp_path / checkpoint.FOLDER / "3").is_dir()
 

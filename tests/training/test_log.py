@@ -135,6 +135,49 @@ def test_resumed_run_has_every_step_once(tmp_path):
     assert log.read(tmp_path) == [{"step": number, **METRICS} for number in range(1, 9)]
 
 
+DAMAGED_LINES = (
+    b'{"step": 2, "lo\n',
+    b"\0\0\0\0\0\0\n",
+    b"\xff\xfe{}\n",
+    b"not JSON\n",
+    b"\n",
+    b"[1, 2]\n",
+    b"7\n",
+    b"null\n",
+    b"{}\n",
+    b'{"step": "2", "loss": 1.0}\n',
+    b'{"step": true, "loss": 1.0}\n',
+    b'{"step": 2.5, "loss": 1.0}\n',
+    b'{"step": 2, "loss": null}\n',
+    b'{"step": 2, "loss": "low"}\n',
+    b'{"step": 2, "loss": {"a": 1}}\n',
+    b'{"step": 2, "loss": 1' + 400 * b"0" + b"}\n",
+    b'{"step": ' + 5000 * b"9" + b"}\n",
+    100_000 * b"[" + b"\n",
+)
+
+
+def test_damaged_lines_are_set_aside_and_the_others_stay(tmp_path):
+    options, file = examples.tiny_config(), tmp_path / log.FILE
+    good = [json.dumps({"step": number, "loss": 0.1 * number}).encode() + b"\n" for number in (1, 2, 3)]
+    file.write_bytes(b"".join([good[0], *DAMAGED_LINES, good[1], DAMAGED_LINES[0], good[2], b'{"step": 4']))
+    with pytest.warns(UserWarning, match=f"{len(DAMAGED_LINES) + 1} damaged lines are left out"):
+        assert [row["step"] for row in log.read(tmp_path)] == [1, 2, 3]
+    moved = f"{len(DAMAGED_LINES) + 1} damaged lines were moved to metrics.jsonl.damaged"
+    with pytest.warns(UserWarning, match=moved), Log(tmp_path, options, first=2, total=8) as run_log:
+        steps(run_log, 3, 3)
+    assert file.read_bytes().splitlines(keepends=True)[:2] == good[:2]
+    assert [row["step"] for row in log.read(tmp_path)] == [1, 2, 3]
+    aside = tmp_path / log.DAMAGED_FILE
+    assert aside.read_bytes() == b"".join([*DAMAGED_LINES, DAMAGED_LINES[0]])
+    # Those of a later time are added.
+    with file.open("ab") as opened:
+        opened.write(b"null\n")
+    with pytest.warns(UserWarning, match="1 damaged"), Log(tmp_path, options, first=3, total=8):
+        pass
+    assert aside.read_bytes().endswith(DAMAGED_LINES[0] + b"null\n")
+
+
 def test_pictures_are_kept_by_step_and_shown_on_the_board(tmp_path):
     image = np.zeros((40, 60, 3), np.uint8)
     image[:, 30:] = 255

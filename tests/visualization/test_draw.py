@@ -1,18 +1,20 @@
 """Pictures: what should be seen is drawn, where it should be, and what is not labelled is not."""
 
 import io
+import re
 
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
-from support import examples
+from support import examples, paths
 
 from bmc_jax.core import hand
 from bmc_jax.visualization import charts, draw, html
 
 COUNT = 3
 BATCH = examples.examples(COUNT)
+TEMPLATES = sorted((paths.ROOT / "bmc_jax/visualization/templates").glob("*.html"))
 GREY = np.full((COUNT, 64, 64, 3), 128, np.uint8)
 
 
@@ -165,6 +167,19 @@ def test_templates_escape_what_they_are_given():
     for breakout in ("<script", "<img src=x", "<b>", "<td onclick", "<th><th>"):
         assert breakout not in text
     assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'" in text
+
+
+@pytest.mark.parametrize("file", TEMPLATES, ids=[file.name for file in TEMPLATES])
+def test_templates_escape_all_values_and_allow_no_network_and_no_other_script(file):
+    source = file.read_text(encoding="utf-8")
+    assert not re.search(r"\|\s*safe\b|autoescape|Markup| on\w+=|javascript:", source)
+    if "<head>" in source:
+        policy = re.search(r'http-equiv="Content-Security-Policy"\s+content="([^"]+)"', source)[1]
+        assert policy.startswith("default-src 'none'; img-src data:;")
+        assert policy.endswith("base-uri 'none'; form-action 'none'")
+        assert "script-src 'unsafe" not in policy
+    else:
+        assert '{% extends "base.html" %}' in source or file.name == "parts.html"
 
 
 def test_template_without_a_value_is_an_error():

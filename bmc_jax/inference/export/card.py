@@ -1,18 +1,18 @@
 """Model card of an exported network: facts only, each from a file of the run or measured while exporting."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 import bmc_jax
 from bmc_jax.config import steps
 from bmc_jax.core import hand, numerics
-from bmc_jax.inference import evaluate, training_data
+from bmc_jax.inference import evaluate, measurements, training_data
 from bmc_jax.metrics import evaluation
+from bmc_jax.runtime import json_files
 from bmc_jax.runtime.provenance import environment
 from bmc_jax.training.forward import Trained
-from bmc_jax.training.run_folder import WEIGHTS_FILE
+from bmc_jax.training.run_folder import WEIGHTS_FILE, InitialWeights
 from bmc_jax.visualization import html
 
 FILE = "README.md"
@@ -72,7 +72,7 @@ def _facts(trained: Trained) -> dict[str, str]:
     stem = f"patches of {net.patch} pixels" if net.patch else "the published stem"
     average = f", averaged with decay {config.optimizer.ema:g}" if "average" in trained.saved else ""
     weights = trained.folder / WEIGHTS_FILE
-    initial = json.loads(weights.read_text()) if weights.is_file() else None
+    initial = json_files.read(weights, InitialWeights) if weights.is_file() else None
     first = f"{initial['file']} (sha256 {initial['sha256']})" if initial else "random"
     planned = steps(config) if all(source.count for source in config.data.train) else "an unknown number"
     return {
@@ -91,11 +91,10 @@ def _source(source: training_data.TrainingSource) -> tuple[str, ...]:
 
 def measured(trained: Trained) -> dict[str, Any]:
     """Returns the table of the run's `metrics.json`, or the `reason` why the exported step has none."""
-    file, step = trained.folder / evaluate.FILE, int(trained.saved["step"])
+    content, step = measurements.read(trained.folder), int(trained.saved["step"])
     none = {"rows": []}
-    if not file.is_file():
+    if content is None:
         return none | {"reason": f"the run had no `{evaluate.FILE}` when it was exported (`bmc evaluate`)"}
-    content = json.loads(file.read_text())
     if content["step"] != step:
         return none | {"reason": f"the run's `{evaluate.FILE}` is of step {content['step']}, not of {step}"}
     domains = content["domains"]
