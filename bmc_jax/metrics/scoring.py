@@ -190,6 +190,8 @@ def _plain(head: list[str], rows: list[list[str]]) -> str:
 
 
 def _title(statistic: str, unit: str) -> str:
+    if statistic == "auc_hand3d":
+        return "AUC of hand3d"
     if statistic.startswith("auc_"):
         _, low, high = statistic.split("_")
         return f"AUC {low}-{high.removesuffix('mm')} mm"
