@@ -99,7 +99,7 @@ def compare(joints: np.ndarray, target: np.ndarray) -> list[str]:
     Both are in metres and FreiHAND order: other sizes than the true ones, positions relative to a joint, and bones that
     are no hand's.
     """
-    known = np.isfinite(target).all(axis=-1)
+    known = np.asarray(np.isfinite(target).all(axis=-1))
     sizes, true_sizes = (_size(np.where(known[..., None], poses, np.nan)) for poses in (joints, target))
     rows = (sizes > 0) & (true_sizes > 0)
     if not rows.any():

@@ -30,6 +30,8 @@ LARGER = {
     133: "COCO-WholeBody's body: its left hand is joints[:, 91:112], its right hand joints[:, 112:133]",
     42: "InterHand2.6M's two hands: the right one is joints[:, :21], the left one joints[:, 21:]",
 }
+#: Largest coordinate in any unit.
+FARTHEST = 1e12
 #: Numbers of a pose.
 NUMBERS = 3 * hand.NUM_JOINTS
 #: Marks at the start of a text, and the encoding that each stands for.
@@ -241,9 +243,16 @@ def left_hands(left: Any, count: int, where: str) -> np.ndarray | None:
       ValueError: unless there is a boolean for each hand.
     """
     require_rows("left", left, count, where)
-    if left is not None and np.asarray(left).dtype != bool:
-        raise ValueError(f"{where}: left is of {np.asarray(left).dtype}; true or false is needed for each hand")
-    return None if left is None else np.asarray(left)
+    if left is None:
+        return None
+    try:
+        sides = np.asarray(left)
+    except ValueError:  # nested lists of several lengths
+        sides = np.empty((0, 0))
+    if sides.dtype != bool or sides.ndim != 1:
+        what = f"is of {sides.dtype}" if sides.ndim == 1 else "has several for one hand"
+        raise ValueError(f"{where}: left {what}; true or false is needed for each hand")
+    return sides
 
 
 def require_rows(name: str, values: Any, count: int, where: str) -> None:
@@ -270,18 +279,32 @@ def points(rows: Any, where: str) -> np.ndarray:
     if not isinstance(rows, list | np.ndarray):
         raise ValueError(f"{where} is a {type(rows).__name__}, not a list of poses")
     try:
-        array = np.array(rows, np.float64)
+        array = _numbers(rows)
     except (ValueError, TypeError, OverflowError):
         array = np.empty(0)
     if array.ndim == 3 and array.shape[-1] == 3 and array.size:
+        far = np.flatnonzero(((np.abs(array) > FARTHEST) & np.isfinite(array)).any(axis=(1, 2)))
+        if len(far):
+            raise ValueError(f"{where}: pose {far[0]} has coordinates beyond {FARTHEST:g}, which are no lengths")
         return array
     shapes = []
     for number, row in enumerate(rows):
         try:
-            shapes.append(np.array(row, np.float64).shape)
+            shapes.append(_numbers(row).shape)
         except (ValueError, TypeError, OverflowError) as error:
             raise ValueError(f"{where}: pose {number} is not a list of points x, y, z ({error})") from error
         if len(shapes[-1]) != 2 or shapes[-1] != shapes[0] or shapes[-1][1] != 3:
             first = f" and pose 0 {list(shapes[0])}" if number else ""
             raise ValueError(f"{where}: pose {number} has the shape {list(shapes[-1])}{first}; [points, 3] is needed")
     raise ValueError(f"{where} is empty")
+
+
+def _numbers(rows: Any) -> np.ndarray:
+    """Returns nested lists or an array as float64, NaN where there is None. Raises TypeError for texts and truths."""
+    array = np.array(rows)
+    if array.dtype.kind == "O":
+        wrong = next((one for one in array.flat if isinstance(one, str | bool | list | dict)), None)
+        array = array if wrong is None else np.array([wrong])
+    if array.dtype.kind not in "fiuO":
+        raise TypeError(f"{str(array.flat[0])[:40]!r} is no number" if array.size else "no numbers")
+    return np.array(array, np.float64)

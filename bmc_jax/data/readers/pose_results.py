@@ -284,14 +284,14 @@ def _openpose(people: Any, where: str) -> list[tuple[Any, bool | None]]:
     """Returns the hands of OpenPose's people. Its joints are x, y, z and a confidence, 0 where there is none."""
     hands, flat = [], False
     for person in people if isinstance(people, list) else []:
-        named = _plain_names(person if isinstance(person, dict) else {})
+        named = _plain_names(person)
         for side, left in (("left", True), ("right", False)):
             numbers = named.get(f"hand{side}keypoints3d") or []
             flat |= bool(named.get(f"hand{side}keypoints2d"))
             if not numbers:
                 continue
-            if len(numbers) != 4 * hand.NUM_JOINTS:
-                raise ValueError(f"{where}: {len(numbers)} numbers of a hand where OpenPose writes 21 x 4")
+            if _length(numbers) != 4 * hand.NUM_JOINTS:
+                raise ValueError(f"{where}: {_length(numbers)} numbers of a hand where OpenPose writes 21 x 4")
             joints = [numbers[at : at + 4] for at in range(0, len(numbers), 4)]
             if any(joint[3] for joint in joints):
                 hands.append(([joint[:3] if joint[3] else None for joint in joints], left))
@@ -322,5 +322,7 @@ def _point(point: Any) -> Any:
 
 
 def _plain_names(fields: Any) -> dict[str, Any]:
-    """Returns fields by their names in lower case without underscores, as languages spell them differently."""
-    return {str(name).lower().replace("_", ""): value for name, value in fields.items()} if fields else {}
+    """Returns fields by their names in lower case without underscores, as languages spell them differently; none of
+    what has no fields."""
+    fields = fields if isinstance(fields, dict) else {}
+    return {str(name).lower().replace("_", ""): value for name, value in fields.items()}
