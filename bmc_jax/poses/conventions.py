@@ -30,6 +30,8 @@ ORDERS = {
 MIN_SUPPORT = 0.9
 #: Least ratio of the second-best order's bone error to the best order's.
 MIN_ERROR_RATIO = 1.3
+#: Number of poses below which limits may decide the side against the thumbs, since those of one hand may err.
+FEW = 10
 #: Largest relative bone error of the best order.
 MAX_ERROR = 0.5
 #: Range in metres of the median distance from the wrist to the middle MCP in which a unit is detected: from a small
@@ -293,10 +295,10 @@ def _side(
         return Finding("side", "by the file", True, evidence, mistaken)
     decided = sum(shares.values())
     undecided = shares[found] < MIN_SUPPORT * decided or decided < 0.5
-    if stated is None and allowed is not None:
+    if stated is None and allowed is not None and (undecided or len(joints) < FEW):
         within = {name: _share_within(joints, allowed, name == "left") for name in SIDES}
         best, other = sorted(within, key=within.__getitem__, reverse=True)
-        if (undecided or best != found) and within[best] >= 0.5 and within[other] <= 0.1 * within[best]:
+        if within[best] >= 0.5 and within[other] <= 0.1 * within[best]:
             evidence += (
                 f"; {100 * within[best]:.0f} % of the poses are within the limits as {best} hands and "
                 f"{100 * within[other]:.0f} % as {other} hands"

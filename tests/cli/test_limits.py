@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from support import hands
 
-from bmc_jax import cli, hand, limits
+from bmc_jax import cli, limits
 
 
 @pytest.fixture(scope="module")
@@ -79,39 +79,6 @@ def test_mistakes_are_one_line(capsys, tmp_path, monkeypatch, adults, arguments,
     assert message in error
     assert error.count("\n") == 1
     assert sorted(file.name for file in tmp_path.iterdir()) == ["empty.npy", "mm.npz", "poses.npy", "two.json"]
-
-
-@pytest.mark.parametrize("out", ["poses.npz", "poses.npy"])
-def test_sampled_poses_are_checked_without_options(capsys, tmp_path, monkeypatch, out):
-    monkeypatch.chdir(tmp_path)
-    count = ["--count", "200"] + ([] if out == "poses.npz" else ["--out", out])
-    assert run(capsys, "limits", "sample", *count)[0] == 0
-    status, text, error = run(capsys, "limits", "check", out)
-    assert (status, error) == (0, "")
-    assert "limits clinical: clinical joint ranges" in text
-    assert "200 of 200 poses are within every limit" in text
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_repair_keeps_the_type_and_reports_the_joint_that_moves_farthest(capsys, tmp_path, adults, dtype):
-    poses = 1000 * adults[:4].astype(dtype)
-    poses[2, 8] += 40
-    poses[3] = np.nan
-    np.save(tmp_path / "a.npy", poses)
-    status, text, _ = run(
-        capsys, "limits", "repair", tmp_path / "a.npy", "--limits", "clinical", "--out", tmp_path / "b.npy"
-    )
-    assert status == 0
-    repaired = np.load(tmp_path / "b.npy")
-    assert repaired.dtype == dtype
-    moves = np.linalg.norm(repaired - poses, axis=-1)[:3]
-    pose, joint = np.unravel_index(moves.argmax(), moves.shape)
-    words = rf"the farthest joint, (\w+ \w+) of pose {pose}, by ([\d.]+) mm"
-    name, distance = re.search(words, text).groups()
-    assert name == hand.JOINTS[joint]
-    assert float(distance) == pytest.approx(moves.max(), abs=0.06)
-    unchanged = [row for row in range(4) if row == 3 or not moves[row].any()]
-    np.testing.assert_array_equal(repaired[unchanged], poses[unchanged])
 
 
 def test_gaps_are_counted_and_named(capsys, tmp_path, adults):

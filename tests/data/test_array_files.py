@@ -33,6 +33,38 @@ def test_arrays_are_read_as_numpy_reads_them(tmp_path):
                 assert found.dtype == array.dtype
 
 
+@pytest.mark.parametrize("compressed", [False, True])
+def test_matlabs_arrays_are_read_as_scipy_reads_them(tmp_path, compressed):
+    names = ("f8", "f4", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8")
+    arrays = {f"a{name}": np.arange(24).reshape(2, 3, 4).astype(name) for name in names}
+    arrays |= {"logical": np.array([[True, False]]), "scalar": np.array([[2.5]]), "b": np.arange(3.0)[None] + 0.5}
+    others = {"text": "abc", "complex": np.array([[1j]]), "struct": {"x": 1.0}, "cell": np.array([1, "a"], object)}
+    scipy.io.savemat(tmp_path / "a.mat", arrays | others, do_compression=compressed)
+    found, expected = array_files.matlab(tmp_path / "a.mat"), scipy.io.loadmat(tmp_path / "a.mat")
+    assert sorted(found) == sorted(arrays)
+    for name, array in found.items():
+        np.testing.assert_array_equal(array, expected[name])
+        assert array.dtype == (bool if name == "logical" else expected[name].dtype)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("compressed", [False, True])
+def test_damaged_matlab_files_are_read_or_named(tmp_path, compressed, seed):
+    scipy.io.savemat(tmp_path / "a.mat", {"joints": np.ones((2, 21, 3)), "s": "abc"}, do_compression=compressed)
+    whole, generator = (tmp_path / "a.mat").read_bytes(), np.random.default_rng(seed)
+    for _ in range(60):
+        content = np.frombuffer(whole, np.uint8).copy()
+        places = generator.integers(124, min(len(whole), 400), generator.integers(1, 6))
+        content[places] = generator.choice([0, 1, 8, 14, 127, 255], len(places))
+        (tmp_path / "b.mat").write_bytes(content.tobytes())
+        message = ""
+        try:
+            array_files.matlab(tmp_path / "b.mat")
+        except ValueError as error:
+            message = str(error)
+        assert not message or "b.mat" in message
+
+
 @pytest.mark.parametrize("shape", [(10**13,), (1 << 40, 21, 3), (3, 21, 3), (-1,), (10**30,)])
 def test_an_array_that_is_not_there_is_refused(tmp_path, shape):
     (tmp_path / "a.npy").write_bytes(npy(shape, data=bytes(64)))
@@ -61,7 +93,7 @@ def test_files_that_unpack_to_far_more_are_refused(tmp_path, small):
 def test_compression_without_bounds_is_refused(tmp_path, method):
     with zipfile.ZipFile(tmp_path / "a.npz", "w", method) as archive:
         archive.writestr("joints.npy", npy((1,), data=bytes(8)))
-    with pytest.raises(ValueError, match=r"joints\.npy is compressed by method \d+; write it with deflate"):
+    with pytest.raises(ValueError, match=r"a\.npz: joints\.npy is compressed by method \d+; write it with deflate"):
         pose_files.read(tmp_path / "a.npz")
 
 

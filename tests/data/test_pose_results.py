@@ -212,9 +212,7 @@ def test_tensors_of_pytorch_are_named(tmp_path):
 
 
 def test_matlab_73_is_named(tmp_path):
-    with pytest.raises(
-        ValueError, match=r"a\.mat is of MATLAB's version 7\.3; save it with save\(file, 'joints', '-v7'\)"
-    ):
+    with pytest.raises(ValueError, match=r"a\.mat is no \.mat file of MATLAB 5 to 7; save it with save\("):
         read(tmp_path, "a.mat", b"MATLAB 7.3 MAT-file, Platform: GLNXA64" + bytes(500))
 
 

@@ -277,6 +277,8 @@ def test_cut_pickle_is_named(tmp_path, keep):
         b"\x80\x63.",
         b"(" * 100 + b".",
         b"]" * 100_000 + b"a" * 99_999 + b".",
+        b"I1\n0cos",
+        b"I1\n0cos\nsystem",
     ],
 )
 def test_what_is_no_pickle_is_named(tmp_path, content):

@@ -3,9 +3,9 @@
 import io
 import math
 import os
-import warnings
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,13 @@ from bmc_jax.data.readers import safe_pickle
 
 #: Bytes that a file of any size may unpack to, and how many times its size a larger one may.
 SMALL, RATIO = 1 << 29, 100
-#: Bytes of a .mat file before its first element, and the type of an element that is compressed.
-MATLAB_HEADER, MATLAB_COMPRESSED = 128, 15
-#: Classes of MATLAB variables that are arrays of numbers.
-MATLAB_NUMBERS = (
-    "double",
-    "single",
-    "logical",
-    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
-)
+#: Bytes of a .mat file before its first element.
+MATLAB_HEADER = 128
+#: Kinds of a .mat file's elements: arrays, and those that are compressed.
+MATLAB_ARRAY, MATLAB_COMPRESSED = 14, 15
+#: Type of the numbers in an element, by its kind, and of an array, by its class.
+MATLAB_STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+MATLAB_CLASSES = dict(enumerate(("f8", "f4", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"), start=6))
 
 
 def require_bounded(unpacked: int, path: str | os.PathLike) -> None:
@@ -45,7 +43,9 @@ def member(archive: zipfile.ZipFile, name: str | zipfile.ZipInfo) -> bytes:
     """
     found = name if isinstance(name, zipfile.ZipInfo) else archive.getinfo(name)
     if found.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"{found.filename} is compressed by method {found.compress_type}; write it with deflate")
+        raise ValueError(
+            f"{archive.filename}: {found.filename} is compressed by method {found.compress_type}; write it with deflate"
+        )
     with archive.open(found) as file:
         return file.read(found.file_size)
 
@@ -78,7 +78,7 @@ def array(content: bytes, where: str) -> Any:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, by_columns, dtype = read(file)
-    except (ValueError, EOFError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+    except Exception as error:  # a damaged header may raise any exception
         raise ValueError(f"{where} is not an array saved by numpy.save: {error}") from error
     if dtype.hasobject:
         found = safe_pickle.loads(content[file.tell() :], where)
@@ -91,46 +91,64 @@ def array(content: bytes, where: str) -> Any:
 
 
 def matlab(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Returns the arrays of numbers in a .mat file by name.
+    """Returns the arrays of real numbers in a .mat file of MATLAB 5 to 7 by name.
+
+    SciPy's reader ends the process at some damaged files.
 
     Raises:
-      ValueError: naming the file, if it is damaged, of MATLAB's version 7.3, or unpacks to more than `require_bounded`
+      ValueError: naming the file, if it is damaged, of another version, or unpacks to more than `require_bounded`
         admits.
     """
-    import scipy.io
-
     content = Path(path).read_bytes()
-    if content.startswith((b"MATLAB 7.3", b"\x89HDF")):
-        raise ValueError(f"{path} is of MATLAB's version 7.3; save it with save(file, 'joints', '-v7')")
-    require_bounded(_unpacked(content, path), path)
+    mark = content[126:128]
+    if content.startswith((b"MATLAB 7.3", b"\x89HDF")) or mark not in (b"IM", b"MI"):
+        raise ValueError(f"{path} is no .mat file of MATLAB 5 to 7; save it with save(file, 'joints', '-v7')")
+    order, found, unpacked = "<" if mark == b"IM" else ">", {}, 0
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            listed = scipy.io.whosmat(io.BytesIO(content))
-            require_bounded(sum(8 * math.prod(shape) for _, shape, _ in listed), path)
-            names = [name for name, _, kind in listed if kind in MATLAB_NUMBERS]
-            found = scipy.io.loadmat(io.BytesIO(content), variable_names=names)
-    except Exception as error:  # a damaged file may raise any exception
-        raise ValueError(
-            f"{path} is damaged or no .mat file ({type(error).__name__}: {error}); write it again"
-        ) from error
-    return {name: found[name] for name in names if name in found}
+        for kind, data in _elements(content[MATLAB_HEADER:], order):
+            if kind == MATLAB_COMPRESSED:
+                most = max(SMALL, RATIO * len(content))
+                inner = zlib.decompressobj().decompress(data, most + 1 - unpacked)
+                unpacked += len(inner)
+                require_bounded(unpacked, path)
+                kind, data = next(_elements(inner, order))
+            name, values = _matlab_array(data, order) if kind == MATLAB_ARRAY else ("", None)
+            found |= {} if values is None else {name: values}
+    except (ValueError, zlib.error, StopIteration) as error:
+        if "unpacks" in str(error):
+            raise
+        raise ValueError(f"{path} is damaged or no .mat file ({error}); write it again") from error
+    return found
 
 
-def _unpacked(content: bytes, path: str | os.PathLike) -> int:
-    """Returns the bytes that the compressed elements of a .mat file unpack to, at most those that are admitted."""
-    total, start = 0, MATLAB_HEADER
-    order = "big" if content[126:128] == b"MI" else "little"
-    while start + 8 <= len(content):
-        kind, size = (int.from_bytes(content[at : at + 4], order) for at in (start, start + 4))
-        if kind == MATLAB_COMPRESSED:
-            unpacking, rest = zlib.decompressobj(), content[start + 8 : start + 8 + size]
-            while rest and not unpacking.eof:
-                try:
-                    total += len(unpacking.decompress(rest, 1 << 20))
-                except zlib.error:
-                    break
-                rest = unpacking.unconsumed_tail
-                require_bounded(total, path)
-        start += 8 + size
-    return total
+def _elements(content: bytes, order: str) -> Iterator[tuple[int, bytes]]:
+    """Yields kind and bytes of the elements of a .mat file, one after the other."""
+    at = 0
+    while at + 8 <= len(content):
+        kind, size = np.frombuffer(content, f"{order}u4", 2, at).tolist()
+        start = at + 8
+        if kind >> 16:  # both in four bytes, and the data in the next four
+            kind, size, start = kind & 0xFFFF, kind >> 16, at + 4
+        if start + size > len(content):
+            raise ValueError(f"an element of {size:,} bytes where {len(content) - start:,} are left")
+        yield kind, content[start : start + size]
+        at = start + size
+        at += 0 if kind == MATLAB_COMPRESSED else -at % 8
+
+
+def _matlab_array(content: bytes, order: str) -> tuple[str, np.ndarray | None]:
+    """Returns name and values of an array element; None for what are no real numbers."""
+    flags, axes, name, *values = _elements(content, order)
+    word = int(np.frombuffer(flags[1], f"{order}u4", 1)[0])
+    of_class, is_complex, is_logical = word & 0xFF, word & 0x0800, word & 0x0200
+    if of_class not in MATLAB_CLASSES or is_complex or not values:
+        return "", None
+    kind, data = values[0]
+    if kind not in MATLAB_STORED:
+        raise ValueError(f"numbers of the unknown kind {kind}")
+    shape = np.frombuffer(axes[1], f"{order}i4").tolist()
+    array = np.frombuffer(data, order + MATLAB_STORED[kind])
+    if len(array) != math.prod(shape) or min(shape, default=0) < 0:
+        raise ValueError(f"{len(array):,} numbers in an array of the shape {shape}")
+    array = array.astype(bool if is_logical else MATLAB_CLASSES[of_class])
+    return name[1].decode("latin1"), array.reshape(shape, order="F")

@@ -108,8 +108,6 @@ def _matlab(path: Path) -> Hands:
         # MATLAB has no arrays of one axis, and often the frames last.
         value = np.ravel(value) if value.ndim == 2 and 1 in value.shape else value
         fields[name] = np.moveaxis(value, -1, 0) if value.shape[:2] == (hand.NUM_JOINTS, 3) else value
-    if "left" in fields and np.isin(fields["left"], (0, 1)).all():
-        fields["left"] = np.asarray(fields["left"], bool)
     return _of_fields(fields, path)
 
 

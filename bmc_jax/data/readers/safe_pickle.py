@@ -212,10 +212,9 @@ def _require_stated_sizes(content: bytes) -> None:
                 raise ValueError(f"place {place:,} of the memo after {count:,} opcodes")
         if number >= 0:
             at += number
-        elif code in _TWO_LINES:
-            at = content.find(b"\n", content.find(b"\n", at) + 1) + 1 or end
         elif number == pickletools.UP_TO_NEWLINE:
-            at = content.find(b"\n", at) + 1 or end
+            for _ in range(1 + (code in _TWO_LINES)):
+                at = content.find(b"\n", at) + 1 or end
         else:
             width = _WIDTHS[number]
             size = int.from_bytes(content[at : at + width], "little")
