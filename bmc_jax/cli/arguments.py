@@ -1,17 +1,24 @@
 """Declaration of verbs, and arguments that several of them share."""
 
 import argparse
+import collections
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from bmc_jax.core import choices
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from bmc_jax.core.types import Limits
     from bmc_jax.poses.conventions import Poses
 
 BEST = "best"
 """In place of a step: the checkpoint with the best value of `training.best`."""
 COCO = "coco:"
 """Prefix of a COCO keypoint file in place of the name of a set of images."""
+FORMATS = "npy, npz, json, jsonl, csv, mat or pkl: [N, 21, 3]"
+"""Files of poses, for help."""
 TEXT = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
 """Options of every parser."""
 
@@ -67,25 +74,40 @@ def add_conventions(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--side", choices=choices.SIDES, help="left hands are mirrored")
 
 
-def read_poses(options: argparse.Namespace) -> "Poses":
-    """Returns the poses of the file `options.poses`, as right hands in metres and FreiHAND order."""
+def read_poses(options: argparse.Namespace, allowed: "Limits | None" = None, *, sequence: bool = False) -> "Poses":
+    """Returns the poses of the file `options.poses`, as right hands in metres and FreiHAND order.
+
+    Prints what the file says of them. `allowed` are limits that may decide the side, see `conventions.convert`; of a
+    `sequence` each frame has one hand.
+    """
     from bmc_jax.data.readers import pose_files
     from bmc_jax.poses import conventions
 
     found = pose_files.read(options.poses)
-    stated = {"order": options.order, "unit": options.unit, "side": options.side}
-    return conventions.convert(found.joints, options.poses, **stated, left=found.left)
+    if sequence and found.frames is not None:
+        frame, count = max(collections.Counter(found.frames.tolist()).items(), key=lambda item: item[1])
+        raise ValueError(
+            f"{options.poses}: expected one hand in each frame of a sequence, got {count} in frame {frame}; give the "
+            "frames of one hand alone"
+        )
+    stated = {"order": options.order or found.order, "unit": options.unit or found.unit, "side": options.side}
+    poses = conventions.convert(found.joints, options.poses, **stated, left=found.left, allowed=allowed)
+    return dataclasses.replace(poses, notes=found.notes)
 
 
 def print_findings(poses: "Poses") -> None:
     """Prints the detected conventions of poses, and which poses are left out."""
-    for finding in poses.findings:
-        print(finding)
+    for line in (*poses.notes, *poses.findings):
+        print(line)
     if len(poses.gaps):
-        print(f"{len(poses.gaps):,} of {len(poses.joints):,} frames are gaps, {poses.partial:,} with some joints")
+        some = f"{poses.partial:,} with some joints"
+        print(f"{len(poses.gaps):,} of {len(poses.joints):,} frames are gaps, {some}: {_first(poses.gaps)}")
     if len(poses.impossible):
-        first = ", ".join(map(str, poses.impossible[:5])) + ", ..." * (len(poses.impossible) > 5)
-        print(f"{len(poses.impossible):,} poses are of no hand's size and left out: {first}")
+        print(f"{len(poses.impossible):,} poses are of no hand's size and left out: {_first(poses.impossible)}")
+
+
+def _first(indices: "np.ndarray") -> str:
+    return ", ".join(map(str, indices[:5])) + ", ..." * (len(indices) > 5)
 
 
 def _step(text: str) -> int | str:

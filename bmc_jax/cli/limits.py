@@ -4,14 +4,15 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bmc_jax.cli.arguments import add_conventions, add_verb, positive, print_findings, read_poses
+from bmc_jax.cli.arguments import FORMATS, add_conventions, add_verb, positive, print_findings, read_poses
 from bmc_jax.core.choices import LEFT_HANDS, PRESETS
 
 if TYPE_CHECKING:
     import numpy as np
 
+#: Limits where none are given.
+DEFAULT = "clinical"
 KNOWN = f"a preset ({', '.join(PRESETS)}) or a limits file"
-FORMATS = "npy, npz, json or csv: [N, 21, 3]"
 #: Most poses that `depths` fits limits to where none are given.
 TRAINING_POSES = 8_192
 
@@ -56,13 +57,13 @@ Poses of any named joint order, in m, cm or mm, of right or left hands: what is 
 where it cannot be. NaN frames are gaps.
 
 examples:
-  bmc limits check predictions.npz --limits clinical --out report.html
+  bmc limits check predictions.npz --out report.html
   bmc limits check hands.csv --limits mine.json --order mediapipe --unit mm --side left --json
   bmc limits check pose.npy --limits clinical --list --fail
 """)  # fmt: skip
     parser.add_argument("poses", metavar="POSES", help=f"{FORMATS}, or one pose [21, 3]")
     parser.add_argument("positional", nargs="?", help=argparse.SUPPRESS)
-    parser.add_argument("--limits", metavar="LIMITS", help=KNOWN)
+    parser.add_argument("--limits", default=DEFAULT, metavar="LIMITS", help=f"{KNOWN} (default: {DEFAULT})")
     parser.add_argument(
         "--list", type=positive, nargs="?", const=30, metavar="N", help="list the first N violations (default: 30)"
     )
@@ -79,7 +80,7 @@ example:
   bmc limits personalize mine.npy --prior clinical --out mine.json
 """)  # fmt: skip
     parser.add_argument("poses", metavar="POSES", help=f"{FORMATS} of one person")
-    parser.add_argument("--prior", default="clinical", metavar="LIMITS", help="preset or file (default: clinical)")
+    parser.add_argument("--prior", default=DEFAULT, metavar="LIMITS", help=f"preset or file (default: {DEFAULT})")
     parser.add_argument("--source", metavar="NAME", help="whose poses, for the record (default: the file)")
     parser.add_argument("--out", default="mine.json", metavar="FILE", help="(default: mine.json)")
     add_conventions(parser)
@@ -126,10 +127,9 @@ then the palm too, then the joint angles too. Prints the mean errors, and draws 
 
 def _fit(options: argparse.Namespace) -> None:
     from bmc_jax import limits
-    from bmc_jax.data.readers import pose_files
 
     fitted = limits.fit(
-        pose_files.read(options.poses).joints,
+        _read_metres(options.poses),
         source=options.source or Path(options.poses).name,
         percentiles=tuple(options.percentiles),
         angle_margin=options.angle_margin,
@@ -142,15 +142,26 @@ def _fit(options: argparse.Namespace) -> None:
     print(f"written to {options.out}")
 
 
+def _read_metres(path: str) -> "np.ndarray":
+    """Returns the poses of a file that are in metres and FreiHAND order, as far as the file says it."""
+    from bmc_jax.core import hand
+    from bmc_jax.data.readers import pose_files
+
+    found = pose_files.read(path)
+    for name, value, needed in (("unit", found.unit, "m"), ("order", found.order, hand.JOINT_ORDER)):
+        if value not in (None, needed):
+            raise ValueError(f"{path}: expected poses of the {name} {needed}, got {value}; convert them first")
+    return found.joints
+
+
 def _show(options: argparse.Namespace) -> None:
     from bmc_jax import limits
     from bmc_jax.core import validation
-    from bmc_jax.data.readers import pose_files
     from bmc_jax.visualization import draw
 
     loaded, angles = limits.load(options.limits), None
     if options.samples is not None:
-        angles = limits.measure(validation.validate(pose_files.read(options.samples).joints))["angles"]
+        angles = limits.measure(validation.validate(_read_metres(options.samples)))["angles"]
     print(limits.describe(loaded))
     draw.save(draw.angle_hulls(loaded, angles, title=f"limits: {options.limits}"), options.out)
     print(f"hulls drawn in {options.out}")
@@ -164,11 +175,11 @@ def _check(options: argparse.Namespace) -> int:
     from bmc_jax.limits import checking
     from bmc_jax.poses import report
 
-    if options.limits is None or options.positional is not None:
-        name = options.limits or options.positional or "clinical"
+    if options.positional is not None:
+        name = options.positional if options.limits == DEFAULT else options.limits
         raise ValueError(f"expected limits as an option; run: bmc limits check {options.poses} --limits {name}")
     allowed = limits.load(options.limits)
-    poses = read_poses(options)
+    poses = read_poses(options, allowed)
     rows = poses.present
     summary = limits.summarize(poses.joints[rows], allowed, indices=rows)
     if options.out:
@@ -179,13 +190,14 @@ def _check(options: argparse.Namespace) -> int:
             "limits": options.limits,
             "conventions": [dataclasses.asdict(finding) for finding in poses.findings],
             "frames": len(poses.joints),
+            "notes": list(poses.notes),
             "gaps": poses.gaps.tolist(),
             "impossible": poses.impossible.tolist(),
         }
         print(json.dumps(content | summary.to_dict(), indent=2, allow_nan=False))
     else:
         print_findings(poses)
-        print(checking.table(summary))
+        print(f"limits {options.limits}: {allowed.meta.source}\n\n{checking.table(summary)}")
         if options.list:
             violations = limits.check(poses.joints[rows], allowed, indices=rows)
             print("", f"{len(violations):,} violations", *violations[: options.list], sep="\n")
@@ -197,7 +209,8 @@ def _check(options: argparse.Namespace) -> int:
 def _personalize(options: argparse.Namespace) -> None:
     from bmc_jax import limits
 
-    prior, poses = limits.load(options.prior), read_poses(options)
+    prior = limits.load(options.prior)
+    poses = read_poses(options, prior)
     source = options.source or Path(options.poses).name
     # `converted` has mirrored left hands.
     personal = limits.personalize(prior, poses.joints[poses.present], source=source, left="keep")
@@ -225,7 +238,7 @@ def _motion(options: argparse.Namespace) -> None:
     from bmc_jax.limits import checking, range_of_motion
     from bmc_jax.poses import report
 
-    poses = read_poses(options)
+    poses = read_poses(options, sequence=True)
     motion = range_of_motion.measure(poses.joints, options.fps)
     report.motion(options.out, Path(options.poses).name, poses, motion)
     print_findings(poses)

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from bmc_jax.cli.arguments import add_conventions, add_verb, positive, print_findings, read_poses
+from bmc_jax.cli.arguments import FORMATS, add_conventions, add_verb, positive, print_findings, read_poses
 from bmc_jax.core.choices import PRESETS
 
 
@@ -17,7 +17,7 @@ examples:
   bmc limits repair poses.npz --limits limits.json --keep projection
   bmc limits repair sequence.csv --limits mine.json --smooth 8 --unit mm
 """)  # fmt: skip
-    parser.add_argument("poses", metavar="POSES", help="npy, npz, json or csv: [N, 21, 3], or one pose [21, 3]")
+    parser.add_argument("poses", metavar="POSES", help=f"{FORMATS}, or one pose")
     known = f"a preset ({', '.join(PRESETS)}) or a limits file"
     parser.add_argument("--limits", required=True, metavar="LIMITS", help=known)
     parser.add_argument(
@@ -42,7 +42,7 @@ cut through themselves are drawn again. Written are metres, FreiHAND order, righ
 of the palm, z along the middle finger's metacarpal.
 
 examples:
-  bmc limits sample --limits clinical --count 1000 --seed 0 --out poses.npy
+  bmc limits sample --limits clinical --count 1000 --seed 0
   bmc limits sample --limits mine.json --count 50 --scale 0.041 --out mine.npy
 """)  # fmt: skip
     parser.add_argument("--limits", default="clinical", metavar="LIMITS", help="preset or file (default: clinical)")
@@ -54,34 +54,40 @@ examples:
         metavar="METRES",
         help="length of the bone from the middle finger's MCP to its PIP (default: a mean adult's, 0.0446)",
     )
-    parser.add_argument("--out", default="poses.npy", metavar="NPY", help="(default: poses.npy)")
+    parser.add_argument(
+        "--out", default="poses.npz", metavar="NPZ|NPY", help="an .npz says the side too (default: poses.npz)"
+    )
 
 
 def _repair(options: argparse.Namespace) -> None:
     import numpy as np
 
     from bmc_jax import limits
-    from bmc_jax.core import numerics
+    from bmc_jax.core import hand, numerics
     from bmc_jax.data.readers import pose_files
     from bmc_jax.poses import repair
 
     if Path(options.out).suffix != ".npy":
         raise ValueError(f"--out {options.out}: repaired poses are written as .npy; name such a file")
     allowed = limits.load(options.limits)
-    poses = read_poses(options)
+    poses = read_poses(options, allowed, sequence=options.smooth is not None)
     try:
         result = repair.repair_poses(poses.joints, allowed, keep=options.keep, smooth=options.smooth)
     except ValueError as error:
         raise ValueError(f"{options.poses}: {error}") from error
-    gaps = ~np.isfinite(result.excess)
-    given, joints = pose_files.read(options.poses).joints, poses.to_source(np.asarray(result.joints))
-    np.save(options.out, np.where(gaps[:, None, None], given, joints))
+    gaps, changed = ~np.isfinite(result.excess), result.moved > 0
+    given, joints = pose_files.read(options.poses), poses.to_source(np.asarray(result.joints))
+    # Poses that are not changed stay what they are, bit for bit.
+    np.save(options.out, np.where(changed[:, None, None], joints, given.joints).astype(given.dtype))
     print_findings(poses)
-    changed = result.moved > 0
     print(f"{len(joints):,} poses: {changed.sum():,} changed, {(~changed & ~gaps).sum():,} not, {gaps.sum():,} gaps")
     if changed.any():
-        millimetres = 1000 * result.moved[changed]
-        print(f"changed ones moved by {millimetres.mean():.1f} mm a joint, at most {millimetres.max():.1f} mm")
+        moves = 1000 * np.linalg.norm(np.asarray(result.joints) - poses.joints, axis=-1)
+        pose, joint = np.unravel_index(np.argmax(np.where(changed[:, None], moves, -1)), moves.shape)
+        print(
+            f"changed ones moved by {moves[changed].mean():.1f} mm a joint in the mean, the farthest joint, "
+            f"{hand.JOINTS[joint]} of pose {pose}, by {moves[pose, joint]:.1f} mm"
+        )
     outside = ~result.converged & ~gaps
     if outside.any():
         worst = int(np.argmax(np.where(outside, result.excess, -1)))
@@ -101,10 +107,16 @@ def _sample(options: argparse.Namespace) -> None:
 
     if not Path(options.out).parent.is_dir():
         raise FileNotFoundError(f"no folder {Path(options.out).parent} to write {options.out} to")
+    if Path(options.out).suffix not in (".npz", ".npy"):
+        raise ValueError(f"--out {options.out}: poses are written as .npz or .npy; name such a file")
     scale = sampling.ADULT_SCALE if options.scale is None else options.scale
     allowed = limits.load(options.limits)
     sample = sampling.sample(jax.random.key(options.seed), allowed, options.count, scale=scale)
     with open(options.out, "wb") as file:
-        np.save(file, sample.poses)
+        if options.out.endswith(".npz"):
+            left = np.zeros(len(sample.poses), bool)
+            np.savez(file, joints=sample.poses, left=left, order="freihand", unit="m")
+        else:
+            np.save(file, sample.poses)
     print(f"{sample.kept} of {sample.drawn} drawn hands are feasible, {100 * sample.acceptance:.1f} %")
     print(f"the first {options.count} written to {options.out}")

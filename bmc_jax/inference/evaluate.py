@@ -63,7 +63,8 @@ def evaluate(
 
     Raises:
       FileNotFoundError: if the folder holds no run, or no such checkpoint.
-      ValueError: if the run's files cannot be read, or there is no such split or dataset.
+      ValueError: if the run's files cannot be read, if there is no such split or dataset, or if two entries would be
+        written to one file.
     """
     workdir = Path(workdir)
     trained = forward.load(workdir, step)
@@ -71,6 +72,7 @@ def evaluate(
     if entries:
         options = dataclasses.replace(options, data=dataclasses.replace(options.data, test=tuple(entries)))
     sources.require_tests(options, split)
+    _require_own_files(options.data.test)
     stored, domains = forward.stored_size(options, passes), {}
     run = forward.program(options, passes=passes, turns=turns)
     (workdir / FOLDER).mkdir(exist_ok=True)
@@ -257,6 +259,19 @@ def _heading(trained: Trained) -> dict[str, Any]:
 def predictions_file(workdir: Path, name: str) -> Path:
     """Returns the file of the predictions for an entry of `data.test`."""
     return workdir / FOLDER / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}.npz"
+
+
+def _require_own_files(entries: Sequence[str]) -> None:
+    """Raises ValueError if two entries of `data.test` have the same file of predictions."""
+    written: dict[str, str] = {}
+    for entry in entries:
+        name = predictions_file(Path(), entry).name
+        if name in written:
+            raise ValueError(
+                f"expected a file for each set, got {written[name]!r} and {entry!r}, which are both written to "
+                f"{FOLDER}/{name}; give each set once, and build datasets under names that differ"
+            )
+        written[name] = entry
 
 
 def save_predictions(file: Path, prediction: Prediction, examples: Batch, **means: Any) -> None:

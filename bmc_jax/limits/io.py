@@ -36,6 +36,8 @@ CONVENTIONS = {
     "convention": "fit them again; signs or curvature are defined otherwise",
 }
 
+#: Largest number of poses, and largest length in scale units, curvature or angle.
+LARGEST = 1e15
 #: Names of the palm's quantities, between neighbouring root bones.
 PALM_PAIRS = tuple(f"{a}-{b}" for a, b in zip(hand.FINGERS[:-1], hand.FINGERS[1:], strict=True))
 
@@ -72,7 +74,7 @@ def load(path_or_preset: str | os.PathLike[str]) -> Limits:
         raise FileNotFoundError(f"no limits file and no preset '{path_or_preset}'; presets: {', '.join(PRESETS)}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON, perhaps cut short: {error}; write it again") from error
     try:
         return _read(content)
@@ -132,16 +134,30 @@ def _metadata(content: dict[str, Any]) -> LimitsMetadata:
         value = tuple(value) if isinstance(value, list) else value
         if field.name in CONVENTIONS and value != default:
             raise ValueError(f"{name} is {value!r}, and here it is {default!r}: {CONVENTIONS[field.name]}")
-        kinds = (int, float) if isinstance(default, float) else (type(default),)
-        if type(value) not in kinds or (isinstance(value, float) and not np.isfinite(value)):
-            raise ValueError(f"{name} is {value!r}, which is not of the kind of {default!r}")
-        values[field.name] = value
+        if not _of_kind(value, default):
+            raise ValueError(f"{name} is {repr(value)[:80]}, which is not of the kind of {default!r}")
+        values[field.name] = _with_floats(value, default)
     unknown = sorted(set(content) - set(values))
     if unknown:
         raise ValueError(f"metadata has fields of no meaning here: {', '.join(unknown)}; remove them")
     if len(values["percentiles"]) != 2 or not 0 <= values["percentiles"][0] < values["percentiles"][1] <= 100:
         raise ValueError(f"metadata.percentiles are {list(values['percentiles'])}, not two increasing numbers to 100")
     return LimitsMetadata(**values)
+
+
+def _of_kind(value: Any, default: Any) -> bool:
+    """Returns whether a value has the type of a default, and of numbers a possible size."""
+    if isinstance(default, tuple):
+        return isinstance(value, tuple) and all(_of_kind(one, default[0] if default else "") for one in value)
+    kinds = (int, float) if isinstance(default, float) else (type(default),)
+    return type(value) in kinds and (not isinstance(value, int | float) or -LARGEST <= value <= LARGEST)
+
+
+def _with_floats(value: Any, default: Any) -> Any:
+    """Returns a value with integers as floats where the default has floats."""
+    if isinstance(default, tuple):
+        return tuple(_with_floats(one, default[0]) for one in value) if default else value
+    return float(value) if isinstance(default, float) else value
 
 
 def _named(content: dict[str, Any], name: str) -> dict[str, Any]:
@@ -162,12 +178,14 @@ def _array(content: dict[str, Any], name: str, *axes: tuple[str, ...]) -> np.nda
             return [leaf for key in names[0] for leaf in gather(node[key], f"{where}.{key}", names[1:])]
         try:
             leaf = np.asarray(node, dtype=np.float64)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"'{where}' is {str(node)[:80]}, not numbers") from error
         if leaf.shape[-1:] != (2,) or leaf.ndim != (2 if name in ("hull", "support") else 1):
             raise ValueError(f"'{where}' has the shape {list(leaf.shape)}, not pairs of numbers")
         if not np.isfinite(leaf).all():
             raise ValueError(f"'{where}' holds {leaf[~np.isfinite(leaf)][0]}, not a finite number")
+        if (np.abs(leaf) > LARGEST).any():
+            raise ValueError(f"'{where}' holds {leaf[np.abs(leaf) > LARGEST][0]:g}, no length, curvature or angle")
         return [leaf]
 
     leaves = gather(_named(content, name), name, axes)

@@ -21,8 +21,8 @@ PROTOCOLS = {
     "ho3d_v1": "hands19",
     "dexter_object": "dexter_object",
 }
-#: What a protocol's files end in.
-SUFFIXES = {"freihand": ".json", "ho3d": ".json", "hands19": ".txt", "rhd": ".npz", "dexter_object": ".npz"}
+#: Suffixes of the prediction files. None is .npz, the suffix of a run's own arrays in the same folder.
+SUFFIXES = {"freihand": ".json", "ho3d": ".json", "hands19": ".txt", "rhd": ".json", "dexter_object": ".json"}
 
 
 def protocol(folder: Path) -> str | None:

@@ -49,9 +49,14 @@ def areas(errors: np.ndarray, low: float = 0.0, high: float = 0.05, thresholds: 
     poses can be resampled. The area is that of the trapezoid rule over equally spaced thresholds. An error equal to a
     threshold counts as below it.
     """
-    steps = np.linspace(low, high, thresholds)
-    curves = np.asarray(np.arange(thresholds) >= np.arange(thresholds + 1)[:, None], np.float64)
-    areas_by_step = np.asarray(np.trapezoid(curves, steps, axis=1)) / (high - low)
+    return areas_at(errors, np.linspace(low, high, thresholds))
+
+
+def areas_at(errors: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """Returns `areas` over the ascending thresholds `steps [thresholds]`, in the unit of the errors."""
+    count = len(steps)
+    curves = np.asarray(np.arange(count) >= np.arange(count + 1)[:, None], np.float64)
+    areas_by_step = np.asarray(np.trapezoid(curves, steps, axis=1)) / (steps[-1] - steps[0])
     return areas_by_step[np.searchsorted(steps, errors, side="left")]
 
 

@@ -78,7 +78,7 @@ def read_subsets(path: str | os.PathLike, names: Sequence[str] | None) -> np.nda
     if names is None:
         raise ValueError(f"{path} cannot be used: the ground truth does not name its images")
     subsets = {}
-    for number, line in enumerate(Path(path).read_text().split("\n"), start=1):
+    for number, line in enumerate(pose_files.text(path).split("\n"), start=1):
         fields = line.split()
         if len(fields) not in (0, 2):
             raise ValueError(f"{path}: line {number} has {len(fields)} fields; an image's name and a subset are needed")
@@ -108,7 +108,7 @@ def _lists(protocol: str, path: Path) -> GroundTruth:
     found = {name: pose_files.points(_json(file), str(file)) for name, file in beside.items() if file.is_file()}
     names, listed = None, file.with_name("evaluation.txt")
     if protocol == "ho3d" and listed.is_file():
-        names = tuple(listed.read_text().split())
+        names = tuple(pose_files.text(listed).split())
     for name, values in (("verts", found.get("verts")), ("K", found.get("K")), (listed.name, names)):
         if values is not None and len(values) != len(joints):
             raise ValueError(f"{file} has {len(joints):,} rows and {name} beside it {len(values):,}; they must agree")
@@ -124,7 +124,7 @@ def _lists(protocol: str, path: Path) -> GroundTruth:
 
 def _json(file: Path) -> Any:
     try:
-        return json.loads(file.read_text())
+        return json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is damaged ({error}); fetch it again") from error
 

@@ -2,7 +2,8 @@
 
 Written without the tables that files are written with: each order's fingers stand here joint by joint, so that a file
 is checked by what it holds. A hand gives its order away: only in its own are all bones short at once. Poses are in the
-file's terms, `[N, 21, 3]`. Those of no size, such as the zero predictor's, are evidence of nothing and pass.
+file's terms, `[N, 21, 3]`. Those of no size, such as the zero predictor's, are evidence of nothing and pass, and so do
+those whose bones are no hand's in any order, as a network's that has learnt little.
 """
 
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bmc_jax.core import hand, validation
+from bmc_jax.synthesis import skeleton
 
 #: Base to tip, thumb to little finger; joint 0 is the wrist in all of them.
 CHAINS = {
@@ -29,6 +31,13 @@ TITLES = {
 #: Share by which a hand's bones must be shorter in another order before that must be the right one. Those
 #: of RHD's hands are shorter in the right one by 19 % or more at the median, with noise of 20 mm by 14 % in the mean.
 SHORTER = 0.1
+#: Largest relative deviation of a hand's bones from a mean adult's at which order and side are judged. That of RHD's
+#: hands is 0.24 at the median, and 0.38 with noise of 20 mm; of random joints 0.3 % are below.
+LIKE_A_HAND = 0.4
+#: Range of the ratio of sizes, predicted to true, of whole files and of single poses, in which nothing is noted.
+USUAL_RATIO, POSSIBLE_RATIO = (0.5, 2.0), (0.1, 10.0)
+#: Distance from the origin, as a share of the hand's size, of a joint that poses are relative to.
+AT_ORIGIN = 1e-3
 #: Images and frames that files are known to be of, to tell which is which.
 COUNTS = {
     3_960: "FreiHAND's evaluation",
@@ -59,9 +68,14 @@ class Expected:
     """Sign of z in front of the camera: 1, or -1 in OpenGL's frame."""
 
 
-def check(joints: np.ndarray, expected: Expected, where: str, left: np.ndarray | None = None) -> None:
-    """Raise ValueError, naming the file, the evidence and the remedy, for poses that are not what the format expects:
-    not finite, of another unit, order or frame, or mirrored. `left [N]` says which are left hands, by default none."""
+def check(
+    joints: np.ndarray, expected: Expected, where: str, left: np.ndarray | None = None, *, otherwise: str = ""
+) -> None:
+    """Raises ValueError for poses that are not what the format expects, naming the file, the evidence and the remedy.
+
+    They are not finite, of another unit, order or frame, or mirrored. `left [N]` says which are left hands, by default
+    none. `otherwise` says what to do if the poses are right all the same.
+    """
     bad = np.argwhere(~np.isfinite(joints).all(axis=-1))
     if len(bad):
         pose, joint = map(int, bad[0])
@@ -73,6 +87,76 @@ def check(joints: np.ndarray, expected: Expected, where: str, left: np.ndarray |
     if not sized.any():
         return
     poses = joints[sized]
+    try:
+        _check_sized(poses, expected, where, np.zeros(len(poses), bool) if left is None else left[sized])
+    except ValueError as error:
+        raise ValueError(f"{error}{otherwise}") from error
+
+
+def compare(joints: np.ndarray, target: np.ndarray) -> list[str]:
+    """Returns what is conspicuous about predictions `[N, 21, 3]` beside the true joints, NaN where not labelled.
+
+    Both are in metres and FreiHAND order: other sizes than the true ones, positions relative to a joint, and bones that
+    are no hand's.
+    """
+    known = np.asarray(np.isfinite(target).all(axis=-1))
+    sizes, true_sizes = (_size(np.where(known[..., None], poses, np.nan)) for poses in (joints, target))
+    rows = (sizes > 0) & (true_sizes > 0)
+    if not rows.any():
+        return []
+    notes, ratios = [], sizes[rows] / true_sizes[rows]
+    middle = float(np.median(ratios))
+    if not USUAL_RATIO[0] <= middle <= USUAL_RATIO[1]:
+        notes.append(
+            f"the predicted hands are {middle:.3g} times as large as the true ones; see that both are in metres"
+        )
+    apart = np.flatnonzero((ratios < middle * POSSIBLE_RATIO[0]) | (ratios > middle * POSSIBLE_RATIO[1]))
+    if len(apart):
+        first = int(np.flatnonzero(rows)[apart[0]])
+        notes.append(
+            f"{len(apart):,} of {len(joints):,} predicted hands have another size than the rest, first pose {first}, "
+            f"{ratios[apart[0]]:.3g} times as large as the true one; see that all are in one unit"
+        )
+    poses, depths = joints[rows], np.nanmedian(np.where(known, target[..., 2], np.nan))
+    # By joint: distance from the origin, and distance along z, in sizes of the hand.
+    far, deep = (
+        np.median(np.linalg.norm(part, axis=-1) / sizes[rows, None], axis=0) for part in (poses, poses[..., 2:])
+    )
+    what, root = ("positions", int(far.argmin())) if far.min() < AT_ORIGIN else ("depths", int(deep.argmin()))
+    if abs(depths) > USUAL_RATIO[1] * np.median(true_sizes[rows]) and deep[root] < AT_ORIGIN:
+        notes.append(
+            f"the predicted {what} are relative to the {hand.JOINTS[root]} and the true ones to the camera; `absolute` "
+            "and errors in pixels or depth tell nothing of these predictions"
+        )
+    if not like_hands(poses, "freihand"):
+        notes.append("the bones of most predicted hands are no hand's, so joint order and side were not checked")
+    return notes
+
+
+def like_hands(joints: np.ndarray, name: str) -> bool:
+    """Returns whether the bones of most poses in an order have the ratios of a hand's, to `LIKE_A_HAND`."""
+    return _deviation(joints, name) < LIKE_A_HAND
+
+
+def _deviation(joints: np.ndarray, name: str) -> float:
+    """Returns the median relative deviation of bones from those of a mean adult's hand of the same size."""
+    lengths = bones(joints, name)
+    size = (lengths * skeleton.BONES).sum(axis=(1, 2), keepdims=True) / (skeleton.BONES**2).sum()
+    size = np.where(size > 0, size, 1)
+    apart = np.linalg.norm(lengths / size - skeleton.BONES, axis=(1, 2))
+    return float(np.median(apart / np.linalg.norm(skeleton.BONES)))
+
+
+def _size(joints: np.ndarray) -> np.ndarray:
+    """Returns the root mean square distance of the known joints from their mean, `[N]`; 0 without two of them."""
+    known = np.isfinite(joints).all(axis=-1)
+    count = np.maximum(known.sum(axis=1), 1)[:, None]
+    centre = np.nansum(joints, axis=1) / count
+    return np.sqrt(np.nansum((joints - centre[:, None]) ** 2, axis=(1, 2)) / count[:, 0])
+
+
+def _check_sized(poses: np.ndarray, expected: Expected, where: str, left: np.ndarray) -> None:
+    """Checks order, unit, frame and side of poses that have a size, see `check`."""
     found = order(poses, expected.order)
     if found != expected.order:
         raise ValueError(_order_message(poses, expected.order, found, where))
@@ -85,7 +169,8 @@ def check(joints: np.ndarray, expected: Expected, where: str, left: np.ndarray |
             f"{where}: the hands lie behind the camera, at a median z of {depths * expected.forward:.4g}; joints must "
             f"be in the frame {frames[0]}, and seem to be in {frames[1]}: multiply y and z by -1"
         )
-    _side(poses, expected, where, np.zeros(len(poses), bool) if left is None else left[sized])
+    if like_hands(poses, expected.order):
+        _side(poses, expected, where, left)
 
 
 def ordered(joints: np.ndarray, name: str) -> np.ndarray:
@@ -101,10 +186,12 @@ def bones(joints: np.ndarray, name: str) -> np.ndarray:
 
 
 def order(joints: np.ndarray, expected: str) -> str:
-    """The order in which the hands' bones and palms are shortest; the expected one if that is nearly as short."""
+    """Returns the order in which bones and palms are shortest, if they are a hand's in that order and clearly longer in
+    the expected one; otherwise the expected order."""
     totals = {name: _total(joints, name) for name in CHAINS}
     shortest = min(totals, key=lambda name: totals[name])
-    return shortest if totals[shortest] < (1 - SHORTER) * totals[expected] else expected
+    certain = totals[shortest] < (1 - SHORTER) * totals[expected] and like_hands(joints, shortest)
+    return shortest if certain and _deviation(joints, shortest) < _deviation(joints, expected) else expected
 
 
 def count_message(found: int, needed: int, what: str) -> str:

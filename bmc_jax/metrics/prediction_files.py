@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from bmc_jax.core import hand
-from bmc_jax.data.readers import pose_files
+from bmc_jax.data.readers import array_files, pose_files
 from bmc_jax.data.readers.ho3d_v1 import BIGHAND
 from bmc_jax.metrics import prediction_checks
 from bmc_jax.metrics.alignment import checked
@@ -44,6 +44,10 @@ KINDS = {
 SERVER_COUNTS = {"freihand": (3_960,), "ho3d": (11_524, 20_137)}
 #: Joint of an order for each of ours.
 FROM = {"freihand": hand.TO_FREIHAND["freihand"], "ho3d": hand.TO_FREIHAND["ho3d"], "bighand": BIGHAND}
+#: What to do with predictions that a check takes for wrong ones by mistake.
+OTHERWISE = ". If they are right all the same, take them as they are: --unchecked (checked=False in Python)"
+#: Bytes of memory for each character of JSON, at most.
+PARSED = 20
 #: The only name that servers look for in a zip file.
 INSIDE = "pred.json"
 
@@ -97,7 +101,7 @@ def read(kind: str, path: str | os.PathLike, *, checked: bool = True) -> Predict
         form = {"lines": "lines of text", "pair": "a list of joints and vertices"}[what]
         raise ValueError(f"{path} holds {form}, not what predictions of {kind} do; the forms are in docs/evaluation.md")
     if checked:
-        prediction_checks.check(found.joints, expected, str(path), found.left)
+        prediction_checks.check(found.joints, expected, str(path), found.left, otherwise=OTHERWISE)
     scale = UNITS[expected.unit] * np.array([1, expected.forward, expected.forward])
     vertices = found.vertices
     if vertices is not None:
@@ -109,55 +113,58 @@ def content(path: Path) -> tuple[Predictions, str]:
     """What a file holds, in its own order, frame and unit, and its form: "pair", "lines" or "fields"."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
         return _fields(pose_files.arrays(path), str(path)), "fields"
     text = _text(path)
-    if path.suffix == ".txt":
+    if path.suffix.lower() == ".txt":
         return _lines(text, path), "lines"
     try:
-        parsed: Any = _without_mesh(text)
+        parsed: Any = _without_mesh(text, path)
     except (ValueError, RecursionError):
         parsed = None
-    parsed = parsed or pose_files.parse_json(text, str(path))
+    if not parsed:
+        array_files.require_bounded(PARSED * len(text), path)
+        parsed = pose_files.parse_json(text, str(path))
     if isinstance(parsed, dict):
         return _fields(parsed, str(path)), "fields"
     return _pair(parsed, str(path)), "pair"
 
 
-def _without_mesh(text: str) -> list | None:
+def _without_mesh(text: str, path: Path) -> list | None:
     """[xyz, empty rows] of a file whose meshes are zeros, which are most of its bytes; None for any other.
 
     Parsed like the rest, the 48 million zeros of HO-3D v3 would take a minute and four gigabytes.
     """
     start = re.match(r"\s*\[\s*(?=\[)", text)
-    if not start:
+    xyz_end = start and re.compile(r"(\]\s*\]\s*\])\s*,\s*\[\s*(?=\[)").search(text, start.end())
+    mesh_end = xyz_end and re.compile(r"\]\s*\]").search(text, xyz_end.end())
+    if not (start and xyz_end and mesh_end):
         return None
-    joints, end = json.JSONDecoder().raw_decode(text, start.end())
-    separator = re.compile(r"\s*,\s*\[\s*(?=\[)").match(text, end)
-    if not separator:
+    xyz, first = text[start.end() : xyz_end.end(1)], text[xyz_end.end() : mesh_end.end()]
+    array_files.require_bounded(PARSED * (len(xyz) + len(first)), path)
+    joints, _ = json.loads(xyz), json.loads(first)
+    following = re.compile(r"\s*,\s*(?=\[)").match(text, mesh_end.end())
+    if not re.fullmatch(r"[\s\[\],0.]*", first) or len(joints) * len(first) > len(text):
         return None
-    _, after = json.JSONDecoder().raw_decode(text, separator.end())
-    following = re.compile(r"\s*,\s*(?=\[)").match(text, after)
-    first, between = text[separator.end() : after], following.group() if following else ""
-    whole = between.join([first] * len(joints))
-    if not re.fullmatch(r"[\s\[\],0.]*", first) or not text.startswith(whole, separator.end()):
+    whole = (following.group() if following else "").join([first] * len(joints))
+    if not text.startswith(whole, xyz_end.end()):
         return None
-    closed = re.compile(r"\s*\]\s*\]\s*").fullmatch(text, separator.end() + len(whole))
+    closed = re.compile(r"\s*\]\s*\]\s*").fullmatch(text, xyz_end.end() + len(whole))
     return [joints, [[]] * len(joints)] if closed else None
 
 
 def _text(path: Path) -> str:
+    if path.suffix.lower() != ".zip":
+        return pose_files.text(path)
     try:
-        if path.suffix != ".zip":
-            return path.read_text()
         with zipfile.ZipFile(path) as archive:
             if INSIDE not in archive.namelist():
                 inside = ", ".join(archive.namelist()[:5]) or "nothing"
                 raise ValueError(f"{path} holds {inside}; servers look for {INSIDE} at its top: zip -j {path} {INSIDE}")
-            return archive.read(INSIDE).decode()
-    except (zipfile.BadZipFile, zlib.error, UnicodeDecodeError) as error:
-        kind = "zip file" if path.suffix == ".zip" else "text"
-        raise ValueError(f"{path} is damaged or no {kind} ({error}); write it again") from error
+            array_files.require_bounded(archive.getinfo(INSIDE).file_size, path)
+            return array_files.member(archive, INSIDE).decode("utf-8-sig")
+    except (zipfile.BadZipFile, zlib.error, UnicodeDecodeError, RuntimeError, EOFError, OSError) as error:
+        raise ValueError(f"{path} is damaged or no zip file ({error}); write it again") from error
 
 
 def _pair(content: Any, where: str) -> Predictions:
@@ -297,14 +304,14 @@ def _write_pair(path: Path, found: Predictions) -> None:
         meshes = ", ".join([json.dumps([[0.0] * 3] * MANO_VERTICES)] * len(found.joints))
     else:
         meshes = json.dumps(found.vertices.tolist(), allow_nan=False)[1:-1]
-    path.write_text(f"[{json.dumps(found.joints.tolist(), allow_nan=False)}, [{meshes}]]")
+    path.write_text(f"[{json.dumps(found.joints.tolist(), allow_nan=False)}, [{meshes}]]", encoding="utf-8")
 
 
 def _write_lines(path: Path, found: Predictions) -> None:
     if found.names is None:
         raise ValueError("the names of the images are needed: each line of HANDS'19 begins with one")
     rows = zip(found.names, found.joints.reshape(len(found.joints), -1).tolist(), strict=True)
-    path.write_text("".join("\t".join([name, *map(repr, numbers)]) + "\n" for name, numbers in rows))
+    path.write_text("".join("\t".join([name, *map(repr, numbers)]) + "\n" for name, numbers in rows), encoding="utf-8")
 
 
 def _write_fields(path: Path, found: Predictions) -> None:
@@ -312,7 +319,8 @@ def _write_fields(path: Path, found: Predictions) -> None:
     if path.suffix == ".npz":
         np.savez_compressed(path, **fields)
     else:
-        path.write_text(json.dumps({name: value.tolist() for name, value in fields.items()}, allow_nan=False))
+        text = json.dumps({name: value.tolist() for name, value in fields.items()}, allow_nan=False)
+        path.write_text(text, encoding="utf-8")
 
 
 _WRITERS: dict[str, tuple[Callable[[Path, Predictions], None], tuple[str, ...]]] = {

@@ -6,7 +6,7 @@ FreiHAND order, predictions and ground truth in the same frame, the camera's or 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -21,6 +21,9 @@ SUBSETS = ("INTERP", "EXTRAP")
 F_THRESHOLDS = (0.005, 0.015)
 #: Least number of labelled tips of a Dexter+Object frame: a single tip has no error after alignment.
 MIN_TIPS = 2
+#: Thresholds in metres of the area that the program of RHD's authors, hand3d, prints as that from 20 to 50 mm: the last
+#: 12 of 20 steps from 0 to 50 mm, which are 21.05 to 50 mm.
+HAND3D_STEPS = np.linspace(0.0, 0.05, 20)[8:]
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Protocol:
     """Range of the PCK thresholds in metres, 100 of them."""
     points: str = "joints"
     """Evaluated points: "joints", all 21, or "tips"."""
+    steps: dict[str, np.ndarray] = field(default_factory=dict)
+    """Thresholds in metres of further areas under PCK, by the name of whose they are."""
     mesh: bool = False
     """Whether vertices are evaluated, if there are any."""
 
@@ -45,7 +50,9 @@ PROTOCOLS = {
     "dexter_object": Protocol(
         "Dexter+Object", ("absolute", "centroid", "centroid_scale", "procrustes"), (0.02, 0.05), "tips"
     ),
-    "rhd": Protocol("RHD", ("absolute", "procrustes", "root", "root_scale"), (0.02, 0.05)),
+    "rhd": Protocol(
+        "RHD", ("absolute", "procrustes", "root", "root_scale"), (0.02, 0.05), steps={"hand3d": HAND3D_STEPS}
+    ),
 }
 
 
@@ -131,7 +138,10 @@ def dexter_object(
 
 
 def rhd(prediction: np.ndarray, target: np.ndarray) -> dict[str, float]:
-    """Returns the metrics of RHD; papers report `joints_root_scale_auc_20_50mm`."""
+    """Returns the metrics of RHD; papers report `joints_root_scale_auc_20_50mm`.
+
+    `joints_root_scale_auc_hand3d` is the area over the thresholds of hand3d, `HAND3D_STEPS`.
+    """
     return _values(protocol_metrics("rhd", prediction, target))
 
 
@@ -166,6 +176,9 @@ def protocol_metrics(
     found = {}
     for name, errors_of in aligned.items():
         found |= _joint_metrics(options.points, name, errors_of, options.range, seed)
+        for whose, steps in options.steps.items():
+            areas = errors.areas_at(errors_of.distances, steps)
+            found |= _area_metric(options.points, name, f"auc_{whose}", areas, errors_of.valid, seed)
         for subset in SUBSETS if subsets is not None else ():
             rows = np.asarray(subsets) == subset
             if len(rows) != len(errors_of.distances):
@@ -220,12 +233,19 @@ def _joint_metrics(
     millimetres = aligned.distances * MILLIMETRES
     auc = f"auc_{low * MILLIMETRES:.0f}_{high * MILLIMETRES:.0f}mm"
     mean, median = errors.mean_error(millimetres, valid), errors.median_error(millimetres, valid)
-    mean_interval, auc_interval = _interval(millimetres, valid, seed), _interval(areas, valid, seed)
     return {
-        f"{points}_{name}_mean_mm": Metric(mean, name, "mean", "mm", count, mean_interval),
+        f"{points}_{name}_mean_mm": Metric(mean, name, "mean", "mm", count, _interval(millimetres, valid, seed)),
         f"{points}_{name}_median_mm": Metric(median, name, "median", "mm", count),
-        f"{points}_{name}_{auc}": Metric(errors.mean_error(areas, valid), name, auc, "share", count, auc_interval),
+        **_area_metric(points, name, auc, areas, valid, seed),
     }
+
+
+def _area_metric(
+    points: str, name: str, statistic: str, areas: np.ndarray, valid: np.ndarray, seed: int | None
+) -> dict[str, Metric]:
+    """Returns the mean of the areas under PCK of single errors."""
+    value, interval = errors.mean_error(areas, valid), _interval(areas, valid, seed)
+    return {f"{points}_{name}_{statistic}": Metric(value, name, statistic, "share", len(areas), interval)}
 
 
 def _mesh_metrics(

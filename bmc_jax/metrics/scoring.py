@@ -59,7 +59,8 @@ def score(
     target = ground_truth_files.read(protocol, ground_truth)
     predicted = prediction_files.read(protocol, predictions, checked=checked)
     rows = _match(predicted, target, str(predictions))
-    joints, total, notes = predicted.joints[rows], len(target.joints), []
+    joints, total = predicted.joints[rows], len(target.joints)
+    notes = prediction_checks.compare(joints, target.joints)
     vertices = None
     if predicted.vertices is not None and target.vertices is not None:
         vertices = predicted.vertices[rows], target.vertices
@@ -189,6 +190,8 @@ def _plain(head: list[str], rows: list[list[str]]) -> str:
 
 
 def _title(statistic: str, unit: str) -> str:
+    if statistic == "auc_hand3d":
+        return "AUC of hand3d"
     if statistic.startswith("auc_"):
         _, low, high = statistic.split("_")
         return f"AUC {low}-{high.removesuffix('mm')} mm"

@@ -11,6 +11,9 @@ import numpy as np
 
 from bmc_jax.core import hand, validation
 from bmc_jax.core.choices import SIDES
+from bmc_jax.core.types import Limits
+from bmc_jax.core.validation import UNDECIDED
+from bmc_jax.limits.checking import assess
 from bmc_jax.synthesis import skeleton
 
 #: Metres in each length unit.
@@ -27,8 +30,17 @@ ORDERS = {
 MIN_SUPPORT = 0.9
 #: Least ratio of the second-best order's bone error to the best order's.
 MIN_ERROR_RATIO = 1.3
+#: Number of poses below which limits may decide the side against the thumbs, since those of one hand may err.
+FEW = 10
 #: Largest relative bone error of the best order.
 MAX_ERROR = 0.5
+#: Range in metres of the median distance from the wrist to the middle MCP in which a unit is detected: from a small
+#: child's hand to a large adult's.
+USUAL_PALM = (0.04, 0.16)
+#: Largest deviation of scale bones from 1 in poses in scale units.
+SCALE_ROUNDING = 1e-3
+#: Largest depth of the wrists, as a share of the palm's length, of joints whose depth is relative to the wrist.
+RELATIVE_DEPTH = 1e-3
 
 
 @dataclass(frozen=True)
@@ -76,6 +88,8 @@ class Poses:
     order: Finding
     unit: Finding
     side: Finding
+    notes: tuple[str, ...] = ()
+    """What the file's reader says of the poses, see `pose_files.PoseFile`."""
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -101,6 +115,7 @@ def convert(
     unit: str | None = None,
     side: str | None = None,
     left: np.ndarray | None = None,
+    allowed: Limits | None = None,
 ) -> Poses:
     """Converts poses to right hands in metres and FreiHAND order.
 
@@ -111,6 +126,8 @@ def convert(
       unit: key of `UNITS`, detected if None.
       side: "right" or "left", detected if None; left hands are mirrored.
       left: `[N]`, which poses are left hands; used if `side` is None.
+      allowed: limits that decide the side where the thumbs do not: most poses are within them as hands of one side, and
+        less than a tenth as many as hands of the other.
 
     Raises:
       ValueError: if no pose is complete, if detection is uncertain, and if most poses do not have a hand's size in the
@@ -126,7 +143,7 @@ def convert(
         found_unit = _unit(joints, unit, where)
         joints = joints * UNITS[found_unit.value]
         possible = _possible(joints)
-        found_side = _side(joints[possible], side, where, None if left is None else left[complete][possible])
+        found_side = _side(joints[possible], side, where, None if left is None else left[complete][possible], allowed)
     except ValueError as error:  # a wrong order may be the cause
         raise ValueError(f"{error}. And {found_order}" if found_order.mistaken else str(error)) from error
     mirrored = np.zeros(len(raw), bool)
@@ -196,6 +213,11 @@ def _unit(joints: np.ndarray, stated: str | None, where: str) -> Finding:
     low, high = validation.PALM_LENGTH
     shares = {name: np.mean((palms * metres >= low) & (palms * metres <= high)) for name, metres in UNITS.items()}
     found = max(shares, key=lambda name: shares[name])
+    unitless = _without_unit(joints, palms)
+    if unitless and stated is None:
+        raise ValueError(
+            f"{where}: {unitless}. If they are lengths all the same, state --unit, one of {', '.join(UNITS)}"
+        )
     evidence = (
         f"from the wrist to the middle MCP it is {np.median(palms):.4g} at the median, and {low} to {high} m in "
         f"{100 * shares[found]:.0f} % of the poses if in {found}"
@@ -206,12 +228,33 @@ def _unit(joints: np.ndarray, stated: str | None, where: str) -> Finding:
             f"{where}: not in {stated}: {evidence}, in {100 * shares[stated]:.0f} % if in {stated}; {remedy}, and see "
             "that the joint order is right"
         )
-    if stated is None and shares[found] < MIN_SUPPORT:
+    usual = USUAL_PALM[0] <= np.median(palms) * UNITS[found] <= USUAL_PALM[1]
+    if stated is None and (shares[found] < MIN_SUPPORT or not usual):
         raise ValueError(
             f"{where}: the unit cannot be detected from the poses: {evidence}. State it with --unit, one of "
             f"{', '.join(UNITS)}; joints without a unit, such as a picture's, must be made metres first"
         )
-    return Finding("unit", stated or found, stated is not None, evidence)
+    mistaken = f"{unitless}; see that the unit is right" if unitless else ""
+    return Finding("unit", stated or found, stated is not None, evidence, mistaken)
+
+
+def _without_unit(joints: np.ndarray, palms: np.ndarray) -> str:
+    """Returns why poses in FreiHAND order have no unit of length, or an empty string."""
+    start, end = hand.SCALE_BONE
+    bones = np.linalg.norm(joints[:, end] - joints[:, start], axis=-1)
+    if np.median(np.abs(bones - 1)) < SCALE_ROUNDING:
+        return (
+            "the bone from middle MCP to PIP is 1 long, so the joints are in scale units; multiply them by its length "
+            "in metres"
+        )
+    wrists = np.abs(joints[:, hand.WRIST])
+    depth, beside = np.median(wrists[:, 2] / palms), np.median(wrists[:, :2].max(axis=1) / palms)
+    if depth < RELATIVE_DEPTH < 0.1 < beside:
+        return (
+            "the wrists have depth 0 and lie beside the axis, as in MediaPipe's landmarks of the picture, which have "
+            "no unit; take its world landmarks, in metres"
+        )
+    return ""
 
 
 def _possible(joints: np.ndarray) -> np.ndarray:
@@ -223,27 +266,45 @@ def _possible(joints: np.ndarray) -> np.ndarray:
     return (palms >= low) & (palms <= high) & (scales >= validation.SHORTEST_SCALE_BONE)
 
 
-def _side(joints: np.ndarray, stated: str | None, where: str, left: np.ndarray | None) -> Finding:
+def _side(
+    joints: np.ndarray, stated: str | None, where: str, left: np.ndarray | None, allowed: Limits | None
+) -> Finding:
     if stated is not None and stated not in SIDES:
         raise ValueError(f"side {stated!r} is none of {', '.join(SIDES)}")
     if not len(joints):
         raise ValueError(f"{where}: no pose has a bone from middle MCP to PIP and a palm of a hand's size")
     thumbs = validation.thumb_side(joints)
-    shares = {"right": np.mean(thumbs > validation.UNDECIDED), "left": np.mean(thumbs < -validation.UNDECIDED)}
+    shares = {"right": np.mean(thumbs > UNDECIDED), "left": np.mean(thumbs < -UNDECIDED)}
     found = max(shares, key=lambda name: shares[name])
     evidence = (
         f"the thumb is in front of the palm of a right hand in {100 * shares['right']:.0f} % of the poses and of a "
         f"left hand in {100 * shares['left']:.0f} %"
     )
     if stated is None and left is not None:
-        wrong = np.mean(np.where(left, -thumbs, thumbs) < -validation.UNDECIDED)
-        evidence = (
-            f"{left.sum():,} left hands by the file's `left`, and {100 * wrong:.0f} % have the other side's thumb"
+        groups = {"left": -thumbs[left], "right": thumbs[~left]}
+        wrong = {name: np.mean(of < -UNDECIDED) for name, of in groups.items() if len(of)}
+        evidence = f"{left.sum():,} left hands by the file's `left`, and the other side's thumb have " + " and ".join(
+            f"{100 * share:.0f} % of the {name} ones" for name, share in wrong.items()
         )
-        mistaken = "see that `left` is right and that no single axis is flipped" if wrong > 0.5 else ""
+        mistaken = ""
+        if max(wrong.values()) > 0.5:
+            mistaken = (
+                "see that the file's sides are right, that left hands are not mirrored already (HaMeR's are: give "
+                "--side right) and that no single axis is flipped"
+            )
         return Finding("side", "by the file", True, evidence, mistaken)
     decided = sum(shares.values())
-    if stated is None and (shares[found] < MIN_SUPPORT * decided or decided < 0.5):
+    undecided = shares[found] < MIN_SUPPORT * decided or decided < 0.5
+    if stated is None and allowed is not None and (undecided or len(joints) < FEW):
+        within = {name: _share_within(joints, allowed, name == "left") for name in SIDES}
+        best, other = sorted(within, key=within.__getitem__, reverse=True)
+        if within[best] >= 0.5 and within[other] <= 0.1 * within[best]:
+            evidence += (
+                f"; {100 * within[best]:.0f} % of the poses are within the limits as {best} hands and "
+                f"{100 * within[other]:.0f} % as {other} hands"
+            )
+            return Finding("side", best, False, evidence)
+    if stated is None and undecided:
         raise ValueError(
             f"{where}: the side cannot be detected from the poses: {evidence}. State it with --side right or --side "
             "left; where both sides are in one file, mark the left ones in its field `left`"
@@ -251,3 +312,11 @@ def _side(joints: np.ndarray, stated: str | None, where: str, left: np.ndarray |
     other = next(side for side in SIDES if side != (stated or found))
     mistaken = f"give --side {other}, or see that no single axis is flipped" if shares[other] > 0.5 else ""
     return Finding("side", stated or found, stated is not None, evidence, mistaken)
+
+
+def _share_within(joints: np.ndarray, allowed: Limits, left: bool) -> float:
+    """Returns the share of poses, of about a thousand evenly taken ones, within limits as hands of a side."""
+    joints = joints[:: 1 + len(joints) // 1000]
+    start, end = hand.SCALE_BONE
+    units = joints / np.linalg.norm(joints[:, end] - joints[:, start], axis=-1)[:, None, None]
+    return float(np.mean(assess(units, allowed, left=np.full(len(units), left)).within))

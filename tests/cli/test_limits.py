@@ -52,12 +52,15 @@ def test_check_prints_json(capsys, tmp_path, adults):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["check", "POSES"], "run: bmc limits check poses.npy --limits clinical"),
         (["check", "POSES", "eaton"], "run: bmc limits check poses.npy --limits eaton"),
         (["check", "POSES", "eaton", "--limits", "clinical"], "expected limits as an option"),
         (["check", "POSES", "--limits", "clinic"], "no limits file and no preset 'clinic'"),
         (["check", "none.csv", "--limits", "clinical"], "no pose file none.csv"),
         (["check", "EMPTY", "--limits", "clinical"], "is empty: there is no pose in it"),
+        (["motion", "TWO"], "two.json: expected one hand in each frame of a sequence, got 2 in frame 0"),
+        (["repair", "TWO", "--limits", "clinical", "--smooth", "5"], "expected one hand in each frame"),
+        (["fit", "MILLIMETRES"], "expected poses of the unit m, got mm; convert them first"),
+        (["sample", "--out", "poses.csv"], "poses are written as .npz or .npy"),
         (["motion", "POSES", "--fps", "0"], "expected a positive number of frames a second, got 0"),
         (["personalize", "EMPTY"], "is empty"),
         (["compare", "clinical", "none.json"], "no limits file"),
@@ -67,13 +70,24 @@ def test_mistakes_are_one_line(capsys, tmp_path, monkeypatch, adults, arguments,
     monkeypatch.chdir(tmp_path)
     np.save("poses.npy", adults[:3])
     np.save("empty.npy", adults[:0])
-    files = {"POSES": "poses.npy", "EMPTY": "empty.npy"}
+    (tmp_path / "two.json").write_text(json.dumps(np.stack([adults[:3]] * 2, axis=1).tolist()))
+    np.savez("mm.npz", joints=1000 * adults[:3], unit="mm")
+    files = {"POSES": "poses.npy", "EMPTY": "empty.npy", "TWO": "two.json", "MILLIMETRES": "mm.npz"}
     status, text, error = run(capsys, "limits", *(files.get(word, word) for word in arguments))
     assert status == 2
     assert not text
     assert message in error
     assert error.count("\n") == 1
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["empty.npy", "poses.npy"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["empty.npy", "mm.npz", "poses.npy", "two.json"]
+
+
+def test_gaps_are_counted_and_named(capsys, tmp_path, adults):
+    rows = json.loads(json.dumps(adults[:8].tolist()))
+    rows[2], rows[5], rows[6][3] = [], None, None
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    status, text, _ = run(capsys, "limits", "check", tmp_path / "a.json")
+    assert status == 0
+    assert "3 of 8 frames are gaps, 1 with some joints: 2, 5, 6" in text
 
 
 def test_personalize_compare_and_motion_write_their_files(capsys, tmp_path, monkeypatch, adults):

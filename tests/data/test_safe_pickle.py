@@ -277,6 +277,8 @@ def test_cut_pickle_is_named(tmp_path, keep):
         b"\x80\x63.",
         b"(" * 100 + b".",
         b"]" * 100_000 + b"a" * 99_999 + b".",
+        b"I1\n0cos",
+        b"I1\n0cos\nsystem",
     ],
 )
 def test_what_is_no_pickle_is_named(tmp_path, content):
@@ -287,3 +289,33 @@ def test_what_is_no_pickle_is_named(tmp_path, content):
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.pickle"):
         safe_pickle.load(tmp_path / "none.pickle")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\x04Nr\xff\xff\xff\x00.",
+        b"\x80\x02Np16777215\n.",
+        b"\x80\x05\x96\xff\xff\xff\x0f\x00\x00\x00\x00.",
+        b"\x80\x04\x8e\xff\xff\xff\x0f\x00\x00\x00\x00.",
+    ],
+    ids=["memo", "memo by text", "bytearray", "bytes"],
+)
+def test_memory_that_the_file_does_not_hold_is_not_reserved(tmp_path, content):
+    with pytest.raises(ValueError, match=r"annotations\.pickle is damaged.*(are there|of the memo after)"):
+        safe_pickle.load(saved(tmp_path, content))
+
+
+def test_data_that_is_copied_many_times_is_refused(tmp_path):
+    data, items = bytes(1 << 16), list(range(1 << 12))
+    empty = np._core.multiarray._reconstruct, np.ndarray, (0,), b"b"
+    objects = 1, (1 << 12,), np.dtype("O"), False, items
+    for one in (
+        lambda: Call(np._core.numeric._frombuffer, data, np.dtype("u1"), (1 << 16,), "C"),
+        lambda: Call(set, items),
+        lambda: Call(*empty, state=objects),
+    ):
+        content = pickle.dumps([one() for _ in range(4000)], 4)
+        assert len(content) < 1_000_000
+        with pytest.raises(ValueError, match="makes far more data than it holds"):
+            safe_pickle.load(saved(tmp_path, content))

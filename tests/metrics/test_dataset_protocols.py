@@ -1,6 +1,7 @@
 """A dataset's own protocol on a run's predictions: right figures of perfect ones, and files that servers can read."""
 
 import dataclasses
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -9,7 +10,7 @@ from support import examples, freihand_files
 
 from bmc_jax import hand, limits
 from bmc_jax.core.types import Prediction
-from bmc_jax.data import store
+from bmc_jax.data import sources, store
 from bmc_jax.data.build import builder
 from bmc_jax.inference import evaluate
 from bmc_jax.metrics import dataset_protocols, prediction_files
@@ -98,10 +99,54 @@ def test_left_hands_are_left_ones_again_in_files(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "records", lambda *_: rows)
     given = examples.examples(2).joints_3d
     found = dataset_protocols.write("rhd", tmp_path, "test", given, tmp_path / "rhd")
-    assert found == {"files": ["rhd.npz"], "complete": True}
-    written = np.load(tmp_path / "rhd.npz")
-    assert written["names"].tolist() == ["a", "b"]
-    np.testing.assert_allclose(written["joints"], given * np.array([[[-1, 1, 1]], [[1, 1, 1]]]), atol=1e-9)
+    assert found == {"files": ["rhd.json"], "complete": True}
+    written = prediction_files.read("rhd", tmp_path / "rhd.json", checked=False)
+    assert written.names == ("a", "b")
+    np.testing.assert_allclose(written.joints, given * np.array([[[-1, 1, 1]], [[1, 1, 1]]]), atol=1e-9)
+
+
+class Built(sources.SourceKind):
+    """A built dataset of random images; every third hand is a left one, which examples hold mirrored."""
+
+    check = training_set = poses = None
+
+    def folder(self, directory):
+        return Path(directory)
+
+    def test_examples(self, config, split, count, *, stored):
+        return examples.examples(7)
+
+
+@pytest.mark.parametrize("reader", dataset_protocols.PROTOCOLS)
+def test_announced_files_hold_the_predictions_in_metres_after_evaluation(tmp_path, monkeypatch, reader):
+    config, labelled = examples.tiny_config(), examples.examples(7)
+    left = np.arange(7) % 3 == 0
+    rows = [{"id": f"image/{row}", "hand": "left" if left[row] else "right"} for row in range(7)]
+    monkeypatch.setattr(store, "summary", lambda folder: {"reader": reader})
+    monkeypatch.setattr(store, "records", lambda *_: rows)
+    monkeypatch.setattr(sources, "kind", Built)
+    monkeypatch.setattr(sources, "require_tests", lambda *_: None)
+    monkeypatch.setattr(checkpoint, "load", lambda *_: {"step": 0})
+    monkeypatch.setattr(forward, "predict", lambda config, saved, batch, **_: perfect(config, saved, batch))
+    config_io.write(config, tmp_path)
+    limits.save(limits.load("clinical"), tmp_path / limits.FILE)
+    official = evaluate.evaluate(tmp_path, [reader])["domains"][reader]["official"]
+    own = np.load(tmp_path / evaluate.FOLDER / f"{reader}.npz")
+    metres = own["joints_3d"] * own["scale"][:, None, None]
+    np.testing.assert_allclose(metres, labelled.joints_3d, atol=1e-6)
+    assert official["files"]
+    for name in official["files"]:
+        found = prediction_files.read(official["protocol"], tmp_path / evaluate.FOLDER / name, checked=False)
+        np.testing.assert_allclose(found.joints, np.where(left[:, None, None], metres * [-1, 1, 1], metres), atol=1e-6)
+
+
+def test_sets_of_one_file_are_refused_before_they_are_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "require_tests", lambda *_: None)
+    monkeypatch.setattr(checkpoint, "load", lambda *_: {"step": 0})
+    config_io.write(examples.tiny_config(), tmp_path)
+    limits.save(limits.load("clinical"), tmp_path / limits.FILE)
+    with pytest.raises(ValueError, match=r"'mine:test' and 'mine_test', which are both written to .*mine_test\.npz"):
+        evaluate.evaluate(tmp_path, ["mine:test", "mine_test"])
 
 
 def test_tips_alone_are_judged_where_only_those_are_labelled():

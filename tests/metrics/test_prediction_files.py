@@ -2,6 +2,7 @@
 
 import json
 import re
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -108,6 +109,18 @@ def test_zeros_are_no_mesh_however_they_are_spaced(tmp_path, joints):
     zeros[5][700][2] = 0.25
     file.write_text(json.dumps([joints.tolist(), zeros]))
     assert prediction_files.read("freihand", file).vertices.sum() == 0.25
+
+
+def test_meshes_of_zeros_are_not_made_of_a_file_that_has_them_not(tmp_path):
+    """3,000 poses and a mesh of 100 kB, which is there once: together they would be 300 MB."""
+    zeros = json.dumps([[0.0] * 3] * 8000)
+    (tmp_path / "pred.json").write_text(f"[{json.dumps([[[0, 0, 0]]] * 3000)}, [{zeros}]]")
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="xyz has 3,000 poses and verts 1"):
+        prediction_files.read("freihand", tmp_path / "pred.json")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50_000_000
 
 
 def test_predictions_are_put_in_the_order_of_the_list(tmp_path, joints):

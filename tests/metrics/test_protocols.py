@@ -306,3 +306,23 @@ def test_f_scores_of_meshes_that_touch_at_the_threshold():
     np.testing.assert_array_equal(found, [[0, 1]])
     with pytest.raises(ValueError, match=r"predicted vertices have the shape \(2, 4, 3\)"):
         metrics.f_scores(np.zeros((2, 4, 3)), mesh)
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.02, 0.04])
+def test_rhd_has_the_area_that_the_program_of_its_authors_prints(noise):
+    generator = np.random.default_rng(7)
+    true = hands()
+    predicted = true + generator.normal(size=true.shape) * noise
+    found = metrics.rhd(predicted, true)
+    for name in ("absolute", "root", "root_scale", "procrustes"):
+        expected = official.hand3d_area(true, predicted, ALIGN[name])
+        assert found[f"joints_{name}_auc_hand3d"] == pytest.approx(expected, rel=1e-9)
+        assert found[f"joints_{name}_auc_hand3d"] > found[f"joints_{name}_auc_20_50mm"]
+
+
+def test_the_area_of_hand3d_begins_at_its_ninth_threshold():
+    """Of one joint that is 21 mm off: below all 12 thresholds of hand3d, and beyond those from 20 to 21 mm."""
+    true = hands(1)
+    found = metrics.rhd(true + np.array([0.0, 0.0, 0.021]), true)
+    assert found["joints_absolute_auc_hand3d"] == pytest.approx(1.0)
+    assert found["joints_absolute_auc_20_50mm"] == pytest.approx(1 - 1 / 30, abs=0.01)

@@ -10,7 +10,7 @@ from support.annotations import open_hand
 
 from bmc_jax import cli, metrics
 from bmc_jax.cli import score
-from bmc_jax.metrics import ground_truth, prediction_files, scoring
+from bmc_jax.metrics import ground_truth, prediction_checks, prediction_files, scoring
 
 DATA = paths.SHARED
 MANO = [0, 13, 14, 15, 16, 1, 2, 3, 17, 4, 5, 6, 18, 10, 11, 12, 19, 7, 8, 9, 20]
@@ -160,6 +160,52 @@ def test_real_freihand_samples(tmp_path):
     assert value(content, "joints_absolute_mean_mm") == pytest.approx(10.0)
     assert value(content, "joints_procrustes_mean_mm") == pytest.approx(0, abs=1e-4)
     assert value(content, "depth_absolute_mean_mm") == pytest.approx(0, abs=1e-9)
+
+
+def test_networks_that_have_learnt_nothing_are_scored(tmp_path, true):
+    """Their hands are nearly the same everywhere, and the joints lie anyhow: some have a hand's bones by chance."""
+    refused = 0
+    for seed in range(100):
+        generator = np.random.default_rng(seed)
+        anyhow = 0.05 * generator.normal(size=(1, 21, 3)) + 0.003 * generator.normal(size=(60, 21, 3)) + [0, 0, 0.5]
+        try:
+            prediction_checks.check(anyhow, prediction_files.FIELDS, "mine.npz")
+        except ValueError:
+            refused += 1
+    assert refused <= 3
+    np.savez(tmp_path / "mine.npz", joints=anyhow)
+    np.savez(tmp_path / "truth.npz", joints=np.repeat(true, 10, axis=0))
+    content = scoring.score(tmp_path / "mine.npz", tmp_path / "truth.npz", "freihand")
+    assert "the bones of most predicted hands are no hand's" in content["notes"][-1]
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        (lambda joints: joints * 0.1, "the predicted hands are 0.1 times as large as the true ones"),
+        (lambda joints: joints - joints[:, :1], "the predicted positions are relative to the wrist and the true ones"),
+        (lambda joints: joints - joints[:, 9:10], "the predicted positions are relative to the middle MCP"),
+        (lambda joints: joints - joints[:, :1] * [0, 0, 1], "the predicted depths are relative to the wrist"),
+        (
+            lambda joints: joints * np.where(np.arange(len(joints)) % 40 == 7, 1000, 1)[:, None, None],
+            "2 of 60 predicted hands have another size than the rest, first pose 7, 1e+03 times as large",
+        ),
+    ],
+)
+def test_what_is_odd_about_predictions_is_noted(tmp_path, true, change, note):
+    np.savez(tmp_path / "mine.npz", joints=change(np.repeat(true, 10, axis=0)))
+    np.savez(tmp_path / "truth.npz", joints=np.repeat(true, 10, axis=0))
+    (found,) = scoring.score(tmp_path / "mine.npz", tmp_path / "truth.npz", "freihand")["notes"]
+    assert found.startswith(note)
+
+
+def test_a_check_that_errs_can_be_left_out(tmp_path, capsys, true):
+    np.savez(tmp_path / "mine.npz", joints=true * [-1, 1, 1])
+    np.savez(tmp_path / "truth.npz", joints=true)
+    arguments = ["score", str(tmp_path / "mine.npz"), str(tmp_path / "truth.npz"), "--protocol", "rhd"]
+    assert cli.main(arguments) == 2
+    assert "take them as they are: --unchecked" in capsys.readouterr().err
+    assert cli.main([*arguments, "--unchecked"]) == 0
 
 
 def test_the_zero_predictor_scores_and_says_what_it_has_not(tmp_path, true):

@@ -1,5 +1,7 @@
 """Repaired poses: within limits, not needlessly far, and untouched where nothing was wrong."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 import scipy.optimize
 from support import hands, reference
 
-from bmc_jax import anatomy, hull, kinematics, limits, numerics, repair
+from bmc_jax import anatomy, hand, hull, kinematics, limits, numerics, repair
 from bmc_jax.cli import main
 from bmc_jax.poses import feasible, smoothing
 
@@ -230,6 +232,26 @@ def test_repair_verb_writes_poses_as_they_came_and_says_what_it_did(tmp_path, ca
     np.testing.assert_array_equal(written[0], theirs[0])
     back = written[:, RHD] * [-1e-3, 1e-3, 1e-3]
     np.testing.assert_allclose(back[1:], freely.joints[1:], atol=1e-5)
+
+
+def test_repair_verb_keeps_float32_and_reports_the_joint_that_moves_farthest(tmp_path, capsys, freely, monkeypatch):
+    monkeypatch.setattr(repair, "CHUNK", len(freely.joints))  # compiled by now
+    poses = 1000 * hands.adults()[:12].astype(np.float32)
+    poses[2, 8] += 40
+    poses[11] = np.nan
+    np.save(tmp_path / "a.npy", poses)
+    out = tmp_path / "b.npy"
+    assert main(["limits", "repair", str(tmp_path / "a.npy"), "--limits", "clinical", "--out", str(out)]) == 0
+    repaired = np.load(out)
+    assert repaired.dtype == np.float32
+    moves = np.linalg.norm(repaired - poses, axis=-1)[:11]
+    pose, joint = np.unravel_index(moves.argmax(), moves.shape)
+    printed = re.search(rf"farthest joint, ([\w ]+) of pose {pose}, by ([\d.]+) mm", capsys.readouterr().out)
+    assert printed[1] == hand.JOINTS[joint]
+    assert float(printed[2]) == pytest.approx(moves.max(), abs=0.06)
+    unchanged = [row for row in range(12) if row == 11 or not moves[row].any()]
+    assert 1 < len(unchanged) < 12
+    np.testing.assert_array_equal(repaired[unchanged], poses[unchanged])
 
 
 def test_repair_verb_refuses_joints_behind_the_camera_and_other_files(tmp_path, capsys, noisy):

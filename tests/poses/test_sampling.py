@@ -252,16 +252,20 @@ def test_no_poses_or_no_scale_are_refused(count, scale):
         sampling.sample(KEY, clinical(), count, scale=scale)
 
 
-def test_bmc_limits_sample_writes_poses_that_bmc_limits_check_passes(tmp_path, capsys):
-    out = tmp_path / "poses.npy"
-    assert cli.main(["limits", "sample", "--count", "30", "--seed", "7", "--scale", "0.04", "--out", str(out)]) == 0
+@pytest.mark.parametrize("out", ["poses.npz", "poses.npy", "one.npy"])
+def test_bmc_limits_sample_writes_poses_that_bmc_limits_check_passes(tmp_path, capsys, monkeypatch, out):
+    """Without options. An .npz has the side; of an .npy, of hands that are anyhow, the limits decide."""
+    monkeypatch.chdir(tmp_path)
+    count = 1 if out == "one.npy" else 30
+    assert cli.main(["limits", "sample", "--count", str(count), "--seed", "7", "--scale", "0.04", "--out", out]) == 0
     assert "drawn hands are feasible" in capsys.readouterr().out
-    np.testing.assert_array_equal(np.load(out), sampling.sample(KEY, clinical(), 30, scale=0.04).poses)
-    check = ["limits", "check", str(out), "--limits", "clinical", "--side", "right", "--list", "--fail"]
-    assert cli.main(check) == 0
+    written = np.load(out) if out.endswith(".npy") else np.load(out)["joints"]
+    np.testing.assert_array_equal(written, sampling.sample(KEY, clinical(), count, scale=0.04).poses)
+    assert cli.main(["limits", "check", out, "--list", "--fail"]) == 0
     text = capsys.readouterr().out
-    assert "30 of 30 poses are within every limit" in text
+    assert f"{count} of {count} poses are within every limit" in text
     assert "0 violations" in text
+    assert "limits clinical: clinical joint ranges" in text
 
 
 def test_bmc_limits_sample_says_before_drawing_that_there_is_no_folder(tmp_path, capsys):

@@ -83,6 +83,26 @@ def evaluate(trues, predictions, align, low=0.0, high=0.05):
     return {"mean": 1000 * mean, "median": 1000 * median, "auc": area}, np.array(errors)
 
 
+def hand3d_area(trues, predictions, align):
+    """The area that hand3d prints as that from 20 to 50 mm: a curve for each joint at 20 thresholds from 0 to 50 mm,
+    the mean of the curves, the last 12 values of it by trapezoids over their thresholds, and divided by what ones
+    give."""
+    thresholds = [0.05 * step / 19 for step in range(20)]
+    curves = []
+    for joint in range(len(trues[0])):
+        errors = [
+            length(true[joint] - align(true, predicted)[joint])
+            for true, predicted in zip(trues, predictions, strict=True)
+        ]
+        curves.append([sum(error <= threshold for error in errors) / len(errors) for threshold in thresholds])
+    mean = [sum(values) / len(values) for values in zip(*curves, strict=True)]
+    area = whole = 0.0
+    for step in range(8, 19):
+        width = thresholds[step + 1] - thresholds[step]
+        area, whole = area + width * (mean[step] + mean[step + 1]) / 2, whole + width
+    return area / whole
+
+
 def fingertips(trues, predictions, seen, align, low=0.02, high=0.05):
     """The same of the tips that are seen, in frames where at least two are."""
     errors = [[] for _ in TIPS]

@@ -1,18 +1,20 @@
 """Files of hand poses as other programs write them. Order, unit and side stay as they are, see `poses.conventions`.
 
-    .npy    an array [N, 21, 3]
-    .npz    `joints` [N, 21, 3], or its only array; `left` [N] where some hands are left ones
-    .json   a list of poses, {"joints": poses, "left": [...]}, or the pair [xyz, verts] of the challenges
-    .csv    a pose a line, x, y, z of joint after joint: 63 columns, or 64 where the first numbers the frames
+    .npy            an array [N, 21, 3], or an object of HaMeR's or WiLoR's
+    .npz, .mat      `joints` or `pred_keypoints_3d` [N, 21, 3], or the only array; `left` [N] where some are left hands
+    .pkl            such an object, or a list of them, frame by frame
+    .json           a list of poses, {"joints": poses, "left": [...]}, the pair [xyz, verts] of the challenges, or the
+                    results of MediaPipe, OpenPose, HaMeR and WiLoR, see `pose_results`
+    .jsonl, .ndjson one of these a line, which is a frame
+    .csv, .tsv      a pose a line, x, y, z of joint after joint, see `pose_tables`
 
-The first axis of a single pose may be missing. Missing values (NaN, null, an empty cell) are read as NaN.
+The first axis of a single pose may be missing. Suffixes are of any case, and texts UTF-8, or UTF-16 with its mark.
+Missing values (NaN, null, an empty cell), frames without a hand (null, []) and frames of zeros are read as NaN.
 """
 
-import csv
+import codecs
 import json
-import math
 import os
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,15 +22,25 @@ from typing import Any
 import numpy as np
 
 from bmc_jax.core import hand
+from bmc_jax.data.readers import array_files, pose_results, pose_tables, safe_pickle
+from bmc_jax.data.readers.pose_results import Hands
 
-SUFFIXES = (".npy", ".npz", ".json", ".csv")
 #: Where the hands are in arrays with more joints than a hand has.
 LARGER = {
     133: "COCO-WholeBody's body: its left hand is joints[:, 91:112], its right hand joints[:, 112:133]",
     42: "InterHand2.6M's two hands: the right one is joints[:, :21], the left one joints[:, 21:]",
 }
-#: Columns of a table of poses.
+#: Largest coordinate in any unit.
+FARTHEST = 1e12
+#: Numbers of a pose.
 NUMBERS = 3 * hand.NUM_JOINTS
+#: Marks at the start of a text, and the encoding that each stands for.
+MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,16 @@ class PoseFile:
     """`[N, 21, 3]` float64, NaN where something is missing."""
     left: np.ndarray | None = None
     """Which are left hands, `[N]`, where the file says it."""
+    order: str | None = None
+    """Joint order, one of `choices.JOINT_ORDERS`, where the file says it."""
+    unit: str | None = None
+    """One of `choices.LENGTH_UNITS`, where the file says it."""
+    frames: np.ndarray | None = None
+    """Frame of each pose, `[N]`, where some frames have several hands."""
+    dtype: np.dtype = np.dtype(np.float64)  # noqa: RUF009
+    """Floating-point type of the file's joints."""
+    notes: tuple[str, ...] = ()
+    """What was read and what was taken as missing, in words."""
 
 
 def read(path: str | os.PathLike) -> PoseFile:
@@ -51,82 +73,142 @@ def read(path: str | os.PathLike) -> PoseFile:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no pose file {path}")
-    if path.suffix not in SUFFIXES:
-        raise ValueError(f"{path}: poses are read from {', '.join(SUFFIXES)}, not from {path.suffix or 'no suffix'!r}")
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise ValueError(f"{path}: poses are read from {', '.join(_READERS)}, not from {path.suffix or 'no suffix'!r}")
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty: it has no bytes")
-    rows, left = {".npy": _array, ".npz": _arrays, ".json": _json, ".csv": _table}[path.suffix](path)
-    joints = _poses(rows, str(path))
-    return PoseFile(joints, left_hands(left, len(joints), str(path)))
+    hands = reader(path)
+    joints = _poses(hands.rows, str(path))
+    zero = _take_zeros(joints)
+    notes = [f"{len(zero):,} poses are all zeros, no hand: {_listed(zero)}"] if len(zero) else []
+    dtype = hands.rows.dtype if isinstance(hands.rows, np.ndarray) else np.dtype(np.float64)
+    return PoseFile(
+        joints,
+        left_hands(hands.left, len(joints), str(path)),
+        hands.order,
+        hands.unit,
+        np.array(hands.frames) if hands.frames else None,
+        dtype if np.issubdtype(dtype, np.floating) else np.dtype(np.float64),
+        (*hands.notes, *notes),
+    )
 
 
-def _array(path: Path) -> tuple[Any, Any]:
+def _array(path: Path) -> Hands:
+    return pose_results.read(array_files.array(path.read_bytes(), str(path)), str(path))
+
+
+def _arrays(path: Path) -> Hands:
+    return _of_fields(array_files.archive(path), path)
+
+
+def _matlab(path: Path) -> Hands:
+    fields = {}
+    for name, value in array_files.matlab(path).items():
+        # MATLAB has no arrays of one axis, and often the frames last.
+        value = np.ravel(value) if value.ndim == 2 and 1 in value.shape else value
+        fields[name] = np.moveaxis(value, -1, 0) if value.shape[:2] == (hand.NUM_JOINTS, 3) else value
+    return _of_fields(fields, path)
+
+
+def _of_fields(fields: dict[str, Any], path: Path) -> Hands:
+    """Reads the poses among named arrays: those of a known name, or the only array of numbers."""
+    known = {name.lower().replace("_", "") for name in fields}
+    others = [name for name, value in fields.items() if name != "left" and np.asarray(value).dtype.kind in "fiub"]
+    if not known.intersection(pose_results.POSES):
+        if len(others) != 1:
+            raise ValueError(f"{path} holds {', '.join(fields) or 'nothing'}; save the poses as `joints`")
+        fields = {"joints": fields[others[0]]} | {name: fields[name] for name in ("left",) if name in fields}
+    return pose_results.read(fields, str(path))
+
+
+def _pickle(path: Path) -> Hands:
+    return pose_results.read(safe_pickle.load(path), str(path))
+
+
+def _json(path: Path) -> Hands:
     try:
-        return np.load(path, allow_pickle=False), None
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} is not an array saved by numpy.save: {error}") from error
+        content = parse_json(path.read_bytes(), str(path))
+    except ValueError as error:
+        if isinstance(error.__cause__, json.JSONDecodeError) and error.__cause__.msg == "Extra data":
+            return _json_lines(path)
+        raise
+    return pose_results.read(content, str(path))
 
 
-def _arrays(path: Path) -> tuple[Any, Any]:
-    fields = arrays(path)
-    others = [name for name in fields if name != "left"]
-    name = others[0] if len(others) == 1 else "joints"
-    if name not in fields:
-        raise ValueError(f"{path} holds {', '.join(fields) or 'nothing'}; save the poses as `joints`")
-    return fields[name], fields.get("left")
+def _json_lines(path: Path) -> Hands:
+    rows = [
+        parse_json(line, f"{path}: line {number}")
+        for number, line in enumerate(text(path).splitlines(), start=1)
+        if line.strip()
+    ]
+    return pose_results.read(rows, str(path))
 
 
-def _json(path: Path) -> tuple[Any, Any]:
-    content = parse_json(path.read_bytes(), str(path))
-    if isinstance(content, dict):
-        if "joints" not in content:
-            raise ValueError(f"{path} has {', '.join(content) or 'no fields'}; give the poses as `joints`")
-        return content["joints"], content.get("left")
-    # A list of poses is three lists deep; the challenges' pair of joints and vertices is four.
-    return (content[0] if _depth(content) == 4 and len(content) == 2 else content), None
+def _table(path: Path) -> Hands:
+    poses, left = pose_tables.read(text(path), str(path))
+    return Hands(poses, left=left)
 
 
-def _table(path: Path) -> tuple[Any, Any]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        text = file.read()
-    separator = next((mark for mark in ";\t" if mark in text), ",")
-    rows = []
-    for number, cells in enumerate(csv.reader(text.splitlines(), delimiter=separator), start=1):
-        if not "".join(cells).strip() and len(cells) < 2:  # an empty line; a row of empty cells is a frame without hand
-            continue
-        if len(cells) not in (NUMBERS, NUMBERS + 1):
-            raise ValueError(
-                f"{path}: line {number} has {len(cells)} columns; {NUMBERS} are needed, x, y and z of "
-                f"{hand.NUM_JOINTS} joints, or {NUMBERS + 1} with the frame's number first"
-            )
-        try:
-            row = [float(cell) if cell.strip() else math.nan for cell in cells[-NUMBERS:]]
-        except ValueError as error:
-            if not rows and number == 1:  # the columns' names
-                continue
-            raise ValueError(f"{path}: line {number}: {error}") from error
-        rows.append(np.reshape(row, (hand.NUM_JOINTS, 3)))
-    return np.array(rows) if rows else [], None
+_READERS = {
+    ".npy": _array,
+    ".npz": _arrays,
+    ".json": _json,
+    ".jsonl": _json_lines,
+    ".ndjson": _json_lines,
+    ".csv": _table,
+    ".tsv": _table,
+    ".mat": _matlab,
+    ".pkl": _pickle,
+    ".pickle": _pickle,
+}
+SUFFIXES = tuple(_READERS)
+
+
+def text(path: str | os.PathLike) -> str:
+    """Returns the text of a file: UTF-8, or by its mark UTF-16 or UTF-32.
+
+    Raises:
+      ValueError: naming the file, for other bytes.
+    """
+    content = Path(path).read_bytes()
+    encoding = next((name for mark, name in MARKS if content.startswith(mark)), "utf-8-sig")
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is damaged or no text in UTF-8 or UTF-16 ({error}); write it again") from error
+
+
+def _take_zeros(joints: np.ndarray) -> np.ndarray:
+    """Replaces joints at zero by NaN in place where a pose has several, as trackers write joints that they have not
+    found; a single one may be the root. Returns the poses that are all zeros."""
+    zero = (joints == 0).all(axis=-1)
+    several = zero.sum(axis=1) > 1
+    joints[zero & several[:, None]] = np.nan
+    return np.flatnonzero(zero.all(axis=1))
+
+
+def _listed(indices: np.ndarray) -> str:
+    return ", ".join(map(str, indices[:5])) + ", ..." * (len(indices) > 5)
 
 
 def _poses(rows: Any, where: str) -> np.ndarray:
-    """Returns `[N, 21, 3]` from an array or nested lists. A frame that is null becomes NaN."""
-    if isinstance(rows, list):
-        nothing = [[math.nan] * 3] * hand.NUM_JOINTS
-        rows = [nothing if row is None else row for row in rows]
-    depth = _depth(rows)
+    """Returns `[N, 21, 3]` from an array or nested lists."""
+    depth = pose_results.depth(rows)
     if depth < 2 and not (depth and len(rows) == 0):
         raise ValueError(f"{where} holds {str(rows)[:40]}, not poses [N, {hand.NUM_JOINTS}, 3]")
     if len(rows) == 0:
         raise ValueError(f"{where} is empty: there is no pose in it")
-    if depth == 2 and len(rows[0]) == NUMBERS:
-        rows = [np.reshape(row, (hand.NUM_JOINTS, 3)) for row in rows]
-    elif depth == 2:
-        rows = [rows]
-    if depth == 3 and len(rows[0]) in LARGER:
-        raise ValueError(f"{where} has {len(rows[0])} joints a pose, {LARGER[len(rows[0])]}")
-    if depth == 3 and len(rows[0]) and len(rows[0][0]) == 2:
+    if isinstance(rows, np.ndarray) and depth == 2:
+        rows = rows.reshape(-1, hand.NUM_JOINTS, 3) if rows.shape[1] == NUMBERS else rows[None]
+    first = rows[0]
+    if depth == 3 and len(first) in LARGER:
+        raise ValueError(f"{where} has {len(first)} joints a pose, {LARGER[len(first)]}")
+    width = len(first[0]) if depth == 3 and len(first) and isinstance(first[0], list | np.ndarray) else 3
+    if width == 2:
         raise ValueError(f"{where} holds 2D joints; angles need x, y and z")
+    if width == 4:
+        raise ValueError(f"{where} has 4 numbers a joint; give x, y and z alone, joints[..., :3]")
     joints = hand_poses(rows, where)
     infinite = np.flatnonzero(np.isinf(joints).any(axis=(1, 2)))
     if len(infinite):
@@ -135,24 +217,9 @@ def _poses(rows: Any, where: str) -> np.ndarray:
     return joints
 
 
-def _depth(rows: Any) -> int:
-    """Returns the number of nested lists, or of axes."""
-    if isinstance(rows, np.ndarray):
-        return rows.ndim
-    return 1 + _depth(rows[0] if rows else None) if isinstance(rows, list) else 0
-
-
 def arrays(path: Path) -> dict[str, Any]:
-    """Returns the arrays in an .npz file.
-
-    Raises:
-      ValueError: if it is not an .npz file, or holds other than numbers and texts.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return dict(archive)
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is damaged or no file of arrays ({error}); write it again") from error
+    """Returns the arrays in an .npz file, see `array_files.archive`."""
+    return array_files.archive(path)
 
 
 def parse_json(text: str | bytes, where: str) -> Any:
@@ -174,9 +241,16 @@ def left_hands(left: Any, count: int, where: str) -> np.ndarray | None:
       ValueError: unless there is a boolean for each hand.
     """
     require_rows("left", left, count, where)
-    if left is not None and np.asarray(left).dtype != bool:
-        raise ValueError(f"{where}: left is of {np.asarray(left).dtype}; true or false is needed for each hand")
-    return None if left is None else np.asarray(left)
+    if left is None:
+        return None
+    try:
+        sides = np.asarray(left)
+    except ValueError:  # nested lists of several lengths
+        sides = np.empty((0, 0))
+    if sides.dtype != bool or sides.ndim != 1:
+        what = f"is of {sides.dtype}" if sides.ndim == 1 else "has several for one hand"
+        raise ValueError(f"{where}: left {what}; true or false is needed for each hand")
+    return sides
 
 
 def require_rows(name: str, values: Any, count: int, where: str) -> None:
@@ -203,18 +277,32 @@ def points(rows: Any, where: str) -> np.ndarray:
     if not isinstance(rows, list | np.ndarray):
         raise ValueError(f"{where} is a {type(rows).__name__}, not a list of poses")
     try:
-        array = np.array(rows, np.float64)
+        array = _numbers(rows)
     except (ValueError, TypeError, OverflowError):
         array = np.empty(0)
     if array.ndim == 3 and array.shape[-1] == 3 and array.size:
+        far = np.flatnonzero(((np.abs(array) > FARTHEST) & np.isfinite(array)).any(axis=(1, 2)))
+        if len(far):
+            raise ValueError(f"{where}: pose {far[0]} has coordinates beyond {FARTHEST:g}, which are no lengths")
         return array
     shapes = []
     for number, row in enumerate(rows):
         try:
-            shapes.append(np.array(row, np.float64).shape)
+            shapes.append(_numbers(row).shape)
         except (ValueError, TypeError, OverflowError) as error:
             raise ValueError(f"{where}: pose {number} is not a list of points x, y, z ({error})") from error
         if len(shapes[-1]) != 2 or shapes[-1] != shapes[0] or shapes[-1][1] != 3:
             first = f" and pose 0 {list(shapes[0])}" if number else ""
             raise ValueError(f"{where}: pose {number} has the shape {list(shapes[-1])}{first}; [points, 3] is needed")
     raise ValueError(f"{where} is empty")
+
+
+def _numbers(rows: Any) -> np.ndarray:
+    """Returns nested lists or an array as float64, NaN where there is None. Raises TypeError for texts and truths."""
+    array = np.array(rows)
+    if array.dtype.kind == "O":
+        wrong = next((one for one in array.flat if isinstance(one, str | bool | list | dict)), None)
+        array = array if wrong is None else np.array([wrong])
+    if array.dtype.kind not in "fiuO":
+        raise TypeError(f"{str(array.flat[0])[:40]!r} is no number" if array.size else "no numbers")
+    return np.array(array, np.float64)

@@ -9,6 +9,7 @@ import io
 import math
 import os
 import pickle
+import pickletools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,19 @@ from typing import Any
 
 import numpy as np
 
+#: Bytes that calls of a pickle of any size may make, and how many more for each byte of it.
+LEAST_MEMORY, MEMORY_RATIO = 1 << 20, 64
+
+#: Bytes of the argument of each opcode, or the kind of its length, as `pickletools` has them.
+_ARGUMENTS = {ord(one.code): 0 if one.arg is None else one.arg.n for one in pickletools.opcodes}
+_WIDTHS = {
+    pickletools.TAKEN_FROM_ARGUMENT1: 1,
+    pickletools.TAKEN_FROM_ARGUMENT4: 4,
+    pickletools.TAKEN_FROM_ARGUMENT4U: 4,
+    pickletools.TAKEN_FROM_ARGUMENT8U: 8,
+}
+_STOP, _LONG_PUT, _TWO_LINES = ord(pickle.STOP), ord(pickle.LONG_BINPUT), {ord(pickle.GLOBAL), ord(pickle.INST)}
+_PUTS = {ord(pickle.PUT), _LONG_PUT}
 _DTYPE = re.compile(r"[biufcSUO]\d{1,9}")
 """Names of dtypes without fields: booleans, integers, floats, complex numbers, byte strings, texts and objects."""
 
@@ -30,17 +44,30 @@ def load(path: str | os.PathLike) -> Any:
       FileNotFoundError: if there is no such file.
       ValueError: naming the file, if it holds anything else (it may be malicious), is no pickle or is cut off.
     """
-    content = Path(path).read_bytes()
+    return loads(Path(path).read_bytes(), os.fspath(path))
+
+
+def loads(content: bytes, where: str) -> Any:
+    """Reads a pickle from bytes, see `load`. Memory is bounded by a multiple of their number.
+
+    Raises:
+      ValueError: naming `where`, as `load`.
+    """
     try:
-        return _plain(_Unpickler(io.BytesIO(content), encoding="latin1").load(), {})
+        _require_stated_sizes(content)
+        return _plain(_Unpickler(content).load(), {})
     except _Refused as refused:
+        if str(refused).startswith("torch"):
+            raise ValueError(
+                f"{where} holds PyTorch's tensors; save them as numpy arrays, tensor.cpu().numpy()"
+            ) from None
         raise ValueError(
-            f"{os.fspath(path)}: this pickle asks for {refused}, which is no part of annotations; the file may be "
+            f"{where}: this pickle asks for {refused}, which is no part of annotations; the file may be "
             "malicious. Nothing in it was run. Fetch it again from the dataset's own page, and do not open it otherwise"
         ) from None
     except Exception as error:  # a damaged pickle may raise any exception
         raise ValueError(
-            f"{os.fspath(path)} is damaged, cut or no pickle ({type(error).__name__}: {error}); fetch it again"
+            f"{where} is damaged, cut or no pickle ({type(error).__name__}: {error}); fetch it again"
         ) from error
 
 
@@ -48,13 +75,36 @@ class _Refused(Exception):
     """Raised with the name of what is not admitted."""
 
 
+class _Memory:
+    """Bytes that the values made by calls may still take. A call may copy what the pickle holds once, many times."""
+
+    def __init__(self, content: bytes):
+        self.left = LEAST_MEMORY + MEMORY_RATIO * len(content)
+
+    def take(self, made: Any) -> Any:
+        """Returns `made`, counted."""
+        if isinstance(made, np.ndarray | np.generic):
+            self.left -= made.nbytes
+        elif isinstance(made, dict | set | frozenset | bytes):
+            self.left -= len(made) * (1 if isinstance(made, bytes) else 64)
+        if self.left < 0:
+            raise ValueError("it makes far more data than it holds")
+        return made
+
+
 class _Unpickler(pickle.Unpickler):
+    def __init__(self, content: bytes):
+        super().__init__(io.BytesIO(content), encoding="latin1")
+        self.memory = _Memory(content)
+
     def find_class(self, module: str, name: str) -> Callable:
         admitted = _ADMITTED.get((module, name))
         if admitted is None:
             raise _Refused(f"{module}.{name}")
         # A new function each time, because a pickle can set attributes of what it gets.
-        return lambda *arguments: admitted(*arguments)
+        if admitted is _Array:
+            return lambda *_: _Array(self.memory)
+        return lambda *arguments: self.memory.take(admitted(*arguments))
 
     def persistent_load(self, pid: Any) -> Any:
         raise _Refused(f"the persistent object {pid!r}")
@@ -82,20 +132,23 @@ class _Dtype:
 class _Array:
     """Placeholder of an array. A pickle creates it empty and sets its state afterwards."""
 
-    __slots__ = ("array",)
+    __slots__ = ("_memory", "array")
     __hash__ = None  # pyright: ignore[reportAssignmentType]
+
+    def __init__(self, memory: _Memory):
+        self._memory = memory
 
     def __setstate__(self, state: tuple) -> None:
         _, shape, dtype, fortran, content = state
         if dtype.dtype == object:
             if math.prod(shape) != len(content):
                 raise ValueError(f"an array of shape {shape} with {len(content)} objects")
-            self.array = np.empty(len(content), object)
+            self.array = self._memory.take(np.empty(len(content), object))
             for index, item in enumerate(content):
                 self.array[index] = item
             self.array = self.array.reshape(shape)
         else:
-            self.array = _from_buffer(content, dtype, shape, "F" if fortran else "C")
+            self.array = self._memory.take(_from_buffer(content, dtype, shape, "F" if fortran else "C"))
 
 
 def _from_buffer(
@@ -126,8 +179,8 @@ def _only_named(*_: Any) -> None:
 _ADMITTED: dict[tuple[str, str], Callable] = {
     ("numpy", "ndarray"): _only_named,
     ("numpy", "dtype"): _Dtype,
-    ("numpy.core.multiarray", "_reconstruct"): lambda *_: _Array(),
-    ("numpy._core.multiarray", "_reconstruct"): lambda *_: _Array(),
+    ("numpy.core.multiarray", "_reconstruct"): _Array,
+    ("numpy._core.multiarray", "_reconstruct"): _Array,
     ("numpy.core.multiarray", "scalar"): _scalar,
     ("numpy._core.multiarray", "scalar"): _scalar,
     ("numpy.core.numeric", "_frombuffer"): _from_buffer,
@@ -141,6 +194,41 @@ _ADMITTED: dict[tuple[str, str], Callable] = {
     ("builtins", "frozenset"): frozenset,
     ("collections", "OrderedDict"): dict,
 }
+
+
+def _require_stated_sizes(content: bytes) -> None:
+    """Raises ValueError for an opcode that would reserve memory for more than the pickle holds: a size beyond its end,
+    or a place of the memo beyond its number of opcodes. Python's own unpickler reserves both before it reads on."""
+    at, count, end = 0, 0, len(content)
+    while at < end:
+        code = content[at]
+        number = _ARGUMENTS.get(code)
+        if number is None:  # no opcode: the unpickler says so
+            return
+        at, count = at + 1, count + 1
+        if code in _PUTS:
+            place = int.from_bytes(content[at : at + 4], "little") if code == _LONG_PUT else _decimal(content, at)
+            if place > count:
+                raise ValueError(f"place {place:,} of the memo after {count:,} opcodes")
+        if number >= 0:
+            at += number
+        elif number == pickletools.UP_TO_NEWLINE:
+            for _ in range(1 + (code in _TWO_LINES)):
+                at = content.find(b"\n", at) + 1 or end
+        else:
+            width = _WIDTHS[number]
+            size = int.from_bytes(content[at : at + width], "little")
+            at += width + size
+            if at > end:
+                raise ValueError(f"{size:,} bytes are stated and {max(end - at + size, 0):,} are there")
+        if code == _STOP:
+            return
+
+
+def _decimal(content: bytes, at: int) -> int:
+    """Returns the number on the line at a place, 0 if it is none."""
+    line = content[at : content.find(b"\n", at)]
+    return int(line) if len(line) < 20 and line.isdigit() else 0
 
 
 def _plain(value: Any, seen: dict[int, tuple[Any, Any]]) -> Any:
