@@ -92,7 +92,8 @@ def read(file: Path, labelled: tuple[int, int] | None = None) -> Picture:
                 orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
                 plain = (opened.format, opened.mode, orientation) == ("JPEG", "RGB", 1)
                 opened.load()
-                focal, upright = _focal(opened), ImageOps.exif_transpose(opened)
+                focal = _focal(opened)
+                upright = ImageOps.exif_transpose(opened) if orientation in _TO_STORED else opened
     except FileNotFoundError as error:
         raise FileNotFoundError(f"there is no image {file}") from error
     except UnidentifiedImageError as error:
@@ -189,11 +190,11 @@ def _rgb(file: Path, image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         return _of_16_bits(file, image)
     if image.has_transparency_data:
-        image = image.convert("RGBA")
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
         black = Image.new("RGB", image.size)
         black.paste(image, mask=image)
         return black
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _of_16_bits(file: Path, image: Image.Image) -> Image.Image:

@@ -79,7 +79,7 @@ def predict(
     if not clip.is_file():
         raise FileNotFoundError(f"there is no video {clip}")
     outputs.validate(formats, scale)
-    (start,), _ = requests.gather([clip], left=left, box=box, intrinsics=intrinsics)
+    (start,) = requests.gather([clip], left=left, box=box, intrinsics=intrinsics).hands
     left_out: list[tuple[Path, str]] = []
     with outputs.new_folder(Path(out), force=force) as building:
         trained = forward.load(folder, step)

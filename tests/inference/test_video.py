@@ -186,9 +186,9 @@ def test_video_that_breaks_off_is_taken_as_far_as_it_goes(quick, tmp_path, capsy
     found = json.loads((out / "joints.json").read_text())
     count = len(found["hands"])
     assert 3 < count < 40
-    said = capsys.readouterr().out
-    assert said.startswith(f"{count} frames, ")
-    assert f"left out: {clip} breaks off after {count} frames" in said
+    said = capsys.readouterr()
+    assert said.out.startswith(f"{count} frames, ")
+    assert f"left out: {clip} breaks off after {count} frames" in said.err
     assert found["left_out"][0]["image"] == str(clip)
 
 
