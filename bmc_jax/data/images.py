@@ -82,7 +82,7 @@ def read(file: Path, labelled: tuple[int, int] | None = None) -> Picture:
         `labelled`; also if it has an EXIF orientation and the same size with and without it, so that `labelled` does
         not tell which pixels are meant.
     """
-    _require_regular(file)
+    require_regular(file, "image")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, of large images and damaged metadata
@@ -114,16 +114,25 @@ def read(file: Path, labelled: tuple[int, int] | None = None) -> Picture:
     return Picture(image, focal, plain)
 
 
-def _require_regular(file: Path) -> None:
-    """Raises an error before the file is opened: opening a FIFO waits for its writer, and a device may never end."""
+def require_regular(file: Path, kind: str) -> None:
+    """Raises an error unless a file is regular: opening a FIFO waits for its writer, and a device may never end.
+
+    Args:
+      file: the file, which is not opened.
+      kind: what it should be, "image" or "video".
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ValueError: if it is a folder, a FIFO, a device or a socket.
+    """
     try:
         mode = os.stat(file).st_mode
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"there is no image {file}") from error
+        raise FileNotFoundError(f"there is no {kind} {file}") from error
     if stat.S_ISDIR(mode):
-        raise ValueError(f"expected an image file, got the folder {file}")
+        raise ValueError(f"expected a file of one {kind}, got the folder {file}")
     if not stat.S_ISREG(mode):
-        raise ValueError(f"{file} is a FIFO, a device or a socket; save the image in a regular file")
+        raise ValueError(f"{file} is a FIFO, a device or a socket; save the {kind} in a regular file")
 
 
 @functools.cache

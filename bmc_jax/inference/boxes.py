@@ -159,7 +159,7 @@ def _named(annotations: Sequence[dict[str, Any]], file: Path) -> list[dict[str, 
 
 def _json(file: Path) -> Any:
     if not file.is_file():
-        raise FileNotFoundError(f"there is no file of boxes {file}")
+        raise FileNotFoundError(f"there is no regular file {file}; name a COCO file")
     try:
         content = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:

@@ -122,7 +122,10 @@ def _box(request: Request, size: tuple[int, int], margin: float) -> tuple[tuple[
         left, top = (width - side) / 2 - 0.5, (height - side) / 2 - 0.5
         return (left, top, left + side, top + side), float(side)
     left, top, right, bottom = map(float, request.box)
-    where = f"{request.file}: the hand's box is {left:g}, {top:g}, {right:g}, {bottom:g} (left, top, right, bottom)"
+    where = (
+        f"{request.file}: the hand's box is {left:g}, {top:g}, {right:g}, {bottom:g} (left, top, right, bottom; "
+        f"{request.box_from})"
+    )
     if not np.isfinite(request.box).all() or not (right > left and bottom > top):
         raise ValueError(f"{where}, which has no size")
     longer = max(right - left, bottom - top)

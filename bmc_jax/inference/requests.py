@@ -1,6 +1,7 @@
 """Hands to predict: image files, folders of them, and the boxes of a COCO file."""
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,13 +55,14 @@ def files(inputs: Sequence[Path], out: Path | None = None) -> tuple[list[Path], 
       FileNotFoundError: if a file does not exist or a folder has no images.
       ValueError: if an image occurs twice or a video is among the inputs.
     """
+    named = {os.path.abspath(one) for one in (*inputs, out) if one is not None}
     found: list[Path] = []
     left_out: list[tuple[Path, str]] = []
     for one in inputs:
         if one.is_dir():
             entries = sorted(one.iterdir())
             inside = [entry for entry in entries if not entry.is_dir() and _is_image(entry)]
-            others = [entry for entry in entries if entry.is_dir() and entry not in {*inputs, out}]
+            others = [entry for entry in entries if entry.is_dir() and os.path.abspath(entry) not in named]
             below = [
                 entry for entry in others if not entry.name.startswith(".") and any(map(_is_image, entry.rglob("*")))
             ]

@@ -17,7 +17,7 @@ from PIL import Image
 
 from bmc_jax.config import Config
 from bmc_jax.core.types import Prediction
-from bmc_jax.data import input_pipeline
+from bmc_jax.data import images, input_pipeline
 from bmc_jax.data.images import Picture
 from bmc_jax.inference import hand_crop, outputs, requests, viewer
 from bmc_jax.inference.hand_crop import HandCrop
@@ -76,8 +76,7 @@ def predict(
       ValueError: see there, and if PyAV is not installed or the file is not a video.
     """
     clip = Path(clip)
-    if not clip.is_file():
-        raise FileNotFoundError(f"there is no video {clip}")
+    images.require_regular(clip, "video")
     outputs.validate(formats, scale)
     (start,) = requests.gather([clip], left=left, box=box, intrinsics=intrinsics).hands
     left_out: list[tuple[Path, str]] = []

@@ -287,7 +287,7 @@ def test_what_is_no_regular_file_is_refused_before_it_is_opened(tmp_path):
         for file in (tmp_path / "pipe.jpg", tmp_path / "socket.jpg", Path(os.devnull)):
             with pytest.raises(ValueError, match=rf"{file.name} is a FIFO, a device or a socket; save"):
                 images.read(file)
-    with pytest.raises(ValueError, match="expected an image file, got the folder"):
+    with pytest.raises(ValueError, match="expected a file of one image, got the folder"):
         images.read(tmp_path)
 
 

@@ -1,6 +1,7 @@
 """Videos: the hand is followed and, when lost, looked for again; times, turned frames and broken files are told."""
 
 import json
+import os
 import struct
 import sys
 from pathlib import Path
@@ -210,6 +211,9 @@ def test_file_that_is_no_video_is_named(tmp_path, content):
 def test_missing_video_and_missing_library_are_named(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"there is no video .*gone.mp4"):
         video.predict("run", tmp_path / "gone.mp4", tmp_path / "out")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(ValueError, match=r"pipe.mp4 is a FIFO, a device or a socket; save the video"):
+        video.predict("run", tmp_path / "pipe.mp4", tmp_path / "out")
     clip = film(tmp_path / "clip.mp4", path(2))
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(ValueError, match=r"pip install 'bmc-jax\[video\]'"):
