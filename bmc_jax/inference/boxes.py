@@ -2,7 +2,7 @@
 
     {"images":      [{"id", "file_name", "width", "height" (optional), "K": 3x3 (optional)}],
      "annotations": [{"image_id", "bbox": [x, y, width, height], "category_id", "id", "score",
-                      "hand_side" or "hand_type": "right" or "left" (all but the first two optional)}],
+                      "hand_side", "hand_type" or "handedness": "right" or "left" (all but the first two optional)}],
      "categories":  [{"id", "name"}] (optional)}
 
 A result list is the list of annotations alone. Boxes count as hands if their category is named so, see `side_of`;
@@ -28,6 +28,8 @@ from bmc_jax.data import images as pictures
 
 MOST_NAMES = 5
 """Most names in a message."""
+SIDE_FIELDS = ("hand_side", "hand_type", "handedness")
+"""Fields of an annotation that state its side."""
 _SIDE = "(left|right|l|r)?"
 _HAND = re.compile(f"(?:human|person)?{_SIDE}hands?{_SIDE}(?:pose|keypoints?)?")
 _NAMES = {"l": "left", "r": "right"}
@@ -87,7 +89,8 @@ def find(images: Sequence[Path], file: Path, *, score: float = LEAST_SCORE, imag
         same_name.setdefault(_parts(entry["file_name"])[0], []).append(entry["file_name"])
     matches = _matches(images, listed)
     images_of = Counter(index for indices in matches for index in indices)
-    found = Found()
+    found, ids = Found(), {entry["id"] for entry in listed}
+    found.unused["of an image that is not listed"] = sum(one["image_id"] not in ids for one in annotations)
     for image, indices in zip(images, matches, strict=True):
         names = _some(listed[index]["file_name"] for index in indices)
         if not indices:
@@ -258,8 +261,8 @@ def _hand_box(where: str, entry: dict[str, Any], annotation: dict[str, Any], cat
     if not isinstance(given, list) or len(given) != 4:
         raise ValueError(f"has the bbox {_short(given)}; it must be x, y, width, height")
     x, y, width, height = (_number(value, "bbox") for value in given)
-    stated = {name: annotation.get(name) for name in ("hand_side", "hand_type")} | {"category": category or None}
-    stated = {name: value for name, value in stated.items() if value is not None}
+    stated = {name: annotation[name] for name in SIDE_FIELDS if annotation.get(name) is not None}
+    stated = {name: str(value).lower() for name, value in (stated | {"category": category}).items() if value != ""}
     for name, value in stated.items():
         if value not in SIDES:
             raise ValueError(f"has the {name} {_short(value)}; it must be 'right' or 'left'")

@@ -37,7 +37,7 @@ class Predicted:
     left_out: tuple[tuple[Path, str], ...]
     """Images, boxes and subfolders without a prediction, each with the reason."""
     unused: dict[str, int] = field(default_factory=dict)
-    """Numbers of boxes of another category or with a low score, by what they are."""
+    """Numbers of boxes of another category, with a low score, or of no listed image, by what they are."""
 
 
 def predict(

@@ -42,7 +42,7 @@ class Gathered:
     left_out: list[tuple[Path, str]] = field(default_factory=list)
     """Images and boxes that cannot be used, each with the reason."""
     unused: dict[str, int] = field(default_factory=dict)
-    """Numbers of boxes of another category or with a low score, by what they are."""
+    """Numbers of boxes of another category, with a low score, or of no listed image, by what they are."""
 
 
 def files(inputs: Sequence[Path], out: Path | None = None) -> tuple[list[Path], list[tuple[Path, str]]]:
@@ -142,7 +142,7 @@ def gather(
         return Gathered([dataclasses.replace(common, file=file) for file in images])
     found = box_files.find(images, boxes, score=score, image_ids=image_ids)
     hands = [_request(common, file, boxes, hand) for file, hand in found.hands]
-    return Gathered(hands, found.left_out, dict(found.unused))
+    return Gathered(hands, found.left_out, dict(+found.unused))
 
 
 def _request(common: Request, file: Path, boxes: Path, hand: box_files.HandBox) -> Request:

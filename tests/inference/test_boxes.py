@@ -96,7 +96,7 @@ def test_category_tells_the_side_and_must_not_contradict(tmp_path):
     categories = [{"id": 1, "name": "left_hand"}, {"id": 2, "name": "right_hand"}]
     annotations = [
         {"image_id": 0, "category_id": 1, "bbox": BOX},
-        {"image_id": 0, "category_id": 2, "bbox": BOX, "hand_type": "right"},
+        {"image_id": 0, "category_id": 2, "bbox": BOX, "hand_type": "right", "handedness": "Right"},
         {"image_id": 0, "category_id": 2, "bbox": BOX, "hand_side": "left"},
         {"image_id": 0, "category_id": 3, "bbox": BOX},
     ]
@@ -120,8 +120,14 @@ def test_image_whose_boxes_are_not_used_says_why(tmp_path):
     file = write(tmp_path / "boxes.json", ["a.jpg"], annotations=annotations)
     found = boxes.find([tmp_path / "a.jpg"], file)
     assert found.left_out == [(tmp_path / "a.jpg", f"{file} has no hand for it, only boxes with a score below 0.3")]
-    assert found.unused == {"with a score below 0.3": 2}
+    assert +found.unused == {"with a score below 0.3": 2}
     assert len(boxes.find([tmp_path / "a.jpg"], file, score=0.0).hands) == 2
+
+
+def test_boxes_of_images_that_the_file_does_not_list_are_counted(tmp_path):
+    annotations = [{"image_id": 0, "bbox": BOX}, {"image_id": "0", "bbox": BOX}, {"image_id": 9, "bbox": BOX}]
+    found = boxes.find([tmp_path / "a.jpg"], write(tmp_path / "boxes.json", ["a.jpg"], annotations=annotations))
+    assert (len(found.hands), +found.unused) == (1, {"of an image that is not listed": 2})
 
 
 def test_result_list_has_its_images_in_another_file(tmp_path):
