@@ -148,6 +148,8 @@ def _unidentified(file: Path) -> str:
     """Returns why Pillow does not recognize a file."""
     with file.open("rb") as stream:
         start = stream.read(12)
+    if not start:
+        return f"{file} is damaged or cut off (it is empty); take the original image"
     brand = _BRANDS.get(start[8:]) if start[4:8] == b"ftyp" else None
     if brand == "HEIC" and "HEIF" not in _formats():
         return f"{file} is a HEIC image, and its decoder is missing; pip install 'bmc-jax[heic]', or save it as JPEG"
