@@ -14,6 +14,7 @@ import math
 import os
 import posixpath
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -94,7 +95,7 @@ def find(images: Sequence[Path], file: Path, *, score: float = LEAST_SCORE, imag
     for image, indices in zip(images, matches, strict=True):
         names = _some(listed[index]["file_name"] for index in indices)
         if not indices:
-            others = same_name.get(image.name)
+            others = same_name.get(_parts(image.name)[0])
             elsewhere = f"; it has {_some(others)}, in another folder" if others else ""
             found.left_out.append((image, f"{file} does not list it{elsewhere}"))
         elif len(indices) > 1:
@@ -189,7 +190,8 @@ def _objects(content: Any, name: str, file: Path, fields: dict[str, tuple[type, 
 
 def _parts(name: str) -> tuple[str, ...]:
     """Returns the parts of a path of any system, the last first, without drive, root and ".."."""
-    parts = posixpath.normpath(name.replace("\\", "/")).split("/")
+    composed = unicodedata.normalize("NFC", name)  # macOS writes accents as characters of their own
+    parts = posixpath.normpath(composed.replace("\\", "/")).split("/")
     parts = [part for part in parts if part not in ("", ".", "..") and not re.fullmatch("[A-Za-z]:", part)]
     return tuple(reversed(parts)) or ("",)
 
@@ -225,7 +227,7 @@ def _add(
     before = len(found.hands) + len(found.left_out)
     unused = Counter[str]()
     for number, annotation in annotations:
-        where = f"annotation {annotation.get('id', f'number {number}')}"
+        where = f"annotation {str(annotation.get('id', f'number {number}'))[:40]}"
         try:
             side, score = _side(annotation, sides), annotation.get("score")
             score = None if score is None else _number(score, "score")

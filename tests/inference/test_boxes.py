@@ -60,6 +60,11 @@ def test_relative_path_is_matched_from_its_end(tmp_path, monkeypatch, listed, fo
         assert bool(boxes.find([image], file).hands) == found
 
 
+def test_accents_are_matched_however_they_are_encoded(tmp_path):
+    file = write(tmp_path / "boxes.json", ["caf\N{LATIN SMALL LETTER E WITH ACUTE}.jpg"])
+    assert boxes.find([tmp_path / "cafe\N{COMBINING ACUTE ACCENT}.jpg"], file).hands
+
+
 def test_absolute_path_and_its_symbolic_link_are_matched(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "real/a.jpg").touch()

@@ -131,6 +131,20 @@ def test_box_changes_its_size_slowly_and_never_collapses():
     assert ((np.abs(ratios - 1 / 1.1) < 1e-6) | (np.array(sides[1:]) == 44)).all()
 
 
+@pytest.mark.parametrize(("side", "share"), [(6.0, 0.25), (250.0, 0.45)])
+def test_followed_box_is_never_one_that_is_refused(side, share):
+    options = examples.tiny_config()
+    low, high = 60 - side / 2, 60 + side / 2
+    start = requests.Request(Path("clip.mp4"), box=(low, low, high, high))
+    request, followed = start, 0
+    for _ in range(12):
+        crop = hand_crop.cut(request, Picture(spotter.picture(SIZE, (60, 60))), options)
+        found = 60 + np.linspace(-share, share, 21)[:, None] * 1.5 * (request.box[2] - request.box[0]) * np.ones(2)
+        request = video.follow(crop, found, options, side) or start
+        followed += request is not start
+    assert 0 < followed < 12
+
+
 @pytest.mark.parametrize("turn", [0, 90, 180, 270])
 def test_telephones_turned_video_is_answered_upright(tmp_path, turn):
     spot = (100.0, 40.0)
