@@ -72,7 +72,7 @@ def read(file: Path, labelled: tuple[int, int] | None = None) -> Picture:
     Args:
       file: the image.
       labelled: (width, height) that the labels of the image are for, None without labels. Some tools for labels apply
-        the EXIF orientation and some do not, and this size tells which: the image is returned upright if `labelled` is
+        the EXIF orientation and some do not, and this size decides which: the image is returned upright if `labelled` is
         the upright size, and as it is stored if it is the stored one.
 
     Raises:
@@ -80,7 +80,7 @@ def read(file: Path, labelled: tuple[int, int] | None = None) -> Picture:
       ValueError: naming the file, its value and a remedy, if it is no regular file, no image, damaged, of a mode that
         cannot be converted, smaller than `SMALLEST` pixels or larger than `LARGEST`, or of another size than
         `labelled`; also if it has an EXIF orientation and the same size with and without it, so that `labelled` does
-        not tell which pixels are meant.
+        not decide which pixels are meant.
     """
     require_regular(file, "image")
     try:

@@ -45,11 +45,11 @@ class HandBox:
     box: tuple[float, float, float, float]
     """(left, top, right, bottom), pixels."""
     side: str | None
-    """"left" or "right"; None if the file does not say."""
+    """"left" or "right"; None if the file does not state it."""
     intrinsics: np.ndarray | None
-    """K `[3, 3]` of the image; None if the file does not say."""
+    """K `[3, 3]` of the image; None if the file does not state it."""
     size: tuple[int, int] | None
-    """(width, height) of the image; None if the file does not say."""
+    """(width, height) of the image; None if the file does not state it."""
 
 
 @dataclass
@@ -247,7 +247,7 @@ def _add(
 
 
 def _side(annotation: dict[str, Any], sides: dict[Any, str | None] | None) -> str | None:
-    """Returns the side that the category tells, "" if it tells none, None if it is no hand."""
+    """Returns the side that the category states, "" if it states none, None if it is no hand."""
     if sides is None:
         return ""
     key = annotation.get("category_id")

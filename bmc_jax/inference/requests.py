@@ -110,7 +110,7 @@ def gather(
 
     Args:
       images: the image files.
-      left: whether hands are left ones, where `boxes` does not say.
+      left: whether hands are left ones, where `boxes` does not state the side.
       box: (x, y, width, height) of the hand in the only image, pixels.
       boxes: a COCO file with a `bbox` for every hand, or a list of COCO results, see `boxes.find`. Several hands in one
         image are several predictions.

@@ -148,7 +148,7 @@ def turned(file, orientation, size=(WIDTH, HEIGHT)):
         (8, lambda stored: np.rot90(stored)),
     ],
 )
-def test_size_of_the_labels_tells_which_pixels_they_are_for(tmp_path, orientation, upright, suffix):
+def test_size_of_the_labels_decides_which_pixels_they_are_for(tmp_path, orientation, upright, suffix):
     file = tmp_path / f"phone.{suffix}"
     stored = turned(file, orientation)
     np.testing.assert_array_equal(np.asarray(images.read(file, (HEIGHT, WIDTH)).image), upright(stored))
@@ -232,7 +232,7 @@ def test_file_that_is_no_image_is_named(tmp_path, content):
         images.read(tmp_path / "text.jpg")
 
 
-def test_damage_anywhere_is_told_with_the_file(tmp_path):
+def test_damage_anywhere_is_reported_with_the_file(tmp_path):
     generator = np.random.default_rng(0)
     contents = []
     for name, mode in (("a.jpg", "RGB"), ("b.png", "P"), ("c.tif", "RGB"), ("d.webp", "RGBA"), ("e.avif", "RGB")):

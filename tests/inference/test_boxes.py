@@ -97,7 +97,7 @@ def test_category_is_a_hand_by_its_name(name, side):
     assert boxes.side_of(name) == side
 
 
-def test_category_tells_the_side_and_must_not_contradict(tmp_path):
+def test_category_states_the_side_and_must_not_contradict(tmp_path):
     categories = [{"id": 1, "name": "left_hand"}, {"id": 2, "name": "right_hand"}]
     annotations = [
         {"image_id": 0, "category_id": 1, "bbox": BOX},
