@@ -1,8 +1,10 @@
 """Declaration of verbs, and arguments that several of them share."""
 
 import argparse
+from collections.abc import Callable
 import collections
 import dataclasses
+import math
 from typing import TYPE_CHECKING, Any
 
 from bmc_jax.core import choices
@@ -37,12 +39,38 @@ def add_verb(verbs: Any, name: str, run: Any, words: str, epilog: str = "") -> a
     return parser
 
 
-def positive(text: str) -> int:
-    """Returns a positive integer, as the type of an argument."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return number
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """Returns the type of an argument that is a whole number from `low` to `high`."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = low - 1
+        if not low <= number <= high:
+            raise argparse.ArgumentTypeError(f"expected a whole number from {low:,} to {high:,}, got {text!r}")
+        return number
+
+    return parse
+
+
+def between(low: float, high: float) -> Callable[[str], float]:
+    """Returns the type of an argument that is a number from `low` to `high`."""
+
+    def parse(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not low <= number <= high:
+            raise argparse.ArgumentTypeError(f"expected a number from {low:g} to {high:g}, got {text!r}")
+        return number
+
+    return parse
+
+
+positive = whole(1, 1_000_000)
+"""Type of an argument that is a number of images, poses, processes or the like."""
 
 
 def add_step(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +86,11 @@ def add_network_use(parser: argparse.ArgumentParser) -> None:
         "--passes", type=int, choices=(1, 2), default=1, help="2: predict again in a crop around the hand found first"
     )
     group.add_argument(
-        "--turns", type=positive, default=1, metavar="N", help="rotated copies of the image to average (default: 1)"
+        "--turns",
+        type=whole(1, choices.MOST_TURNS),
+        default=1,
+        metavar="N",
+        help=f"rotated copies of the image to average, up to {choices.MOST_TURNS} (default: 1)",
     )
 
 

@@ -1,11 +1,13 @@
 """`bmc predict` and `bmc export`: uses of a checkpoint."""
 
 import argparse
+import math
+import sys
 from pathlib import Path
 from typing import Any
 
-from bmc_jax.cli.arguments import add_network_use, add_step, add_verb
-from bmc_jax.core.choices import PREDICTION_FORMATS, SIDES
+from bmc_jax.cli.arguments import add_network_use, add_step, add_verb, between
+from bmc_jax.core.choices import LEAST_SCORE, PREDICTION_FORMATS, SIDES
 
 
 def add(verbs: Any) -> None:
@@ -14,11 +16,12 @@ examples:
   bmc predict runs/quickstart photo.jpg --out predicted
   bmc predict runs/quickstart photo.jpg --box 120,80,200,220 --hand left --out predicted
   bmc predict runs/quickstart photographs --boxes detected.json --passes 2 --out predicted --format json csv
+  bmc predict runs/quickstart photographs --boxes results.json --image-ids images.json --score 0.5 --out predicted
   bmc predict runs/quickstart clip.mp4 --out clip --force
 
 Writes joints, overlays and page.html, an interactive page of the hands in 3D and their angles beside the limits; for a
-video also an overlaid video and the angles over time. Images that cannot be read are listed, the others are processed,
-and the exit status is 1.
+video also an overlaid video and the angles over time. Images and boxes that cannot be used are named with the reason,
+the others are processed, and the exit status is 1.
 """)  # fmt: skip
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder of a trained run, or of an exported one")
     parser.add_argument("inputs", nargs="+", metavar="IMAGE", help="images, folders of images, or one video")
@@ -27,7 +30,19 @@ and the exit status is 1.
     box.add_argument(
         "--box", type=_four, metavar="X,Y,W,H", help="of the hand in one image, or at the start of a video"
     )
-    box.add_argument("--boxes", metavar="COCO.json", help="bbox of every hand, optionally with hand_side and K")
+    box.add_argument(
+        "--boxes",
+        metavar="COCO.json",
+        help="bbox of every hand, with its score, hand_side and K if known; or COCO results",
+    )
+    box.add_argument(
+        "--score",
+        type=between(0.0, 1.0),
+        default=LEAST_SCORE,
+        metavar="S",
+        help=f"use the boxes with at least this score, of those with one (default: {LEAST_SCORE})",
+    )
+    box.add_argument("--image-ids", metavar="COCO.json", help="images with the ids of COCO results in --boxes")
     box.add_argument("--hand", choices=SIDES, default="right", help="side of the hand (default: right)")
     camera = parser.add_argument_group("the camera")
     camera.add_argument(
@@ -89,19 +104,22 @@ def _predict(options: argparse.Namespace) -> int:
     if len(inputs) == 1 and inputs[0].suffix.lower() in requests.VIDEOS:
         from bmc_jax.inference import video
 
-        if options.boxes:
+        if options.boxes or options.image_ids:
             raise ValueError("a video takes --box, the hand's at the start, not --boxes")
         predicted = video.predict(options.checkpoint, inputs[0], options.out, **arguments)
         what = "frame"
     else:
         from bmc_jax.inference import predict
 
-        predicted = predict.predict(options.checkpoint, inputs, options.out, boxes=options.boxes, **arguments)
+        boxes = {"boxes": options.boxes, "score": options.score, "image_ids": options.image_ids}
+        predicted = predict.predict(options.checkpoint, inputs, options.out, **boxes, **arguments)
         what = "hand"
     many = f"{predicted.hands} {what}{'s' if predicted.hands > 1 else ''}"
     print(f"{many}, {predicted.within} of them within all limits; written to {predicted.out}")
+    for what, count in predicted.unused.items():
+        print(f"not used: {count} {'boxes' if count > 1 else 'box'} {what}")
     for file, reason in predicted.left_out:
-        print(f"left out: {reason if str(file) in reason else f'{file}: {reason}'}")
+        print(f"left out: {reason if str(file) in reason else f'{file}: {reason}'}", file=sys.stderr)
     return 1 if predicted.left_out else 0
 
 
@@ -118,6 +136,8 @@ def _four(text: str) -> tuple[float, ...]:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not four numbers with commas between") from error
+    if not all(map(math.isfinite, numbers)):
+        raise argparse.ArgumentTypeError(f"{text!r} has a number that is not finite")
     if len(numbers) != 4:
         raise argparse.ArgumentTypeError(f"{text!r} has {len(numbers)} numbers, four are needed")
     return numbers

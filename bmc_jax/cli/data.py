@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bmc_jax.cli.arguments import COCO, TEXT, add_verb, positive
+from bmc_jax.cli.arguments import COCO, TEXT, add_verb, whole
 from bmc_jax.core.choices import READERS, SPLITS
 
 
@@ -55,10 +55,12 @@ examples:
     parser.add_argument(
         "source", metavar="SOURCE", help="folder of a built dataset, a rendered domain, or coco:FILE for COCO keypoints"
     )
-    parser.add_argument("--count", type=positive, default=36, metavar="N", help="images (default: 36)")
+    parser.add_argument("--count", type=whole(1, 1_000), default=36, metavar="N", help="images (default: 36)")
     parser.add_argument("--split", default="", choices=SPLITS, help="(default: the first one)")
     parser.add_argument("--seed", type=int, default=0, help="of a rendered domain, and of --augment (default: 0)")
-    parser.add_argument("--size", type=positive, default=128, metavar="PX", help="side of the images (default: 128)")
+    parser.add_argument(
+        "--size", type=whole(1, 1_024), default=128, metavar="PX", help="side of the images (default: 128)"
+    )
     parser.add_argument("--augment", action="store_true", help="apply the default augmentation of training")
     parser.add_argument("--green-screen", action="store_true", help="with --augment: replace a green background")
     parser.add_argument("--out", default="preview.png", metavar="PNG", help="(default: preview.png)")
@@ -76,7 +78,9 @@ def _build_arguments(readers: Any, reader: str) -> None:
         "--out", required=True, metavar="DIR", help="folder of built datasets; DIR/NAME/VERSION is created"
     )
     parser.add_argument("--name", default="", help="of the built dataset (default: that of the dataset)")
-    parser.add_argument("--workers", type=positive, default=0, metavar="N", help="processes (default: one per core)")
+    parser.add_argument(
+        "--workers", type=whole(1, 1_024), default=0, metavar="N", help="processes (default: one per core)"
+    )
     parser.add_argument(
         "--faults",
         default="stop",

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from bmc_jax.cli.arguments import COCO, add_network_use, add_verb, positive
-from bmc_jax.core.choices import SPLITS
+from bmc_jax.cli.arguments import COCO, add_network_use, add_verb, positive, whole
+from bmc_jax.core.choices import MOST_IMAGES, SPLITS
 
 
 def add(verbs: Any) -> None:
@@ -54,7 +54,7 @@ dataset, into the checkpoint's folder.
     parser.add_argument(
         "--data", metavar="coco:FILE", help="photographs with 2D labels, a COCO keypoint file, instead of datasets"
     )
-    parser.add_argument("--count", type=positive, metavar="N", help="images of each set (default: all)")
+    parser.add_argument("--count", type=whole(1, MOST_IMAGES), metavar="N", help="images of each set (default: all)")
     add_network_use(parser)
 
     parser = add_verb(verbs, "report", _report, "write runs as one self-contained HTML page", """\

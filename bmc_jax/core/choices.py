@@ -23,3 +23,9 @@ PROTOCOLS = ("freihand", "ho3d", "hands19", "dexter_object", "rhd")
 ALIGNMENTS = ("absolute", "root", "root_scale", "scale_translation", "centroid", "centroid_scale", "procrustes")
 """Keys of `metrics.ALIGNMENTS`."""
 PREDICTION_FORMATS = ("json", "csv", "npz")
+LEAST_SCORE = 0.3
+"""Default of the least score of a hand's box that is used, of the boxes that have one."""
+MOST_TURNS = 32
+"""Most rotated copies of an image that are averaged. The compiled program holds the network once for each."""
+MOST_IMAGES = 200_000
+"""Most images of a set that are evaluated, since they are all in memory: more than any dataset here has."""

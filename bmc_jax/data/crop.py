@@ -5,6 +5,7 @@ one without them, up to rounding.
 """
 
 import io
+import math
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from PIL import Image
 
 BICUBIC_REACH = 2
 """Half the support of a bicubic filter, pixels, where the image does not shrink."""
+LARGEST_SURROUNDINGS = 2**26
+"""Pixels of an image that is extended by black surroundings. A larger one is first shrunk by a whole factor."""
 
 
 def crop(record: dict[str, Any], *, size: int, margin: float, stored: int | None = None) -> dict[str, np.ndarray]:
@@ -61,10 +64,13 @@ def square(image: Image.Image, middle: np.ndarray, side: float, pixels: int) -> 
     # In Pillow's coordinates from here on: the origin is the corner of the first pixel, not its centre.
     low, high = middle + 0.5 - side / 2, middle + 0.5 + side / 2
     reach = BICUBIC_REACH * max(1.0, side / pixels)
-    outer_low, outer_high = np.floor(low - reach).astype(int), np.ceil(high + reach).astype(int)
+    outer_low, outer_high = np.floor(low - reach), np.ceil(high + reach)
     if outer_low.min() < 0 or (outer_high > image.size).any():
         # The filter would ignore pixels beyond the image; as black pixels they count the same for any surroundings.
-        image = image.crop((*outer_low.tolist(), *outer_high.tolist()))
+        shrink = math.ceil(math.sqrt(np.prod(outer_high - outer_low) / LARGEST_SURROUNDINGS))
+        if shrink > 1:
+            return square(image.reduce(shrink), (middle + 0.5) / shrink - 0.5, side / shrink, pixels)
+        image = image.crop((*outer_low.astype(int).tolist(), *outer_high.astype(int).tolist()))
         low, high = low - outer_low, high - outer_low
     box = (*low.tolist(), *high.tolist())
     return np.asarray(image.resize((pixels, pixels), Image.Resampling.BICUBIC, box=box))

@@ -128,21 +128,10 @@ def _open(annotation: Annotation) -> tuple[Image.Image, bytes | None]:
     """Returns the whole image, and the file's bytes if they are a colour JPEG, which can be stored as they are."""
     if isinstance(annotation.image, np.ndarray):
         return Image.fromarray(annotation.image), None
-    file = annotation.image
     try:
-        content = file.read_bytes()
-        with Image.open(io.BytesIO(content)) as opened:
-            width, height = annotation.image_size or opened.size
-            if opened.size != (width, height):
-                raise ValueError(
-                    f"{annotation.where}: the image {file} is of {opened.width}x{opened.height} pixels, and its labels "
-                    f"and K are for {width}x{height}; take the original image"
-                )
-            keep = opened.format == "JPEG" and opened.mode == "RGB"
-            return opened.convert("RGB"), content if keep else None
+        picture = images.read(annotation.image, annotation.image_size)
+        return picture.image, annotation.image.read_bytes() if picture.plain_jpeg else None
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{annotation.where}: there is no image {file}") from error
-    except images.DECODING_ERRORS as error:
-        raise ValueError(
-            f"{annotation.where}: the image {file} is damaged ({error}); fetch it again, or build with --faults skip"
-        ) from error
+        raise FileNotFoundError(f"{annotation.where}: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{annotation.where}: the image {error}, or build with --faults skip") from error

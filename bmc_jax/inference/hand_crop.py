@@ -18,6 +18,12 @@ from bmc_jax.data.readers import coco_hand
 from bmc_jax.inference.requests import Request
 from bmc_jax.training import forward
 
+SMALLEST_BOX = 4.0
+"""Pixels of the longer side of a hand's box. Coordinates from 0 to 1 give smaller ones."""
+LARGEST_BOX = 2.0
+"""The longer side of a hand's box over that of its picture: a hand may continue beyond the picture's border."""
+LARGEST_K = 1e9
+"""Of the absolute values in K, which the network gets in float32."""
 EXIF = "focal length of the image's EXIF, principal point in the middle"
 DEFAULT = f"assumed: focal length {coco_hand.DEFAULT_FOCAL:g} x the longer image side, principal point in the middle"
 
@@ -44,13 +50,14 @@ def cut(request: Request, picture: Picture, config: Config, *, passes: int = 1) 
     """Returns the square crop around the hand, as in training, with the margin that `passes` need.
 
     Raises:
-      ValueError: if the box has no size or lies outside the picture, if K is not a pinhole matrix, or if they
-        refer to a picture of another size.
+      ValueError: naming image, value and remedy, if the box has no size, is too small or too large for a hand or lies
+        outside the picture, if K is not a pinhole matrix, or if they refer to a picture of another size.
     """
     size = picture.image.size
     if request.size not in (None, size):
+        turned = ", its size as stored: find boxes in the upright image" if request.size == size[::-1] else ""
         raise ValueError(
-            f"{request.file} is of {size[0]}x{size[1]} pixels, and its box or K is for {_by(request.size)}"
+            f"{request.file} is of {_by(size)} pixels, and its box or K is for {_by(request.size)}{turned}"
         )
     box, side = _box(request, size, config.data.margin)
     intrinsics, intrinsics_from = _camera(request, picture)
@@ -115,12 +122,20 @@ def _box(request: Request, size: tuple[int, int], margin: float) -> tuple[tuple[
         left, top = (width - side) / 2 - 0.5, (height - side) / 2 - 0.5
         return (left, top, left + side, top + side), float(side)
     left, top, right, bottom = map(float, request.box)
-    where = f"{request.file}: the hand's box is {left:g}, {top:g}, {right:g}, {bottom:g} (left, top, right, bottom)"
+    where = (
+        f"{request.file}: the hand's box is {left:g}, {top:g}, {right:g}, {bottom:g} (left, top, right, bottom; "
+        f"{request.box_from})"
+    )
     if not np.isfinite(request.box).all() or not (right > left and bottom > top):
         raise ValueError(f"{where}, which has no size")
+    longer = max(right - left, bottom - top)
+    if longer < SMALLEST_BOX:
+        raise ValueError(f"{where}, below {SMALLEST_BOX:g} pixels; give it in pixels of the image, not in shares of it")
+    if longer > LARGEST_BOX * max(size):
+        raise ValueError(f"{where}, over {LARGEST_BOX:g} times the {_by(size)} pixels of the image; give a hand's box")
     if right <= 0 or bottom <= 0 or left >= width - 1 or top >= height - 1:
         raise ValueError(f"{where}, outside of its {_by(size)} pixels")
-    return (left, top, right, bottom), margin * max(right - left, bottom - top)
+    return (left, top, right, bottom), margin * longer
 
 
 def _camera(request: Request, picture: Picture) -> tuple[np.ndarray, str]:
@@ -130,11 +145,11 @@ def _camera(request: Request, picture: Picture) -> tuple[np.ndarray, str]:
         k = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
         return k, EXIF if picture.focal else DEFAULT
     k = np.array(request.intrinsics, np.float64)
-    regular = k.shape == (3, 3) and np.isfinite(k).all() and np.array_equal(k[2], [0, 0, 1])
+    regular = k.shape == (3, 3) and (np.abs(k) < LARGEST_K).all() and np.array_equal(k[2], [0, 0, 1])
     if not regular or k[0, 0] <= 0 or k[1, 1] <= 0:
         raise ValueError(
             f"{request.file}: K is {k.tolist()}; it must be [[fx, s, cx], [0, fy, cy], [0, 0, 1]] in pixels with "
-            "positive focal lengths"
+            f"positive focal lengths, every number below {LARGEST_K:g}"
         )
     return k, request.intrinsics_from
 

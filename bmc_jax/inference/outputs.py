@@ -172,7 +172,7 @@ def _pairs(values: np.ndarray, beyond: np.ndarray, digits: int) -> list[dict[str
 def write(content: dict[str, Any], predicted: PredictedHands, folder: Path, formats: Sequence[str]) -> None:
     """Writes the content to a folder in each of the `formats`, of `PREDICTION_FORMATS`."""
     if "json" in formats:
-        (folder / "joints.json").write_text(json.dumps(content, allow_nan=False) + "\n")
+        (folder / "joints.json").write_text(json.dumps(content, allow_nan=False) + "\n", "utf-8")
     if "npz" in formats:
         _npz(content, predicted, folder / "joints.npz")
     if "csv" in formats:
@@ -250,7 +250,7 @@ def _csv(content: dict[str, Any], folder: Path) -> None:
 
 
 def _table(file: Path, head: list[str], rows: Iterator[list[Any]]) -> None:
-    with file.open("w", newline="") as stream:
+    with file.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
         writer = csv.writer(stream)
         writer.writerow(head)
         writer.writerows(rows)

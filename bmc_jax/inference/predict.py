@@ -2,12 +2,15 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
+from bmc_jax.core.choices import LEAST_SCORE
+from bmc_jax.core.types import Prediction
 from bmc_jax.data import images as pictures
 from bmc_jax.inference import hand_crop, outputs, requests, viewer
 from bmc_jax.inference.hand_crop import HandCrop
@@ -19,6 +22,9 @@ from bmc_jax.training import forward
 from bmc_jax.training.forward import Trained
 from bmc_jax.visualization import overlay
 
+MOST_REASONS = 5
+"""Most reasons in the message of an error."""
+
 
 @dataclass(frozen=True)
 class Predicted:
@@ -29,7 +35,9 @@ class Predicted:
     within: int
     """Hands within all limits."""
     left_out: tuple[tuple[Path, str], ...]
-    """Images without a prediction, each with the reason."""
+    """Images, boxes and subfolders without a prediction, each with the reason."""
+    unused: dict[str, int] = field(default_factory=dict)
+    """Numbers of boxes of another category, with a low score, or of no listed image, by what they are."""
 
 
 def predict(
@@ -41,6 +49,8 @@ def predict(
     left: bool = False,
     box: Sequence[float | int] | None = None,
     boxes: str | os.PathLike | None = None,
+    score: float = LEAST_SCORE,
+    image_ids: str | os.PathLike | None = None,
     intrinsics: Sequence[float | int] | None = None,
     scale: float | int | None = None,
     formats: Sequence[str] = ("json",),
@@ -54,40 +64,68 @@ def predict(
 
     Args:
       folder: of a run or an export; `step` selects a checkpoint, see `training.forward.load`.
-      left: see `requests.gather`, as for `box`, `boxes` and `intrinsics`.
+      left: see `requests.gather`, as for `box`, `boxes`, `score`, `image_ids` and `intrinsics`.
       scale: metres of the scale bone; by default `outputs.assumed_scale`.
       passes: number of passes, each with the crop of the one before.
       turns: number of rotated copies that are averaged.
       force: whether an earlier prediction at `out` is replaced.
 
-    Images that cannot be used are left out with a reason.
+    Images and boxes that cannot be used, and hands whose prediction is not finite, are left out with a reason.
 
     Raises:
       FileExistsError: see `outputs.new_folder`.
       FileNotFoundError: if a checkpoint, image or file of boxes does not exist.
       ValueError: if arguments contradict each other, or no image can be used.
+      FloatingPointError: if no prediction is finite.
     """
     outputs.validate(formats, scale)
-    images = requests.files([Path(one) for one in inputs])
-    requested, left_out = requests.gather(
-        images, left=left, box=box, boxes=None if boxes is None else Path(boxes), intrinsics=intrinsics
+    images, left_out = requests.files([Path(one) for one in inputs], Path(out))
+    gathered = requests.gather(
+        images,
+        left=left,
+        box=box,
+        boxes=None if boxes is None else Path(boxes),
+        score=score,
+        image_ids=None if image_ids is None else Path(image_ids),
+        intrinsics=intrinsics,
     )
+    left_out += gathered.left_out
     with outputs.new_folder(Path(out), force=force) as building:
         trained = forward.load(folder, step)
-        crops = _crops(trained, requested, passes, left_out, one_size=intrinsics is not None)
+        crops = _crops(trained, gathered.hands, passes, left_out, one_size=intrinsics is not None)
         if not crops:
-            reasons = "; ".join(dict.fromkeys(reason for _, reason in left_out))
-            raise ValueError(reasons if len(left_out) == 1 else f"none of the {len(left_out)} can be used: {reasons}")
+            reasons = list(dict.fromkeys(reason for _, reason in left_out))
+            first = "; ".join(reasons[:MOST_REASONS]) + "; ..." * (len(reasons) > MOST_REASONS)
+            raise ValueError(first if len(left_out) == 1 else f"none of the {len(left_out)} can be used: {first}")
         run = forward.program(trained.config, passes=passes, turns=turns)
         few = min(len(crops), trained.config.data.batch_size)
         prediction = forward.predict(trained.config, trained.saved, hand_crop.batch(crops), run=run, batch_size=few)
+        crops, prediction = _finite(crops, prediction, left_out)
         found = assessed(trained, crops, *hand_crop.to_pictures(crops, prediction, trained.config), scale)
         content = outputs.to_dict(trained, found, left_out, passes=passes, turns=turns)
         shown = _overlays(content, found, building / "overlays")
         outputs.write(content, found, building, formats)
         title = f"{len(crops)} hands" if len(crops) > 1 else crops[0].request.file.name
-        (building / "page.html").write_text(viewer.page(content, list(shown), list(shown.values()), title), "utf-8")
-    return Predicted(Path(out), len(crops), int(found.assessment.within.sum()), tuple(left_out))
+        page = viewer.page(content, list(shown), list(shown.values()), title)
+        (building / "page.html").write_text(page, "utf-8", "backslashreplace")
+    return Predicted(Path(out), len(crops), int(found.assessment.within.sum()), tuple(left_out), gathered.unused)
+
+
+def _finite(
+    crops: Sequence[HandCrop], prediction: Prediction, left_out: list[tuple[Path, str]]
+) -> tuple[list[HandCrop], Prediction]:
+    """Returns the hands with a finite prediction; the others are appended to `left_out`. All, if none is finite."""
+    finite = np.isfinite(prediction.joints_2d).all(axis=(1, 2)) & np.isfinite(prediction.joints_3d).all(axis=(1, 2))
+    if not finite.any():
+        finite[:] = True  # which `hand_crop.to_pictures` refuses
+    kept = []
+    for one, usable in zip(crops, finite, strict=True):
+        if usable:
+            kept.append(one)
+        else:
+            reason = f"{one.request.file}: the prediction is not finite for {one.request.box_from}"
+            left_out.append((one.request.file, reason))
+    return kept, jax.tree.map(lambda rows: rows[finite], prediction)
 
 
 def assessed(
@@ -122,6 +160,9 @@ def _crops(
             if current is None or current[0] != request.file:
                 current = (request.file, pictures.read(request.file))
             one = hand_crop.cut(request, current[1], trained.config, passes=passes)
+        except MemoryError:
+            left_out.append((request.file, f"{request.file} needs more memory than there is; make it smaller"))
+            continue
         except (ValueError, OSError) as error:
             if (request.file, str(error)) not in left_out:
                 left_out.append((request.file, str(error)))

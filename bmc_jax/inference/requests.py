@@ -1,14 +1,16 @@
 """Hands to predict: image files, folders of them, and the boxes of a COCO file."""
 
 import dataclasses
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from bmc_jax.core.choices import LEAST_SCORE
 from bmc_jax.data import images as pictures
-from bmc_jax.data.readers import coco_hand
+from bmc_jax.inference import boxes as box_files
 
 VIDEOS = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".gif")
 GIVEN = "given"
@@ -32,19 +34,42 @@ class Request:
     """(width, height) of the image that box and K refer to, if known."""
 
 
-def files(inputs: Sequence[Path]) -> list[Path]:
-    """Returns the image files of `inputs`, with the images of each folder sorted by name.
+@dataclass(frozen=True)
+class Gathered:
+    """The hands to predict."""
+
+    hands: list[Request]
+    left_out: list[tuple[Path, str]] = field(default_factory=list)
+    """Images and boxes that cannot be used, each with the reason."""
+    unused: dict[str, int] = field(default_factory=dict)
+    """Numbers of boxes of another category, with a low score, or of no listed image, by what they are."""
+
+
+def files(inputs: Sequence[Path], out: Path | None = None) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """Returns the image files of `inputs`, with the images of each folder sorted by name, and what is left out.
+
+    Left out, with the reason, are subfolders that hold images, except `out`, the folder of the results, and files whose
+    names are not UTF-8, since the results could not name them.
 
     Raises:
       FileNotFoundError: if a file does not exist or a folder has no images.
       ValueError: if an image occurs twice or a video is among the inputs.
     """
-    found = []
+    named = {os.path.abspath(one) for one in (*inputs, out) if one is not None}
+    found: list[Path] = []
+    left_out: list[tuple[Path, str]] = []
     for one in inputs:
         if one.is_dir():
-            inside = sorted(file for file in one.iterdir() if file.suffix.lower() in pictures.SUFFIXES)
+            entries = sorted(one.iterdir())
+            inside = [entry for entry in entries if not entry.is_dir() and _is_image(entry)]
+            others = [entry for entry in entries if entry.is_dir() and os.path.abspath(entry) not in named]
+            below = [
+                entry for entry in others if not entry.name.startswith(".") and any(map(_is_image, entry.rglob("*")))
+            ]
+            left_out += [(entry, f"{entry} is a subfolder; name it as well to predict its images") for entry in below]
             if not inside:
-                raise FileNotFoundError(f"no images in the folder {one} ({', '.join(pictures.SUFFIXES)})")
+                names = f"; its subfolder {below[0].name} has some: name that" if below else ""
+                raise FileNotFoundError(f"no images in the folder {one} ({', '.join(pictures.SUFFIXES)}){names}")
             found += inside
         elif not one.exists():
             raise FileNotFoundError(f"there is no image {one}")
@@ -55,7 +80,20 @@ def files(inputs: Sequence[Path]) -> list[Path]:
     twice = {file for file in found if found.count(file) > 1} if len(set(found)) < len(found) else set()
     if twice:
         raise ValueError(f"{min(twice)} was named more than once")
-    return found
+    nameless = [file for file in found if readable(file) != str(file)]
+    left_out += [
+        (Path(readable(file)), f"the file name {readable(file)} is not UTF-8; rename the file") for file in nameless
+    ]
+    return [file for file in found if file not in set(nameless)], left_out
+
+
+def readable(path: Path) -> str:
+    """Returns a path in which bytes that are not UTF-8 are written as escape sequences."""
+    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _is_image(file: Path) -> bool:
+    return file.suffix.lower() in pictures.SUFFIXES
 
 
 def gather(
@@ -64,25 +102,34 @@ def gather(
     left: bool = False,
     box: Sequence[float | int] | None = None,
     boxes: Path | None = None,
+    score: float = LEAST_SCORE,
+    image_ids: Path | None = None,
     intrinsics: Sequence[float | int] | None = None,
-) -> tuple[list[Request], list[tuple[Path, str]]]:
-    """Returns the hands of the images, and the images left out with the reason.
+) -> Gathered:
+    """Returns the hands of the images.
 
     Args:
-      left: whether hands are left ones, where `boxes` does not say.
+      images: the image files.
+      left: whether hands are left ones, where `boxes` does not state the side.
       box: (x, y, width, height) of the hand in the only image, pixels.
-      boxes: a COCO file with a `bbox` for every hand, from whatever detector, and perhaps `hand_side` and K. Several
-        hands in one image are several predictions. Images are matched by file name.
+      boxes: a COCO file with a `bbox` for every hand, or a list of COCO results, see `boxes.find`. Several hands in one
+        image are several predictions.
+      score: least score of the boxes that have one.
+      image_ids: a COCO file of the images of a result list.
       intrinsics: (fx, fy, cx, cy) in pixels, of all the images. K in `boxes` has precedence.
 
     Raises:
-      FileNotFoundError: if `boxes` does not exist.
-      ValueError: if arguments contradict each other or `boxes` is not a COCO file.
+      FileNotFoundError: if `boxes` or `image_ids` does not exist.
+      ValueError: if arguments contradict each other or `boxes` is refused by `boxes.find`.
     """
     if box is not None and (boxes is not None or len(images) != 1):
         raise ValueError(
             "a box is that of the hand in one image; for several images or hands give a COCO file of boxes"
         )
+    if not 0 <= score <= 1:
+        raise ValueError(f"expected a least score from 0 to 1, got {score:g}")
+    if image_ids is not None and boxes is None:
+        raise ValueError(f"image ids, {image_ids}, are those of a result list; give it as the file of boxes")
     common = Request(Path(), left=left)
     if intrinsics is not None:
         fx, fy, cx, cy = intrinsics
@@ -92,58 +139,16 @@ def gather(
         x, y, width, height = box
         common = dataclasses.replace(common, box=(x, y, x + width, y + height), box_from=GIVEN)
     if boxes is None:
-        return [dataclasses.replace(common, file=file) for file in images], []
-    return _from_coco(images, boxes, common)
+        return Gathered([dataclasses.replace(common, file=file) for file in images])
+    found = box_files.find(images, boxes, score=score, image_ids=image_ids)
+    hands = [_request(common, file, boxes, hand) for file, hand in found.hands]
+    return Gathered(hands, found.left_out, dict(+found.unused))
 
 
-def _from_coco(images: Sequence[Path], boxes: Path, common: Request) -> tuple[list[Request], list[tuple[Path, str]]]:
-    content = coco_hand.load(boxes)
-    by_name: dict[str, list[dict]] = {}
-    for listed in content["images"]:
-        by_name.setdefault(Path(str(listed.get("file_name", ""))).name, []).append(listed)
-    hands: dict[object, list[dict]] = {}
-    for annotation in content["annotations"]:
-        hands.setdefault(annotation.get("image_id"), []).append(annotation)
-    found, left_out = [], []
-    for file in images:
-        named = by_name.get(file.name, [])
-        if len(named) > 1:  # of one name in several folders
-            named = [one for one in named if file.as_posix().endswith(f"/{one['file_name']}")]
-        listed = named[0] if len(named) == 1 else {}
-        of_it = hands.get(listed["id"], []) if "id" in listed else []
-        if not of_it:
-            left_out.append((file, f"{boxes} has no hand for it"))
-        for annotation in of_it:
-            try:
-                found.append(_request(file, boxes, listed, annotation, common))
-            except ValueError as error:
-                left_out.append((file, str(error)))
-    return found, left_out
-
-
-def _request(file: Path, boxes: Path, listed: dict, annotation: dict, common: Request) -> Request:
-    of = f"annotation {annotation.get('id', '?')}"
-    where = f"{boxes}: {of} ({file.name})"
-    try:
-        x, y, width, height = (float(value) for value in annotation["bbox"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{where} has the bbox {annotation.get('bbox')}; it must be x, y, width, height") from error
-    side = annotation.get("hand_side")
-    if side not in (None, "left", "right"):
-        raise ValueError(f"{where} has the hand_side {side!r}; it must be 'right' or 'left'")
-    box = (x, y, x + width, y + height)
-    request = dataclasses.replace(common, file=file, box=box, box_from=f"{boxes}, {of}")
-    if side:
-        request = dataclasses.replace(request, left=side == "left")
-    if listed.get("K"):
-        request = dataclasses.replace(request, intrinsics=_k(where, listed["K"]), intrinsics_from=f"K in {boxes}")
-    if "width" in listed and "height" in listed:
-        request = dataclasses.replace(request, size=(listed["width"], listed["height"]))
-    return request
-
-
-def _k(where: str, given: object) -> np.ndarray:
-    try:
-        return np.array(given, np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{where}: K is {given}, not a 3x3 matrix") from error
+def _request(common: Request, file: Path, boxes: Path, hand: box_files.HandBox) -> Request:
+    changes = {"file": file, "box": hand.box, "box_from": f"{boxes}, {hand.where}", "size": hand.size}
+    if hand.side is not None:
+        changes["left"] = hand.side == "left"
+    if hand.intrinsics is not None:
+        changes |= {"intrinsics": hand.intrinsics, "intrinsics_from": f"K in {boxes}"}
+    return dataclasses.replace(common, **changes)

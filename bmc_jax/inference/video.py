@@ -17,7 +17,7 @@ from PIL import Image
 
 from bmc_jax.config import Config
 from bmc_jax.core.types import Prediction
-from bmc_jax.data import input_pipeline
+from bmc_jax.data import images, input_pipeline
 from bmc_jax.data.images import Picture
 from bmc_jax.inference import hand_crop, outputs, requests, viewer
 from bmc_jax.inference.hand_crop import HandCrop
@@ -76,10 +76,9 @@ def predict(
       ValueError: see there, and if PyAV is not installed or the file is not a video.
     """
     clip = Path(clip)
-    if not clip.is_file():
-        raise FileNotFoundError(f"there is no video {clip}")
+    images.require_regular(clip, "video")
     outputs.validate(formats, scale)
-    (start,), _ = requests.gather([clip], left=left, box=box, intrinsics=intrinsics)
+    (start,) = requests.gather([clip], left=left, box=box, intrinsics=intrinsics).hands
     left_out: list[tuple[Path, str]] = []
     with outputs.new_folder(Path(out), force=force) as building:
         trained = forward.load(folder, step)
@@ -121,7 +120,8 @@ def follow(crop: HandCrop, joints_2d: np.ndarray, config: Config, usual: float) 
 
     It is at most `CHANGE` larger or smaller than this frame's box. Returns None if the hand is lost: its joints do not
     fill their crop as in `SHARES`, their middle is outside the crop or the picture, or the box is over twice as large
-    or as small as `usual`. The last ends a slow collapse, where every crop is a bit too small for the next.
+    or as small as `usual` or one that `hand_crop.cut` refuses. The limits by `usual` end a slow collapse, where every
+    crop is a bit too small for the next.
     """
     low, high = joints_2d.min(axis=0), joints_2d.max(axis=0)
     middle, found = (low + high) / 2, float((high - low).max())
@@ -131,7 +131,8 @@ def follow(crop: HandCrop, joints_2d: np.ndarray, config: Config, usual: float) 
     side, last = found, _side(crop.request.box)
     if last:
         side = min(max(found, last / CHANGE), last * CHANGE)
-    if not (expected and inside and usual / 2 <= side <= usual * 2):
+    usable = hand_crop.SMALLEST_BOX <= side <= hand_crop.LARGEST_BOX * max(crop.size)
+    if not (expected and inside and usable and usual / 2 <= side <= usual * 2):
         return None
     left, top, right, bottom = np.concatenate([middle - side / 2, middle + side / 2]).tolist()
     return dataclasses.replace(crop.request, box=(left, top, right, bottom), box_from=FOLLOWED)

@@ -19,7 +19,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from bmc_jax.config import Config, Weights
-from bmc_jax.core.choices import CACHES, HULL_DISTANCES
+from bmc_jax.core.choices import CACHES, HULL_DISTANCES, MOST_IMAGES
 from bmc_jax.data import augment
 from bmc_jax.data.record import WINDOW
 from bmc_jax.runtime import files, json_files
@@ -32,6 +32,10 @@ PREFIX = "--config."
 
 def _one_of(*values: str | int) -> tuple[Callable[[Any], bool], str]:
     return lambda value: value in values, f"one of {', '.join(map(str, values))}"
+
+
+def _up_to(most: int) -> tuple[Callable[[Any], bool], str]:
+    return lambda value: 0 < value <= most, f"positive and at most {most:,}"
 
 
 _POSITIVE = (lambda value: 0 < value < math.inf, "positive")
@@ -48,12 +52,12 @@ RULES = {
     "data.train.count": _NOT_NEGATIVE,
     "data.train.share": _POSITIVE,
     "data.test": _NAME,
-    "data.test_count": _POSITIVE,
+    "data.test_count": _up_to(MOST_IMAGES),
     "data.directory": _NAME,
-    "data.image_size": _POSITIVE,
+    "data.image_size": _up_to(4_096),
     "data.margin": _AT_LEAST_ONE,
     "data.context": _AT_LEAST_ONE,
-    "data.batch_size": _POSITIVE,
+    "data.batch_size": _up_to(65_536),
     "data.cache": _one_of("auto", *CACHES),
     "data.workers": _NOT_NEGATIVE,
     "network.input": _one_of("image", "points"),
@@ -84,7 +88,7 @@ RULES = {
     "training.epochs": _POSITIVE,
     "training.log_every": _POSITIVE,
     "training.evaluate_every": _NOT_NEGATIVE,
-    "training.evaluate_count": _POSITIVE,
+    "training.evaluate_count": _up_to(MOST_IMAGES),
     "training.picture_every": _NOT_NEGATIVE,
     "training.save_every": _POSITIVE,
     "training.keep": _POSITIVE,

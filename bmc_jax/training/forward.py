@@ -21,6 +21,7 @@ from jaxtyping import Array, Float
 from bmc_jax import limits
 from bmc_jax.config import Config
 from bmc_jax.core import camera
+from bmc_jax.core.choices import MOST_TURNS
 from bmc_jax.core.types import Batch, Limits, Prediction
 from bmc_jax.data import augment, input_pipeline
 from bmc_jax.metrics import evaluation
@@ -98,10 +99,10 @@ def predict_batch(
       Predictions whose pixels are those of the images' central crop.
 
     Raises:
-      ValueError: if `passes` is neither 1 nor 2, `turns` is not positive, or either is not 1 for points.
+      ValueError: if `passes` is neither 1 nor 2, `turns` is not from 1 to `MOST_TURNS`, or either is not 1 for points.
     """
-    if passes not in (1, 2) or turns < 1:
-        raise ValueError(f"passes must be 1 or 2 and turns positive, not {passes} and {turns}")
+    if passes not in (1, 2) or not 1 <= turns <= MOST_TURNS:
+        raise ValueError(f"passes must be 1 or 2 and turns from 1 to {MOST_TURNS}, not {passes} and {turns}")
     if config.network.input == "points" and (passes, turns) != (1, 1):
         raise ValueError(f"expected passes 1 and turns 1 for network.input 'points', got {passes} and {turns}")
     size = config.data.image_size

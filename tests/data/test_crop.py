@@ -101,3 +101,17 @@ def test_a_truncated_image_is_an_error():
     one = record(annotations.annotation())
     with pytest.raises(OSError, match="truncated"):
         crop.crop(one | {"image": one["image"][: len(one["image"]) // 2]}, size=64, margin=1.5)
+
+
+@pytest.mark.parametrize(("middle", "side"), [((150.0, 100.0), 420.0), ((20.0, 180.0), 150.0)])
+def test_crop_with_large_surroundings_is_taken_from_a_smaller_image(monkeypatch, middle, side):
+    v, u = np.mgrid[:200, :301]
+    smooth = np.stack([u * 0.8, v, 255 - u * 0.8], axis=-1).astype(np.uint8)
+    image, middle = Image.fromarray(smooth), np.array(middle)
+    plain = crop.square(image, middle, side, 24)
+    monkeypatch.setattr(crop, "LARGEST_SURROUNDINGS", 150 * 150)
+    shrunk = crop.square(image, middle, side, 24)
+    # Along its border the image's last pixels are averaged with each other, not with the black beyond.
+    assert np.abs(shrunk.astype(int) - plain).mean() < 3
+    inside = plain.min(axis=-1) > 40
+    assert np.abs(shrunk.astype(int) - plain)[inside].max(initial=0) <= 12

@@ -1,12 +1,16 @@
 """Image files of every mode and orientation, and errors that name the file."""
 
+import importlib.util
 import math
+import os
+import socket
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from bmc_jax.data import images
 
@@ -60,13 +64,32 @@ def test_16_bit_colour_keeps_its_range(tmp_path, alpha):
     np.testing.assert_array_equal(read(tmp_path / "deep.png"), small)
 
 
-def test_floating_point_grey_goes_from_0_to_1(tmp_path):
-    grey = np.linspace(0, 1, HEIGHT * WIDTH, dtype=np.float32).reshape(HEIGHT, WIDTH)
-    Image.fromarray(grey).save(tmp_path / "float.tif")
-    assert np.abs(read(tmp_path / "float.tif")[..., 0] - 255.0 * grey).max() <= 0.51
-    Image.fromarray(grey * 3).save(tmp_path / "bright.tif")
-    with pytest.raises(ValueError, match=r"bright.tif has grey values from 0 to 3, where 0 to 1 are expected"):
-        images.read(tmp_path / "bright.tif")
+def test_transparent_value_of_16_bit_grey_is_black(tmp_path):
+    deep = np.full((HEIGHT, WIDTH), 40_000, np.uint16)
+    deep[:5] = 300
+    Image.fromarray(deep).save(tmp_path / "deep.png", transparency=40_000)
+    got = read(tmp_path / "deep.png")[..., 0]
+    assert (got[:5] == 1).all()
+    assert (got[5:] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.full((HEIGHT, WIDTH), 0.5, np.float32), r"floating-point values, whose range is not stated"),
+        (np.full((HEIGHT, WIDTH), 70_000, np.int32), r"grey values from 70000 to 70000, where 0 to 65535 are"),
+        (np.full((HEIGHT, WIDTH), -1, np.int32), r"grey values from -1 to -1"),
+    ],
+)
+def test_values_of_unknown_range_are_refused(tmp_path, values, message):
+    Image.fromarray(values).save(tmp_path / "deep.tif")
+    with pytest.raises(ValueError, match=rf"deep.tif has .*{message}.*; save it"):
+        images.read(tmp_path / "deep.tif")
+
+
+def test_cmyk_becomes_rgb(tmp_path):
+    Image.new("CMYK", (WIDTH, HEIGHT), (0, 255, 255, 0)).save(tmp_path / "cmyk.tif")
+    assert (read(tmp_path / "cmyk.tif") == [255, 0, 0]).all()
 
 
 def test_transparent_is_black(tmp_path):
@@ -106,6 +129,62 @@ def test_exif_turns_the_picture_upright(tmp_path, orientation, stored):
     np.testing.assert_array_equal(read(tmp_path / "turned.png"), colours())
 
 
+def turned(file, orientation, size=(WIDTH, HEIGHT)):
+    """A file whose stored pixels are of `size`, with an EXIF orientation; returns them."""
+    stored = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(stored).save(file, exif=exif)
+    return stored
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])  # Pillow turns a TIFF by itself
+@pytest.mark.parametrize(
+    ("orientation", "upright"),
+    [
+        (5, lambda stored: stored.swapaxes(0, 1)),
+        (6, lambda stored: np.rot90(stored, -1)),
+        (7, lambda stored: np.rot90(stored.swapaxes(0, 1), 2)),
+        (8, lambda stored: np.rot90(stored)),
+    ],
+)
+def test_size_of_the_labels_decides_which_pixels_they_are_for(tmp_path, orientation, upright, suffix):
+    file = tmp_path / f"phone.{suffix}"
+    stored = turned(file, orientation)
+    np.testing.assert_array_equal(np.asarray(images.read(file, (HEIGHT, WIDTH)).image), upright(stored))
+    np.testing.assert_array_equal(np.asarray(images.read(file, (WIDTH, HEIGHT)).image), stored)
+    with pytest.raises(
+        ValueError, match=rf"phone.{suffix} is of 30x40 pixels upright and of 40x30 as stored .*are for 64x48"
+    ):
+        images.read(file, (64, 48))
+
+
+@pytest.mark.parametrize(("orientation", "size"), [(2, (40, 30)), (3, (40, 30)), (4, (40, 30)), (6, (40, 40))])
+def test_orientation_that_the_size_does_not_show_is_refused(tmp_path, orientation, size):
+    turned(tmp_path / "phone.png", orientation, size)
+    with pytest.raises(
+        ValueError, match=rf"EXIF orientation {orientation} and 40x.* with and without it, .* -auto-ori"
+    ):
+        images.read(tmp_path / "phone.png", size)
+    assert images.read(tmp_path / "phone.png").image.size == size
+
+
+def test_size_of_the_labels_is_that_of_the_image(tmp_path):
+    Image.fromarray(colours()).save(tmp_path / "a.png")
+    assert images.read(tmp_path / "a.png", (WIDTH, HEIGHT)).image.size == (WIDTH, HEIGHT)
+    with pytest.raises(ValueError, match=r"a.png is of 40x30 pixels, and its labels and K are for 30x40; take"):
+        images.read(tmp_path / "a.png", (HEIGHT, WIDTH))
+
+
+def test_plain_jpeg_is_a_colour_one_without_orientation(tmp_path):
+    Image.fromarray(colours()).save(tmp_path / "plain.jpg")
+    Image.fromarray(colours()[..., 0]).save(tmp_path / "grey.jpg")
+    Image.fromarray(colours()).save(tmp_path / "other.png")
+    turned(tmp_path / "turned.jpg", 6)
+    names = ("plain.jpg", "grey.jpg", "other.png", "turned.jpg")
+    assert [images.read(tmp_path / name).plain_jpeg for name in names] == [True, False, False, False]
+
+
 def test_focal_length_is_that_of_exif(tmp_path):
     exif = Image.Exif()
     exif.get_ifd(0x8769)[0xA405] = 26
@@ -124,13 +203,17 @@ def test_fifty_megapixels_are_read(tmp_path):
     assert picture.image.getpixel((8191, 6143)) == (255, 255, 255)
 
 
-def test_too_large_an_image_is_named(tmp_path, monkeypatch):
-    Image.fromarray(colours()).save(tmp_path / "bomb.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
-    with pytest.raises(ValueError, match=r"bomb.png is too large: .*1200 pixels.*; make it smaller"):
-        images.read(tmp_path / "bomb.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 700)  # where Pillow only warns
-    assert images.read(tmp_path / "bomb.png").image.size == (WIDTH, HEIGHT)
+@pytest.mark.parametrize("pillows", [None, 500])
+def test_too_large_an_image_is_refused_before_it_is_decoded(tmp_path, monkeypatch, pillows):
+    file = tmp_path / "bomb.png"
+    Image.new("1", (WIDTH, HEIGHT)).save(file)
+    content = bytearray(file.read_bytes()[:60])  # nothing to decode
+    content[16:24] = struct.pack(">II", 20_000, 20_000)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    file.write_bytes(content)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pillows)  # another library may have removed the bound
+    with pytest.raises(ValueError, match=r"bomb.png is too large: .*0 pixels.*; make it smaller"):
+        images.read(file)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp", "bmp"])
@@ -138,7 +221,7 @@ def test_truncated_image_is_named(tmp_path, suffix):
     file = tmp_path / f"half.{suffix}"
     Image.fromarray(colours()).save(file)
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    with pytest.raises(ValueError, match=rf"half.{suffix} is (damaged, or cannot be read to its end|not an image)"):
+    with pytest.raises(ValueError, match=rf"half.{suffix} is (damaged or cut off \(.*\); take|not an image)"):
         images.read(file)
 
 
@@ -147,6 +230,65 @@ def test_file_that_is_no_image_is_named(tmp_path, content):
     (tmp_path / "text.jpg").write_bytes(content)
     with pytest.raises(ValueError, match=r"text.jpg is (not an image|damaged)"):
         images.read(tmp_path / "text.jpg")
+
+
+def test_damage_anywhere_is_reported_with_the_file(tmp_path):
+    generator = np.random.default_rng(0)
+    contents = []
+    for name, mode in (("a.jpg", "RGB"), ("b.png", "P"), ("c.tif", "RGB"), ("d.webp", "RGBA"), ("e.avif", "RGB")):
+        file = tmp_path / name
+        turned(tmp_path / "first.png", 6)
+        with Image.open(tmp_path / "first.png") as first:
+            first.convert(mode).save(file, exif=first.getexif())
+        contents.append(file.read_bytes())
+    refused = 0
+    for number in range(300):
+        damaged = bytearray(contents[number % len(contents)])
+        places = generator.integers(0, min(len(damaged), 400), 4)
+        damaged[:] = damaged[: generator.integers(1, len(damaged))] if number % 3 == 0 else damaged
+        for place in places[places < len(damaged)]:
+            damaged[place] = generator.choice([0, 127, 255])
+        (tmp_path / "damaged").write_bytes(damaged)
+        try:
+            images.read(tmp_path / "damaged")
+        except ValueError as error:
+            assert str(tmp_path / "damaged") in str(error)  # noqa: PT017, not every file is refused
+            refused += 1
+    assert 100 < refused < 300
+
+
+def test_heic_without_a_decoder_is_named_by_its_content(tmp_path):
+    if importlib.util.find_spec("pillow_heif"):
+        pytest.skip("the decoder is installed")
+    (tmp_path / "photo.jpg").write_bytes(struct.pack(">I4s4s", 24, b"ftyp", b"heic") + bytes(100))
+    with pytest.raises(ValueError, match=r"photo.jpg is a HEIC image, and its decoder is missing; .*bmc-jax\[heic\]"):
+        images.read(tmp_path / "photo.jpg")
+
+
+def test_avif_is_read(tmp_path):
+    if not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    smooth = np.linspace(0, 255, HEIGHT * WIDTH * 3).astype(np.uint8).reshape(HEIGHT, WIDTH, 3)
+    Image.fromarray(smooth).save(tmp_path / "a.avif", quality=100)
+    assert np.abs(read(tmp_path / "a.avif") - smooth.astype(int)).max() < 6
+
+
+def test_formats_that_start_programs_are_not_decoded(tmp_path):
+    Image.fromarray(colours()).save(tmp_path / "a.eps")
+    (tmp_path / "a.eps").rename(tmp_path / "a.jpg")
+    with pytest.raises(ValueError, match=r"a.jpg is not an image, .*EPS"):
+        images.read(tmp_path / "a.jpg")
+
+
+def test_what_is_no_regular_file_is_refused_before_it_is_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket.jpg"))
+        for file in (tmp_path / "pipe.jpg", tmp_path / "socket.jpg", Path(os.devnull)):
+            with pytest.raises(ValueError, match=rf"{file.name} is a FIFO, a device or a socket; save"):
+                images.read(file)
+    with pytest.raises(ValueError, match="expected a file of one image, got the folder"):
+        images.read(tmp_path)
 
 
 def test_tiny_image_is_named(tmp_path):

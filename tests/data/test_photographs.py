@@ -5,6 +5,7 @@ import json
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 from support import paths
 from support.photograph_files import DOT, SIZE, WIDTH, K, tree
 
@@ -43,6 +44,18 @@ def test_rays_through_labels_are_those_of_the_photograph(tmp_path):
     rays = camera.rays(jnp.asarray(batch.joints_2d), jnp.asarray(batch.intrinsics))
     before = camera.rays(jnp.asarray(DOT)[None, None], jnp.asarray(K)[None])
     np.testing.assert_allclose(rays[0, 8], before[0, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("labelled_upright", [True, False])
+def test_label_is_where_its_pixel_went_in_a_photograph_with_exif_orientation(tmp_path, labelled_upright):
+    file, image = tree(tmp_path), tmp_path / "images/one.png"
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    with Image.open(image) as opened:
+        stored = opened.transpose(Image.Transpose.ROTATE_270) if labelled_upright else opened.copy()
+    stored.save(image, exif=exif)
+    batch = photographs.read(file, size=SIZE).batch
+    np.testing.assert_allclose(batch.joints_2d[0, 8], centroid(batch.image[0]), atol=0.1)
 
 
 def test_left_hand_becomes_a_right_hand(tmp_path):

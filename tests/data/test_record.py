@@ -168,3 +168,32 @@ def test_truncated_image_is_named(tmp_path, ending):
 
 def test_every_feature_is_filled():
     assert set(record(annotation())) == set(records.features())
+
+
+@pytest.mark.parametrize("box", [None, (0.0, 0.0, 199.0, 159.0)])  # part of the image, and all of it
+@pytest.mark.parametrize("stored", [lambda upright: np.rot90(upright), lambda upright: upright])
+def test_label_is_on_its_pixel_whichever_orientation_it_is_for(tmp_path, stored, box):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright = picture([project(open_hand())[8]])  # of 200x160 pixels, as the labels
+    Image.fromarray(stored(upright).copy()).save(tmp_path / "phone.jpg", exif=exif, quality=95)
+    found = record(annotation(image=tmp_path / "phone.jpg", image_size=(200, 160), box=box))
+    with Image.open(io.BytesIO(found["image"])) as opened:
+        assert opened.getexif().get(0x0112, 1) == 1
+    np.testing.assert_allclose(centroid(decoded(found)), found["joints_2d"][8], atol=0.1)
+
+
+@pytest.mark.parametrize("name", ["deep.png", "palette.png", "cmyk.jpg", "clear.png"])
+def test_image_of_any_mode_has_the_record_of_its_colours(tmp_path, name):
+    upright = picture([project(open_hand())[8]])
+    image = Image.fromarray(upright)
+    if name == "deep.png":
+        image = Image.fromarray(upright[..., 0].astype(np.uint16) * 257)
+    elif name == "clear.png":
+        image = Image.fromarray(np.concatenate([upright | 128, upright[..., :1]], axis=-1))
+        upright = np.round((upright | 128) * (upright[..., :1] / 255)).astype(np.uint8)
+    else:
+        image = image.quantize() if name == "palette.png" else image.convert("CMYK")
+    image.save(tmp_path / name)
+    found, plain = record(annotation(image=tmp_path / name)), record(annotation(image=upright))
+    assert np.abs(decoded(found).astype(int) - decoded(plain)).mean() < 3

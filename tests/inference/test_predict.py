@@ -2,7 +2,9 @@
 hand was pointed out, and files are whole or not there."""
 
 import csv
+import importlib.util
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -137,7 +139,7 @@ def test_every_hand_of_a_coco_file_has_its_box_its_side_and_its_camera(spotting,
     boxes = coco(
         tmp_path / "boxes.json",
         [
-            ("some/folder/one.png", {"bbox": [50, 30, 40, 40], "hand_side": "left"}, {"K": k}),
+            (f"{tmp_path.name}/one.png", {"bbox": [50, 30, 40, 40], "hand_side": "left"}, {"K": k}),
             ("two.png", {"bbox": [10, 20, 40, 40]}, {"width": 120, "height": 90}),
             ("elsewhere.png", {"bbox": [10, 20, 40, 40]}, {}),
         ],
@@ -174,8 +176,9 @@ def test_folder_with_bad_images_finishes_the_rest_and_lists_them(spotting, tmp_p
     (folder / "notes.txt").write_text("no image at all, and not taken for one")
     status = cli.main(["predict", RUN, str(folder), "--out", str(tmp_path / "out"), "--format", "json", "csv"])
     assert status == 1
-    said = capsys.readouterr().out
-    assert said.startswith(f"2 hands, 0 of them within all limits; written to {tmp_path / 'out'}\n")
+    printed = capsys.readouterr()
+    assert printed.out == f"2 hands, 0 of them within all limits; written to {tmp_path / 'out'}\n"
+    said = printed.err
     for name, reason in (("b.png", "damaged"), ("d.jpg", "is not an image"), ("e.png", "is of 8x8 pixels")):
         assert any(name in line and reason in line for line in said.splitlines() if line.startswith("left out: "))
     got = json.loads((tmp_path / "out/joints.json").read_text())
@@ -305,6 +308,18 @@ def test_bad_argument_is_named(spotting, photo, tmp_path, arguments, message):
         ),
         ({}, {}, r"annotation 40 \(photo.png\) has the bbox None"),
         (None, {}, r"boxes.json has no hand for it"),
+        ({"bbox": [1, 2, 30, 30], "hand_type": "interacting"}, {}, r"has the hand_type 'interacting'; it must be"),
+        (
+            {"bbox": [1, 2, 30, 30], "hand_side": "left", "hand_type": "right"},
+            {},
+            r"is left by its hand_side and right",
+        ),
+        ({"bbox": [1, 2, "x", 30]}, {}, r"has the bbox 'x'; it must be a number"),
+        ({"bbox": [1, 2, 30, 30], "score": "high"}, {}, r"has the score 'high'; it must be a number"),
+        ({"bbox": [1, 2, 30, 30]}, {"width": 120, "height": "90"}, r"has the height '90'; it must be a number"),
+        ({"bbox": [1, 2, 30, 30]}, {"K": [[10**400, 0, 1], [0, 1, 1], [0, 0, 1]]}, r"K is .*below 1e\+09"),
+        ({"bbox": [0.2, 0.3, 0.4, 0.4]}, {}, r"box is 0.2, 0.3, 0.6, 0.7 .*, below 4 pixels; .*not in shares"),
+        ({"bbox": [-20000, -20000, 40000, 40000]}, {}, r"over 2 times the 120x90 pixels of the image"),
         ({"bbox": [1, 2, 30, 30], "hand_side": "up"}, {}, r"has the hand_side 'up'; it must be 'right' or 'left'"),
         ({"bbox": [1, 2, 30, 30]}, {"K": [[1, 2], [3]]}, r"K is \[\[1, 2\], \[3\]\], not a 3x3 matrix"),
         ({"bbox": [1, 2, 30, 30]}, {"K": [[1, 2], [3, 4]]}, r"K is .*with positive focal lengths"),
@@ -335,6 +350,114 @@ def test_contradicting_arguments_are_refused(spotting, photo, tmp_path):
         requests.files([tmp_path / "gone.png"])
 
 
+@pytest.mark.parametrize(
+    "bbox",
+    [
+        [0, 0, 20000, 20000],
+        [-1e9, -1e9, 2e9, 2e9],
+        [1e30, 1e30, 1e30, 1e30],
+        [50, 30, 1e-300, 1e-300],
+        [10**400, 30, 40, 40],
+        [50, 30, -40, -40],
+        [float("nan"), 30, 40, 40],
+        [50, 30, float("inf"), 40],
+        [50, [30], 40, 40],
+        {"x": 50},
+        None,
+    ],
+    ids=lambda bbox: str(bbox)[:20],
+)
+def test_bad_box_leaves_the_others(spotting, photo, tmp_path, capsys, bbox):
+    boxes = coco(tmp_path / "boxes.json", [("photo.png", {"bbox": [50, 30, 40, 40]}, {})])
+    both = json.loads(boxes.read_text())
+    both["annotations"].append({"id": 99, "image_id": 0, "category_id": 1, "bbox": bbox})
+    boxes.write_text(json.dumps(both))
+    out = tmp_path / "out"
+    assert cli.main(["predict", RUN, str(photo), "--boxes", str(boxes), "--out", str(out)]) == 1
+    assert capsys.readouterr().err.count("left out: ") == 1
+    got = json.loads((out / "joints.json").read_text())
+    assert len(got["hands"]) == 1
+    np.testing.assert_allclose(got["hands"][0]["joints_2d"][8], SPOT, atol=0.35)
+    assert [one["image"] for one in got["left_out"]] == [str(photo)]
+
+
+def test_what_cannot_be_read_in_a_folder_is_named(spotting, tmp_path, capsys):
+    folder = tmp_path / "photos"
+    for inside in ("", "sub", ".hidden", "empty", "predicted"):
+        (folder / inside).mkdir(parents=True)
+        if inside != "empty":
+            spotter.picture(SIZE, SPOT).save(folder / inside / "a.png")
+    (folder / "b.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    os.mkfifo(folder / "c.png")
+    with open(os.fsencode(folder) + b"/caf\xe9.png", "wb") as file:
+        file.write((folder / "a.png").read_bytes())
+    (folder / "predicted/a.png").unlink()
+    out = folder / "predicted"
+    assert cli.main(["predict", RUN, str(folder), "--out", str(out), "--format", "json", "csv"]) == 1
+    reasons = {
+        str(folder / "sub"): "is a subfolder; name it as well",
+        str(folder / "b.HEIC"): "is a HEIC image" if not importlib.util.find_spec("pillow_heif") else "is damaged",
+        str(folder / "c.png"): "is a FIFO, a device or a socket",
+        f"{folder}/caf\\xe9.png": "is not UTF-8; rename the file",
+    }
+    said = capsys.readouterr().err
+    with (out / "left_out.csv").open(encoding="utf-8") as opened:
+        assert {row["image"]: row["reason"] for row in csv.DictReader(opened)}.keys() == reasons.keys()
+    for name, reason in reasons.items():
+        assert any(name in line and reason in line for line in said.splitlines())
+    assert len(json.loads((out / "joints.json").read_text())["hands"]) == 1
+    assert cli.main(["predict", RUN, str(folder), "--out", str(out), "--force"]) == 1
+    assert "predicted is a subfolder" not in capsys.readouterr().err
+
+
+def test_hand_with_an_infinite_prediction_leaves_the_others(spotting, photo, tmp_path, monkeypatch):
+    boxes = coco(tmp_path / "boxes.json", [("photo.png", {"bbox": [50, 30, 40, 40]}, {})])
+    both = json.loads(boxes.read_text())
+    both["annotations"].append({"id": 99, "image_id": 0, "category_id": 1, "bbox": [40, 20, 50, 50]})
+    boxes.write_text(json.dumps(both))
+
+    def broken(config, saved, batch, **_):
+        found = spotter.answer(batch)
+        found.joints_3d[0, 3] = np.inf
+        return found
+
+    monkeypatch.setattr(forward, "predict", broken)
+    predicted = predict.predict(RUN, [photo], tmp_path / "out", boxes=boxes)
+    assert [hand["box_from"] for hand in content(predicted)["hands"]] == [f"{boxes}, annotation 99"]
+    ((file, reason),) = predicted.left_out
+    assert file == photo
+    assert "the prediction is not finite for" in reason
+    assert "annotation 40" in reason
+
+
+def test_hands_category_and_score_choose_the_boxes(spotting, photo, tmp_path, capsys):
+    boxes = tmp_path / "boxes.json"
+    detected = [(1, 0.9, 50), (1, 0.2, 51), (2, 0.9, 52), (3, 0.3, 53), (1, None, 54)]
+    annotations = [
+        {"id": number, "image_id": 7, "category_id": category, "bbox": [left, 30, 40, 40]}
+        | ({"score": score} if score is not None else {})
+        for number, (category, score, left) in enumerate(detected)
+    ]
+    names = {1: "Hand", 2: "person", 3: "left_hand"}
+    content = {
+        "images": [{"id": 7, "file_name": "photo.png"}],
+        "annotations": annotations,
+        "categories": [{"id": number, "name": name} for number, name in names.items()],
+    }
+    boxes.write_text(json.dumps(content))
+    arguments = ["predict", RUN, str(photo), "--boxes", str(boxes), "--out", str(tmp_path / "out"), "--force"]
+    assert cli.main(arguments) == 0
+    hands = json.loads((tmp_path / "out/joints.json").read_text())["hands"]
+    assert [(hand["box"][0], hand["hand"]) for hand in hands] == [(50, "right"), (53, "left"), (54, "right")]
+    assert hands[0]["box_from"] == f"{boxes}, annotation 0, score 0.9"
+    said = capsys.readouterr().out
+    assert "not used: 1 box with a score below 0.3" in said
+    assert "not used: 1 box of another category" in said
+    assert cli.main([*arguments, "--score", "0.5"]) == 0
+    hands = json.loads((tmp_path / "out/joints.json").read_text())["hands"]
+    assert [hand["box"][0] for hand in hands] == [50, 54]
+
+
 def test_answer_that_is_not_finite_is_never_written(spotting, photo, tmp_path, monkeypatch):
     broken = spotter.answer(examples.examples(1))
     monkeypatch.setattr(forward, "predict", lambda *_, **__: broken)
@@ -350,6 +473,10 @@ def test_answer_that_is_not_finite_is_never_written(spotting, photo, tmp_path, m
         (["--box", "a,b,c,d"], "is not four numbers"),
         (["--hand", "both"], "invalid choice"),
         (["--format", "xml"], "invalid choice"),
+        (["--box", "1,2,inf,4"], "has a number that is not finite"),
+        (["--turns", "1000000000"], "--turns: expected a whole number from 1 to 32, got '1000000000'"),
+        (["--turns", "many"], "expected a whole number from 1 to 32, got 'many'"),
+        (["--score", "nan"], "--score: expected a number from 0 to 1, got 'nan'"),
     ],
 )
 def test_command_line_refuses_what_it_does_not_know(capsys, wrong, message):

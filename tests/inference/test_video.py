@@ -1,6 +1,7 @@
 """Videos: the hand is followed and, when lost, looked for again; times, turned frames and broken files are told."""
 
 import json
+import os
 import struct
 import sys
 from pathlib import Path
@@ -130,6 +131,20 @@ def test_box_changes_its_size_slowly_and_never_collapses():
     assert ((np.abs(ratios - 1 / 1.1) < 1e-6) | (np.array(sides[1:]) == 44)).all()
 
 
+@pytest.mark.parametrize(("side", "share"), [(6.0, 0.25), (250.0, 0.45)])
+def test_followed_box_is_never_one_that_is_refused(side, share):
+    options = examples.tiny_config()
+    low, high = 60 - side / 2, 60 + side / 2
+    start = requests.Request(Path("clip.mp4"), box=(low, low, high, high))
+    request, followed = start, 0
+    for _ in range(12):
+        crop = hand_crop.cut(request, Picture(spotter.picture(SIZE, (60, 60))), options)
+        found = 60 + np.linspace(-share, share, 21)[:, None] * 1.5 * (request.box[2] - request.box[0]) * np.ones(2)
+        request = video.follow(crop, found, options, side) or start
+        followed += request is not start
+    assert 0 < followed < 12
+
+
 @pytest.mark.parametrize("turn", [0, 90, 180, 270])
 def test_telephones_turned_video_is_answered_upright(tmp_path, turn):
     spot = (100.0, 40.0)
@@ -186,9 +201,9 @@ def test_video_that_breaks_off_is_taken_as_far_as_it_goes(quick, tmp_path, capsy
     found = json.loads((out / "joints.json").read_text())
     count = len(found["hands"])
     assert 3 < count < 40
-    said = capsys.readouterr().out
-    assert said.startswith(f"{count} frames, ")
-    assert f"left out: {clip} breaks off after {count} frames" in said
+    said = capsys.readouterr()
+    assert said.out.startswith(f"{count} frames, ")
+    assert f"left out: {clip} breaks off after {count} frames" in said.err
     assert found["left_out"][0]["image"] == str(clip)
 
 
@@ -210,6 +225,9 @@ def test_file_that_is_no_video_is_named(tmp_path, content):
 def test_missing_video_and_missing_library_are_named(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"there is no video .*gone.mp4"):
         video.predict("run", tmp_path / "gone.mp4", tmp_path / "out")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(ValueError, match=r"pipe.mp4 is a FIFO, a device or a socket; save the video"):
+        video.predict("run", tmp_path / "pipe.mp4", tmp_path / "out")
     clip = film(tmp_path / "clip.mp4", path(2))
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(ValueError, match=r"pip install 'bmc-jax\[video\]'"):

@@ -88,6 +88,7 @@ def test_two_loads_share_nothing(file):
         ("data.train[0].labels=4d", r"data.train\[0\].labels is '4d'"),
         ("data.train[0].share=0.9", "shares that sum to 1"),
         ("data.batch_size=0", "data.batch_size is 0; it must be positive"),
+        ("data.batch_size=1000000000", "data.batch_size is 1000000000; it must be positive and at most 65,536"),
         ("optimizer.rate=nan", "optimizer.rate is nan"),
         ("weights.palm=-1.", "weights.palm is -1.0"),
         ("network.patch=5", "divisor of data.image_size"),
