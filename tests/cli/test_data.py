@@ -49,16 +49,17 @@ def test_help_of_a_dataset_shows_its_options(capsys, reader):
 def test_build_says_what_it_made(capsys, built):
     out = capsys.readouterr().out
     assert "train: 8 hands, 8 with all 3D joints, 0 with some, 0 with none; 0 were left hands" in out
+    assert "2D labels: 168 of 168 joints" in out
     assert "reprojection, px: min" in out
     assert f"bmc data preview {built / '1.0.0'}" in out
 
 
 def test_options_reach_the_reader(tmp_path, capsys):
     source = annotations.coco(tmp_path / "source", 3)
-    options = ["--split", "test", "--focal", "2.0", "--faults", "skip"]
+    options = ["--split", "test", "--focal", "2.0", "--visibility-threshold", "0.5", "--faults", "skip"]
     assert bmc("data", "build", "coco_hand", "--source", source, "--out", tmp_path, "--workers", 1, *options) == 0
     summary = store.summary(store.find("coco_hand", tmp_path))
-    assert summary["options"] == {"split": "test", "side": "", "focal": 2.0}
+    assert summary["options"] == {"split": "test", "side": "", "focal": 2.0, "visibility_threshold": 0.5}
     assert (summary["faults"], list(summary["splits"])) == ("skip", ["test"])
 
 

@@ -1,5 +1,6 @@
 """Builds: exact counts, the same records on any number of cores, and no incomplete dataset read as whole."""
 
+import dataclasses
 import fcntl
 import json
 import os
@@ -74,6 +75,48 @@ def test_summary_counts_and_measures(source, tmp_path):
     assert counted["bytes"] == sum(
         (tmp_path / "out/mine/1.0.0" / part["file"]).stat().st_size for part in counted["shards"]
     )
+
+
+def set_visibility(source, value):
+    """Change the visibility of every keypoint of a file."""
+    file = source / "annotations.json"
+    content = json.loads(file.read_text())
+    for one in content["annotations"]:
+        one["keypoints"][2::3] = [value] * 21
+        del one["joints_3d"]
+    file.write_text(json.dumps(content))
+
+
+def test_scores_in_place_of_visibility_stop_the_build_and_are_labels_with_a_threshold(source, tmp_path):
+    set_visibility(source, 0.73)
+    with pytest.raises(ValueError, match=r"is 0.73; .*--visibility-threshold"):
+        build(source, tmp_path / "refused")
+    folder = build(source, tmp_path / "out", options={"visibility_threshold": 0.5})
+    assert store.summary(folder)["splits"]["train"]["labelled_joints"] == 210
+    assert all((one["visibility"] == 2).all() for one in contents(folder))
+
+
+def test_split_without_a_labelled_joint_is_refused(source, tmp_path):
+    set_visibility(source, 0)
+    with pytest.raises(ValueError, match=r"every row of train was skipped.*no keypoint is labelled.*'count': 10"):
+        build(source, tmp_path / "out")
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_only_a_test_split_may_be_without_labels_by_design(source, tmp_path, monkeypatch, split):
+    real = coco_hand.annotation
+
+    def unlabelled(row):
+        return dataclasses.replace(
+            real(row), joints_2d=None, joints_3d=None, visibility=None, box=(60.0, 20.0, 140.0, 120.0)
+        )
+
+    monkeypatch.setattr(coco_hand, "annotation", unlabelled)
+    if split == "test":
+        assert store.summary(build(source, tmp_path, options={"split": split}))["splits"][split]["examples"] == 10
+    else:
+        with pytest.raises(ValueError, match=f"none of the joints of 10 hands of {split} is labelled"):
+            build(source, tmp_path, options={"split": split})
 
 
 def test_other_splits_keep_their_order(source, tmp_path):

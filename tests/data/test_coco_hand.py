@@ -7,6 +7,7 @@ import pytest
 from support import annotations
 
 from bmc_jax.data.readers import coco_hand
+from bmc_jax.data.readers.annotation import SkipRow
 from bmc_jax.data.record import record, reprojection_error
 
 
@@ -71,7 +72,11 @@ def test_missing_k_is_said_and_stands_for_a_stated_focal_length(tmp_path):
         ({"joints_3d": [[0, 0, float("nan")], *[None] * 20]}, "joints_3d has a number that is not finite; write null"),
         ({"bbox": [1, 2, 3]}, r"bbox is \[1, 2, 3\]; it must be x, y, width, height"),
         ({"bbox": ["a", 2, 3, 4]}, "it must be x, y, width, height"),
-        ({"keypoints": [float("nan"), 1, 2] * 21}, "no labelled keypoint, or one that is not finite"),
+        ({"keypoints": [float("nan"), 1, 2] * 21}, "a labelled keypoint that is not finite; give it the visibility 0"),
+        ({"keypoints": ["12", 1, 2] * 21}, "keypoints is .*, which is not an array of numbers"),
+        ({"keypoints": [[1, 2, 2]] * 20 + [[1, 2]]}, "keypoints is .*, which is not an array of numbers"),
+        ({"keypoints": [10**400, 1, 2] * 21}, "keypoints is .*, which is not an array of numbers"),
+        ({"keypoints": {"wrist": [1, 2, 2]}}, "keypoints is .*, which is not an array of numbers"),
     ],
 )
 def test_bad_annotation_is_named(tmp_path, changes, message):
@@ -89,7 +94,50 @@ def test_millimetres_are_refused(tmp_path):
         record(read(folder)[0])
 
 
-@pytest.mark.parametrize("options", [{"split": "eval"}, {"side": "both"}, {"focal": 0.0}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"split": "eval"},
+        {"side": "both"},
+        {"focal": 0.0},
+        {"visibility_threshold": 0.0},
+        {"visibility_threshold": float("nan")},
+    ],
+)
 def test_unknown_option_is_refused(tmp_path, options):
     with pytest.raises(ValueError, match=next(iter(options))):
         coco_hand.splits(annotations.coco(tmp_path, 1), **options)
+
+
+def scored(folder, scores, number=0):
+    """Change the visibility of the keypoints of an annotation."""
+    keypoints = json.loads((folder / "annotations.json").read_text())["annotations"][number]["keypoints"]
+    keypoints[2::3] = scores
+    change(folder, number, keypoints=keypoints)
+
+
+@pytest.mark.parametrize("value", [0.73, 3, -1, 255, float("nan")])
+def test_visibility_that_is_none_is_refused_with_its_place_and_the_remedy(tmp_path, value):
+    folder = annotations.coco(tmp_path, 1)
+    scored(folder, [2] * 4 + [value] + [2] * 16)
+    with pytest.raises(
+        ValueError,
+        match=rf"annotation 0 .*visibility of keypoint 4 \(keypoints\[14\]\) is {value:g}; .*--visibility-threshold T",
+    ):
+        read(folder)
+
+
+def test_visibility_may_be_a_float_that_is_an_integer(tmp_path):
+    folder = annotations.coco(tmp_path, 1)
+    scored(folder, [0.0, 1.0, 2.0] * 7)
+    assert read(folder)[0].visibility.tolist() == [0, 1, 2] * 7
+
+
+def test_scores_of_the_threshold_or_more_are_labels(tmp_path):
+    folder = annotations.coco(tmp_path, 2)
+    scored(folder, [0.29, 0.3, 1.01] * 7)
+    scored(folder, [0.0] * 21, number=1)
+    first, second = coco_hand.splits(folder, visibility_threshold=0.3)["train"]
+    assert coco_hand.annotation(first).visibility.tolist() == [0, 2, 2] * 7
+    with pytest.raises(SkipRow, match="no keypoint is labelled"):
+        coco_hand.annotation(second)

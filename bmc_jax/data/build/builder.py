@@ -70,7 +70,7 @@ def build(
         name=name,
         version=module.VERSION,
         source=os.fspath(source.absolute()),
-        options=json.loads(json.dumps(options)),
+        options={name: value for name, value in json.loads(json.dumps(options)).items() if value is not None},
         faults=faults,
         rows={split: len(rows) for split, rows in splits.items()},
         rows_a_shard=shard.ROWS,

@@ -18,7 +18,7 @@ import numpy as np
 
 from bmc_jax.core import validation
 from bmc_jax.data import record
-from bmc_jax.data.readers.annotation import SkipRow
+from bmc_jax.data.readers.annotation import UNLABELLED, SkipRow
 from bmc_jax.runtime import files
 
 ROWS = 1024
@@ -85,6 +85,8 @@ class Tally:
     """Error messages of damaged rows, where those are skipped."""
     complete_3d: int = 0
     partial_3d: int = 0
+    labelled_joints: int = 0
+    """2D joints with a label, over all examples."""
     left_hands: int = 0
     left_by_thumb: int = 0
     """Complete 3D hands that look left by their thumb although left hands were mirrored."""
@@ -106,6 +108,7 @@ class Tally:
             digest.update(name.encode() + (value if isinstance(value, bytes) else np.asarray(value).tobytes()))
         self.content = digest.hexdigest()
         known = example["joints_3d_valid"]
+        self.labelled_joints += int((example["visibility"] > UNLABELLED).sum())
         self.left_hands += example["hand"] == "left"
         self.partial_3d += bool(known.any() and not known.all())
         if known.all():
@@ -204,7 +207,7 @@ def merge(tallies: Sequence[Tally]) -> dict[str, Any]:
         for reason, rows in tally.skipped.items():
             skipped.setdefault(reason, []).extend(rows)
     faults = [message for tally in tallies for message in tally.faults]
-    totals = ("rows", "examples", "complete_3d", "partial_3d", "left_hands", "left_by_thumb")
+    totals = ("rows", "examples", "complete_3d", "partial_3d", "labelled_joints", "left_hands", "left_by_thumb")
     return {
         **{name: sum(getattr(tally, name) for tally in tallies) for name in totals},
         "skipped": {reason: {"count": len(rows), "first": rows[:EXAMPLE_ROWS]} for reason, rows in skipped.items()},

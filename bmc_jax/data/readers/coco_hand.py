@@ -6,14 +6,17 @@
                       "joints_3d": 21 x ([x, y, z] or null) (optional)}],
      "categories":  [{"id", "name": "hand"}]}
 
-Keypoints are in FreiHAND order, their visibility 0 unlabelled, 1 occluded, 2 visible; pixel centres at integers.
+Keypoints are in FreiHAND order, pixel centres at integers. Their visibility is 0 unlabelled, 1 occluded, 2 visible, or
+a score if `--visibility-threshold` is given.
 `joints_3d` are metres in the camera's frame x right, y down, z forward, null where unknown. Images lie in `images/`
 beside the file, or directly beside it.
 """
 
 import json
+import math
 import os
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +24,7 @@ import numpy as np
 
 from bmc_jax.core import hand
 from bmc_jax.core.choices import SPLITS
-from bmc_jax.data.readers.annotation import Annotation, DatasetInfo
+from bmc_jax.data.readers.annotation import OCCLUDED, UNLABELLED, VISIBLE, Annotation, DatasetInfo, SkipRow
 
 VERSION = "1.0.0"
 INFO = DatasetInfo(
@@ -34,10 +37,23 @@ OPTIONS = {
     "split": "name of the split of a single file",
     "side": "'right' or 'left' for annotations that have no hand_side; without it they are refused",
     "focal": "focal length over the longer image side, for images without K",
+    "visibility_threshold": "take the third number of each keypoint as a score, and label those of this score or more",
 }
 
 DEFAULT_FOCAL = 1.0
 """Focal length over the longer image side of photographs without K: 53 degrees of view, between webcams and phones."""
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What the user states about the annotations of a file."""
+
+    side: str = ""
+    """Side of annotations without `hand_side`."""
+    focal: float = DEFAULT_FOCAL
+    """Focal length over the longer image side, of images without K."""
+    visibility_threshold: float | None = None
+    """Least score of a labelled keypoint; None if the file has COCO's visibility."""
 
 
 class Row(NamedTuple):
@@ -48,12 +64,17 @@ class Row(NamedTuple):
     annotation: dict[str, Any]
     image: dict[str, Any] | None
     category: str
-    side: str
-    """Side of annotations without `hand_side`."""
-    focal: float
+    stated: Stated
 
 
-def splits(source: Path, *, split: str = "train", side: str = "", focal: float = DEFAULT_FOCAL) -> dict[str, list[Row]]:
+def splits(
+    source: Path,
+    *,
+    split: str = "train",
+    side: str = "",
+    focal: float = DEFAULT_FOCAL,
+    visibility_threshold: float | None = None,
+) -> dict[str, list[Row]]:
     """Returns the annotations of a COCO file, or of the files of a folder, in their order. Warns of images without K.
 
     Raises:
@@ -66,19 +87,23 @@ def splits(source: Path, *, split: str = "train", side: str = "", focal: float =
         raise ValueError(f"side {side!r} is neither 'right' nor 'left'")
     if not focal > 0:
         raise ValueError(f"focal {focal:g} is not positive")
+    if visibility_threshold is not None and not 0 < visibility_threshold < math.inf:
+        raise ValueError(f"visibility_threshold {visibility_threshold:g} is not a positive score")
+    stated = Stated(side, focal, visibility_threshold)
     files = {split: source}
     if source.is_dir():
         files = {name: source / f"{name}.json" for name in SPLITS if (source / f"{name}.json").is_file()}
         files = files or {split: source / "annotations.json"}
-    return {name: _rows(file, side, focal) for name, file in files.items()}
+    return {name: _rows(file, stated) for name, file in files.items()}
 
 
 def annotation(row: Row) -> Annotation:
     """Returns an annotation's hand.
 
     Raises:
+      SkipRow: if no keypoint is labelled.
       ValueError: naming file, annotation and remedy, for another category than a hand, an image that the file does not
-        list, no side, another number of keypoints than 21, or fields of another form.
+        list, no side, another number of keypoints than 21, a visibility that is none, or fields of another form.
     """
     where = f"{row.file}: annotation {row.annotation.get('id', '?')}"
     if row.category != "hand":
@@ -89,21 +114,24 @@ def annotation(row: Row) -> Annotation:
     if missing:
         raise ValueError(f"{where}: its image {row.image} has no {', '.join(missing)}")
     where = f"{where} ({row.image['file_name']})"
-    side = row.annotation.get("hand_side") or row.side
+    side = row.annotation.get("hand_side") or row.stated.side
     if side not in ("right", "left"):
         raise ValueError(
             f"{where} has the hand_side {row.annotation.get('hand_side')!r}; it must be 'right' or 'left', or be given "
             "as --side"
         )
-    keypoints = np.array(row.annotation.get("keypoints", []), np.float64)
+    keypoints = _numbers(row.annotation.get("keypoints", []), where, "keypoints")
     if keypoints.size != 3 * hand.NUM_JOINTS:
         raise ValueError(
             f"{where} has {keypoints.size / 3:g} keypoints; a hand has {hand.NUM_JOINTS}, each as u, v, visibility"
         )
     keypoints = keypoints.reshape(hand.NUM_JOINTS, 3)
-    labelled = keypoints[:, 2] > 0
-    if not labelled.any() or not np.isfinite(keypoints[labelled]).all():
-        raise ValueError(f"{where} has no labelled keypoint, or one that is not finite; leave it out")
+    visibility = _visibility(keypoints[:, 2], row.stated.visibility_threshold, where)
+    labelled = visibility > UNLABELLED
+    if not labelled.any():
+        raise SkipRow("no keypoint is labelled")
+    if not np.isfinite(keypoints[labelled]).all():
+        raise ValueError(f"{where} has a labelled keypoint that is not finite; give it the visibility 0")
     return Annotation(
         where=where,
         source="coco_hand",
@@ -114,12 +142,12 @@ def annotation(row: Row) -> Annotation:
         left=side == "left",
         joints_3d=_joints_3d(row, where),
         joints_2d=keypoints[:, :2],
-        visibility=np.clip(keypoints[:, 2], 0, 2).astype(np.uint8),
+        visibility=visibility,
         box=_box(row, where),
     )
 
 
-def _rows(file: Path, side: str, focal: float) -> list[Row]:
+def _rows(file: Path, stated: Stated) -> list[Row]:
     content = load(file)
     images = {image.get("id"): image for image in content["images"]}
     categories = {category.get("id"): category.get("name", "") for category in content["categories"]}
@@ -127,7 +155,7 @@ def _rows(file: Path, side: str, focal: float) -> list[Row]:
     if without_k:
         warnings.warn(
             f"{file}: {len(without_k)} images have no 'K', {without_k[0]} first; their focal length is taken to be "
-            f"{focal:g} x the longer image side. Depths are as wrong as that is: add 'K' to the images.",
+            f"{stated.focal:g} x the longer image side. Depths are as wrong as that is: add 'K' to the images.",
             stacklevel=3,
         )
     return [
@@ -137,8 +165,7 @@ def _rows(file: Path, side: str, focal: float) -> list[Row]:
             annotation=one,
             image=images.get(one.get("image_id")),
             category=categories.get(one.get("category_id"), "unknown"),
-            side=side,
-            focal=focal,
+            stated=stated,
         )
         for number, one in enumerate(content["annotations"])
     ]
@@ -167,10 +194,40 @@ def load(file: Path) -> dict[str, Any]:
     return content
 
 
+def _numbers(value: Any, where: str, field: str) -> np.ndarray:
+    """Returns a field as a float64 array.
+
+    Raises:
+      ValueError: naming the field, if it holds something other than numbers, or lists of unequal lengths.
+    """
+    try:
+        numbers = np.array(value)
+    except ValueError:
+        numbers = np.array(None)
+    if numbers.dtype.kind not in "biuf":
+        raise ValueError(f"{where}: {field} is {str(value)[:80]}, which is not an array of numbers")
+    return numbers.astype(np.float64)
+
+
+def _visibility(given: np.ndarray, threshold: float | None, where: str) -> np.ndarray:
+    """Returns COCO's visibility of the keypoints, or that of scores."""
+    known = np.isfinite(given) if threshold is not None else np.isin(given, (UNLABELLED, OCCLUDED, VISIBLE))
+    if not known.all():
+        number = int(np.flatnonzero(~known)[0])
+        raise ValueError(
+            f"{where}: the visibility of keypoint {number} (keypoints[{3 * number + 2}]) is {given[number]:g}; it must "
+            "be 0 (not labelled), 1 (occluded) or 2 (visible). If these numbers are scores, give "
+            "--visibility-threshold T to `bmc data build`: scores of T or more then count as labelled and visible"
+        )
+    if threshold is not None:
+        return np.where(given >= threshold, VISIBLE, UNLABELLED).astype(np.uint8)
+    return given.astype(np.uint8)
+
+
 def _intrinsics(row: Row, image: dict[str, Any]) -> np.ndarray:
     if image.get("K"):
         return np.array(image["K"], np.float64)
-    focal = row.focal * max(image["width"], image["height"])
+    focal = row.stated.focal * max(image["width"], image["height"])
     return np.array([[focal, 0, (image["width"] - 1) / 2], [0, focal, (image["height"] - 1) / 2], [0, 0, 1]])
 
 
