@@ -1,12 +1,14 @@
 """COCO keypoint files: 2D labels, optional 3D joints, sides, splits, and errors that name the annotation."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
-from support import annotations
+from support import annotations, hands
 
-from bmc_jax.data.readers import coco_hand
+from bmc_jax.core import hand
+from bmc_jax.data.readers import coco_hand, joint_order
 from bmc_jax.data.readers.annotation import SkipRow
 from bmc_jax.data.record import record, reprojection_error
 
@@ -69,6 +71,8 @@ def test_missing_k_is_said_and_stands_for_a_stated_focal_length(tmp_path):
     [
         ({"joints_3d": [[0, 0, 1]] * 20}, "joints_3d must be 21 times"),
         ({"joints_3d": [[0, 0]] * 21}, "joints_3d must be 21 times"),
+        ({"joints_3d": "joints"}, "joints_3d is joints, which is not an array of numbers"),
+        ({"joints_3d": [[0, 0, "1"]] * 21}, "joints_3d is .*, which is not an array of numbers"),
         ({"joints_3d": [[0, 0, float("nan")], *[None] * 20]}, "joints_3d has a number that is not finite; write null"),
         ({"bbox": [1, 2, 3]}, r"bbox is \[1, 2, 3\]; it must be x, y, width, height"),
         ({"bbox": ["a", 2, 3, 4]}, "it must be x, y, width, height"),
@@ -99,6 +103,7 @@ def test_millimetres_are_refused(tmp_path):
     [
         {"split": "eval"},
         {"side": "both"},
+        {"order": "alphabetical"},
         {"focal": 0.0},
         {"visibility_threshold": 0.0},
         {"visibility_threshold": float("nan")},
@@ -141,3 +146,119 @@ def test_scores_of_the_threshold_or_more_are_labels(tmp_path):
     assert coco_hand.annotation(first).visibility.tolist() == [0, 2, 2] * 7
     with pytest.raises(SkipRow, match="no keypoint is labelled"):
         coco_hand.annotation(second)
+
+
+MMPOSE_FINGERS = ("thumb", "forefinger", "middle_finger", "ring_finger", "pinky_finger")
+MMPOSE = ["wrist"] + [f"{finger}{number}" for finger in MMPOSE_FINGERS for number in (1, 2, 3, 4)]
+RHD_NAMES = ["wrist"] + [f"{finger}{number}" for finger in MMPOSE_FINGERS for number in (4, 3, 2, 1)]
+
+
+def reordered(folder, order, *, names=None, joints_3d=True, keypoints=True):
+    """Put the labels of a file into another order; with the keypoint names of the category."""
+    file = folder / "annotations.json"
+    content = json.loads(file.read_text())
+    indices = np.argsort(order)
+    for one in content["annotations"]:
+        if keypoints:
+            one["keypoints"] = np.reshape(one["keypoints"], (21, 3))[indices].ravel().tolist()
+        if joints_3d:
+            one["joints_3d"] = np.array(one["joints_3d"])[indices].tolist()
+    if names:
+        content["categories"][0]["keypoints"] = names
+    file.write_text(json.dumps(content))
+    return folder
+
+
+@pytest.mark.parametrize("order", ["rhd", "mano", "interhand", "paper"])
+@pytest.mark.parametrize("labels", [{}, {"keypoints": False}])
+def test_labels_in_another_order_are_refused_with_the_remedy(tmp_path, order, labels):
+    folder = reordered(annotations.coco(tmp_path, 3), hand.TO_FREIHAND[order], **labels)
+    what = "joints_3d" if labels else "keypoints"
+    with pytest.raises(
+        ValueError, match=rf"the {what} are not in FreiHAND order: .*; give --order {order} to `bmc data build`"
+    ):
+        coco_hand.splits(folder)
+
+
+@pytest.mark.parametrize("order", ["rhd", "mano", "ho3d", "interhand", "paper", "mediapipe"])
+def test_stated_order_is_followed_for_2d_and_3d_labels(tmp_path, order):
+    truth = read(annotations.coco(tmp_path, 2))
+    found = read(reordered(tmp_path, hand.TO_FREIHAND[order]), order=order)
+    for one, other in zip(found, truth, strict=True):
+        np.testing.assert_array_equal(one.joints_2d, other.joints_2d)
+        np.testing.assert_array_equal(one.joints_3d, other.joints_3d)
+
+
+def test_names_of_the_category_state_the_order_and_the_option_overrides_them(tmp_path):
+    truth = read(annotations.coco(tmp_path, 2))
+    folder = reordered(tmp_path, hand.TO_FREIHAND["rhd"], names=RHD_NAMES)
+    np.testing.assert_array_equal(read(folder)[1].joints_2d, truth[1].joints_2d)
+    np.testing.assert_array_equal(read(folder)[1].joints_3d, truth[1].joints_3d)
+    reordered(tmp_path, np.argsort(hand.TO_FREIHAND["rhd"]))
+    with pytest.raises(
+        ValueError, match=r"not in the order of its category's keypoint names: .*; give --order freihand"
+    ):
+        read(folder)
+    np.testing.assert_array_equal(read(folder, order="freihand")[1].joints_2d, truth[1].joints_2d)
+
+
+def test_stated_order_that_the_joints_contradict_is_followed_with_a_warning(tmp_path):
+    with pytest.warns(UserWarning, match=r"the keypoints are not in the order rhd: .* because --order states it"):
+        coco_hand.splits(annotations.coco(tmp_path, 3, joints_3d=False), order="rhd")
+
+
+def test_joints_in_no_order_of_a_hand_are_refused(tmp_path):
+    shuffled = np.random.default_rng(1).permutation(21)
+    folder = reordered(annotations.coco(tmp_path, 6), shuffled)
+    with pytest.raises(ValueError, match=r"joints that a bone connects are .* times as far apart as any two joints"):
+        coco_hand.splits(folder)
+
+
+@pytest.mark.parametrize("poses", [hands.adults, hands.real])
+@pytest.mark.parametrize("axes", [2, 3])
+def test_any_five_hands_in_freihand_order_pass_the_check(tmp_path, poses, axes):
+    joints = poses(200)
+    if axes == 2:
+        joints = joints[..., :2] / joints[..., 2:]
+    for first in range(0, 200, 5):
+        assert joint_order.contradiction(joints[first : first + 5], np.arange(21)) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("names", "order"),
+    [
+        (MMPOSE, "freihand"),
+        (RHD_NAMES, "rhd"),
+        (hand.JOINTS, "freihand"),
+        (
+            ["WRIST", "THUMB_CMC", "THUMB_MCP", "THUMB_IP", "THUMB_TIP"]
+            + [f"{f}_{n}" for f in ("INDEX_FINGER", "MIDDLE_FINGER", "RING_FINGER", "PINKY") for n in hand.LEVELS],
+            "mediapipe",
+        ),
+        (["left_hand_root"] + [f"left_{name}" for name in MMPOSE[1:]], "coco-wholebody"),
+        ([f"r_{f}{n}" for f in hand.FINGERS for n in (4, 3, 2, 1)] + ["r_wrist"], "interhand"),
+        (
+            ["right_wrist"]
+            + [f"right_{f}{n}" for f in ("index", "middle", "pinky", "ring", "thumb") for n in (1, 2, 3)]
+            + [f"right_{f}" for f in ("thumb", "index", "middle", "ring", "pinky")],
+            "mano",
+        ),
+    ],
+)
+def test_order_is_read_from_the_names_that_projects_use(names, order):
+    assert joint_order.by_names(names).tolist() == hand.TO_FREIHAND[order].tolist()
+
+
+@pytest.mark.parametrize(
+    "names", [MMPOSE[:20], ["nose", *MMPOSE[1:]], [*MMPOSE[:20], MMPOSE[19]], [None] * 21, ["elbow"] * 21]
+)
+def test_names_that_are_no_hands_state_no_order(names):
+    assert joint_order.by_names(names) is None
+
+
+def test_few_labelled_joints_and_joints_in_one_point_are_no_evidence_of_an_order(tmp_path):
+    hidden = np.where(np.arange(21)[:, None] < 10, hands.adults(4), np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert joint_order.contradiction(hidden, hand.TO_FREIHAND["rhd"]) == ("", "")
+        assert joint_order.contradiction(np.ones((6, 21, 2)), hand.TO_FREIHAND["rhd"]) == ("", "")

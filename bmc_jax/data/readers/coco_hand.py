@@ -6,16 +6,19 @@
                       "joints_3d": 21 x ([x, y, z] or null) (optional)}],
      "categories":  [{"id", "name": "hand"}]}
 
-Keypoints are in FreiHAND order, pixel centres at integers. Their visibility is 0 unlabelled, 1 occluded, 2 visible, or
+Keypoints and joints are in FreiHAND order, or in that of the names in the category's `keypoints`, which an `--order`
+overrides. Pixel centres are at integers. Visibility is 0 unlabelled, 1 occluded, 2 visible, or
 a score if `--visibility-threshold` is given.
 `joints_3d` are metres in the camera's frame x right, y down, z forward, null where unknown. Images lie in `images/`
 beside the file, or directly beside it.
 """
 
+import contextlib
 import json
 import math
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +26,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bmc_jax.core import hand
-from bmc_jax.core.choices import SPLITS
+from bmc_jax.core.choices import JOINT_ORDERS, SPLITS
+from bmc_jax.data.readers import joint_order
 from bmc_jax.data.readers.annotation import OCCLUDED, UNLABELLED, VISIBLE, Annotation, DatasetInfo, SkipRow
 
 VERSION = "1.0.0"
@@ -36,12 +40,17 @@ INFO = DatasetInfo(
 OPTIONS = {
     "split": "name of the split of a single file",
     "side": "'right' or 'left' for annotations that have no hand_side; without it they are refused",
+    "order": f"joint order, whatever the categories' keypoint names say: one of {', '.join(JOINT_ORDERS)}",
     "focal": "focal length over the longer image side, for images without K",
     "visibility_threshold": "take the third number of each keypoint as a score, and label those of this score or more",
 }
 
 DEFAULT_FOCAL = 1.0
 """Focal length over the longer image side of photographs without K: 53 degrees of view, between webcams and phones."""
+IN_ORDER = tuple(range(hand.NUM_JOINTS))
+"""`Row.order` of FreiHAND's order."""
+CHECKED = 1000
+"""Annotations, evenly over a file, whose joints are compared with their order."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,8 @@ class Stated:
 
     side: str = ""
     """Side of annotations without `hand_side`."""
+    order: str | None = None
+    """Joint order, a key of `hand.TO_FREIHAND`; None for that of the categories' keypoint names, or FreiHAND's."""
     focal: float = DEFAULT_FOCAL
     """Focal length over the longer image side, of images without K."""
     visibility_threshold: float | None = None
@@ -64,6 +75,8 @@ class Row(NamedTuple):
     annotation: dict[str, Any]
     image: dict[str, Any] | None
     category: str
+    order: tuple[int, ...]
+    """Index in the file of each joint in FreiHAND order."""
     stated: Stated
 
 
@@ -72,24 +85,30 @@ def splits(
     *,
     split: str = "train",
     side: str = "",
+    order: str | None = None,
     focal: float = DEFAULT_FOCAL,
     visibility_threshold: float | None = None,
 ) -> dict[str, list[Row]]:
-    """Returns the annotations of a COCO file, or of the files of a folder, in their order. Warns of images without K.
+    """Returns the annotations of a COCO file, or of the files of a folder, in their order.
+
+    Warns of images without K, and of joints that contradict a stated `order`.
 
     Raises:
       FileNotFoundError: if there is no such file.
-      ValueError: for a file that is no COCO keypoint file, and for unknown options.
+      ValueError: for a file that is no COCO keypoint file, for joints that are in another order than the file states,
+        or in none of a hand, and for unknown options.
     """
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
     if side not in ("", "right", "left"):
         raise ValueError(f"side {side!r} is neither 'right' nor 'left'")
+    if order is not None and order not in JOINT_ORDERS:
+        raise ValueError(f"order {order!r} is none of {', '.join(JOINT_ORDERS)}")
     if not focal > 0:
         raise ValueError(f"focal {focal:g} is not positive")
     if visibility_threshold is not None and not 0 < visibility_threshold < math.inf:
         raise ValueError(f"visibility_threshold {visibility_threshold:g} is not a positive score")
-    stated = Stated(side, focal, visibility_threshold)
+    stated = Stated(side, order, focal, visibility_threshold)
     files = {split: source}
     if source.is_dir():
         files = {name: source / f"{name}.json" for name in SPLITS if (source / f"{name}.json").is_file()}
@@ -120,13 +139,8 @@ def annotation(row: Row) -> Annotation:
             f"{where} has the hand_side {row.annotation.get('hand_side')!r}; it must be 'right' or 'left', or be given "
             "as --side"
         )
-    keypoints = _numbers(row.annotation.get("keypoints", []), where, "keypoints")
-    if keypoints.size != 3 * hand.NUM_JOINTS:
-        raise ValueError(
-            f"{where} has {keypoints.size / 3:g} keypoints; a hand has {hand.NUM_JOINTS}, each as u, v, visibility"
-        )
-    keypoints = keypoints.reshape(hand.NUM_JOINTS, 3)
-    visibility = _visibility(keypoints[:, 2], row.stated.visibility_threshold, where)
+    keypoints = _keypoints(row, where)
+    visibility = _visibility(keypoints[:, 2], row, where)
     labelled = visibility > UNLABELLED
     if not labelled.any():
         raise SkipRow("no keypoint is labelled")
@@ -158,17 +172,58 @@ def _rows(file: Path, stated: Stated) -> list[Row]:
             f"{stated.focal:g} x the longer image side. Depths are as wrong as that is: add 'K' to the images.",
             stacklevel=3,
         )
-    return [
+    orders = {category.get("id"): _order(category, stated) for category in content["categories"]}
+    rows = [
         Row(
             file=os.fspath(file),
             id=str(one.get("id", number)),
             annotation=one,
             image=images.get(one.get("image_id")),
             category=categories.get(one.get("category_id"), "unknown"),
+            order=orders.get(one.get("category_id"), IN_ORDER),
             stated=stated,
         )
         for number, one in enumerate(content["annotations"])
     ]
+    require_order(rows)
+    return rows
+
+
+def _order(category: dict[str, Any], stated: Stated) -> tuple[int, ...]:
+    """Returns the index in the file of each joint in FreiHAND order."""
+    if stated.order is not None:
+        return tuple(hand.TO_FREIHAND[stated.order].tolist())
+    names = category.get("keypoints")
+    named = joint_order.by_names(names) if isinstance(names, list) else None
+    return IN_ORDER if named is None else tuple(named.tolist())
+
+
+def require_order(rows: Sequence[Row]) -> None:
+    """Raises ValueError for joints that contradict their order, and warns if the user states it.
+
+    Keypoints and 3D joints are compared by `joint_order.contradiction`, of at most `CHECKED` annotations in each order.
+    """
+    for order in {row.order for row in rows}:
+        alike = [row for row in rows if row.order == order]
+        alike = alike[:: -(-len(alike) // CHECKED)]
+        for read, what in ((_labelled, "keypoints"), (_joints_3d, "joints_3d")):
+            joints = []
+            for row in alike:
+                with contextlib.suppress(ValueError):  # `annotation` raises it for that row
+                    found = read(row, "")
+                    joints += [] if found is None else [found[np.argsort(order)]]
+            evidence, fits = joint_order.contradiction(np.array(joints), np.array(order)) if joints else ("", "")
+            if not evidence:
+                continue
+            stated = rows[0].stated.order
+            named = "FreiHAND order" if order == IN_ORDER else "the order of its category's keypoint names"
+            message = f"{rows[0].file}: the {what} are not in {f'the order {stated}' if stated else named}: {evidence}"
+            if not stated:
+                raise ValueError(
+                    f"{message}; give --order {fits or 'NAME'} to `bmc data build`, or name the 21 keypoints in the "
+                    "file's categories"
+                )
+            warnings.warn(f"{message}. They are read in the order {stated}, because --order states it", stacklevel=4)
 
 
 def load(file: Path) -> dict[str, Any]:
@@ -209,19 +264,38 @@ def _numbers(value: Any, where: str, field: str) -> np.ndarray:
     return numbers.astype(np.float64)
 
 
-def _visibility(given: np.ndarray, threshold: float | None, where: str) -> np.ndarray:
-    """Returns COCO's visibility of the keypoints, or that of scores."""
+def _keypoints(row: Row, where: str) -> np.ndarray:
+    """Returns u, v and visibility or score of the keypoints in FreiHAND order, `[21, 3]`."""
+    keypoints = _numbers(row.annotation.get("keypoints", []), where, "keypoints")
+    if keypoints.size != 3 * hand.NUM_JOINTS:
+        raise ValueError(
+            f"{where} has {keypoints.size / 3:g} keypoints; a hand has {hand.NUM_JOINTS}, each as u, v, visibility"
+        )
+    return keypoints.reshape(hand.NUM_JOINTS, 3)[list(row.order)]
+
+
+def _visibility(given: np.ndarray, row: Row, where: str) -> np.ndarray:
+    """Returns COCO's visibility of keypoints in FreiHAND order, from their visibility or scores in the file."""
+    threshold = row.stated.visibility_threshold
     known = np.isfinite(given) if threshold is not None else np.isin(given, (UNLABELLED, OCCLUDED, VISIBLE))
     if not known.all():
-        number = int(np.flatnonzero(~known)[0])
+        joint = int(np.flatnonzero(~known)[0])
+        number = row.order[joint]
         raise ValueError(
-            f"{where}: the visibility of keypoint {number} (keypoints[{3 * number + 2}]) is {given[number]:g}; it must "
+            f"{where}: the visibility of keypoint {number} (keypoints[{3 * number + 2}]) is {given[joint]:g}; it must "
             "be 0 (not labelled), 1 (occluded) or 2 (visible). If these numbers are scores, give "
             "--visibility-threshold T to `bmc data build`: scores of T or more then count as labelled and visible"
         )
     if threshold is not None:
         return np.where(given >= threshold, VISIBLE, UNLABELLED).astype(np.uint8)
     return given.astype(np.uint8)
+
+
+def _labelled(row: Row, where: str) -> np.ndarray:
+    """Returns the labelled keypoints in pixels and FreiHAND order, NaN where unlabelled, `[21, 2]`."""
+    keypoints = _keypoints(row, where)
+    labelled = _visibility(keypoints[:, 2], row, where) > UNLABELLED
+    return np.where(labelled[:, None] & (keypoints[:, :2] != 0).any(axis=1, keepdims=True), keypoints[:, :2], np.nan)
 
 
 def _intrinsics(row: Row, image: dict[str, Any]) -> np.ndarray:
@@ -237,17 +311,19 @@ def _image(row: Row, image: dict[str, Any]) -> Path:
 
 
 def _joints_3d(row: Row, where: str) -> np.ndarray | None:
-    """Returns the joints in metres, `[21, 3]`, NaN where null; None if there are none."""
+    """Returns the joints in metres and FreiHAND order, `[21, 3]`, NaN where null; None if there are none."""
     given = row.annotation.get("joints_3d")
     if given is None:
         return None
-    if len(given) != hand.NUM_JOINTS or any(joint is not None and len(joint) != 3 for joint in given):
+    known = [joint is not None for joint in given] if isinstance(given, list) else []
+    joints = _numbers([joint or [np.nan] * 3 for joint in given] if known else given, where, "joints_3d")
+    if joints.shape != (hand.NUM_JOINTS, 3):
         raise ValueError(f"{where}: joints_3d must be {hand.NUM_JOINTS} times (x, y, z) in metres, or null")
-    if not np.isfinite(np.array([joint for joint in given if joint is not None], np.float64)).all():
+    if not np.isfinite(joints[known]).all():
         raise ValueError(
             f"{where}: joints_3d has a number that is not finite; write null for a joint that is not known"
         )
-    return np.array([[np.nan] * 3 if joint is None else joint for joint in given], np.float64)
+    return joints[list(row.order)]
 
 
 def _box(row: Row, where: str) -> tuple[float, float, float, float] | None:
