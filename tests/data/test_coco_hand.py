@@ -44,9 +44,51 @@ def test_some_3d_joints_are_enough(tmp_path):
 def test_side_by_option_for_those_that_do_not_say(tmp_path):
     folder = annotations.coco(tmp_path, 2)
     change(folder, 0, hand_side=None)
-    assert [one.left for one in read(folder, side="left")] == [True, False]
+    assert [one.left for one in read(folder, side="right")] == [False, False]
+    change(folder, 1, hand_side=None)
+    assert [one.left for one in read(folder, side="left")] == [True, True]
     with pytest.raises(ValueError, match=r"annotation 0 .*has the hand_side None.*--side"):
         read(folder)
+
+
+@pytest.mark.parametrize("field", ["hand_side", "hand_type", "handedness"])
+@pytest.mark.parametrize("value", ["left", "Left"])
+def test_side_is_read_from_the_fields_that_projects_use(tmp_path, field, value):
+    folder = annotations.coco(tmp_path, 2, hand_side=None)
+    change(folder, 0, **{field: value})
+    change(folder, 1, **{field: "right"})
+    assert [one.left for one in read(folder)] == [True, False]
+
+
+@pytest.mark.parametrize("name", ["left_hand", "LeftHand", "left hand", "hand_left", "lefthand", "left hands"])
+def test_side_is_read_from_the_category(tmp_path, name):
+    folder = annotations.coco(tmp_path, 1, hand_side=None)
+    content = json.loads((folder / "annotations.json").read_text())
+    content["categories"][0]["name"] = name
+    (folder / "annotations.json").write_text(json.dumps(content))
+    assert [one.left for one in read(folder)] == [True]
+    with pytest.raises(ValueError, match=r"annotation 0 .*has category 'left' and --side 'right', which contradict"):
+        read(folder, side="right")
+
+
+@pytest.mark.parametrize("name", ["person", "left", "handbag", "left_foot", "left right hand", "", None, 7])
+def test_other_categories_are_not_taken_for_hands(name):
+    assert coco_hand.category_side(name) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "side", "message"),
+    [
+        ({"hand_side": "right", "hand_type": "left"}, "", "hand_side 'right' and hand_type 'left', which contradict"),
+        ({"hand_type": "left"}, "right", "hand_type 'left' and --side 'right', which contradict .* leave --side out"),
+        ({"hand_type": "interacting"}, "right", "has the hand_type 'interacting'; it must be 'right' or 'left'"),
+        ({"handedness": ["Left", 0.9]}, "", "has the handedness .*; it must be 'right' or 'left'"),
+    ],
+)
+def test_contradicting_and_unknown_sides_are_refused(tmp_path, fields, side, message):
+    folder = annotations.coco(tmp_path, 1, **({"hand_side": None} | fields))
+    with pytest.raises(ValueError, match=rf"annotation 0 \(0.jpg\) .*{message}"):
+        read(folder, side=side)
 
 
 def test_a_folder_may_hold_a_file_a_split(tmp_path):

@@ -1,10 +1,10 @@
 """The user's own images: a COCO keypoint file with 21 keypoints a hand, and optional 3D joints.
 
     {"images":      [{"id", "file_name", "width", "height", "K": 3x3 (optional)}],
-     "annotations": [{"id", "image_id", "category_id", "hand_side": "right" or "left",
+     "annotations": [{"id", "image_id", "category_id", "hand_side", "hand_type" or "handedness": "right" or "left",
                       "keypoints": 21 x (u, v, visibility), "bbox": [x, y, width, height] (optional),
                       "joints_3d": 21 x ([x, y, z] or null) (optional)}],
-     "categories":  [{"id", "name": "hand"}]}
+     "categories":  [{"id", "name": "hand", "left_hand" or "right_hand"}]}
 
 Keypoints and joints are in FreiHAND order, or in that of the names in the category's `keypoints`, which an `--order`
 overrides. Pixel centres are at integers. Visibility is 0 unlabelled, 1 occluded, 2 visible, or
@@ -17,6 +17,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bmc_jax.core import hand
-from bmc_jax.core.choices import JOINT_ORDERS, SPLITS
+from bmc_jax.core.choices import JOINT_ORDERS, SIDES, SPLITS
 from bmc_jax.data.readers import joint_order
 from bmc_jax.data.readers.annotation import OCCLUDED, UNLABELLED, VISIBLE, Annotation, DatasetInfo, SkipRow
 
@@ -39,7 +40,7 @@ INFO = DatasetInfo(
 )
 OPTIONS = {
     "split": "name of the split of a single file",
-    "side": "'right' or 'left' for annotations that have no hand_side; without it they are refused",
+    "side": "'right' or 'left' for all; needed where neither annotation nor category states it, refused if another",
     "order": f"joint order, whatever the categories' keypoint names say: one of {', '.join(JOINT_ORDERS)}",
     "focal": "focal length over the longer image side, for images without K",
     "visibility_threshold": "take the third number of each keypoint as a score, and label those of this score or more",
@@ -49,6 +50,8 @@ DEFAULT_FOCAL = 1.0
 """Focal length over the longer image side of photographs without K: 53 degrees of view, between webcams and phones."""
 IN_ORDER = tuple(range(hand.NUM_JOINTS))
 """`Row.order` of FreiHAND's order."""
+SIDE_FIELDS = ("hand_side", "hand_type", "handedness")
+"""Fields of an annotation that state its side; `hand_type` is mmpose's."""
 CHECKED = 1000
 """Annotations, evenly over a file, whose joints are compared with their order."""
 
@@ -58,7 +61,7 @@ class Stated:
     """What the user states about the annotations of a file."""
 
     side: str = ""
-    """Side of annotations without `hand_side`."""
+    """Side of all hands; "" for that which annotation or category states."""
     order: str | None = None
     """Joint order, a key of `hand.TO_FREIHAND`; None for that of the categories' keypoint names, or FreiHAND's."""
     focal: float = DEFAULT_FOCAL
@@ -100,7 +103,7 @@ def splits(
     """
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
-    if side not in ("", "right", "left"):
+    if side not in ("", *SIDES):
         raise ValueError(f"side {side!r} is neither 'right' nor 'left'")
     if order is not None and order not in JOINT_ORDERS:
         raise ValueError(f"order {order!r} is none of {', '.join(JOINT_ORDERS)}")
@@ -122,10 +125,11 @@ def annotation(row: Row) -> Annotation:
     Raises:
       SkipRow: if no keypoint is labelled.
       ValueError: naming file, annotation and remedy, for another category than a hand, an image that the file does not
-        list, no side, another number of keypoints than 21, a visibility that is none, or fields of another form.
+        list, no side or two that contradict each other, another number of keypoints than 21, a visibility that is none,
+        or fields of another form.
     """
     where = f"{row.file}: annotation {row.annotation.get('id', '?')}"
-    if row.category != "hand":
+    if category_side(row.category) is None:
         raise ValueError(f"{where} is of the category {row.category!r}; this reader takes hands only: leave it out")
     if row.image is None:
         raise ValueError(f"{where} is of image {row.annotation.get('image_id')!r}, which the file does not list")
@@ -133,12 +137,7 @@ def annotation(row: Row) -> Annotation:
     if missing:
         raise ValueError(f"{where}: its image {row.image} has no {', '.join(missing)}")
     where = f"{where} ({row.image['file_name']})"
-    side = row.annotation.get("hand_side") or row.stated.side
-    if side not in ("right", "left"):
-        raise ValueError(
-            f"{where} has the hand_side {row.annotation.get('hand_side')!r}; it must be 'right' or 'left', or be given "
-            "as --side"
-        )
+    side = _side(row, where)
     keypoints = _keypoints(row, where)
     visibility = _visibility(keypoints[:, 2], row, where)
     labelled = visibility > UNLABELLED
@@ -159,6 +158,36 @@ def annotation(row: Row) -> Annotation:
         visibility=visibility,
         box=_box(row, where),
     )
+
+
+def category_side(name: object) -> str | None:
+    """Returns the side of hands of a category, "" for either; None if it is not one of hands."""
+    words = set(re.findall("[a-z]+", str(name).lower().replace("hand", " hand ")))
+    sides = words & set(SIDES)
+    return "".join(sides) if words - sides - {"s"} == {"hand"} and len(sides) < 2 else None
+
+
+def _side(row: Row, where: str) -> str:
+    """Returns the side that the annotation, its category and the user state.
+
+    Raises:
+      ValueError: if none of them states it, one states something else, or they contradict each other.
+    """
+    stated = {name: row.annotation[name] for name in SIDE_FIELDS if row.annotation.get(name) is not None}
+    for name, value in stated.items():
+        if str(value).lower() not in SIDES:
+            raise ValueError(f"{where} has the {name} {value!r}; it must be 'right' or 'left'")
+    stated |= {"category": category_side(row.category), "--side": row.stated.side}
+    stated = {name: str(value).lower() for name, value in stated.items() if value}
+    if not stated:
+        raise ValueError(
+            f"{where} has the hand_side None; it must be 'right' or 'left', or be given as --side, or by the category "
+            "left_hand or right_hand"
+        )
+    if len(set(stated.values())) > 1:
+        found = " and ".join(f"{name} {value!r}" for name, value in stated.items())
+        raise ValueError(f"{where} has {found}, which contradict each other; correct the file, or leave --side out")
+    return next(iter(stated.values()))
 
 
 def _rows(file: Path, stated: Stated) -> list[Row]:
