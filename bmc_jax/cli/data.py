@@ -165,10 +165,10 @@ def _split_summary(split: str, counts: dict[str, Any]) -> str:
     if "labelled_joints" in counts:  # not in summaries of earlier versions
         joints = hand.NUM_JOINTS * counts["examples"]
         lines.append(f"  2D labels: {counts['labelled_joints']:,} of {joints:,} joints")
-    for reason, rows in counts["skipped"].items():
-        lines.append(
-            f"  skipped {rows['count']:,}: {reason} ({', '.join(rows['first'])}{', ...' * (rows['count'] > 5)})"
-        )
+    for name, words in (("skipped", "skipped"), ("labels_left_out", "labels left out of")):
+        for reason, rows in counts.get(name, {}).items():
+            first = ", ".join(rows["first"]) + ", ..." * (rows["count"] > 5)
+            lines.append(f"  {words} {rows['count']:,}: {reason} ({first})")
     faults = counts["faults"]
     if faults["count"]:
         lines.append(f"  left out {faults['count']:,} with faults, such as\n    " + "\n    ".join(faults["first"]))

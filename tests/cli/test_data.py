@@ -1,5 +1,6 @@
 """`bmc data`: what can be built, building it, and looking at it, from the command line."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -81,6 +82,18 @@ def test_skipped_and_faulty_rows_are_told(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "left out 1 with faults, such as" in out
     assert "1.jpg is damaged" in out
+
+
+def test_labels_left_out_are_told(tmp_path, capsys):
+    source = annotations.coco(tmp_path / "source", 3)
+    file = source / "annotations.json"
+    content = json.loads(file.read_text())
+    content["annotations"][1]["keypoints"][:2] = [0, 0]
+    file.write_text(json.dumps(content))
+    assert bmc("data", "build", "coco_hand", "--source", source, "--out", tmp_path, "--workers", 1) == 0
+    out = capsys.readouterr().out
+    assert "labels left out of 1: keypoints at (0, 0) (1)" in out
+    assert "2D labels: 62 of 63 joints" in out
 
 
 def test_verify_passes_what_is_whole_and_fails_what_is_not(capsys, built):

@@ -298,6 +298,21 @@ def test_what_a_dataset_leaves_empty_is_counted_by_reason(source, tmp_path, monk
     assert set(counted["skipped"]["no hand in it"]["first"]) == {"0", "3", "6", "9"}
 
 
+def test_labels_left_out_are_counted_by_reason(source, tmp_path):
+    file = source / "annotations.json"
+    content = json.loads(file.read_text())
+    for number in (2, 5, 6):
+        content["annotations"][number]["keypoints"][:2] = [0, 0]
+    content["annotations"][6]["keypoints"][3:5] = [-40, 20]
+    file.write_text(json.dumps(content))
+    counted = store.summary(build(source, tmp_path / "out", options={"split": "test"}))["splits"]["test"]
+    assert counted["labels_left_out"] == {
+        "keypoints at (0, 0)": {"count": 3, "first": ["2", "5", "6"]},
+        "keypoints outside of their image": {"count": 1, "first": ["6"]},
+    }
+    assert counted["labelled_joints"] == 206
+
+
 def test_shards_of_nothing_are_read(source, tmp_path, monkeypatch):
     monkeypatch.setattr(shard, "ROWS", 1)
     cut(source, 2)

@@ -1,5 +1,6 @@
 """COCO keypoint files: 2D labels, optional 3D joints, sides, splits, and errors that name the annotation."""
 
+import contextlib
 import json
 import warnings
 
@@ -117,7 +118,17 @@ def test_missing_k_is_said_and_stands_for_a_stated_focal_length(tmp_path):
         ({"joints_3d": [[0, 0, "1"]] * 21}, "joints_3d is .*, which is not an array of numbers"),
         ({"joints_3d": [[0, 0, float("nan")], *[None] * 20]}, "joints_3d has a number that is not finite; write null"),
         ({"bbox": [1, 2, 3]}, r"bbox is \[1, 2, 3\]; it must be x, y, width, height"),
-        ({"bbox": ["a", 2, 3, 4]}, "it must be x, y, width, height"),
+        ({"bbox": ["a", 2, 3, 4]}, "bbox is .*, which is not an array of numbers"),
+        ({"bbox": [60, 40, -5, 90]}, "its width and height must be positive"),
+        ({"bbox": [60, 40, 0, 0]}, "its width and height must be positive"),
+        ({"bbox": [60, 40, float("nan"), 50]}, "its width and height must be positive"),
+        ({"bbox": [60, 40, 1e30, 1e30]}, "reaches far beyond the image of 200x160 pixels"),
+        ({"bbox": [40, 20, 170, 240]}, "reaches far beyond the image of 200x160 pixels; .* not two corners"),
+        ({"bbox": [0, 0, 9, 9]}, "21 of 21 labelled keypoints are far outside of it"),
+        ({"bbox": [0.2, 0.3, 0.5, 0.5]}, "21 of 21 labelled keypoints are far outside of it"),
+        ({"keypoints": [0.25, 0.5, 2] * 21, "bbox": [0, 0, 9, 9]}, "keypoints are from 0.25 to 0.5, which are shares"),
+        ({"keypoints": [-1000, 50, 2] * 21}, "21 of 21 labelled keypoints are outside of the image of 200x160 pixels"),
+        ({"keypoints": [1e30, 50, 2] * 21}, "21 of 21 labelled keypoints are outside of the image of 200x160 pixels"),
         ({"keypoints": [float("nan"), 1, 2] * 21}, "a labelled keypoint that is not finite; give it the visibility 0"),
         ({"keypoints": ["12", 1, 2] * 21}, "keypoints is .*, which is not an array of numbers"),
         ({"keypoints": [[1, 2, 2]] * 20 + [[1, 2]]}, "keypoints is .*, which is not an array of numbers"),
@@ -130,6 +141,70 @@ def test_bad_annotation_is_named(tmp_path, changes, message):
     change(folder, 1, **changes)
     with pytest.raises(ValueError, match=rf"annotations.json: annotation 1 \(1.jpg\).*{message}"):
         read(folder)
+
+
+def test_keypoints_at_the_origin_and_outside_of_the_image_become_unlabelled_and_are_reported(tmp_path):
+    folder = annotations.coco(tmp_path, 1)
+    keypoints = json.loads((folder / "annotations.json").read_text())["annotations"][0]["keypoints"]
+    keypoints[3:5], keypoints[6:8], keypoints[9:11] = [0, 0], [-30, 40], [90, 1e30]
+    change(folder, keypoints=keypoints)
+    found = read(folder)[0]
+    assert found.visibility.tolist() == [2, 0, 0, 0, *[2] * 17]
+    assert found.left_out == ("keypoints at (0, 0)", "keypoints outside of their image")
+    left, top, right, bottom = record(found)["box"]
+    assert max(right - left, bottom - top) < 200
+
+
+def test_crowds_are_skipped(tmp_path):
+    folder = annotations.coco(tmp_path, 2)
+    change(folder, 0, iscrowd=1)
+    change(folder, 1, iscrowd=0)
+    first, second = coco_hand.splits(folder)["train"]
+    with pytest.raises(SkipRow, match="iscrowd is set"):
+        coco_hand.annotation(first)
+    assert coco_hand.annotation(second).left_out == ()
+
+
+@pytest.mark.parametrize("name", ["images", "annotations", "categories"])
+def test_an_id_that_occurs_twice_is_refused(tmp_path, name):
+    file = annotations.coco(tmp_path, 2) / "annotations.json"
+    content = json.loads(file.read_text())
+    content[name].append(content[name][0])
+    file.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=f"the id . occurs more than once in {name}"):
+        coco_hand.splits(tmp_path)
+
+
+HOSTILE = [None, True, -1, 0, 1e308, 10**400, float("nan"), "", "text", "a\0b", [], [[]], {}, [None] * 63, ["x"] * 4]
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["images", "annotations", "categories"]
+    + [f"images.{name}" for name in ("id", "width", "height", "K")]
+    + [f"categories.{name}" for name in ("id", "name", "keypoints")]
+    + [f"annotations.{name}" for name in ("id", "image_id", "category_id", "keypoints", "bbox", "joints_3d")]
+    + [f"annotations.{name}" for name in ("hand_side", "hand_type", "handedness", "iscrowd")],
+)
+def test_a_field_of_any_type_is_read_or_refused_by_a_value_error(tmp_path, field):
+    file = annotations.coco(tmp_path, 1) / "annotations.json"
+    content = json.loads(file.read_text())
+    name, _, inner = field.partition(".")
+    for value in HOSTILE:
+        changed = content | {name: [content[name][0] | {inner: value}] if inner else [value]}
+        file.write_text(json.dumps(changed))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of images without K
+            with contextlib.suppress(ValueError, FileNotFoundError, SkipRow):  # and nothing else
+                for row in coco_hand.splits(tmp_path)["train"]:
+                    record(coco_hand.annotation(row))
+
+
+@pytest.mark.parametrize("text", [b"[" * 100_000, b"\xff\xfe\x00", b'{"images": [1' + b"0" * 5000 + b"]}", b""])
+def test_file_that_is_no_json_is_refused_with_its_name(tmp_path, text):
+    (tmp_path / "annotations.json").write_bytes(text)
+    with pytest.raises(ValueError, match=r"annotations.json is not a JSON file"):
+        coco_hand.splits(tmp_path)
 
 
 def test_millimetres_are_refused(tmp_path):

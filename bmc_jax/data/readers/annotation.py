@@ -18,6 +18,9 @@ REPROJECTION = 0.2
 """Largest mean distance between projected 3D joints and 2D joints, over the longer side of the hand. Labels made by
 hand differ by a few percent; a larger distance means another K, joint order, frame or unit."""
 
+SMALLEST_BOX = 4.0
+"""Pixels of the longer side of a hand's box, below which an image shows no pose."""
+
 UNLABELLED, OCCLUDED, VISIBLE = 0, 1, 2
 """COCO's visibility of a keypoint."""
 
@@ -57,6 +60,8 @@ class Annotation:
     """Metres, length of the bone from middle MCP to middle PIP; None to take it from the joints."""
     box: tuple[float, float, float, float] | None = None
     """(left, top, right, bottom) of the hand, pixels; None to take it from the 2D joints."""
+    left_out: tuple[str, ...] = ()
+    """Reasons for which labels of the dataset are not among these. The build counts the hands of each."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,8 @@ def check(annotation: Annotation) -> Checked:
 
     Raises:
       ValueError: naming file, row, value and remedy, for K that is no camera's, joints behind the camera, in
-        millimetres, infinite, in another order, or that do not project onto the 2D joints, and for a box of no size.
+        millimetres, infinite, in another order, or that do not project onto the 2D joints, and for a box below
+        `SMALLEST_BOX`.
     """
     intrinsics = _intrinsics(annotation)
     joints_3d, joints_3d_valid = _joints_3d(annotation)
@@ -128,7 +134,7 @@ def _intrinsics(annotation: Annotation) -> np.ndarray:
     camera = intrinsics.shape == (3, 3) and np.isfinite(intrinsics).all() and np.array_equal(intrinsics[2], [0, 0, 1])
     if not camera or intrinsics[0, 0] <= 0 or intrinsics[1, 1] <= 0:
         raise ValueError(
-            f"{annotation.where}: K is {np.round(intrinsics, 4).tolist()}; it must be [[fx, s, cx], [0, fy, cy], "
+            f"{annotation.where}: K is {str(intrinsics.tolist())[:120]}; it must be [[fx, s, cx], [0, fy, cy], "
             "[0, 0, 1]] in pixels with positive focal lengths"
         )
     return intrinsics
@@ -208,6 +214,11 @@ def _box(annotation: Annotation, joints_2d: np.ndarray, visibility: np.ndarray) 
         raise ValueError(
             f"{annotation.where}: the hand's box is {left:g}, {top:g}, {right:g}, {bottom:g} (left, top, right, "
             "bottom), which has no size; give its corners in pixels"
+        )
+    if max(right - left, bottom - top) < SMALLEST_BOX:
+        raise ValueError(
+            f"{annotation.where}: the hand's box is {left:g}, {top:g}, {right:g}, {bottom:g} (left, top, right, "
+            f"bottom), smaller than {SMALLEST_BOX:g} pixels; see that it is in pixels, or leave this entry out"
         )
     return left, top, right, bottom
 

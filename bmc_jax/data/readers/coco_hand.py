@@ -19,6 +19,7 @@ import math
 import os
 import re
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,8 +108,8 @@ def splits(
         raise ValueError(f"side {side!r} is neither 'right' nor 'left'")
     if order is not None and order not in JOINT_ORDERS:
         raise ValueError(f"order {order!r} is none of {', '.join(JOINT_ORDERS)}")
-    if not focal > 0:
-        raise ValueError(f"focal {focal:g} is not positive")
+    if not 0 < focal < math.inf:
+        raise ValueError(f"focal {focal:g} is not a positive number")
     if visibility_threshold is not None and not 0 < visibility_threshold < math.inf:
         raise ValueError(f"visibility_threshold {visibility_threshold:g} is not a positive score")
     stated = Stated(side, order, focal, visibility_threshold)
@@ -123,10 +124,10 @@ def annotation(row: Row) -> Annotation:
     """Returns an annotation's hand.
 
     Raises:
-      SkipRow: if no keypoint is labelled.
+      SkipRow: if no keypoint is labelled, or the annotation is of a crowd.
       ValueError: naming file, annotation and remedy, for another category than a hand, an image that the file does not
         list, no side or two that contradict each other, another number of keypoints than 21, a visibility that is none,
-        or fields of another form.
+        keypoints that are normalised or outside of the image, a box that cannot be theirs, or fields of another form.
     """
     where = f"{row.file}: annotation {row.annotation.get('id', '?')}"
     if category_side(row.category) is None:
@@ -138,25 +139,24 @@ def annotation(row: Row) -> Annotation:
         raise ValueError(f"{where}: its image {row.image} has no {', '.join(missing)}")
     where = f"{where} ({row.image['file_name']})"
     side = _side(row, where)
+    if row.annotation.get("iscrowd"):
+        raise SkipRow("iscrowd is set: a group, not one hand")
+    size = _size(row.image, where)
     keypoints = _keypoints(row, where)
-    visibility = _visibility(keypoints[:, 2], row, where)
-    labelled = visibility > UNLABELLED
-    if not labelled.any():
-        raise SkipRow("no keypoint is labelled")
-    if not np.isfinite(keypoints[labelled]).all():
-        raise ValueError(f"{where} has a labelled keypoint that is not finite; give it the visibility 0")
+    visibility, left_out = _labels(keypoints, size, row, where)
     return Annotation(
         where=where,
         source="coco_hand",
         id=row.id,
         image=_image(row, row.image),
-        image_size=(row.image["width"], row.image["height"]),
-        intrinsics=_intrinsics(row, row.image),
+        image_size=size,
+        intrinsics=_intrinsics(row, size, where),
         left=side == "left",
         joints_3d=_joints_3d(row, where),
         joints_2d=keypoints[:, :2],
         visibility=visibility,
-        box=_box(row, where),
+        box=_box(row, keypoints[visibility > UNLABELLED, :2], size, where),
+        left_out=left_out,
     )
 
 
@@ -192,6 +192,7 @@ def _side(row: Row, where: str) -> str:
 
 def _rows(file: Path, stated: Stated) -> list[Row]:
     content = load(file)
+    _require_distinct(file, content)
     images = {image.get("id"): image for image in content["images"]}
     categories = {category.get("id"): category.get("name", "") for category in content["categories"]}
     without_k = [image.get("file_name", "?") for image in content["images"] if not image.get("K")]
@@ -265,8 +266,8 @@ def load(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise FileNotFoundError(f"no annotation file {file}; name the JSON file, or the folder of annotations.json")
     try:
-        content = json.loads(file.read_text())
-    except ValueError as error:
+        content = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is not a JSON file: {error}") from error
     missing = [
         name
@@ -275,7 +276,28 @@ def load(file: Path) -> dict[str, Any]:
     ]
     if missing:
         raise ValueError(f"{file} is not a COCO keypoint file: it has no list of {', '.join(missing)}")
+    for name in ("images", "annotations", "categories"):
+        _require_entries(content[name], f"{file}: {name}")
     return content
+
+
+def _require_entries(entries: list[Any], where: str) -> None:
+    """Raises ValueError for entries that are not objects, or whose ids are neither numbers nor strings."""
+    for number, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            raise ValueError(f"{where}[{number}] is {str(entry)[:80]!r}, which is not an object")
+        for field in ("id", "image_id", "category_id"):
+            if not isinstance(entry.get(field), int | str | float | None):
+                raise ValueError(f"{where}[{number}] has the {field} {str(entry[field])[:80]}; it must be a number")
+
+
+def _require_distinct(file: Path, content: dict[str, Any]) -> None:
+    """Raises ValueError for ids that occur more than once: annotations would be those of another image."""
+    for name in ("images", "annotations", "categories"):
+        counts = Counter(entry["id"] for entry in content[name] if "id" in entry)
+        twice = [key for key, count in counts.items() if count > 1]
+        if twice:
+            raise ValueError(f"{file}: the id {twice[0]!r} occurs more than once in {name}; every id must be unique")
 
 
 def _numbers(value: Any, where: str, field: str) -> np.ndarray:
@@ -320,6 +342,41 @@ def _visibility(given: np.ndarray, row: Row, where: str) -> np.ndarray:
     return given.astype(np.uint8)
 
 
+def _labels(keypoints: np.ndarray, size: tuple[int, int], row: Row, where: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Returns the visibility of keypoints in FreiHAND order, `[21]`, and the reasons for which labels are left out.
+
+    Keypoints at (0, 0), which tools write for missing ones, and keypoints outside of the image become unlabelled.
+
+    Raises:
+      SkipRow: if no keypoint is labelled.
+      ValueError: for labelled keypoints that are not finite, normalised, or for the most part outside of the image.
+    """
+    visibility, points = _visibility(keypoints[:, 2], row, where), keypoints[:, :2]
+    missing = (visibility > UNLABELLED) & (points == 0).all(axis=1)
+    visibility[missing] = UNLABELLED
+    labelled = visibility > UNLABELLED
+    if not labelled.any():
+        raise SkipRow("no keypoint is labelled")
+    if not np.isfinite(points[labelled]).all():
+        raise ValueError(f"{where} has a labelled keypoint that is not finite; give it the visibility 0")
+    if (points[labelled] >= 0).all() and (points[labelled] <= 1).all():
+        raise ValueError(
+            f"{where}: keypoints are from {points[labelled].min():g} to {points[labelled].max():g}, which are shares "
+            "of the image's sides; multiply u by its width and v by its height"
+        )
+    outside = labelled & ((points < -1) | (points > size)).any(axis=1)
+    if outside.sum() > labelled.sum() / 2:
+        first = points[np.flatnonzero(outside)[0]]
+        raise ValueError(
+            f"{where}: {outside.sum()} of {labelled.sum()} labelled keypoints are outside of the image of "
+            f"{size[0]}x{size[1]} pixels, the first at {first[0]:g}, {first[1]:g}; see that they are pixels of this "
+            "image"
+        )
+    visibility[outside] = UNLABELLED
+    reasons = {"keypoints at (0, 0)": missing, "keypoints outside of their image": outside}
+    return visibility, tuple(reason for reason, joints in reasons.items() if joints.any())
+
+
 def _labelled(row: Row, where: str) -> np.ndarray:
     """Returns the labelled keypoints in pixels and FreiHAND order, NaN where unlabelled, `[21, 2]`."""
     keypoints = _keypoints(row, where)
@@ -327,11 +384,20 @@ def _labelled(row: Row, where: str) -> np.ndarray:
     return np.where(labelled[:, None] & (keypoints[:, :2] != 0).any(axis=1, keepdims=True), keypoints[:, :2], np.nan)
 
 
-def _intrinsics(row: Row, image: dict[str, Any]) -> np.ndarray:
-    if image.get("K"):
-        return np.array(image["K"], np.float64)
-    focal = row.stated.focal * max(image["width"], image["height"])
-    return np.array([[focal, 0, (image["width"] - 1) / 2], [0, focal, (image["height"] - 1) / 2], [0, 0, 1]])
+def _size(image: dict[str, Any], where: str) -> tuple[int, int]:
+    """Returns width and height of an image."""
+    width, height = (image[name] for name in ("width", "height"))
+    if not all(isinstance(side, int | float) and 0 < side < 2**31 and side == int(side) for side in (width, height)):
+        raise ValueError(f"{where}: its image has the width {width!r} and height {height!r}; they must be pixels")
+    return int(width), int(height)
+
+
+def _intrinsics(row: Row, size: tuple[int, int], where: str) -> np.ndarray:
+    given = (row.image or {}).get("K")
+    if given:
+        return _numbers(given, where, "K")
+    focal = row.stated.focal * max(size)
+    return np.array([[focal, 0, (size[0] - 1) / 2], [0, focal, (size[1] - 1) / 2], [0, 0, 1]])
 
 
 def _image(row: Row, image: dict[str, Any]) -> Path:
@@ -355,13 +421,35 @@ def _joints_3d(row: Row, where: str) -> np.ndarray | None:
     return joints[list(row.order)]
 
 
-def _box(row: Row, where: str) -> tuple[float, float, float, float] | None:
-    """Returns the box. The origin of COCO's `bbox` is the corner of the first pixel in some tools and its centre in
-    others, which is half a pixel."""
-    if "bbox" not in row.annotation:
+def _box(row: Row, labelled: np.ndarray, size: tuple[int, int], where: str) -> tuple[float, float, float, float] | None:
+    """Returns the box, None if the annotation has none.
+
+    The origin of COCO's `bbox` is the corner of the first pixel in some tools and its centre in others, which is half a
+    pixel.
+
+    Raises:
+      ValueError: for a box that has no size, reaches beyond the image by more than half of it, or holds fewer than half
+        of the labelled keypoints, even at twice its size.
+    """
+    given = row.annotation.get("bbox")
+    if given is None:
         return None
-    try:
-        left, top, width, height = (float(value) for value in row.annotation["bbox"])
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{where}: bbox is {row.annotation['bbox']}; it must be x, y, width, height") from error
-    return left, top, left + width, top + height
+    box = _numbers(given, where, "bbox")
+    if box.shape != (4,):
+        raise ValueError(f"{where}: bbox is {given}; it must be x, y, width, height")
+    corner, extent = box[:2], box[2:]
+    if not (np.isfinite(box).all() and (extent > 0).all()):
+        raise ValueError(f"{where}: bbox is {given}; its width and height must be positive, or leave bbox out")
+    low, high = corner, corner + extent
+    if (low < -np.array(size) / 2).any() or (high > 1.5 * np.array(size)).any():
+        raise ValueError(
+            f"{where}: bbox is {given}, which reaches far beyond the image of {size[0]}x{size[1]} pixels; it must be "
+            "x, y, width, height in pixels, not two corners, or leave bbox out"
+        )
+    inside = ((labelled >= low - extent / 2) & (labelled <= high + extent / 2)).all(axis=1)
+    if inside.sum() < len(labelled) / 2:
+        raise ValueError(
+            f"{where}: bbox is {given}, and {len(labelled) - inside.sum()} of {len(labelled)} labelled keypoints are "
+            "far outside of it; it must be x, y, width, height in pixels, or leave bbox out"
+        )
+    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
