@@ -96,6 +96,18 @@ def test_scores_in_place_of_visibility_stop_the_build_and_are_labels_with_a_thre
     assert all((one["visibility"] == 2).all() for one in contents(folder))
 
 
+@pytest.mark.parametrize("name", ["../../escape", "/tmp/escape", "a/b", "a\\b", "..", ".hidden", "a b", "a\0b"])
+def test_name_that_is_no_folder_is_refused_before_anything_is_written(source, tmp_path, name):
+    with pytest.raises(ValueError, match=r"--name .* is no name of a dataset"):
+        build(source, tmp_path / "deep/out", name=name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
+
+
+def test_name_may_have_digits_dots_and_dashes(source, tmp_path):
+    folder = build(source, tmp_path, name="2026-11_photos.v2")
+    assert len(contents(folder)) == 10
+
+
 def test_split_without_a_labelled_joint_is_refused(source, tmp_path):
     set_visibility(source, 0)
     with pytest.raises(ValueError, match=r"every row of train was skipped.*no keypoint is labelled.*'count': 10"):

@@ -181,7 +181,7 @@ HOSTILE = [None, True, -1, 0, 1e308, 10**400, float("nan"), "", "text", "a\0b", 
 @pytest.mark.parametrize(
     "field",
     ["images", "annotations", "categories"]
-    + [f"images.{name}" for name in ("id", "width", "height", "K")]
+    + [f"images.{name}" for name in ("id", "file_name", "width", "height", "K")]
     + [f"categories.{name}" for name in ("id", "name", "keypoints")]
     + [f"annotations.{name}" for name in ("id", "image_id", "category_id", "keypoints", "bbox", "joints_3d")]
     + [f"annotations.{name}" for name in ("hand_side", "hand_type", "handedness", "iscrowd")],
@@ -205,6 +205,62 @@ def test_file_that_is_no_json_is_refused_with_its_name(tmp_path, text):
     (tmp_path / "annotations.json").write_bytes(text)
     with pytest.raises(ValueError, match=r"annotations.json is not a JSON file"):
         coco_hand.splits(tmp_path)
+
+
+def move(folder, file_name, place):
+    """Move the image of a file of one, and name it otherwise."""
+    content = json.loads((folder / "annotations.json").read_text())
+    content["images"][0]["file_name"] = file_name
+    (folder / "annotations.json").write_text(json.dumps(content))
+    (folder / place).parent.mkdir(parents=True, exist_ok=True)
+    (folder / "images/0.jpg").rename(folder / place)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("file_name", "place", "options"),
+    [
+        ("images/0.jpg", "images/0.jpg", {}),
+        ("images\\0.jpg", "images/0.jpg", {}),
+        ("./0.jpg", "images/0.jpg", {}),
+        ("first/second/0.jpg", "images/first/second/0.jpg", {}),
+        ("first/0.jpg", "first/0.jpg", {}),
+        ("0.jpg", "0.jpg", {}),
+        ("a..b/0..jpg", "images/a..b/0..jpg", {}),
+        ("first/0.jpg", "elsewhere/first/0.jpg", {"images": "elsewhere"}),
+        ("elsewhere/0.jpg", "elsewhere/0.jpg", {"images": "elsewhere"}),
+    ],
+)
+def test_image_is_found_below_the_folder_of_the_images(tmp_path, monkeypatch, file_name, place, options):
+    monkeypatch.chdir(tmp_path)
+    folder = move(annotations.coco(tmp_path, 1), file_name, place)
+    (found,) = read(folder, **options)
+    assert found.image.samefile(tmp_path / place)
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+@pytest.mark.parametrize("separator", ["/", "\\"])
+def test_image_outside_of_the_folder_is_refused(tmp_path, absolute, separator):
+    outside = str(tmp_path / "outside.jpg") if absolute else "../../outside.jpg"
+    folder = move(annotations.coco(tmp_path / "inside", 1), outside.replace("/", separator), "../outside.jpg")
+    with pytest.raises(ValueError, match=r"annotation 0 .*has the file_name .*, which leaves the folder of the images"):
+        read(folder)
+
+
+@pytest.mark.parametrize("file_name", ["C:\\images\\0.jpg", "c:/0.jpg", "first/../0.jpg", "first/..\\0.jpg"])
+def test_paths_of_drives_and_upwards_are_refused(tmp_path, file_name):
+    with pytest.raises(ValueError, match="which leaves the folder of the images"):
+        read(move(annotations.coco(tmp_path, 1), file_name, "images/0.jpg"))
+
+
+def test_missing_image_and_missing_folder_are_named_with_the_option(tmp_path):
+    folder = move(annotations.coco(tmp_path, 1), "other.jpg", "images/0.jpg")
+    with pytest.raises(
+        FileNotFoundError, match=r"annotation 0 .*no image .*images/other.jpg nor .*other.jpg; give its folder as --im"
+    ):
+        read(folder)
+    with pytest.raises(FileNotFoundError, match="there is no folder nowhere; --images"):
+        read(folder, images="nowhere")
 
 
 def test_millimetres_are_refused(tmp_path):

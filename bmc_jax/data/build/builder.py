@@ -14,6 +14,7 @@ import importlib
 import json
 import multiprocessing
 import os
+import re
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,9 @@ from bmc_jax.data import store
 from bmc_jax.data.build import publish, shard
 from bmc_jax.data.build.shard import PLAN_FILE, Plan
 from bmc_jax.runtime import files
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+"""Names of built datasets: folders, and the beginning of their files' names."""
 
 
 def build(
@@ -46,7 +50,7 @@ def build(
       reader: Module of `bmc_jax.data.readers`.
       source: File or folder that it reads.
       out: Folder of built datasets.
-      name: Name of the built dataset; by default the reader's.
+      name: Name of the built dataset, of letters, digits, "_", "-" and "."; by default the reader's.
       options: Keyword arguments of the reader's `splits`.
       faults: "stop" at a damaged row, or "skip" and count damaged rows.
       workers: Number of processes; by default one a core, and 1 for this process alone.
@@ -54,10 +58,15 @@ def build(
 
     Raises:
       FileNotFoundError: naming what the source lacks.
-      ValueError: naming file, row, value and remedy of what is wrong with the source; also if the folder holds another
-        build, or another process is building there.
+      ValueError: naming file, row, value and remedy of what is wrong with the source; also for a name that is none, if
+        the folder holds another build, or another process is building there.
       OSError: if the disk is full. The finished shards are kept.
     """
+    if name and not NAME.fullmatch(name):
+        raise ValueError(
+            f"--name {name!r} is no name of a dataset: it is a folder of {os.fspath(out)}, and has letters, digits, "
+            "'_', '-' and '.', beginning with a letter or digit"
+        )
     source, module = Path(source), importlib.import_module(f"bmc_jax.data.readers.{reader}")
     options = options or {}
     splits = module.splits(source, **options)

@@ -9,8 +9,8 @@
 Keypoints and joints are in FreiHAND order, or in that of the names in the category's `keypoints`, which an `--order`
 overrides. Pixel centres are at integers. Visibility is 0 unlabelled, 1 occluded, 2 visible, or
 a score if `--visibility-threshold` is given.
-`joints_3d` are metres in the camera's frame x right, y down, z forward, null where unknown. Images lie in `images/`
-beside the file, or directly beside it.
+`joints_3d` are metres in the camera's frame x right, y down, z forward, null where unknown. Images lie in
+`images/` beside the file, directly beside it, or in the folder of `--images`; `file_name` may have subfolders.
 """
 
 import contextlib
@@ -44,6 +44,7 @@ OPTIONS = {
     "side": "'right' or 'left' for all; needed where neither annotation nor category states it, refused if another",
     "order": f"joint order, whatever the categories' keypoint names say: one of {', '.join(JOINT_ORDERS)}",
     "focal": "focal length over the longer image side, for images without K",
+    "images": "folder of the images, if they are not in images/ beside the file or directly beside it",
     "visibility_threshold": "take the third number of each keypoint as a score, and label those of this score or more",
 }
 
@@ -67,6 +68,8 @@ class Stated:
     """Joint order, a key of `hand.TO_FREIHAND`; None for that of the categories' keypoint names, or FreiHAND's."""
     focal: float = DEFAULT_FOCAL
     """Focal length over the longer image side, of images without K."""
+    images: str | None = None
+    """Folder of the images; None for `images/` beside the file, and the file's own folder."""
     visibility_threshold: float | None = None
     """Least score of a labelled keypoint; None if the file has COCO's visibility."""
 
@@ -91,6 +94,7 @@ def splits(
     side: str = "",
     order: str | None = None,
     focal: float = DEFAULT_FOCAL,
+    images: str | None = None,
     visibility_threshold: float | None = None,
 ) -> dict[str, list[Row]]:
     """Returns the annotations of a COCO file, or of the files of a folder, in their order.
@@ -98,7 +102,7 @@ def splits(
     Warns of images without K, and of joints that contradict a stated `order`.
 
     Raises:
-      FileNotFoundError: if there is no such file.
+      FileNotFoundError: if there is no such file, or no folder `images`.
       ValueError: for a file that is no COCO keypoint file, for joints that are in another order than the file states,
         or in none of a hand, and for unknown options.
     """
@@ -112,7 +116,9 @@ def splits(
         raise ValueError(f"focal {focal:g} is not a positive number")
     if visibility_threshold is not None and not 0 < visibility_threshold < math.inf:
         raise ValueError(f"visibility_threshold {visibility_threshold:g} is not a positive score")
-    stated = Stated(side, order, focal, visibility_threshold)
+    if images is not None and not Path(images).is_dir():
+        raise FileNotFoundError(f"there is no folder {images}; --images names the folder of the images")
+    stated = Stated(side, order, focal, images and os.path.abspath(images), visibility_threshold)
     files = {split: source}
     if source.is_dir():
         files = {name: source / f"{name}.json" for name in SPLITS if (source / f"{name}.json").is_file()}
@@ -125,9 +131,11 @@ def annotation(row: Row) -> Annotation:
 
     Raises:
       SkipRow: if no keypoint is labelled, or the annotation is of a crowd.
+      FileNotFoundError: if there is no such image.
       ValueError: naming file, annotation and remedy, for another category than a hand, an image that the file does not
         list, no side or two that contradict each other, another number of keypoints than 21, a visibility that is none,
-        keypoints that are normalised or outside of the image, a box that cannot be theirs, or fields of another form.
+        keypoints that are normalised or outside of the image, a box that cannot be theirs, a
+        `file_name` that leaves the folder of the images, or fields of another form.
     """
     where = f"{row.file}: annotation {row.annotation.get('id', '?')}"
     if category_side(row.category) is None:
@@ -148,7 +156,7 @@ def annotation(row: Row) -> Annotation:
         where=where,
         source="coco_hand",
         id=row.id,
-        image=_image(row, row.image),
+        image=_image(row, where),
         image_size=size,
         intrinsics=_intrinsics(row, size, where),
         left=side == "left",
@@ -400,9 +408,26 @@ def _intrinsics(row: Row, size: tuple[int, int], where: str) -> np.ndarray:
     return np.array([[focal, 0, (size[0] - 1) / 2], [0, focal, (size[1] - 1) / 2], [0, 0, 1]])
 
 
-def _image(row: Row, image: dict[str, Any]) -> Path:
+def _image(row: Row, where: str) -> Path:
+    """Returns the path of an image, with `/` or `\\` in its `file_name`."""
+    name = (row.image or {}).get("file_name")
+    parts = name.replace("\\", "/").split("/") if isinstance(name, str) else []
+    if not any(parts) or "\0" in str(name):
+        raise ValueError(f"{where} has the file_name {name!r}; it must be the path of an image")
+    if not parts[0] or parts[0].endswith(":") or ".." in parts:
+        raise ValueError(
+            f"{where} has the file_name {name!r}, which leaves the folder of the images; write it relative to that "
+            "folder, and give the folder as --images"
+        )
     beside = Path(row.file).parent
-    return (beside / "images" if (beside / "images").is_dir() else beside) / image["file_name"]
+    places = [beside / "images", beside] if row.stated.images is None else [Path(row.stated.images)]
+    files = [place.joinpath(*parts) for place in places]
+    if row.stated.images is not None and parts[0] == places[0].name:
+        files.append(places[0].joinpath(*parts[1:]))
+    for file in files:
+        if os.path.isfile(file):
+            return file
+    raise FileNotFoundError(f"{where}: there is no image {' nor '.join(map(str, files))}; give its folder as --images")
 
 
 def _joints_3d(row: Row, where: str) -> np.ndarray | None:
