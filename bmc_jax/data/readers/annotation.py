@@ -4,6 +4,8 @@ A reader returns an `Annotation` in the common joint order, frame and unit, `che
 makes the stored record. All are numpy in float64 and need no JAX, because a build runs one process a core.
 """
 
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,6 +121,28 @@ def check(annotation: Annotation) -> Checked:
     )
     _compare(annotation.where, checked)
     return checked
+
+
+def find_image(name: object, folders: Iterable[Path], where: str) -> Path:
+    """Returns the image with this name, with `/` or `\\` as separator, in the first of the folders that has it.
+
+    Raises:
+      FileNotFoundError: if none of them has it.
+      ValueError: for a name that is no path below a folder.
+    """
+    parts = name.replace("\\", "/").split("/") if isinstance(name, str) else []
+    if not any(parts) or "\0" in str(name):
+        raise ValueError(f"{where} has the file_name {name!r}; it must be the path of an image")
+    if not parts[0] or parts[0].endswith(":") or ".." in parts:
+        raise ValueError(
+            f"{where} has the file_name {name!r}, which leaves the folder of the images; write it relative to that "
+            "folder, and give the folder as --images"
+        )
+    files = [folder.joinpath(*parts) for folder in folders]
+    for file in files:
+        if os.path.isfile(file):
+            return file
+    raise FileNotFoundError(f"{where}: there is no image {' nor '.join(map(str, files))}; give its folder as --images")
 
 
 def project(

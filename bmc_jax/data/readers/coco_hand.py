@@ -20,7 +20,7 @@ import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,7 +30,7 @@ import numpy as np
 from bmc_jax.core import hand
 from bmc_jax.core.choices import JOINT_ORDERS, SIDES, SPLITS
 from bmc_jax.data.readers import joint_order
-from bmc_jax.data.readers.annotation import OCCLUDED, UNLABELLED, VISIBLE, Annotation, DatasetInfo, SkipRow
+from bmc_jax.data.readers.annotation import OCCLUDED, UNLABELLED, VISIBLE, Annotation, DatasetInfo, SkipRow, find_image
 
 VERSION = "1.0.0"
 INFO = DatasetInfo(
@@ -68,10 +68,18 @@ class Stated:
     """Joint order, a key of `hand.TO_FREIHAND`; None for that of the categories' keypoint names, or FreiHAND's."""
     focal: float = DEFAULT_FOCAL
     """Focal length over the longer image side, of images without K."""
-    images: str | None = None
-    """Folder of the images; None for `images/` beside the file, and the file's own folder."""
     visibility_threshold: float | None = None
     """Least score of a labelled keypoint; None if the file has COCO's visibility."""
+
+    def __post_init__(self) -> None:
+        if self.side not in ("", *SIDES):
+            raise ValueError(f"side {self.side!r} is neither 'right' nor 'left'")
+        if self.order is not None and self.order not in JOINT_ORDERS:
+            raise ValueError(f"order {self.order!r} is none of {', '.join(JOINT_ORDERS)}")
+        if not 0 < self.focal < math.inf:
+            raise ValueError(f"focal {self.focal:g} is not a positive number")
+        if self.visibility_threshold is not None and not 0 < self.visibility_threshold < math.inf:
+            raise ValueError(f"visibility_threshold {self.visibility_threshold:g} is not a positive score")
 
 
 class Row(NamedTuple):
@@ -82,6 +90,8 @@ class Row(NamedTuple):
     annotation: dict[str, Any]
     image: dict[str, Any] | None
     category: str
+    folders: tuple[str, ...]
+    """Folders of images, in the order in which the image is searched there."""
     order: tuple[int, ...]
     """Index in the file of each joint in FreiHAND order."""
     stated: Stated
@@ -108,22 +118,15 @@ def splits(
     """
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
-    if side not in ("", *SIDES):
-        raise ValueError(f"side {side!r} is neither 'right' nor 'left'")
-    if order is not None and order not in JOINT_ORDERS:
-        raise ValueError(f"order {order!r} is none of {', '.join(JOINT_ORDERS)}")
-    if not 0 < focal < math.inf:
-        raise ValueError(f"focal {focal:g} is not a positive number")
-    if visibility_threshold is not None and not 0 < visibility_threshold < math.inf:
-        raise ValueError(f"visibility_threshold {visibility_threshold:g} is not a positive score")
-    if images is not None and not Path(images).is_dir():
-        raise FileNotFoundError(f"there is no folder {images}; --images names the folder of the images")
-    stated = Stated(side, order, focal, images and os.path.abspath(images), visibility_threshold)
+    stated = Stated(side, order, focal, visibility_threshold)
     files = {split: source}
     if source.is_dir():
         files = {name: source / f"{name}.json" for name in SPLITS if (source / f"{name}.json").is_file()}
         files = files or {split: source / "annotations.json"}
-    return {name: _rows(file, stated) for name, file in files.items()}
+    return {
+        name: _rows(file, stated, image_folders(images, (file.parent / "images", file.parent)))
+        for name, file in files.items()
+    }
 
 
 def annotation(row: Row) -> Annotation:
@@ -198,19 +201,13 @@ def _side(row: Row, where: str) -> str:
     return next(iter(stated.values()))
 
 
-def _rows(file: Path, stated: Stated) -> list[Row]:
+def _rows(file: Path, stated: Stated, folders: tuple[str, ...]) -> list[Row]:
     content = load(file)
-    _require_distinct(file, content)
+    require_distinct(file, content)
     images = {image.get("id"): image for image in content["images"]}
     categories = {category.get("id"): category.get("name", "") for category in content["categories"]}
-    without_k = [image.get("file_name", "?") for image in content["images"] if not image.get("K")]
-    if without_k:
-        warnings.warn(
-            f"{file}: {len(without_k)} images have no 'K', {without_k[0]} first; their focal length is taken to be "
-            f"{stated.focal:g} x the longer image side. Depths are as wrong as that is: add 'K' to the images.",
-            stacklevel=3,
-        )
-    orders = {category.get("id"): _order(category, stated) for category in content["categories"]}
+    warn_of_missing_k(file, content["images"], stated)
+    orders = {category.get("id"): joint_indices(category, stated) for category in content["categories"]}
     rows = [
         Row(
             file=os.fspath(file),
@@ -218,6 +215,7 @@ def _rows(file: Path, stated: Stated) -> list[Row]:
             annotation=one,
             image=images.get(one.get("image_id")),
             category=categories.get(one.get("category_id"), "unknown"),
+            folders=folders,
             order=orders.get(one.get("category_id"), IN_ORDER),
             stated=stated,
         )
@@ -227,8 +225,19 @@ def _rows(file: Path, stated: Stated) -> list[Row]:
     return rows
 
 
-def _order(category: dict[str, Any], stated: Stated) -> tuple[int, ...]:
-    """Returns the index in the file of each joint in FreiHAND order."""
+def warn_of_missing_k(file: Path, images: Sequence[dict[str, Any]], stated: Stated) -> None:
+    """Warns of images without K, with the focal length that is taken."""
+    without_k = [image.get("file_name", "?") for image in images if not image.get("K")]
+    if without_k:
+        warnings.warn(
+            f"{file}: {len(without_k)} images have no 'K', {without_k[0]} first; their focal length is taken to be "
+            f"{stated.focal:g} x the longer image side. Depths are as wrong as that is: add 'K' to the images.",
+            stacklevel=4,
+        )
+
+
+def joint_indices(category: dict[str, Any], stated: Stated) -> tuple[int, ...]:
+    """Returns the index in the file of each joint in FreiHAND order, as stated or by the category's keypoint names."""
     if stated.order is not None:
         return tuple(hand.TO_FREIHAND[stated.order].tolist())
     names = category.get("keypoints")
@@ -277,6 +286,11 @@ def load(file: Path) -> dict[str, Any]:
         content = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is not a JSON file: {error}") from error
+    if isinstance(content, list):
+        raise ValueError(
+            f"{file} is not a COCO keypoint file but a list, as COCO's results are; make a file of it with the lists "
+            "images, annotations (these results) and categories"
+        )
     missing = [
         name
         for name in ("images", "annotations", "categories")
@@ -299,7 +313,7 @@ def _require_entries(entries: list[Any], where: str) -> None:
                 raise ValueError(f"{where}[{number}] has the {field} {str(entry[field])[:80]}; it must be a number")
 
 
-def _require_distinct(file: Path, content: dict[str, Any]) -> None:
+def require_distinct(file: Path, content: dict[str, Any]) -> None:
     """Raises ValueError for ids that occur more than once: annotations would be those of another image."""
     for name in ("images", "annotations", "categories"):
         counts = Counter(entry["id"] for entry in content[name] if "id" in entry)
@@ -327,8 +341,10 @@ def _keypoints(row: Row, where: str) -> np.ndarray:
     """Returns u, v and visibility or score of the keypoints in FreiHAND order, `[21, 3]`."""
     keypoints = _numbers(row.annotation.get("keypoints", []), where, "keypoints")
     if keypoints.size != 3 * hand.NUM_JOINTS:
+        whole = keypoints.size == 3 * 133 or "lefthand_kpts" in row.annotation
         raise ValueError(
             f"{where} has {keypoints.size / 3:g} keypoints; a hand has {hand.NUM_JOINTS}, each as u, v, visibility"
+            + ". The hands of whole bodies are read by `bmc data build coco_wholebody`" * whole
         )
     return keypoints.reshape(hand.NUM_JOINTS, 3)[list(row.order)]
 
@@ -408,26 +424,25 @@ def _intrinsics(row: Row, size: tuple[int, int], where: str) -> np.ndarray:
     return np.array([[focal, 0, (size[0] - 1) / 2], [0, focal, (size[1] - 1) / 2], [0, 0, 1]])
 
 
+def image_folders(images: str | None, default: Iterable[Path]) -> tuple[str, ...]:
+    """Returns the folders of images: that of the option `images`, or by default others.
+
+    Raises:
+      FileNotFoundError: if there is no folder `images`.
+    """
+    if images is not None and not Path(images).is_dir():
+        raise FileNotFoundError(f"there is no folder {images}; --images names the folder of the images")
+    return tuple(os.path.abspath(folder) for folder in (default if images is None else (images,)))
+
+
 def _image(row: Row, where: str) -> Path:
-    """Returns the path of an image, with `/` or `\\` in its `file_name`."""
+    """Returns the path of an image. Its `file_name` may begin with the name of the folder."""
     name = (row.image or {}).get("file_name")
-    parts = name.replace("\\", "/").split("/") if isinstance(name, str) else []
-    if not any(parts) or "\0" in str(name):
-        raise ValueError(f"{where} has the file_name {name!r}; it must be the path of an image")
-    if not parts[0] or parts[0].endswith(":") or ".." in parts:
-        raise ValueError(
-            f"{where} has the file_name {name!r}, which leaves the folder of the images; write it relative to that "
-            "folder, and give the folder as --images"
-        )
-    beside = Path(row.file).parent
-    places = [beside / "images", beside] if row.stated.images is None else [Path(row.stated.images)]
-    files = [place.joinpath(*parts) for place in places]
-    if row.stated.images is not None and parts[0] == places[0].name:
-        files.append(places[0].joinpath(*parts[1:]))
-    for file in files:
-        if os.path.isfile(file):
-            return file
-    raise FileNotFoundError(f"{where}: there is no image {' nor '.join(map(str, files))}; give its folder as --images")
+    first = str(name).replace("\\", "/").split("/")[0]
+    folders = [Path(folder) for folder in row.folders]
+    return find_image(
+        name, dict.fromkeys(folders + [folder.parent for folder in folders if folder.name == first]), where
+    )
 
 
 def _joints_3d(row: Row, where: str) -> np.ndarray | None:
