@@ -57,7 +57,8 @@ def read(
       ValueError: as `coco_hand` does, for numbers that the file does not have, and if no annotation is left.
     """
     path = Path(path)
-    description = str(coco_hand.load(path).get("info", {}).get("description", ""))
+    info = coco_hand.load(path).get("info")
+    description = str(info.get("description", "")) if isinstance(info, dict) else ""
     rows = coco_hand.splits(path)["train"]
     indices = range(len(rows)) if indices is None else indices
     if len(indices) == 0:

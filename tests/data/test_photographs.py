@@ -137,6 +137,20 @@ def test_labels_by_another_model_are_recognised(tmp_path):
     info = {"description": "keypoints predicted by a detector"}
     assert photographs.read(tree(tmp_path, info=info), size=SIZE).labels_predicted
     assert not photographs.read(tree(tmp_path), size=SIZE).labels_predicted
+    for strange in ("", ["predicted"], 7):
+        assert not photographs.read(tree(tmp_path, info=strange), size=SIZE).labels_predicted
+
+
+def test_annotations_without_a_label_are_left_out_with_a_warning(tmp_path):
+    file = tree(tmp_path)
+    content = json.loads(file.read_text())
+    crowd = content["annotations"][0] | {"id": 8, "iscrowd": 1}
+    content["annotations"] = [crowd, *content["annotations"]]
+    file.write_text(json.dumps(content))
+    with pytest.warns(UserWarning, match=r"1 of 2 annotations left out: iscrowd is set: a group, not one hand \(1\)"):
+        found = photographs.read(file, size=SIZE)
+    assert found.batch.index.tolist() == [1]
+    assert (len(found.files), len(found.mirrored)) == (1, 1)
 
 
 def test_real_photographs_hold_their_hands():

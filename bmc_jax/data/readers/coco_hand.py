@@ -6,11 +6,11 @@
                       "joints_3d": 21 x ([x, y, z] or null) (optional)}],
      "categories":  [{"id", "name": "hand", "left_hand" or "right_hand"}]}
 
-Keypoints and joints are in FreiHAND order, or in that of the names in the category's `keypoints`, which an `--order`
-overrides. Pixel centres are at integers. Visibility is 0 unlabelled, 1 occluded, 2 visible, or
-a score if `--visibility-threshold` is given.
-`joints_3d` are metres in the camera's frame x right, y down, z forward, null where unknown. Images lie in
-`images/` beside the file, directly beside it, or in the folder of `--images`; `file_name` may have subfolders.
+Keypoints and joints are in FreiHAND order, or in that of the names in the category's `keypoints`, which `--order`
+overrides. Pixel centres are at integers. Visibility is 0 unlabelled, 1 occluded, 2 visible, or a score if
+`--visibility-threshold` is given. `joints_3d` are metres in the camera's frame x right, y down, z forward, null where
+unknown. Images lie in `images/` beside the file, directly beside it, or in the folder of `--images`; `file_name` may
+have subfolders.
 """
 
 import contextlib
@@ -137,8 +137,8 @@ def annotation(row: Row) -> Annotation:
       FileNotFoundError: if there is no such image.
       ValueError: naming file, annotation and remedy, for another category than a hand, an image that the file does not
         list, no side or two that contradict each other, another number of keypoints than 21, a visibility that is none,
-        keypoints that are normalised or outside of the image, a box that cannot be theirs, a
-        `file_name` that leaves the folder of the images, or fields of another form.
+        keypoints that are normalised or outside of the image, a box that cannot be theirs, a `file_name` that leaves
+        the folder of the images, or fields of another form.
     """
     where = f"{row.file}: annotation {row.annotation.get('id', '?')}"
     if category_side(row.category) is None:
@@ -394,7 +394,7 @@ def _labels(keypoints: np.ndarray, size: tuple[int, int], row: Row, where: str) 
         raise ValueError(
             f"{where}: {outside.sum()} of {labelled.sum()} labelled keypoints are outside of the image of "
             f"{size[0]}x{size[1]} pixels, the first at {first[0]:g}, {first[1]:g}; see that they are pixels of this "
-            "image"
+            "image, or leave such hands out with --faults skip"
         )
     visibility[outside] = UNLABELLED
     reasons = {"keypoints at (0, 0)": missing, "keypoints outside of their image": outside}
