@@ -200,6 +200,18 @@ def test_a_field_of_any_type_is_read_or_refused_by_a_value_error(tmp_path, field
                     record(coco_hand.annotation(row))
 
 
+@pytest.mark.parametrize("changes", [{"width": None}, {"height": -160}, {"width": 200.5}, {"height": "160"}])
+def test_size_of_an_image_that_is_none_is_refused(tmp_path, changes):
+    file = annotations.coco(tmp_path, 1) / "annotations.json"
+    content = json.loads(file.read_text())
+    content["images"][0] |= changes
+    file.write_text(json.dumps(content))
+    with pytest.raises(
+        ValueError, match=r"annotation 0 \(0.jpg\): its image has the width .* and height .*; they must"
+    ):
+        read(tmp_path)
+
+
 @pytest.mark.parametrize("text", [b"[" * 100_000, b"\xff\xfe\x00", b'{"images": [1' + b"0" * 5000 + b"]}", b""])
 def test_file_that_is_no_json_is_refused_with_its_name(tmp_path, text):
     (tmp_path / "annotations.json").write_bytes(text)

@@ -1,5 +1,6 @@
 """COCO-WholeBody: both hands of a person, what counts as a label, bodies of 133 keypoints, and places of files."""
 
+import contextlib
 import json
 
 import numpy as np
@@ -157,6 +158,15 @@ def test_files_and_splits(tmp_path):
         coco_wholebody.splits(file)
     with pytest.raises(FileNotFoundError, match="there is no folder nowhere"):
         coco_wholebody.splits(tmp_path / "annotations/coco_wholebody_val_v1.0.json", images="nowhere")
+
+
+@pytest.mark.parametrize("field", ["righthand_kpts", "righthand_box", "righthand_valid", "keypoints", "id", "image_id"])
+def test_a_field_of_any_type_is_read_or_refused_by_a_value_error(tmp_path, field):
+    for value in [None, True, -1, 1e308, 10**400, float("nan"), "text", [], [[1, 2]], {}, ["x"] * 4, [[1, 2]] * 133]:
+        folder = tree(tmp_path, person(**{field: value}))
+        with contextlib.suppress(ValueError, SkipRow):  # and nothing else
+            for row in coco_wholebody.splits(folder)["validation"]:
+                record(coco_wholebody.annotation(row))
 
 
 @pytest.mark.parametrize("options", [{"split": "eval"}, {"focal": 0.0}, {"visibility_threshold": -1.0}])

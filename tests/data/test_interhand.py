@@ -1,5 +1,6 @@
 """InterHand2.6M: both hands of an image in the frame of its camera, valid joints, and errors that name their place."""
 
+import contextlib
 import json
 
 import numpy as np
@@ -161,6 +162,29 @@ def changed(name, path, value):
 def test_file_of_another_form_is_refused_with_its_place(tmp_path, content, message):
     with pytest.raises(ValueError, match=message):
         _ = [interhand.annotation(row) for row in interhand.splits(tree(tmp_path, content))["test"]]
+
+
+HOSTILE = [None, True, -1, 1e308, 10**400, float("nan"), "text", "a\0b", [], [[1, 2]], {}, ["x"] * 4]
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("data", [group, 0, field]) for group, field in [
+        ("images", "id"), ("images", "file_name"), ("images", "width"), ("images", "capture"), ("images", "camera"),
+        ("images", "frame_idx"), ("annotations", "id"), ("annotations", "image_id"), ("annotations", "joint_valid"),
+        ("annotations", "hand_type"),
+    ]]
+    + [("data", ["images"]), ("data", ["annotations"]), ("data", ["annotations", 0]), ("camera", ["3"])]
+    + [("camera", ["3", field, "400026"]) for field in ("campos", "camrot", "focal", "princpt")]
+    + [("joint_3d", ["3"]), ("joint_3d", ["3", "69148"])]
+    + [("joint_3d", ["3", "69148", field]) for field in ("world_coord", "joint_valid")],
+)  # fmt: skip
+def test_a_field_of_any_type_is_read_or_refused_by_a_value_error(tmp_path, name, path):
+    for value in HOSTILE:
+        folder = tree(tmp_path, changed(name, path, value))
+        with contextlib.suppress(ValueError, FileNotFoundError, SkipRow):  # and nothing else
+            for row in interhand.splits(folder)["test"]:
+                record(interhand.annotation(row))
 
 
 def test_missing_and_damaged_files_are_named(tmp_path):

@@ -5,7 +5,7 @@ makes the stored record. All are numpy in float64 and need no JAX, because a bui
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -143,6 +143,18 @@ def find_image(name: object, folders: Iterable[Path], where: str) -> Path:
         if os.path.isfile(file):
             return file
     raise FileNotFoundError(f"{where}: there is no image {' nor '.join(map(str, files))}; give its folder as --images")
+
+
+def listed_size(image: Mapping[str, object], where: str) -> tuple[int, int]:
+    """Returns `width` and `height` of an image in a COCO file.
+
+    Raises:
+      ValueError: if they are not positive whole numbers.
+    """
+    width, height = sides = (image.get("width"), image.get("height"))
+    if not all(isinstance(side, int | float) and 0 < side < 2**31 and side == int(side) for side in sides):
+        raise ValueError(f"{where}: its image has the width {width!r} and height {height!r}; they must be its pixels")
+    return int(width), int(height)  # pyright: ignore[reportArgumentType]
 
 
 def project(

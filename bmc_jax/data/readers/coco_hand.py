@@ -30,7 +30,16 @@ import numpy as np
 from bmc_jax.core import hand
 from bmc_jax.core.choices import JOINT_ORDERS, SIDES, SPLITS
 from bmc_jax.data.readers import joint_order
-from bmc_jax.data.readers.annotation import OCCLUDED, UNLABELLED, VISIBLE, Annotation, DatasetInfo, SkipRow, find_image
+from bmc_jax.data.readers.annotation import (
+    OCCLUDED,
+    UNLABELLED,
+    VISIBLE,
+    Annotation,
+    DatasetInfo,
+    SkipRow,
+    find_image,
+    listed_size,
+)
 
 VERSION = "1.0.0"
 INFO = DatasetInfo(
@@ -145,14 +154,11 @@ def annotation(row: Row) -> Annotation:
         raise ValueError(f"{where} is of the category {row.category!r}; this reader takes hands only: leave it out")
     if row.image is None:
         raise ValueError(f"{where} is of image {row.annotation.get('image_id')!r}, which the file does not list")
-    missing = [name for name in ("file_name", "width", "height") if name not in row.image]
-    if missing:
-        raise ValueError(f"{where}: its image {row.image} has no {', '.join(missing)}")
-    where = f"{where} ({row.image['file_name']})"
+    where = f"{where} ({row.image.get('file_name')})"
     side = _side(row, where)
     if row.annotation.get("iscrowd"):
         raise SkipRow("iscrowd is set: a group, not one hand")
-    size = _size(row.image, where)
+    size = listed_size(row.image, where)
     keypoints = _keypoints(row, where)
     visibility, left_out = _labels(keypoints, size, row, where)
     return Annotation(
@@ -406,14 +412,6 @@ def _labelled(row: Row, where: str) -> np.ndarray:
     keypoints = _keypoints(row, where)
     labelled = _visibility(keypoints[:, 2], row, where) > UNLABELLED
     return np.where(labelled[:, None] & (keypoints[:, :2] != 0).any(axis=1, keepdims=True), keypoints[:, :2], np.nan)
-
-
-def _size(image: dict[str, Any], where: str) -> tuple[int, int]:
-    """Returns width and height of an image."""
-    width, height = (image[name] for name in ("width", "height"))
-    if not all(isinstance(side, int | float) and 0 < side < 2**31 and side == int(side) for side in (width, height)):
-        raise ValueError(f"{where}: its image has the width {width!r} and height {height!r}; they must be pixels")
-    return int(width), int(height)
 
 
 def _intrinsics(row: Row, size: tuple[int, int], where: str) -> np.ndarray:

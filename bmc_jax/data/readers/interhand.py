@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bmc_jax.core import hand
-from bmc_jax.data.readers.annotation import Annotation, DatasetInfo, SkipRow, find_image
+from bmc_jax.data.readers.annotation import Annotation, DatasetInfo, SkipRow, find_image, listed_size
 
 VERSION = "1.0.0"
 INFO = DatasetInfo(
@@ -125,7 +125,7 @@ def annotation(row: Row) -> Annotation:
         source="interhand",
         id=row.id,
         image=image,
-        image_size=(row.image["width"], row.image["height"]) if {"width", "height"} <= set(row.image) else None,
+        image_size=listed_size(row.image, where),
         intrinsics=np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]),
         left=row.side == "left",
         joints_3d=joints,
@@ -156,9 +156,10 @@ def _rows(place: Path, split: str, folders: tuple[str, ...], minimum_valid: int,
                 f"{where} is of camera {camera} of capture {capture}, which {camera_file} lacks"
             ) from error
         inside = _joints(one.get("joint_valid"), (42,), f"{where}: joint_valid") > 0
-        sides = tuple(HANDS) if one.get("hand_type") == "interacting" else (one.get("hand_type"),)
+        kind = one.get("hand_type")
+        sides = tuple(HANDS) if kind == "interacting" else (kind,)
         for side in sides:
-            if side not in HANDS:
+            if side not in tuple(HANDS):
                 raise ValueError(
                     f"{where} has the hand_type {side!r}; it must be 'right', 'left' or 'interacting': fetch the file "
                     "again"
