@@ -245,6 +245,19 @@ def test_begun_build_is_not_mixed_with_another(source, tmp_path):
         build(source, tmp_path / "out", faults="skip")
 
 
+def test_build_that_failed_before_its_first_shard_gives_way_to_the_remedy(source, tmp_path):
+    set_visibility(source, 0.73)
+    with pytest.raises(ValueError, match="--visibility-threshold"):
+        build(source, tmp_path)
+    assert len(contents(build(source, tmp_path, options={"visibility_threshold": 0.5}))) == 10
+
+
+def test_split_of_nothing_but_faults_is_refused_with_one_of_them(source, tmp_path):
+    set_visibility(source, 0.73)
+    with pytest.raises(ValueError, match=r"every row of train was skipped: {}, 10 with faults, such as .*is 0.73"):
+        build(source, tmp_path, faults="skip")
+
+
 def test_two_builds_at_once_are_refused(source, tmp_path):
     (tmp_path / "out/mine").mkdir(parents=True)
     with open(tmp_path / "out/mine/.lock", "w") as lock:

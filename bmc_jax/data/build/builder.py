@@ -15,6 +15,7 @@ import json
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -154,8 +155,11 @@ def _start_worker() -> None:
 
 
 def _claim(plan: Plan, folder: Path, building: Path) -> bool:
-    """Returns whether the folder holds this dataset, whole; otherwise writes the plan into the building folder. Raises
-    ValueError if either folder holds another build."""
+    """Returns whether the folder holds this dataset, whole; otherwise writes the plan into the building folder.
+
+    Raises:
+      ValueError: if the folder holds another dataset, or the building folder finished shards of another.
+    """
     now = json.loads(json.dumps(asdict(plan)))
     for file, remedy in ((folder / store.SUMMARY, "build this one under another --name"), (building / PLAN_FILE, "")):
         if not file.is_file():
@@ -166,7 +170,9 @@ def _claim(plan: Plan, folder: Path, building: Path) -> bool:
             for field in now
             if before.get(field) != now[field]
         ]
-        if changed:
+        if changed and file.name == PLAN_FILE and not any(building.glob("*-[0-9]*.json")):
+            shutil.rmtree(building)  # no shard of that build was finished
+        elif changed:
             raise ValueError(
                 f"{file.parent} holds another build of {plan.name}; {remedy or 'finish it'}, or delete that folder:\n  "
                 + "\n  ".join(changed)

@@ -67,7 +67,9 @@ def finish(plan: Plan, info: Any, shards: dict[str, list[shard.Shard]], folder: 
             ],
         }
         if not splits[split]["examples"]:
-            raise ValueError(f"{plan.source}: every row of {split} was skipped: {splits[split]['skipped']}")
+            faults = splits[split]["faults"]
+            example = f", {faults['count']:,} with faults, such as {faults['first'][0]}" if faults["count"] else ""
+            raise ValueError(f"{plan.source}: every row of {split} was skipped: {splits[split]['skipped']}{example}")
         _require_labels(plan, split, splits[split])
         _require_right_hands(plan, split, splits[split])
         split_infos.append(
