@@ -109,7 +109,8 @@ def _build_arguments(readers: Any, reader: str) -> None:
                 help=f"{words} (default: {shown})",
             )
         else:
-            shown = f" (default: {default})" if default != "" else ""
+            shown = f" (default: {default})" if default not in ("", None) else ""
+            kind = next(iter(typing.get_args(kind)), kind)  # the T of `T | None`
             own.add_argument(flag, dest=name, type=kind, default=default, metavar="VALUE", help=words + shown)
     parser.set_defaults(reader=reader, own=tuple(module.OPTIONS))
 
@@ -157,16 +158,21 @@ def _build(options: argparse.Namespace) -> None:
 
 
 def _split_summary(split: str, counts: dict[str, Any]) -> str:
+    from bmc_jax.core import hand
+
     complete, partial = counts["complete_3d"], counts["partial_3d"]
     lines = [
         f"{split}: {counts['examples']:,} hands, {complete:,} with all 3D joints, {partial:,} with some, "
         f"{counts['examples'] - complete - partial:,} with none; {counts['left_hands']:,} were left hands; "
         f"{counts['bytes'] / 1e6:,.1f} MB"
     ]
-    for reason, rows in counts["skipped"].items():
-        lines.append(
-            f"  skipped {rows['count']:,}: {reason} ({', '.join(rows['first'])}{', ...' * (rows['count'] > 5)})"
-        )
+    if "labelled_joints" in counts:  # not in summaries of earlier versions
+        joints = hand.NUM_JOINTS * counts["examples"]
+        lines.append(f"  2D labels: {counts['labelled_joints']:,} of {joints:,} joints")
+    for name, words in (("skipped", "skipped"), ("labels_left_out", "labels left out of")):
+        for reason, rows in counts.get(name, {}).items():
+            first = ", ".join(rows["first"]) + ", ..." * (rows["count"] > 5)
+            lines.append(f"  {words} {rows['count']:,}: {reason} ({first})")
     faults = counts["faults"]
     if faults["count"]:
         lines.append(f"  left out {faults['count']:,} with faults, such as\n    " + "\n    ".join(faults["first"]))

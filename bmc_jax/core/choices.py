@@ -14,7 +14,9 @@ PRESETS = ("clinical", "eaton", "functional", "lin2000")
 HULL_DISTANCES = ("euclidean", "circle_l1", "circle_l1_squared")
 """Modes of `hull.distance`."""
 SPLITS = ("train", "validation", "test")
-READERS = ("freihand", "rhd", "ho3d", "ho3d_v1", "dexter_object", "coco_hand", "synthetic")
+READERS = (
+    "freihand", "rhd", "ho3d", "ho3d_v1", "dexter_object", "interhand", "coco_wholebody", "coco_hand", "synthetic",
+)  # fmt: skip
 """Modules of `data.readers` that read a dataset."""
 CACHES = ("device", "host", "none")
 """Places where training images wait for their batch, the fastest first."""

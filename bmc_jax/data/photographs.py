@@ -1,6 +1,8 @@
 """Photographs with 2D keypoints, read from a COCO file without a build, for previews and evaluation."""
 
 import os
+import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ import numpy as np
 from bmc_jax.core.types import Batch
 from bmc_jax.data import crop, example_sets
 from bmc_jax.data.readers import coco_hand
+from bmc_jax.data.readers.annotation import SkipRow
 from bmc_jax.data.record import record
 
 MARGIN = 1.5
@@ -47,21 +50,34 @@ def read(
     """Reads the crops around the hands of a COCO file: of all annotations, or of those with the given numbers.
 
     They are the same as those of a dataset built from the file. `size`, `margin` and `stored` are those of `crop.crop`.
-    Left hands are mirrored.
+    Left hands are mirrored. Annotations that a build skips are left out, with a warning that states the reasons.
 
     Raises:
       FileNotFoundError: if the file or an image is not there.
-      ValueError: as `coco_hand` does, and for numbers that the file does not have.
+      ValueError: as `coco_hand` does, for numbers that the file does not have, and if no annotation is left.
     """
     path = Path(path)
-    description = str(coco_hand.load(path).get("info", {}).get("description", ""))
+    info = coco_hand.load(path).get("info")
+    description = str(info.get("description", "")) if isinstance(info, dict) else ""
     rows = coco_hand.splits(path)["train"]
     indices = range(len(rows)) if indices is None else indices
     if len(indices) == 0:
         raise ValueError(f"{path}: no annotations to read")
     if min(indices) < 0 or max(indices) >= len(rows):
         raise ValueError(f"{path} has {len(rows)} annotations, numbered from 0; asked for {max(indices)}")
-    records = [record(coco_hand.annotation(rows[i])) for i in indices]
+    records, kept, skipped = [], [], Counter[str]()
+    for i in indices:
+        try:
+            records.append(record(coco_hand.annotation(rows[i])))
+            kept.append(i)
+        except SkipRow as reason:
+            skipped[str(reason)] += 1
+    if skipped:
+        reasons = ", ".join(f"{reason} ({count:,})" for reason, count in skipped.items())
+        if not kept:
+            raise ValueError(f"{path}: no annotation of {len(indices):,} is left: {reasons}")
+        warnings.warn(f"{path}: {skipped.total():,} of {len(indices):,} annotations left out: {reasons}", stacklevel=2)
+    indices = kept
     files = tuple((rows[i].image or {})["file_name"] for i in indices)
     left = np.array([one["hand"] == "left" for one in records])
     return Photographs(batch(records, indices, size=size, margin=margin, stored=stored), files, left, description)

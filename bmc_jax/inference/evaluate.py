@@ -182,7 +182,7 @@ def evaluate_photographs(
     name = annotations.absolute().parent.name
     content = _heading(trained) | {
         "name": name,
-        "count": len(indices),
+        "count": len(found.files),
         "description": found.description,
         "labels_predicted": found.labels_predicted,
         **measured,

@@ -1,5 +1,6 @@
 """`bmc data`: what can be built, building it, and looking at it, from the command line."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -49,16 +50,17 @@ def test_help_of_a_dataset_shows_its_options(capsys, reader):
 def test_build_says_what_it_made(capsys, built):
     out = capsys.readouterr().out
     assert "train: 8 hands, 8 with all 3D joints, 0 with some, 0 with none; 0 were left hands" in out
+    assert "2D labels: 168 of 168 joints" in out
     assert "reprojection, px: min" in out
     assert f"bmc data preview {built / '1.0.0'}" in out
 
 
 def test_options_reach_the_reader(tmp_path, capsys):
     source = annotations.coco(tmp_path / "source", 3)
-    options = ["--split", "test", "--focal", "2.0", "--faults", "skip"]
+    options = ["--split", "test", "--focal", "2.0", "--visibility-threshold", "0.5", "--faults", "skip"]
     assert bmc("data", "build", "coco_hand", "--source", source, "--out", tmp_path, "--workers", 1, *options) == 0
     summary = store.summary(store.find("coco_hand", tmp_path))
-    assert summary["options"] == {"split": "test", "side": "", "focal": 2.0}
+    assert summary["options"] == {"split": "test", "side": "", "focal": 2.0, "visibility_threshold": 0.5}
     assert (summary["faults"], list(summary["splits"])) == ("skip", ["test"])
 
 
@@ -80,6 +82,18 @@ def test_skipped_and_faulty_rows_are_told(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "left out 1 with faults, such as" in out
     assert "1.jpg is damaged" in out
+
+
+def test_labels_left_out_are_told(tmp_path, capsys):
+    source = annotations.coco(tmp_path / "source", 3)
+    file = source / "annotations.json"
+    content = json.loads(file.read_text())
+    content["annotations"][1]["keypoints"][:2] = [0, 0]
+    file.write_text(json.dumps(content))
+    assert bmc("data", "build", "coco_hand", "--source", source, "--out", tmp_path, "--workers", 1) == 0
+    out = capsys.readouterr().out
+    assert "labels left out of 1: keypoints at (0, 0) (1)" in out
+    assert "2D labels: 62 of 63 joints" in out
 
 
 def test_verify_passes_what_is_whole_and_fails_what_is_not(capsys, built):

@@ -1,5 +1,6 @@
 """Builds: exact counts, the same records on any number of cores, and no incomplete dataset read as whole."""
 
+import dataclasses
 import fcntl
 import json
 import os
@@ -74,6 +75,60 @@ def test_summary_counts_and_measures(source, tmp_path):
     assert counted["bytes"] == sum(
         (tmp_path / "out/mine/1.0.0" / part["file"]).stat().st_size for part in counted["shards"]
     )
+
+
+def set_visibility(source, value):
+    """Change the visibility of every keypoint of a file."""
+    file = source / "annotations.json"
+    content = json.loads(file.read_text())
+    for one in content["annotations"]:
+        one["keypoints"][2::3] = [value] * 21
+        del one["joints_3d"]
+    file.write_text(json.dumps(content))
+
+
+def test_scores_in_place_of_visibility_stop_the_build_and_are_labels_with_a_threshold(source, tmp_path):
+    set_visibility(source, 0.73)
+    with pytest.raises(ValueError, match=r"is 0.73; .*--visibility-threshold"):
+        build(source, tmp_path / "refused")
+    folder = build(source, tmp_path / "out", options={"visibility_threshold": 0.5})
+    assert store.summary(folder)["splits"]["train"]["labelled_joints"] == 210
+    assert all((one["visibility"] == 2).all() for one in contents(folder))
+
+
+@pytest.mark.parametrize("name", ["../../escape", "/tmp/escape", "a/b", "a\\b", "..", ".hidden", "a b", "a\0b"])
+def test_name_that_is_no_folder_is_refused_before_anything_is_written(source, tmp_path, name):
+    with pytest.raises(ValueError, match=r"--name .* is no name of a dataset"):
+        build(source, tmp_path / "deep/out", name=name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
+
+
+def test_name_may_have_digits_dots_and_dashes(source, tmp_path):
+    folder = build(source, tmp_path, name="2026-11_photos.v2")
+    assert len(contents(folder)) == 10
+
+
+def test_split_without_a_labelled_joint_is_refused(source, tmp_path):
+    set_visibility(source, 0)
+    with pytest.raises(ValueError, match=r"every row of train was skipped.*no keypoint is labelled.*'count': 10"):
+        build(source, tmp_path / "out")
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_only_a_test_split_may_be_without_labels_by_design(source, tmp_path, monkeypatch, split):
+    real = coco_hand.annotation
+
+    def unlabelled(row):
+        return dataclasses.replace(
+            real(row), joints_2d=None, joints_3d=None, visibility=None, box=(60.0, 20.0, 140.0, 120.0)
+        )
+
+    monkeypatch.setattr(coco_hand, "annotation", unlabelled)
+    if split == "test":
+        assert store.summary(build(source, tmp_path, options={"split": split}))["splits"][split]["examples"] == 10
+    else:
+        with pytest.raises(ValueError, match=f"none of the joints of 10 hands of {split} is labelled"):
+            build(source, tmp_path, options={"split": split})
 
 
 def test_other_splits_keep_their_order(source, tmp_path):
@@ -190,6 +245,19 @@ def test_begun_build_is_not_mixed_with_another(source, tmp_path):
         build(source, tmp_path / "out", faults="skip")
 
 
+def test_build_that_failed_before_its_first_shard_gives_way_to_the_remedy(source, tmp_path):
+    set_visibility(source, 0.73)
+    with pytest.raises(ValueError, match="--visibility-threshold"):
+        build(source, tmp_path)
+    assert len(contents(build(source, tmp_path, options={"visibility_threshold": 0.5}))) == 10
+
+
+def test_split_of_nothing_but_faults_is_refused_with_one_of_them(source, tmp_path):
+    set_visibility(source, 0.73)
+    with pytest.raises(ValueError, match=r"every row of train was skipped: {}, 10 with faults, such as .*is 0.73"):
+        build(source, tmp_path, faults="skip")
+
+
 def test_two_builds_at_once_are_refused(source, tmp_path):
     (tmp_path / "out/mine").mkdir(parents=True)
     with open(tmp_path / "out/mine/.lock", "w") as lock:
@@ -253,6 +321,21 @@ def test_what_a_dataset_leaves_empty_is_counted_by_reason(source, tmp_path, monk
     assert counted["examples"] == 6
     assert counted["skipped"]["no hand in it"]["count"] == 4
     assert set(counted["skipped"]["no hand in it"]["first"]) == {"0", "3", "6", "9"}
+
+
+def test_labels_left_out_are_counted_by_reason(source, tmp_path):
+    file = source / "annotations.json"
+    content = json.loads(file.read_text())
+    for number in (2, 5, 6):
+        content["annotations"][number]["keypoints"][:2] = [0, 0]
+    content["annotations"][6]["keypoints"][3:5] = [-40, 20]
+    file.write_text(json.dumps(content))
+    counted = store.summary(build(source, tmp_path / "out", options={"split": "test"}))["splits"]["test"]
+    assert counted["labels_left_out"] == {
+        "keypoints at (0, 0)": {"count": 3, "first": ["2", "5", "6"]},
+        "keypoints outside of their image": {"count": 1, "first": ["6"]},
+    }
+    assert counted["labelled_joints"] == 206
 
 
 def test_shards_of_nothing_are_read(source, tmp_path, monkeypatch):

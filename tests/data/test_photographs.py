@@ -106,9 +106,12 @@ def test_photograph_without_intrinsics_warns_and_takes_the_default(tmp_path):
         ({"annotation": {"category_id": 2}}, "annotation 7 is of the category 'person'; this reader takes hands only"),
         ({"annotation": {"hand_side": None}}, "has the hand_side None; it must be 'right' or 'left'"),
         ({"annotation": {"image_id": 5}}, "is of image 5, which the file does not list"),
-        ({"annotation": {"bbox": [4, 4, 0, 0]}}, "hand's box is 4, 4, 4, 4 .* which has no size"),
-        ({"annotation": {"keypoints": [1.0, 2.0, 0.0] * 21}}, "has no labelled keypoint"),
-        ({"image": {"width": 64}}, "one.png is of 100x80 pixels, and its labels and K are for 64x80"),
+        ({"annotation": {"bbox": [4, 4, 0, 0]}}, r"bbox is \[4, 4, 0, 0\]; its width and height must be pos"),
+        (
+            {"annotation": {"keypoints": [1.0, 2.0, 0.0] * 21}},
+            r"no annotation of 1 is left: no keypoint is labelled \(1\)",
+        ),
+        ({"image": {"width": 90}}, "one.png is of 100x80 pixels, and its labels and K are for 90x80"),
         ({"image": {"K": [[1.0, 0.0], [0.0, 1.0]]}}, "K is .*with positive focal lengths"),
     ],
 )
@@ -147,6 +150,20 @@ def test_labels_by_another_model_are_recognised(tmp_path):
     info = {"description": "keypoints predicted by a detector"}
     assert photographs.read(tree(tmp_path, info=info), size=SIZE).labels_predicted
     assert not photographs.read(tree(tmp_path), size=SIZE).labels_predicted
+    for strange in ("", ["predicted"], 7):
+        assert not photographs.read(tree(tmp_path, info=strange), size=SIZE).labels_predicted
+
+
+def test_annotations_without_a_label_are_left_out_with_a_warning(tmp_path):
+    file = tree(tmp_path)
+    content = json.loads(file.read_text())
+    crowd = content["annotations"][0] | {"id": 8, "iscrowd": 1}
+    content["annotations"] = [crowd, *content["annotations"]]
+    file.write_text(json.dumps(content))
+    with pytest.warns(UserWarning, match=r"1 of 2 annotations left out: iscrowd is set: a group, not one hand \(1\)"):
+        found = photographs.read(file, size=SIZE)
+    assert found.batch.index.tolist() == [1]
+    assert (len(found.files), len(found.mirrored)) == (1, 1)
 
 
 def test_real_photographs_hold_their_hands():

@@ -138,6 +138,7 @@ def reordered():
         ({"joints_3d": None, "joints_2d": np.full((21, 2), np.nan)}, "neither a joint nor a box"),
         ({"joints_3d": None, "joints_2d": np.full((21, 2), 9.0)}, "the hand's box is 9, 9, 9, 9 .* no size"),
         ({"box": (90.0, 20.0, 20.0, 15.0)}, "which has no size"),
+        ({"box": (90.0, 20.0, 92.0, 22.0)}, "smaller than 4 pixels; see that it is in pixels"),
         ({"box": (900.0, 900.0, 950.0, 950.0)}, r"lies outside of its image of 200x160 pixels"),
         ({"scale": 34.0}, "the scale, from middle MCP to middle PIP, is 34 m"),
     ],

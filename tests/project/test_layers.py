@@ -39,7 +39,7 @@ def test_losses_load_core_alone():
 
 
 def test_dataset_workers_load_readers_and_builds_without_jax():
-    readers = "coco_hand, dexter_object, freihand, ho3d, ho3d_v1, rhd"
+    readers = "coco_hand, coco_wholebody, dexter_object, freihand, ho3d, ho3d_v1, interhand, rhd"
     modules = loaded(f"from bmc_jax.data.readers import {readers}\nfrom bmc_jax.data.build import shard")
     assert not modules & {"jax", "flax", "matplotlib"}
 

@@ -14,6 +14,8 @@ import importlib
 import json
 import multiprocessing
 import os
+import re
+import shutil
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -27,6 +29,9 @@ from bmc_jax.data import store
 from bmc_jax.data.build import publish, shard
 from bmc_jax.data.build.shard import PLAN_FILE, Plan
 from bmc_jax.runtime import files
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+"""Names of built datasets: folders, and the beginning of their files' names."""
 
 
 def build(
@@ -46,7 +51,7 @@ def build(
       reader: Module of `bmc_jax.data.readers`.
       source: File or folder that it reads.
       out: Folder of built datasets.
-      name: Name of the built dataset; by default the reader's.
+      name: Name of the built dataset, of letters, digits, "_", "-" and "."; by default the reader's.
       options: Keyword arguments of the reader's `splits`.
       faults: "stop" at a damaged row, or "skip" and count damaged rows.
       workers: Number of processes; by default one a core, and 1 for this process alone.
@@ -54,10 +59,15 @@ def build(
 
     Raises:
       FileNotFoundError: naming what the source lacks.
-      ValueError: naming file, row, value and remedy of what is wrong with the source; also if the folder holds another
-        build, or another process is building there.
+      ValueError: naming file, row, value and remedy of what is wrong with the source; also for a name that is none, if
+        the folder holds another build, or another process is building there.
       OSError: if the disk is full. The finished shards are kept.
     """
+    if name and not NAME.fullmatch(name):
+        raise ValueError(
+            f"--name {name!r} is no name of a dataset: it is a folder of {os.fspath(out)}, and has letters, digits, "
+            "'_', '-' and '.', beginning with a letter or digit"
+        )
     source, module = Path(source), importlib.import_module(f"bmc_jax.data.readers.{reader}")
     options = options or {}
     splits = module.splits(source, **options)
@@ -70,7 +80,7 @@ def build(
         name=name,
         version=module.VERSION,
         source=os.fspath(source.absolute()),
-        options=json.loads(json.dumps(options)),
+        options={name: value for name, value in json.loads(json.dumps(options)).items() if value is not None},
         faults=faults,
         rows={split: len(rows) for split, rows in splits.items()},
         rows_a_shard=shard.ROWS,
@@ -145,8 +155,11 @@ def _start_worker() -> None:
 
 
 def _claim(plan: Plan, folder: Path, building: Path) -> bool:
-    """Returns whether the folder holds this dataset, whole; otherwise writes the plan into the building folder. Raises
-    ValueError if either folder holds another build."""
+    """Returns whether the folder holds this dataset, whole; otherwise writes the plan into the building folder.
+
+    Raises:
+      ValueError: if the folder holds another dataset, or the building folder finished shards of another.
+    """
     now = json.loads(json.dumps(asdict(plan)))
     for file, remedy in ((folder / store.SUMMARY, "build this one under another --name"), (building / PLAN_FILE, "")):
         if not file.is_file():
@@ -157,7 +170,9 @@ def _claim(plan: Plan, folder: Path, building: Path) -> bool:
             for field in now
             if before.get(field) != now[field]
         ]
-        if changed:
+        if changed and file.name == PLAN_FILE and not any(building.glob("*-[0-9]*.json")):
+            shutil.rmtree(building)  # no shard of that build was finished
+        elif changed:
             raise ValueError(
                 f"{file.parent} holds another build of {plan.name}; {remedy or 'finish it'}, or delete that folder:\n  "
                 + "\n  ".join(changed)

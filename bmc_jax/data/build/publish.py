@@ -67,7 +67,10 @@ def finish(plan: Plan, info: Any, shards: dict[str, list[shard.Shard]], folder: 
             ],
         }
         if not splits[split]["examples"]:
-            raise ValueError(f"{plan.source}: every row of {split} was skipped: {splits[split]['skipped']}")
+            faults = splits[split]["faults"]
+            example = f", {faults['count']:,} with faults, such as {faults['first'][0]}" if faults["count"] else ""
+            raise ValueError(f"{plan.source}: every row of {split} was skipped: {splits[split]['skipped']}{example}")
+        _require_labels(plan, split, splits[split])
         _require_right_hands(plan, split, splits[split])
         split_infos.append(
             tfds.core.SplitInfo(
@@ -97,6 +100,15 @@ def finish(plan: Plan, info: Any, shards: dict[str, list[shard.Shard]], folder: 
         leftover.unlink(missing_ok=True)
     shutil.rmtree(building / "info", ignore_errors=True)
     os.replace(building, folder)
+
+
+def _require_labels(plan: Plan, split: str, counted: dict[str, Any]) -> None:
+    """Raises ValueError for a split without labels. That of a test split may be published by a server alone."""
+    if split != "test" and not counted["labelled_joints"]:
+        raise ValueError(
+            f"{plan.source}: none of the joints of {counted['examples']:,} hands of {split} is labelled; see that the "
+            "file has labels, and that their visibility is above 0"
+        )
 
 
 def _require_right_hands(plan: Plan, split: str, counted: dict[str, Any]) -> None:

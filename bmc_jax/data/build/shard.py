@@ -18,7 +18,7 @@ import numpy as np
 
 from bmc_jax.core import validation
 from bmc_jax.data import record
-from bmc_jax.data.readers.annotation import SkipRow
+from bmc_jax.data.readers.annotation import UNLABELLED, SkipRow
 from bmc_jax.runtime import files
 
 ROWS = 1024
@@ -85,6 +85,10 @@ class Tally:
     """Error messages of damaged rows, where those are skipped."""
     complete_3d: int = 0
     partial_3d: int = 0
+    labelled_joints: int = 0
+    """2D joints with a label, over all examples."""
+    labels_left_out: dict[str, list[str]] = field(default_factory=dict)
+    """Examples that lack labels of the dataset, by the reason."""
     left_hands: int = 0
     left_by_thumb: int = 0
     """Complete 3D hands that look left by their thumb although left hands were mirrored."""
@@ -98,14 +102,17 @@ class Tally:
     sha256: str = ""
     """Of the file."""
 
-    def count(self, example: dict[str, Any]) -> None:
-        """Adds a record."""
+    def count(self, example: dict[str, Any], left_out: Sequence[str] = ()) -> None:
+        """Adds a record, and the reasons for which it lacks labels of the dataset."""
+        for reason in left_out:
+            self.labels_left_out.setdefault(reason, []).append(example["id"][:80])
         self.examples += 1
         digest = hashlib.sha256(self.content.encode())
         for name, value in sorted(example.items()):
             digest.update(name.encode() + (value if isinstance(value, bytes) else np.asarray(value).tobytes()))
         self.content = digest.hexdigest()
         known = example["joints_3d_valid"]
+        self.labelled_joints += int((example["visibility"] > UNLABELLED).sum())
         self.left_hands += example["hand"] == "left"
         self.partial_3d += bool(known.any() and not known.all())
         if known.all():
@@ -144,7 +151,8 @@ class Shard:
         for row in self.rows:
             tally.rows += 1
             try:
-                example = record.record(annotation(row))
+                found = annotation(row)
+                example = record.record(found)
             except SkipRow as reason:
                 tally.skipped.setdefault(str(reason), []).append(str(getattr(row, "id", row))[:80])
                 continue
@@ -153,7 +161,7 @@ class Shard:
                     raise
                 tally.faults.append(str(error))
                 continue
-            tally.count(example)
+            tally.count(example, found.left_out)
             yield example["id"], example
 
 
@@ -199,15 +207,19 @@ def read_tally(file: str | os.PathLike) -> Tally | None:
 
 def merge(tallies: Sequence[Tally]) -> dict[str, Any]:
     """Returns a split's part of the summary: counts, reasons with the first rows of each, and statistics."""
-    skipped: dict[str, list[str]] = {}
+    reasons: dict[str, dict[str, list[str]]] = {"skipped": {}, "labels_left_out": {}}
     for tally in tallies:
-        for reason, rows in tally.skipped.items():
-            skipped.setdefault(reason, []).extend(rows)
+        for name, found in reasons.items():
+            for reason, rows in getattr(tally, name).items():
+                found.setdefault(reason, []).extend(rows)
     faults = [message for tally in tallies for message in tally.faults]
-    totals = ("rows", "examples", "complete_3d", "partial_3d", "left_hands", "left_by_thumb")
+    totals = ("rows", "examples", "complete_3d", "partial_3d", "labelled_joints", "left_hands", "left_by_thumb")
     return {
         **{name: sum(getattr(tally, name) for tally in tallies) for name in totals},
-        "skipped": {reason: {"count": len(rows), "first": rows[:EXAMPLE_ROWS]} for reason, rows in skipped.items()},
+        **{
+            name: {reason: {"count": len(rows), "first": rows[:EXAMPLE_ROWS]} for reason, rows in found.items()}
+            for name, found in reasons.items()
+        },
         "faults": {"count": len(faults), "first": faults[:EXAMPLE_ROWS]},
         "reprojection_px": _statistics([error for tally in tallies for error in tally.reprojection_px]),
         "scale_m": _statistics([scale for tally in tallies for scale in tally.scale_m]),

@@ -4,6 +4,8 @@ A reader returns an `Annotation` in the common joint order, frame and unit, `che
 makes the stored record. All are numpy in float64 and need no JAX, because a build runs one process a core.
 """
 
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,9 @@ DEPTH_RANGE = (0.02, 10.0)
 REPROJECTION = 0.2
 """Largest mean distance between projected 3D joints and 2D joints, over the longer side of the hand. Labels made by
 hand differ by a few percent; a larger distance means another K, joint order, frame or unit."""
+
+SMALLEST_BOX = 4.0
+"""Pixels of the longer side of a hand's box, below which an image shows no pose."""
 
 UNLABELLED, OCCLUDED, VISIBLE = 0, 1, 2
 """COCO's visibility of a keypoint."""
@@ -58,6 +63,8 @@ class Annotation:
     """Metres, length of the bone from middle MCP to middle PIP; None to take it from the joints."""
     box: tuple[float, float, float, float] | None = None
     """(left, top, right, bottom) of the hand, pixels; None to take it from the 2D joints."""
+    left_out: tuple[str, ...] = ()
+    """Reasons for which labels of the dataset are not among these. The build counts the hands of each."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +105,8 @@ def check(annotation: Annotation) -> Checked:
 
     Raises:
       ValueError: naming file, row, value and remedy, for K that is no camera's, joints behind the camera, in
-        millimetres, infinite, in another order, or that do not project onto the 2D joints, and for a box of no size.
+        millimetres, infinite, in another order, or that do not project onto the 2D joints, and for a box below
+        `SMALLEST_BOX`.
     """
     intrinsics = _intrinsics(annotation)
     joints_3d, joints_3d_valid = _joints_3d(annotation)
@@ -116,6 +124,40 @@ def check(annotation: Annotation) -> Checked:
     return checked
 
 
+def find_image(name: object, folders: Iterable[Path], where: str) -> Path:
+    """Returns the image with this name, with `/` or `\\` as separator, in the first of the folders that has it.
+
+    Raises:
+      FileNotFoundError: if none of them has it.
+      ValueError: for a name that is no path below a folder.
+    """
+    parts = name.replace("\\", "/").split("/") if isinstance(name, str) else []
+    if not any(parts) or "\0" in str(name):
+        raise ValueError(f"{where} has the file_name {name!r}; it must be the path of an image")
+    if not parts[0] or parts[0].endswith(":") or ".." in parts:
+        raise ValueError(
+            f"{where} has the file_name {name!r}, which leaves the folder of the images; write it relative to that "
+            "folder, and give the folder as --images"
+        )
+    files = [folder.joinpath(*parts) for folder in folders]
+    for file in files:
+        if os.path.isfile(file):
+            return file
+    raise FileNotFoundError(f"{where}: there is no image {' nor '.join(map(str, files))}; give its folder as --images")
+
+
+def listed_size(image: Mapping[str, object], where: str) -> tuple[int, int]:
+    """Returns `width` and `height` of an image in a COCO file.
+
+    Raises:
+      ValueError: if they are not positive whole numbers.
+    """
+    width, height = sides = (image.get("width"), image.get("height"))
+    if not all(isinstance(side, int | float) and 0 < side < 2**31 and side == int(side) for side in sides):
+        raise ValueError(f"{where}: its image has the width {width!r} and height {height!r}; they must be its pixels")
+    return int(width), int(height)  # pyright: ignore[reportArgumentType]
+
+
 def project(
     joints: Float[np.ndarray, "*batch 3"], intrinsics: Float[np.ndarray, "*#batch 3 3"]
 ) -> Float[np.ndarray, "*batch 2"]:
@@ -129,7 +171,7 @@ def _intrinsics(annotation: Annotation) -> np.ndarray:
     camera = intrinsics.shape == (3, 3) and np.isfinite(intrinsics).all() and np.array_equal(intrinsics[2], [0, 0, 1])
     if not camera or intrinsics[0, 0] <= 0 or intrinsics[1, 1] <= 0:
         raise ValueError(
-            f"{annotation.where}: K is {np.round(intrinsics, 4).tolist()}; it must be [[fx, s, cx], [0, fy, cy], "
+            f"{annotation.where}: K is {str(intrinsics.tolist())[:120]}; it must be [[fx, s, cx], [0, fy, cy], "
             "[0, 0, 1]] in pixels with positive focal lengths"
         )
     return intrinsics
@@ -209,6 +251,11 @@ def _box(annotation: Annotation, joints_2d: np.ndarray, visibility: np.ndarray) 
         raise ValueError(
             f"{annotation.where}: the hand's box is {left:g}, {top:g}, {right:g}, {bottom:g} (left, top, right, "
             "bottom), which has no size; give its corners in pixels"
+        )
+    if max(right - left, bottom - top) < SMALLEST_BOX:
+        raise ValueError(
+            f"{annotation.where}: the hand's box is {left:g}, {top:g}, {right:g}, {bottom:g} (left, top, right, "
+            f"bottom), smaller than {SMALLEST_BOX:g} pixels; see that it is in pixels, or leave this entry out"
         )
     return left, top, right, bottom
 

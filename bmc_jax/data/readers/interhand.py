@@ -1,0 +1,236 @@
+"""InterHand2.6M: photographs of one and two hands in a studio, with their 3D joints.
+
+    images/{train,val,test}/Capture*/SEQUENCE/camCAMERA/image*.jpg
+    annotations/{train,val,test}/InterHand2.6M_{train,val,test}_{data,camera,joint_3d}.json
+
+In version 0.0 the annotations are in annotations/{all,machine_annot,human_annot}; the first of these that has a split
+is taken. `data` has `images` (`file_name`, `width`, `height`, `capture`, `camera`, `frame_idx`) and `annotations`
+(`image_id`, `hand_type` "right", "left" or "interacting", `joint_valid [42, 1]`: annotated and in the image). `camera`
+has for each capture `campos` (millimetres), `camrot` (from the world to the camera), `focal` and `princpt` (pixels) of
+each camera, x right, y down, z forward. `joint_3d` has for each capture and frame `world_coord [42, 3]` (millimetres)
+and `joint_valid [42, 1]`. Joints 0 to 20 are the right hand, 21 to 41 the left one, each finger from its tip to its
+base, the wrist at the end. Joints that are not valid are (1, 1, 1).
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bmc_jax.core import hand
+from bmc_jax.data.readers.annotation import Annotation, DatasetInfo, SkipRow, find_image, listed_size
+
+VERSION = "1.0.0"
+INFO = DatasetInfo(
+    what="1,361,062 training, 380,125 validation and 849,160 test photographs of one and two hands, 3D joints of both",
+    needs="InterHand2.6M: annotations with the data, camera and joint_3d files of each split, images",
+    licence="CC BY-NC 4.0, no commercial use",
+    address="https://mks0601.github.io/InterHand2.6M/",
+)
+OPTIONS = {
+    "images": "folder of the images, if it is not images/ beside the annotations",
+    "minimum_valid": "a hand of fewer valid joints is left out, and counted",
+    "partial": "leave out, and count, the hands whose image is not there",
+}
+
+SPLITS = {"train": "train", "validation": "val", "test": "test"}
+"""Our names of the splits, and those of the files."""
+HANDS = {"right": slice(0, 21), "left": slice(21, 42)}
+MINIMUM_VALID = 5
+"""As many as the wrist and one finger. With fewer joints the pose is not known."""
+FOLDERS = ("annotations/{split}", "annotations/all", "annotations/machine_annot", "annotations/human_annot",
+           "annotations", "{split}", "")  # fmt: skip
+"""Folders of the annotations, the first that has the split."""
+
+
+class Row(NamedTuple):
+    """A hand in an image."""
+
+    file: str
+    id: str
+    number: int | str
+    """The annotation's id."""
+    side: str
+    image: dict[str, Any]
+    folders: tuple[str, ...]
+    """Folders of images, in the order in which the image is searched there."""
+    camera: dict[str, Any]
+    """`campos`, `camrot`, `focal` and `princpt` of the image's camera."""
+    world: np.ndarray
+    """`[21, 3]` millimetres in the world's frame and InterHand2.6M's order."""
+    valid: np.ndarray
+    """`[21]`."""
+    minimum_valid: int
+    partial: bool
+
+
+def splits(
+    source: Path, *, images: str | None = None, minimum_valid: int = MINIMUM_VALID, partial: bool = False
+) -> dict[str, list[Row]]:
+    """Returns the hands of "train", "validation" and "test", right before left, in the order of their annotations.
+
+    `source` is the folder of annotations and images. A split that is not there is left out.
+
+    Raises:
+      FileNotFoundError: for missing files.
+      ValueError: for files that are damaged or of another form, and for unknown options.
+    """
+    if not 1 <= minimum_valid <= hand.NUM_JOINTS:
+        raise ValueError(f"minimum_valid is {minimum_valid}; a hand has 1 to {hand.NUM_JOINTS} valid joints")
+    if images is not None and not Path(images).is_dir():
+        raise FileNotFoundError(f"there is no folder {images}; --images names the folder of the images")
+    result = {}
+    for name, split in SPLITS.items():
+        places = [source / folder.format(split=split) for folder in FOLDERS]
+        found = [place for place in places if (place / f"InterHand2.6M_{split}_data.json").is_file()]
+        if found:
+            bases = (source / "images", source) if images is None else (Path(images),)
+            folders = tuple(os.path.abspath(base / folder) for base in bases for folder in (split, ""))
+            result[name] = list(_rows(found[0], split, folders, minimum_valid, partial))
+    if not result:
+        raise FileNotFoundError(
+            f"{source} is no InterHand2.6M: it has no annotations/train/InterHand2.6M_train_data.json, nor that of val "
+            "or test; give the folder of annotations and images"
+        )
+    return result
+
+
+def annotation(row: Row) -> Annotation:
+    """Returns a hand in the frame of its camera. Its 2D joints are projected.
+
+    Raises:
+      SkipRow: if fewer than `minimum_valid` joints are valid, or the image is not there and `partial`.
+      FileNotFoundError: if there is no such image.
+      ValueError: naming file and annotation, for a camera of another form.
+    """
+    where = f"{row.file}: annotation {row.number}, {row.side} hand ({row.image.get('file_name')})"
+    if row.valid.sum() < row.minimum_valid:
+        raise SkipRow(f"fewer than {row.minimum_valid} joints are valid")
+    try:
+        image = find_image(row.image.get("file_name"), map(Path, row.folders), where)
+    except FileNotFoundError:
+        if row.partial:
+            raise SkipRow("its image is not there") from None
+        raise
+    rotation, position = _camera(row, "camrot", (3, 3), where), _camera(row, "campos", (3,), where)
+    (fx, fy), (cx, cy) = _camera(row, "focal", (2,), where), _camera(row, "princpt", (2,), where)
+    joints = (row.world.astype(np.float64) - position) @ rotation.T / 1000
+    joints = np.where(row.valid[:, None], joints, np.nan)[hand.TO_FREIHAND["interhand"]]
+    return Annotation(
+        where=where,
+        source="interhand",
+        id=row.id,
+        image=image,
+        image_size=listed_size(row.image, where),
+        intrinsics=np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]),
+        left=row.side == "left",
+        joints_3d=joints,
+    )
+
+
+def _rows(place: Path, split: str, folders: tuple[str, ...], minimum_valid: int, partial: bool) -> Iterator[Row]:
+    """Yields the hands of a split, one or two for each annotation."""
+    file, camera_file, joint_file = (
+        place / f"InterHand2.6M_{split}_{name}.json" for name in ("data", "camera", "joint_3d")
+    )
+    content, cameras, joints = _load(file), _load(camera_file), _load(joint_file)
+    try:
+        images = {image["id"]: image for image in content["images"]}
+        annotations = [(one, images[one["image_id"]]) for one in content["annotations"]]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{file} is no InterHand2.6M data file, it lacks {error}; fetch it again") from error
+    hands: dict[tuple[str, str], dict[str, tuple[np.ndarray, np.ndarray]]] = {}
+    for one, image in annotations:
+        where = f"{file}: annotation {one.get('id')}"
+        capture, frame, camera = (str(image.get(name)) for name in ("capture", "frame_idx", "camera"))
+        if (capture, frame) not in hands:
+            hands[capture, frame] = _hands(joints, joint_file, capture, frame)
+        try:
+            view = {name: cameras[capture][name][camera] for name in ("campos", "camrot", "focal", "princpt")}
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"{where} is of camera {camera} of capture {capture}, which {camera_file} lacks"
+            ) from error
+        inside = _joints(one.get("joint_valid"), (42,), f"{where}: joint_valid") > 0
+        kind = one.get("hand_type")
+        sides = tuple(HANDS) if kind == "interacting" else (kind,)
+        for side in sides:
+            if side not in tuple(HANDS):
+                raise ValueError(
+                    f"{where} has the hand_type {side!r}; it must be 'right', 'left' or 'interacting': fetch the file "
+                    "again"
+                )
+            world, annotated = hands[capture, frame][side]
+            yield Row(
+                file=os.fspath(file),
+                id=f"{split}/{one.get('id')}-{side}",
+                number=one.get("id", "?"),
+                side=side,
+                image=image,
+                folders=folders,
+                camera=view,
+                world=world,
+                valid=annotated & inside[HANDS[side]],
+                minimum_valid=minimum_valid,
+                partial=partial,
+            )
+
+
+def _hands(joints: Any, file: Path, capture: str, frame: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Returns each hand's joints in the world and whether they are annotated."""
+    where = f"{file}: frame {frame} of capture {capture}"
+    try:
+        entry = joints[capture][frame]
+        world, valid = entry["world_coord"], entry["joint_valid"]
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{where} lacks {error}; fetch the file again, of the same version as its data file"
+        ) from error
+    world, valid = _joints(world, (42, 3), f"{where}: world_coord"), _joints(valid, (42,), f"{where}: joint_valid") > 0
+    if not np.isfinite(world[valid]).all():
+        raise ValueError(f"{where}: a valid joint is not finite; the file is damaged, fetch it again")
+    return {side: (world[rows], valid[rows]) for side, rows in HANDS.items()}
+
+
+def _load(file: Path) -> Any:
+    """Reads a JSON file. Lists of joints become float32 arrays at once: as lists, those of training take gigabytes."""
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no {file}; unpack all of InterHand2.6M's annotations there")
+    try:
+        return json.loads(file.read_bytes(), object_hook=_compact)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file} is damaged ({error}); fetch it again") from error
+
+
+def _compact(entry: dict[str, Any]) -> dict[str, Any]:
+    for name in ("world_coord", "joint_valid"):
+        if isinstance(entry.get(name), list):
+            # What is not a number, or not finite, is refused later, with its place.
+            with contextlib.suppress(ValueError, TypeError, OverflowError), np.errstate(over="ignore"):
+                entry[name] = np.array(entry[name], np.float32)
+    return entry
+
+
+def _joints(value: Any, shape: tuple[int, ...], where: str) -> np.ndarray:
+    """Returns a field of joints, which has one column more if it is of flags."""
+    if not isinstance(value, np.ndarray) or value.size != np.prod(shape):
+        found = list(value.shape) if isinstance(value, np.ndarray) else str(value)[:40]
+        raise ValueError(f"{where} is {found} where numbers {list(shape)} are needed; fetch the file again")
+    return value.reshape(shape)
+
+
+def _camera(row: Row, name: str, shape: tuple[int, ...], where: str) -> np.ndarray:
+    """Returns a field of the camera."""
+    try:
+        value = np.array(row.camera[name], np.float64)
+    except (ValueError, TypeError, OverflowError):
+        value = np.zeros(0)
+    if value.shape != shape or not np.isfinite(value).all():
+        raise ValueError(
+            f"{where}: the camera's {name} is {row.camera[name]}, not {list(shape)} numbers; fetch it again"
+        )
+    return value
