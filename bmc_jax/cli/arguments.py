@@ -1,10 +1,10 @@
 """Declaration of verbs, and arguments that several of them share."""
 
 import argparse
-from collections.abc import Callable
 import collections
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from bmc_jax.core import choices
