@@ -5,8 +5,8 @@
                       "hand_side", "hand_type" or "handedness": "right" or "left" (all but the first two optional)}],
      "categories":  [{"id", "name"}] (optional)}
 
-A result list is the list of annotations alone. Boxes count as hands if their category is named so, see `side_of`;
-without categories all do. Boxes with a score below a threshold are not used.
+A result list is the list of annotations alone. Boxes count as hands if their category is named so, see
+`coco_hand.category_side`; without categories all do. Boxes with a score below a threshold are not used.
 """
 
 import json
@@ -26,14 +26,10 @@ import numpy as np
 
 from bmc_jax.core.choices import LEAST_SCORE, SIDES
 from bmc_jax.data import images as pictures
+from bmc_jax.data.readers.coco_hand import SIDE_FIELDS, category_side
 
 MOST_NAMES = 5
 """Most names in a message."""
-SIDE_FIELDS = ("hand_side", "hand_type", "handedness")
-"""Fields of an annotation that state its side."""
-_SIDE = "(left|right|l|r)?"
-_HAND = re.compile(f"(?:human|person)?{_SIDE}hands?{_SIDE}(?:pose|keypoints?)?")
-_NAMES = {"l": "left", "r": "right"}
 
 
 @dataclass(frozen=True)
@@ -109,15 +105,6 @@ def find(images: Sequence[Path], file: Path, *, score: float = LEAST_SCORE, imag
     return found
 
 
-def side_of(category: str) -> str | None:
-    """Returns "left" or "right" of a category such as "left_hand", "" of "hand", None of what is no hand."""
-    found = _HAND.fullmatch(re.sub(r"[\W_]", "", category.lower()))
-    if not found:
-        return None
-    name = found[1] or found[2] or ""
-    return _NAMES.get(name, name)
-
-
 def _load(
     file: Path, image_ids: Path | None
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[Any, str | None] | None]:
@@ -141,7 +128,7 @@ def _load(
     if not names.get("categories"):
         return images, annotations, None
     categories = _objects(names, "categories", source, {"id": (int, float, str), "name": (str,)})
-    sides = {one["id"]: side_of(one["name"]) for one in categories}
+    sides = {one["id"]: category_side(one["name"]) for one in categories}
     if all(side is None for side in sides.values()):
         raise ValueError(
             f"{source} has the categories {_some(one['name'] for one in categories)}, and none is a hand; name that of "

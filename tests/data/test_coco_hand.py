@@ -72,9 +72,32 @@ def test_side_is_read_from_the_category(tmp_path, name):
         read(folder, side="right")
 
 
-@pytest.mark.parametrize("name", ["person", "left", "handbag", "left_foot", "left right hand", "", None, 7])
-def test_other_categories_are_not_taken_for_hands(name):
-    assert coco_hand.category_side(name) is None
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [
+        *[(name, "") for name in ("hand", "Hand", "hands", "human hand", "person_hand", "hand-keypoints")],
+        *[(name, "left") for name in ("left_hand", "LeftHand", "hand_left", "hand (left)", "lhand", "Left Hand")],
+        *[(name, "right") for name in ("right_hand", "hand_r", "right-hand")],
+        *[
+            (name, None)
+            for name in (
+                "person",
+                "handbag",
+                "hand bag",
+                "handle",
+                "left",
+                "forehand",
+                "0",
+                "",
+                "left right hand",
+                None,
+                7,
+            )
+        ],
+    ],
+)
+def test_category_is_a_hand_by_its_name(name, side):
+    assert coco_hand.category_side(name) == side
 
 
 @pytest.mark.parametrize(

@@ -84,19 +84,6 @@ def test_ambiguous_images_are_left_out_with_the_names(tmp_path):
     ]
 
 
-@pytest.mark.parametrize(
-    ("name", "side"),
-    [
-        *[(name, "") for name in ("hand", "Hand", "hands", "human hand", "person_hand", "hand-keypoints")],
-        *[(name, "left") for name in ("left_hand", "LeftHand", "hand_left", "hand (left)", "lhand", "Left Hand")],
-        *[(name, "right") for name in ("right_hand", "hand_r", "right-hand")],
-        *[(name, None) for name in ("person", "handbag", "hand bag", "handle", "left", "forehand", "0", "")],
-    ],
-)
-def test_category_is_a_hand_by_its_name(name, side):
-    assert boxes.side_of(name) == side
-
-
 def test_category_states_the_side_and_must_not_contradict(tmp_path):
     categories = [{"id": 1, "name": "left_hand"}, {"id": 2, "name": "right_hand"}]
     annotations = [

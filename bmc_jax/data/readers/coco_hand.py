@@ -63,6 +63,8 @@ IN_ORDER = tuple(range(hand.NUM_JOINTS))
 """`Row.order` of FreiHAND's order."""
 SIDE_FIELDS = ("hand_side", "hand_type", "handedness")
 """Fields of an annotation that state its side; `hand_type` is mmpose's."""
+_SIDE = "(left|right|l|r)?"
+_HAND = re.compile(f"(?:human|person)?{_SIDE}hands?{_SIDE}(?:pose|keypoints?)?")
 CHECKED = 1000
 """Annotations, evenly over a file, whose joints are compared with their order."""
 
@@ -178,10 +180,12 @@ def annotation(row: Row) -> Annotation:
 
 
 def category_side(name: object) -> str | None:
-    """Returns the side of hands of a category, "" for either; None if it is not one of hands."""
-    words = set(re.findall("[a-z]+", str(name).lower().replace("hand", " hand ")))
-    sides = words & set(SIDES)
-    return "".join(sides) if words - sides - {"s"} == {"hand"} and len(sides) < 2 else None
+    """Returns "left" or "right" of a category such as "left_hand", "" of "hand"; None if it is not one of hands."""
+    found = _HAND.fullmatch(re.sub(r"[\W_]", "", str(name).lower()))
+    if not found:
+        return None
+    side = found[1] or found[2] or ""
+    return next((one for one in SIDES if side and one.startswith(side)), "")
 
 
 def _side(row: Row, where: str) -> str:
