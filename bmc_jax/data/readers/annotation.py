@@ -49,8 +49,8 @@ class Annotation:
     intrinsics: np.ndarray
     """K, `[3, 3]`, pixels."""
     image_size: tuple[int, int] | None = None
-    """(width, height) that K and the pixels are for; an image of another size is refused. It decides whether they are for
-    the upright or the stored image where that has an EXIF orientation, see `images.read`. None if unknown."""
+    """(width, height) that K and the pixels are for; an image of another size is refused. It decides whether they are
+    for the upright or the stored image where that has an EXIF orientation, see `images.read`. None if unknown."""
     left: bool = False
     """Whether it is a left hand."""
     joints_3d: np.ndarray | None = None
