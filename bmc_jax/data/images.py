@@ -72,8 +72,8 @@ def read(file: Path, labelled: tuple[int, int] | None = None) -> Picture:
     Args:
       file: the image.
       labelled: (width, height) that the labels of the image are for, None without labels. Some tools for labels apply
-        the EXIF orientation and some do not, and this size decides which: the image is returned upright if `labelled`
-        is the upright size, and as it is stored if it is the stored one.
+        the EXIF orientation and some do not, which this size decides: the image is returned upright if `labelled` is
+        the upright size, and as it is stored if it is the stored one.
 
     Raises:
       FileNotFoundError: if there is no such file.
