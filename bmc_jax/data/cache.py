@@ -109,7 +109,7 @@ def free_on_host() -> int:
 
 def _lines(file: str | Path) -> list[str]:
     try:
-        return Path(file).read_text().splitlines()
+        return Path(file).read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
 

@@ -61,7 +61,7 @@ def summary(folder: Path) -> dict[str, Any]:
     """
     file = folder / SUMMARY
     try:
-        return json.loads(file.read_text())
+        return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"{file} cannot be read ({error}); build the dataset again") from error
 

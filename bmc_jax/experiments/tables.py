@@ -149,7 +149,7 @@ def values(content: Comparison, claim: Claim) -> dict[str, dict[int, float]]:
     """Returns the values of a claim's measure by arm and seed, on the test images of the claim."""
     arms = content["sets"].get(claim.on, {}) if claim.on else list(content["sets"].values())[-1]
     return {
-        name: dict(zip(arm["seeds"], arm["values"][claim.measure], strict=True))
+        name: dict(zip(arm["seeds"], map(float, arm["values"][claim.measure]), strict=True))
         for name, arm in arms.items()
         if claim.measure in arm["values"]
     }

@@ -194,7 +194,7 @@ def test_debug_shows_the_traceback(tmp_path):
 
 def test_train_passes_overrides_to_the_configuration(monkeypatch, tmp_path):
     seen = []
-    monkeypatch.setattr(train, "train", lambda options, workdir: seen.append((options, workdir)))
+    monkeypatch.setattr(train, "train", lambda options, workdir, **_: seen.append((options, workdir)))
     file = tmp_path / "small.py"
     file.write_text("from bmc_jax.config import Config\ndef get_config():\n    return Config(name='small')\n")
     run = ["train", f"--config={file}", "--workdir=runs/x", "--config.optimizer.rate=0.125"]

@@ -260,7 +260,7 @@ def test_split_of_nothing_but_faults_is_refused_with_one_of_them(source, tmp_pat
 
 def test_two_builds_at_once_are_refused(source, tmp_path):
     (tmp_path / "out/mine").mkdir(parents=True)
-    with open(tmp_path / "out/mine/.lock", "w") as lock:
+    with open(tmp_path / "out/mine/.lock", "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         lock.write("4711")
         lock.flush()

@@ -164,7 +164,7 @@ def _claim(plan: Plan, folder: Path, building: Path) -> bool:
     for file, remedy in ((folder / store.SUMMARY, "build this one under another --name"), (building / PLAN_FILE, "")):
         if not file.is_file():
             continue
-        before = json.loads(file.read_text())
+        before = json.loads(file.read_text(encoding="utf-8"))
         changed = [
             f"{field}: {before.get(field)!r} there, {now[field]!r} here"
             for field in now
@@ -187,7 +187,7 @@ def _claim(plan: Plan, folder: Path, building: Path) -> bool:
 @contextlib.contextmanager
 def _lock(folder: Path) -> Iterator[None]:
     """Locks a folder against a second build. The system releases the lock if the process dies."""
-    with open(folder / ".lock", "a+") as file:
+    with open(folder / ".lock", "a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -200,7 +200,7 @@ def write(shard: Shard, file: str) -> int:
 def read_tally(file: str | os.PathLike) -> Tally | None:
     """Reads a shard's tally; None if there is none, so that the shard has to be written."""
     try:
-        return Tally(**json.loads(Path(file).read_text()))
+        return Tally(**json.loads(Path(file).read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
 

@@ -119,7 +119,7 @@ def _sequence(source: Path, name: str, left: bool) -> list[Row]:
             raise FileNotFoundError(f"there is no {path}; is the dataset whole?")
     # A hidden or foreign file among them would shift the fingertips of all later frames.
     images = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != ".")
-    lines = file.read_text().rstrip().splitlines()
+    lines = file.read_text(encoding="utf-8").rstrip().splitlines()
     if len(images) != len(lines):
         raise ValueError(
             f"{folder} has {len(images)} images and {file} {len(lines)} lines; the i-th line is of the i-th image by "

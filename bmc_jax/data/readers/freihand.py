@@ -197,7 +197,7 @@ def _find(places: list[Path], name: str) -> Path:
 def _read(file: Path, shape: tuple[int, ...], count: int | None) -> np.ndarray:
     """Reads a list of annotations, `[count, *shape]`; of any length if `count` is None."""
     try:
-        content: Any = json.loads(file.read_text())
+        content: Any = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{file} is damaged ({error}); fetch it again") from error
     rows = content if isinstance(content, list) else []

@@ -169,7 +169,7 @@ def _frames(list_file: Path, folder: Path) -> list[tuple[str, int, Path]]:
         return file.name in there[file.parent]
 
     frames = []
-    for line, name in enumerate(list_file.read_text().rstrip().splitlines(), start=1):
+    for line, name in enumerate(list_file.read_text(encoding="utf-8").rstrip().splitlines(), start=1):
         name = name.strip()
         where = f"{list_file}: line {line} ({name[:80]!r})"
         sequence, _, frame = name.partition("/")
@@ -195,7 +195,7 @@ def _evaluation_joints(file: Path, count: int) -> np.ndarray | None:
     if not file.is_file():
         return None
     try:
-        joints = np.array(json.loads(file.read_text()), np.float64)
+        joints = np.array(json.loads(file.read_text(encoding="utf-8")), np.float64)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{file} is no list of joints ({error}); fetch it again, or take it away") from error
     if joints.shape != (count, hand.NUM_JOINTS, 3) or not np.isfinite(joints).all():

@@ -114,7 +114,7 @@ def _rows(file: Path, folder: Path, points: int, palm_is_wrist: bool) -> list[Ro
         raise FileNotFoundError(f"there is no folder {folder} with the images of {file.name}")
     there = {image.name for image in folder.iterdir()}
     rows = []
-    for number, line in enumerate(file.read_text().rstrip().splitlines(), start=1):
+    for number, line in enumerate(file.read_text(encoding="utf-8").rstrip().splitlines(), start=1):
         where = f"{file}: line {number}"
         name, *fields = line.split() or [""]
         try:

@@ -77,7 +77,7 @@ def _fill(building: Path, trained: Trained) -> None:
         "image_size": trained.config.data.image_size,
         "scale": scale[0],
     }
-    (building / FILE).write_text(json.dumps(settings, indent=2) + "\n")
+    (building / FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     weights = program.flatten(state)
     program.write(building, weights, config=trained.config, limits=trained.limits)
     difference = program.check(building, weights, config=trained.config, limits=trained.limits)

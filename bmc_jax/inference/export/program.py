@@ -106,7 +106,8 @@ def check(folder: Path, weights: dict[str, Any], *, config: Config, limits: Limi
     given, file = probes(config.data.image_size), folder / "answer.npz"
     np.savez(folder / "probes.npz", **given)
     command = [sys.executable, "-I", "-c", ALONE, *map(os.fspath, (folder / LOADER, folder / "probes.npz", file))]
-    ran = subprocess.run(command, env=os.environ | {"JAX_PLATFORMS": "cpu"}, capture_output=True, text=True)
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    ran = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", errors="replace")
     if ran.returncode:
         output = ran.stderr.strip().splitlines() or [f"exit status {ran.returncode}"]
         raise ChildProcessError(f"the exported {LOADER} fails in a separate process: {output[-1]}")

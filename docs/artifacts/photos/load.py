@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 
 def load(folder=HERE):
     """predict(image, K, scale) of the folder; raises ValueError, naming the argument, for one that does not fit."""
-    about = json.loads((folder / "export.json").read_text())
+    about = json.loads((folder / "export.json").read_text(encoding="utf-8"))
     run = jax.jit(export.deserialize(bytearray((folder / "hand.stablehlo").read_bytes())).call)
     with np.load(folder / "weights.npz") as file:
         weights = jax.device_put(dict(file))
