@@ -140,9 +140,13 @@ def convert(
     if not complete.any():
         raise ValueError(f"{where}: none of its {len(raw):,} poses has all {hand.NUM_JOINTS} joints")
     joints = raw[complete]
+    if unit is None:  # before the order, which pictures of hands may hide
+        _require_unit(joints, where)
     found_order = _order(joints, order, where)
     joints = joints[:, hand.TO_FREIHAND[found_order.value]]
     try:
+        if unit is None:
+            _require_unit(joints, where)
         found_unit = _unit(joints, unit, where)
         joints = joints * UNITS[found_unit.value]
         possible = _possible(joints)
@@ -224,11 +228,6 @@ def _unit(joints: np.ndarray, stated: str | None, where: str) -> Finding:
     low, high = validation.PALM_LENGTH
     shares = {name: np.mean((palms * metres >= low) & (palms * metres <= high)) for name, metres in UNITS.items()}
     found = max(shares, key=lambda name: shares[name])
-    unitless = _without_unit(joints, palms)
-    if unitless and stated is None:
-        raise ValueError(
-            f"{where}: {unitless}. If they are lengths all the same, state --unit, one of {', '.join(UNITS)}"
-        )
     evidence = (
         f"from the wrist to the middle MCP it is {np.median(palms):.4g} at the median, and {low} to {high} m in "
         f"{100 * shares[found]:.0f} % of the poses if in {found}"
@@ -245,12 +244,24 @@ def _unit(joints: np.ndarray, stated: str | None, where: str) -> Finding:
             f"{where}: the unit cannot be detected from the poses: {evidence}. State it with --unit, one of "
             f"{', '.join(UNITS)}; joints without a unit, such as a picture's, must be made metres first"
         )
+    unitless = _without_unit(joints)
     mistaken = f"{unitless}; see that the unit is right" if unitless else ""
     return Finding("unit", stated or found, stated is not None, evidence, mistaken)
 
 
-def _without_unit(joints: np.ndarray, palms: np.ndarray) -> str:
+def _require_unit(joints: np.ndarray, where: str) -> None:
+    """Raises ValueError for poses that `_without_unit` takes for such."""
+    unitless = _without_unit(joints)
+    if unitless:
+        raise ValueError(
+            f"{where}: {unitless}. If they are lengths all the same, state --unit, one of {', '.join(UNITS)}"
+        )
+
+
+def _without_unit(joints: np.ndarray) -> str:
     """Returns why poses in FreiHAND order have no unit of length, or an empty string."""
+    palms = np.linalg.norm(joints[:, hand.MIDDLE_MCP] - joints[:, hand.WRIST], axis=-1)
+    palms = np.maximum(palms, np.finfo(np.float64).tiny)
     start, end = hand.SCALE_BONE
     bones = np.linalg.norm(joints[:, end] - joints[:, start], axis=-1)
     if np.median(np.abs(bones - 1)) < SCALE_ROUNDING:

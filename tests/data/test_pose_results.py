@@ -251,7 +251,7 @@ def test_landmarks_of_the_picture_are_no_lengths(size):
         with pytest.raises(
             ValueError, match=r"file: the wrists have depth 0.*world landmarks, in metres.*state --unit"
         ):
-            conventions.convert(picture * shrunk, "file", order="mediapipe")
+            conventions.convert(picture * shrunk * [1, 16 / 9, 1], "file")
 
 
 def test_scale_units_are_no_centimetres():
