@@ -123,7 +123,9 @@ def read_poses(options: argparse.Namespace, allowed: "Limits | None" = None, *, 
             "frames of one hand alone"
         )
     stated = {"order": options.order or found.order, "unit": options.unit or found.unit, "side": options.side}
-    poses = conventions.convert(found.joints, options.poses, **stated, left=found.left, allowed=allowed)
+    poses = conventions.convert(
+        found.joints, options.poses, **stated, left=found.left, frames=found.frames, allowed=allowed
+    )
     return dataclasses.replace(poses, notes=found.notes)
 
 

@@ -115,6 +115,7 @@ def convert(
     unit: str | None = None,
     side: str | None = None,
     left: np.ndarray | None = None,
+    frames: np.ndarray | None = None,
     allowed: Limits | None = None,
 ) -> Poses:
     """Converts poses to right hands in metres and FreiHAND order.
@@ -126,6 +127,8 @@ def convert(
       unit: key of `UNITS`, detected if None.
       side: "right" or "left", detected if None; left hands are mirrored.
       left: `[N]`, which poses are left hands; used if `side` is None.
+      frames: `[N]`, ascending, the frame of each pose where frames have several hands. Hands at one place in all frames
+        may be left ones and those at another right ones.
       allowed: limits that decide the side where the thumbs do not: most poses are within them as hands of one side, and
         less than a tenth as many as hands of the other.
 
@@ -137,13 +140,25 @@ def convert(
     if not complete.any():
         raise ValueError(f"{where}: none of its {len(raw):,} poses has all {hand.NUM_JOINTS} joints")
     joints = raw[complete]
+    if unit is None:  # before the order, which pictures of hands may hide
+        _require_unit(joints, where)
     found_order = _order(joints, order, where)
     joints = joints[:, hand.TO_FREIHAND[found_order.value]]
     try:
+        if unit is None:
+            _require_unit(joints, where)
         found_unit = _unit(joints, unit, where)
         joints = joints * UNITS[found_unit.value]
         possible = _possible(joints)
-        found_side = _side(joints[possible], side, where, None if left is None else left[complete][possible], allowed)
+        by_place = None
+        if frames is not None and left is None and side is None:
+            rows = np.flatnonzero(complete)[possible]
+            by_place = _side_by_place(joints[possible], rows, np.arange(len(raw)) - np.searchsorted(frames, frames))
+        if by_place is None:
+            sides = None if left is None else left[complete][possible]
+            found_side = _side(joints[possible], side, where, sides, allowed)
+        else:
+            found_side, left = by_place
     except ValueError as error:  # a wrong order may be the cause
         raise ValueError(f"{error}. And {found_order}" if found_order.mistaken else str(error)) from error
     mirrored = np.zeros(len(raw), bool)
@@ -213,11 +228,6 @@ def _unit(joints: np.ndarray, stated: str | None, where: str) -> Finding:
     low, high = validation.PALM_LENGTH
     shares = {name: np.mean((palms * metres >= low) & (palms * metres <= high)) for name, metres in UNITS.items()}
     found = max(shares, key=lambda name: shares[name])
-    unitless = _without_unit(joints, palms)
-    if unitless and stated is None:
-        raise ValueError(
-            f"{where}: {unitless}. If they are lengths all the same, state --unit, one of {', '.join(UNITS)}"
-        )
     evidence = (
         f"from the wrist to the middle MCP it is {np.median(palms):.4g} at the median, and {low} to {high} m in "
         f"{100 * shares[found]:.0f} % of the poses if in {found}"
@@ -234,12 +244,24 @@ def _unit(joints: np.ndarray, stated: str | None, where: str) -> Finding:
             f"{where}: the unit cannot be detected from the poses: {evidence}. State it with --unit, one of "
             f"{', '.join(UNITS)}; joints without a unit, such as a picture's, must be made metres first"
         )
+    unitless = _without_unit(joints)
     mistaken = f"{unitless}; see that the unit is right" if unitless else ""
     return Finding("unit", stated or found, stated is not None, evidence, mistaken)
 
 
-def _without_unit(joints: np.ndarray, palms: np.ndarray) -> str:
+def _require_unit(joints: np.ndarray, where: str) -> None:
+    """Raises ValueError for poses that `_without_unit` takes for such."""
+    unitless = _without_unit(joints)
+    if unitless:
+        raise ValueError(
+            f"{where}: {unitless}. If they are lengths all the same, state --unit, one of {', '.join(UNITS)}"
+        )
+
+
+def _without_unit(joints: np.ndarray) -> str:
     """Returns why poses in FreiHAND order have no unit of length, or an empty string."""
+    palms = np.linalg.norm(joints[:, hand.MIDDLE_MCP] - joints[:, hand.WRIST], axis=-1)
+    palms = np.maximum(palms, np.finfo(np.float64).tiny)
     start, end = hand.SCALE_BONE
     bones = np.linalg.norm(joints[:, end] - joints[:, start], axis=-1)
     if np.median(np.abs(bones - 1)) < SCALE_ROUNDING:
@@ -312,6 +334,23 @@ def _side(
     other = next(side for side in SIDES if side != (stated or found))
     mistaken = f"give --side {other}, or see that no single axis is flipped" if shares[other] > 0.5 else ""
     return Finding("side", stated or found, stated is not None, evidence, mistaken)
+
+
+def _side_by_place(joints: np.ndarray, rows: np.ndarray, place: np.ndarray) -> tuple[Finding, np.ndarray] | None:
+    """Returns the sides of all poses by their place in the frame, `place [N]`, from the joints of some `rows`, and
+    which are left hands, `[N]`; None where the thumbs do not tell, or all places have one side."""
+    thumbs, left, words = validation.thumb_side(joints), np.zeros(len(place), bool), []
+    for number in np.unique(place[rows]):
+        here = thumbs[place[rows] == number]
+        shares = {"right": np.mean(here > UNDECIDED), "left": np.mean(here < -UNDECIDED)}
+        found = max(shares, key=lambda name: shares[name])
+        if shares[found] < MIN_SUPPORT:
+            return None
+        left[place == number] = found == "left"
+        words.append(f"hand {number} of a frame is a {found} one by {100 * shares[found]:.0f} % of the thumbs")
+    if left[rows].all() or not left[rows].any():
+        return None
+    return Finding("side", "by the place in the frame", False, " and ".join(words)), left
 
 
 def _share_within(joints: np.ndarray, allowed: Limits, left: bool) -> float:

@@ -225,6 +225,23 @@ def test_sides_that_the_thumbs_contradict_are_reported():
     assert not conventions.convert(mirrored, "file", left=left).findings[2].mistaken
 
 
+def test_two_hands_of_each_frame_are_told_apart_by_their_place(tmp_path):
+    right_hands = hands.adults()[:40].reshape(20, 2, 21, 3)
+    two = right_hands * np.array([[[-1, 1, 1]], [[1, 1, 1]]])
+    two[3, 0] = 0
+    found = read(tmp_path, "a.json", two.tolist())
+    poses = conventions.convert(found.joints, "a.json", frames=found.frames)
+    assert poses.side.value == "by the place in the frame"
+    assert poses.gaps.tolist() == [6]
+    there = np.arange(40) != 6
+    np.testing.assert_allclose(poses.joints[there], right_hands.reshape(40, 21, 3)[there], atol=1e-6)
+    np.testing.assert_allclose(poses.to_source(poses.joints)[there], two.reshape(40, 21, 3)[there], atol=1e-6)
+    anyhow = two.copy()
+    anyhow[::2] = anyhow[::2, ::-1]
+    with pytest.raises(ValueError, match="the side cannot be detected"):
+        conventions.convert(anyhow.reshape(40, 21, 3)[8:], "a.json", frames=found.frames[8:])
+
+
 @pytest.mark.parametrize("size", [1, 640])
 def test_landmarks_of_the_picture_are_no_lengths(size):
     """x and y in [0, 1] of the picture, or pixels; z about the wrist's, in the same scale."""
@@ -234,7 +251,7 @@ def test_landmarks_of_the_picture_are_no_lengths(size):
         with pytest.raises(
             ValueError, match=r"file: the wrists have depth 0.*world landmarks, in metres.*state --unit"
         ):
-            conventions.convert(picture * shrunk, "file", order="mediapipe")
+            conventions.convert(picture * shrunk * [1, 16 / 9, 1], "file")
 
 
 def test_scale_units_are_no_centimetres():
