@@ -112,7 +112,7 @@ def read_poses(options: argparse.Namespace, allowed: "Limits | None" = None, *, 
     Prints what the file says of them. `allowed` are limits that may decide the side, see `conventions.convert`; of a
     `sequence` each frame has one hand.
     """
-    from bmc_jax.data.readers import pose_files
+    from bmc_jax.data import pose_files
     from bmc_jax.poses import conventions
 
     found = pose_files.read(options.poses)

@@ -145,7 +145,7 @@ def _fit(options: argparse.Namespace) -> None:
 def _read_metres(path: str) -> "np.ndarray":
     """Returns the poses of a file that are in metres and FreiHAND order, as far as the file says it."""
     from bmc_jax.core import hand
-    from bmc_jax.data.readers import pose_files
+    from bmc_jax.data import pose_files
 
     found = pose_files.read(path)
     for name, value, needed in (("unit", found.unit, "m"), ("order", found.order, hand.JOINT_ORDER)):

@@ -64,7 +64,7 @@ def _repair(options: argparse.Namespace) -> None:
 
     from bmc_jax import limits
     from bmc_jax.core import hand, numerics
-    from bmc_jax.data.readers import pose_files
+    from bmc_jax.data import pose_files
     from bmc_jax.poses import repair
 
     if Path(options.out).suffix != ".npy":

@@ -23,9 +23,8 @@ from bmc_jax.config import Config, Source, steps, stored_size
 from bmc_jax.core import hand, numerics, validation
 from bmc_jax.core.choices import SPLITS
 from bmc_jax.core.types import Batch
-from bmc_jax.data import store
+from bmc_jax.data import pose_files, store
 from bmc_jax.data.example_sets import ExampleSet, InMemory, OnDisk, RenderedOnDemand, in_chunks, without_3d
-from bmc_jax.data.readers import pose_files
 from bmc_jax.runtime import files
 from bmc_jax.synthesis import DOMAINS, domains
 from bmc_jax.synthesis.domains import Domain

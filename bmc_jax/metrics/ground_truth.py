@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from bmc_jax.core import hand
-from bmc_jax.data.readers import dexter_object, pose_files, rhd
+from bmc_jax.data import pose_files
+from bmc_jax.data.readers import dexter_object, rhd
 from bmc_jax.data.readers.annotation import SkipRow
 from bmc_jax.metrics import prediction_checks, prediction_files
 from bmc_jax.metrics.prediction_checks import UNITS

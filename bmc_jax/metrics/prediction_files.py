@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 
 from bmc_jax.core import hand
-from bmc_jax.data.readers import array_files, pose_files
+from bmc_jax.data import pose_files
+from bmc_jax.data.readers import array_files
 from bmc_jax.data.readers.ho3d_v1 import BIGHAND
 from bmc_jax.metrics import prediction_checks
 from bmc_jax.metrics.alignment import checked

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import scipy.io
 
-from bmc_jax.data.readers import array_files, pose_files
+from bmc_jax.data import pose_files
+from bmc_jax.data.readers import array_files
 from bmc_jax.metrics import prediction_files
 
 

@@ -8,7 +8,7 @@ import pytest
 from support import hands, hostile_json
 
 from bmc_jax import limits
-from bmc_jax.data.readers import pose_files
+from bmc_jax.data import pose_files
 from bmc_jax.metrics import ground_truth, prediction_files
 
 P = hands.adults()[:3]

@@ -7,7 +7,7 @@ import pytest
 from support import hands, paths
 
 from bmc_jax import hand
-from bmc_jax.data.readers import pose_files
+from bmc_jax.data import pose_files
 from bmc_jax.poses import conventions
 
 REAL = paths.SHARED / "rhd_eval_joints.npy"

@@ -8,7 +8,7 @@ import pytest
 import scipy.io
 from support import hands
 
-from bmc_jax.data.readers import pose_files
+from bmc_jax.data import pose_files
 from bmc_jax.poses import conventions
 
 P = hands.adults()[:5]

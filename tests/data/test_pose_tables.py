@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from support import hands
 
-from bmc_jax.data.readers import pose_files
+from bmc_jax.data import pose_files
 
 P = hands.adults()[:5]
 FLAT = P.reshape(5, 63)

@@ -4,9 +4,9 @@
     .npz, .mat      `joints` or `pred_keypoints_3d` [N, 21, 3], or the only array; `left` [N] where some are left hands
     .pkl            such an object, or a list of them, frame by frame
     .json           a list of poses, {"joints": poses, "left": [...]}, the pair [xyz, verts] of the challenges, or the
-                    results of MediaPipe, OpenPose, HaMeR and WiLoR, see `pose_results`
+                    results of MediaPipe, OpenPose, HaMeR and WiLoR, see `results`
     .jsonl, .ndjson one of these a line, which is a frame
-    .csv, .tsv      a pose a line, x, y, z of joint after joint, see `pose_tables`
+    .csv, .tsv      a pose a line, x, y, z of joint after joint, see `tables`
 
 The first axis of a single pose may be missing. Suffixes are of any case, and texts UTF-8, or UTF-16 with its mark.
 Missing values (NaN, null, an empty cell), frames without a hand (null, []) and frames of zeros are read as NaN.
@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 
 from bmc_jax.core import hand
-from bmc_jax.data.readers import array_files, pose_results, pose_tables, safe_pickle
-from bmc_jax.data.readers.pose_results import Hands
+from bmc_jax.data.pose_files import results, tables
+from bmc_jax.data.pose_files.results import Hands
+from bmc_jax.data.readers import array_files, safe_pickle
 
 #: Where the hands are in arrays with more joints than a hand has.
 LARGER = {
@@ -95,7 +96,7 @@ def read(path: str | os.PathLike) -> PoseFile:
 
 
 def _array(path: Path) -> Hands:
-    return pose_results.read(array_files.array(path.read_bytes(), str(path)), str(path))
+    return results.read(array_files.array(path.read_bytes(), str(path)), str(path))
 
 
 def _arrays(path: Path) -> Hands:
@@ -115,15 +116,15 @@ def _of_fields(fields: dict[str, Any], path: Path) -> Hands:
     """Reads the poses among named arrays: those of a known name, or the only array of numbers."""
     known = {name.lower().replace("_", "") for name in fields}
     others = [name for name, value in fields.items() if name != "left" and np.asarray(value).dtype.kind in "fiub"]
-    if not known.intersection(pose_results.POSES):
+    if not known.intersection(results.POSES):
         if len(others) != 1:
             raise ValueError(f"{path} holds {', '.join(fields) or 'nothing'}; save the poses as `joints`")
         fields = {"joints": fields[others[0]]} | {name: fields[name] for name in ("left",) if name in fields}
-    return pose_results.read(fields, str(path))
+    return results.read(fields, str(path))
 
 
 def _pickle(path: Path) -> Hands:
-    return pose_results.read(safe_pickle.load(path), str(path))
+    return results.read(safe_pickle.load(path), str(path))
 
 
 def _json(path: Path) -> Hands:
@@ -133,7 +134,7 @@ def _json(path: Path) -> Hands:
         if isinstance(error.__cause__, json.JSONDecodeError) and error.__cause__.msg == "Extra data":
             return _json_lines(path)
         raise
-    return pose_results.read(content, str(path))
+    return results.read(content, str(path))
 
 
 def _json_lines(path: Path) -> Hands:
@@ -142,11 +143,11 @@ def _json_lines(path: Path) -> Hands:
         for number, line in enumerate(text(path).splitlines(), start=1)
         if line.strip()
     ]
-    return pose_results.read(rows, str(path))
+    return results.read(rows, str(path))
 
 
 def _table(path: Path) -> Hands:
-    poses, left = pose_tables.read(text(path), str(path))
+    poses, left = tables.read(text(path), str(path))
     return Hands(poses, left=left)
 
 
@@ -194,7 +195,7 @@ def _listed(indices: np.ndarray) -> str:
 
 def _poses(rows: Any, where: str) -> np.ndarray:
     """Returns `[N, 21, 3]` from an array or nested lists."""
-    depth = pose_results.depth(rows)
+    depth = results.depth(rows)
     if depth < 2 and not (depth and len(rows) == 0):
         raise ValueError(f"{where} holds {str(rows)[:40]}, not poses [N, {hand.NUM_JOINTS}, 3]")
     if len(rows) == 0:
