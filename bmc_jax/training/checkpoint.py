@@ -59,8 +59,8 @@ CHECKSUM = "crc32"
 """Key of a state's checksum in its metadata: orbax detects a file cut short, but not a changed number."""
 WRITTEN_BY = "orbax"
 """Key of the version of orbax that wrote a state, in its metadata."""
-METADATA_FILE = "_CHECKPOINT_METADATA"
-"""Orbax's file of a checkpoint's metadata and metrics."""
+METADATA_FILE, METRICS_FILE = "_CHECKPOINT_METADATA", "metrics/metrics"
+"""Orbax's files of a checkpoint's metadata and of its metrics."""
 FAULTS_OF_LIBRARIES = (ImportError, AttributeError, TypeError, NameError, NotImplementedError)
 """Errors that a changed programming interface raises, and damaged bytes do not."""
 FAULTS_OF_MACHINES = ("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "UNAVAILABLE")
@@ -164,9 +164,10 @@ def best(workdir: str | os.PathLike, metric: str, *, less: bool) -> int:
     """
     found = {}
     for step in _steps(workdir):
-        with contextlib.suppress(ValueError):
-            metrics = _described(workdir, step).get("metrics")
-            if isinstance(metrics, dict) and isinstance(metrics.get(metric), int | float):
+        with contextlib.suppress(ValueError, FileNotFoundError):
+            _described(workdir, step)
+            metrics = json_files.read(_place(workdir, step) / METRICS_FILE, dict[str, float])
+            if metric in metrics:
                 found[step] = metrics[metric]
     if not found:
         raise FileNotFoundError(f"{workdir} holds no checkpoint with the metric {metric}")
