@@ -1,4 +1,4 @@
-"""Settings of all tests: four fake CPU devices, no broadcasting of ranks, quick compilation, a cache for all processes."""
+"""Settings of all tests: four fake CPU devices, no broadcasting of ranks, quick and shared compilation."""
 
 import os
 import shutil
