@@ -204,7 +204,7 @@ def _npz(content: dict[str, Any], predicted: PredictedHands, file: Path) -> None
 
 
 def _csv(content: dict[str, Any], folder: Path) -> None:
-    """Three tables whose rows share the hand's number, and the images left out."""
+    """Three tables whose rows share the hand's number, and the images and boxes left out."""
     hands = content["hands"]
     first = [name for name in VIDEO if name in hands[0]]
     k = [f"k{row}{column}" for row in range(3) for column in range(3)]

@@ -44,7 +44,7 @@ def page(content: dict[str, Any], indices: Sequence[int], pictures: Sequence[dic
     hands, left_out = content["hands"], len(content["left_out"])
     about = f"{content['checkpoint']['experiment']}, step {content['checkpoint']['step']:,}"
     about += f" · {len(indices)} of {len(hands)} hands" if len(indices) < len(hands) else ""
-    about += f" · images left out: {left_out}" if left_out else ""
+    about += f" · left out: {left_out}" if left_out else ""
     data = content | {
         "hands": [hands[i] for i in indices],
         "pictures": pictures,
