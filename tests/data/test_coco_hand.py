@@ -470,3 +470,57 @@ def test_few_labelled_joints_and_joints_in_one_point_are_no_evidence_of_an_order
         warnings.simplefilter("error")
         assert joint_order.contradiction(hidden, hand.TO_FREIHAND["rhd"]) == ("", "")
         assert joint_order.contradiction(np.ones((6, 21, 2)), hand.TO_FREIHAND["rhd"]) == ("", "")
+
+
+def test_keypoint_outside_of_the_image_does_not_speak_against_the_order(tmp_path):
+    folder = annotations.coco(tmp_path, 1, joints_3d=False)
+    keypoints = json.loads((folder / "annotations.json").read_text())["annotations"][0]["keypoints"]
+    change(folder, keypoints=[2000, 30, *keypoints[2:]])
+    (found,) = read(folder)
+    assert found.visibility.tolist() == [0, *[2] * 20]
+
+
+@pytest.mark.parametrize("missing", [[None, None, 0], [None, None, None], [float("nan"), float("nan"), 0]])
+def test_null_keypoint_is_unlabelled_if_its_visibility_says_so(tmp_path, missing):
+    folder = annotations.coco(tmp_path, 1)
+    keypoints = json.loads((folder / "annotations.json").read_text())["annotations"][0]["keypoints"]
+    change(folder, keypoints=[*keypoints[:3], *missing, *keypoints[6:]])
+    if missing[2] is None:
+        with pytest.raises(ValueError, match=r"the visibility of keypoint 1 \(keypoints\[5\]\) is nan; it must be 0"):
+            read(folder)
+    else:
+        (found,) = read(folder)
+        assert found.visibility.tolist() == [2, 0, *[2] * 19]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"keypoints": []}, "it has no keypoints"),
+        ({"keypoints": None, "bbox": [50, 40, 80, 90]}, "it has no keypoints"),
+        ({"keypoints": [0] * 63, "num_keypoints": 0, "hand_side": None}, "no keypoint is labelled"),
+        ({"iscrowd": 1, "hand_side": None}, "iscrowd is set"),
+        ({"keypoints": [90, 70, 2, *[0] * 60]}, "one labelled keypoint and no bbox"),
+    ],
+)
+def test_annotation_without_a_pose_is_skipped_whatever_else_it_lacks(tmp_path, fields, reason):
+    folder = annotations.coco(tmp_path, 1)
+    change(folder, joints_3d=None, **fields)
+    (row,) = coco_hand.splits(folder)["train"]
+    with pytest.raises(SkipRow, match=reason):
+        coco_hand.annotation(row)
+
+
+def test_one_labelled_keypoint_in_a_box_is_read(tmp_path):
+    folder = annotations.coco(tmp_path, 1)
+    change(folder, joints_3d=None, keypoints=[90, 70, 2, *[0] * 60], bbox=[50, 40, 80, 90])
+    (found,) = read(folder)
+    assert record(found)["visibility"].tolist() == [2, *[0] * 20]
+
+
+@pytest.mark.parametrize("category", ["1", 2, None])
+def test_category_that_the_file_does_not_list_is_named(tmp_path, category):
+    folder = annotations.coco(tmp_path, 1)
+    change(folder, category_id=category)
+    with pytest.raises(ValueError, match=f"has the category_id {category!r}, which the file does not list; give it"):
+        read(folder)

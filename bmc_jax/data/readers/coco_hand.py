@@ -100,7 +100,8 @@ class Row(NamedTuple):
     id: str
     annotation: dict[str, Any]
     image: dict[str, Any] | None
-    category: str
+    category: object
+    """Name of the category, None if the file does not list it."""
     folders: tuple[str, ...]
     """Folders of images, in the order in which the image is searched there."""
     order: tuple[int, ...]
@@ -144,7 +145,7 @@ def annotation(row: Row) -> Annotation:
     """Returns an annotation's hand.
 
     Raises:
-      SkipRow: if no keypoint is labelled, or the annotation is of a crowd.
+      SkipRow: if no keypoint is labelled, or a single one without a box, or the annotation is of a crowd.
       FileNotFoundError: if there is no such image.
       ValueError: naming file, annotation and remedy, for another category than a hand, an image that the file does not
         list, no side or two that contradict each other, another number of keypoints than 21, a visibility that is none,
@@ -152,17 +153,28 @@ def annotation(row: Row) -> Annotation:
         the folder of the images, or fields of another form.
     """
     where = f"{row.file}: annotation {row.annotation.get('id', '?')}"
+    if row.category is None:
+        raise ValueError(
+            f"{where} has the category_id {row.annotation.get('category_id')!r}, which the file does not list; give it "
+            'the id of a category, such as {"id": 1, "name": "hand"}'
+        )
     if category_side(row.category) is None:
-        raise ValueError(f"{where} is of the category {row.category!r}; this reader takes hands only: leave it out")
+        raise ValueError(
+            f"{where} is of the category {row.category!r}; this reader takes hands only: leave it out, or all such "
+            "annotations with --faults skip"
+        )
     if row.image is None:
         raise ValueError(f"{where} is of image {row.annotation.get('image_id')!r}, which the file does not list")
     where = f"{where} ({row.image.get('file_name')})"
-    side = _side(row, where)
     if row.annotation.get("iscrowd"):
         raise SkipRow("iscrowd is set: a group, not one hand")
     size = listed_size(row.image, where)
     keypoints = _keypoints(row, where)
     visibility, left_out = _labels(keypoints, size, row, where)
+    side = _side(row, where)
+    box = _box(row, keypoints[visibility > UNLABELLED, :2], size, where)
+    if box is None and (visibility > UNLABELLED).sum() == 1:
+        raise SkipRow("one labelled keypoint and no bbox: the size of the hand is unknown")
     return Annotation(
         where=where,
         source="coco_hand",
@@ -174,7 +186,7 @@ def annotation(row: Row) -> Annotation:
         joints_3d=_joints_3d(row, where),
         joints_2d=keypoints[:, :2],
         visibility=visibility,
-        box=_box(row, keypoints[visibility > UNLABELLED, :2], size, where),
+        box=box,
         left_out=left_out,
     )
 
@@ -224,7 +236,7 @@ def _rows(file: Path, stated: Stated, folders: tuple[str, ...]) -> list[Row]:
             id=str(one.get("id", number)),
             annotation=one,
             image=images.get(one.get("image_id")),
-            category=categories.get(one.get("category_id"), "unknown"),
+            category=categories.get(one.get("category_id")),
             folders=folders,
             order=orders.get(one.get("category_id"), IN_ORDER),
             stated=stated,
@@ -266,7 +278,7 @@ def require_order(rows: Sequence[Row]) -> None:
         for read, what in ((_labelled, "keypoints"), (_joints_3d, "joints_3d")):
             joints = []
             for row in alike:
-                with contextlib.suppress(ValueError):  # `annotation` raises it for that row
+                with contextlib.suppress(ValueError, SkipRow):  # `annotation` raises it for that row
                     found = read(row, "")
                     joints += [] if found is None else [found[np.argsort(order)]]
             evidence, fits = joint_order.contradiction(np.array(joints), np.array(order)) if joints else ("", "")
@@ -278,7 +290,7 @@ def require_order(rows: Sequence[Row]) -> None:
             if not stated:
                 raise ValueError(
                     f"{message}; give --order {fits or 'NAME'} to `bmc data build`, or name the 21 keypoints in the "
-                    "file's categories"
+                    "file's categories" + f". If {named} is right, give --order freihand" * (order == IN_ORDER)
                 )
             warnings.warn(f"{message}. They are read in the order {stated}, because --order states it", stacklevel=4)
 
@@ -348,8 +360,18 @@ def _numbers(value: Any, where: str, field: str) -> np.ndarray:
 
 
 def _keypoints(row: Row, where: str) -> np.ndarray:
-    """Returns u, v and visibility or score of the keypoints in FreiHAND order, `[21, 3]`."""
-    keypoints = _numbers(row.annotation.get("keypoints", []), where, "keypoints")
+    """Returns u, v and visibility or score of the keypoints in FreiHAND order, NaN where null, `[21, 3]`.
+
+    Raises:
+      SkipRow: if the annotation has no keypoints.
+      ValueError: for another number of keypoints than a hand's, or something other than numbers.
+    """
+    given = row.annotation.get("keypoints")
+    if given is None or given == []:
+        raise SkipRow("it has no keypoints")
+    if isinstance(given, list):
+        given = [math.nan if value is None else value for value in given]
+    keypoints = _numbers(given, where, "keypoints")
     if keypoints.size != 3 * hand.NUM_JOINTS:
         whole = keypoints.size == 3 * 133 or "lefthand_kpts" in row.annotation
         raise ValueError(
@@ -412,10 +434,10 @@ def _labels(keypoints: np.ndarray, size: tuple[int, int], row: Row, where: str) 
 
 
 def _labelled(row: Row, where: str) -> np.ndarray:
-    """Returns the labelled keypoints in pixels and FreiHAND order, NaN where unlabelled, `[21, 2]`."""
+    """Returns the keypoints whose labels are used, in pixels and FreiHAND order, NaN elsewhere, `[21, 2]`."""
     keypoints = _keypoints(row, where)
-    labelled = _visibility(keypoints[:, 2], row, where) > UNLABELLED
-    return np.where(labelled[:, None] & (keypoints[:, :2] != 0).any(axis=1, keepdims=True), keypoints[:, :2], np.nan)
+    visibility, _ = _labels(keypoints, listed_size(row.image or {}, where), row, where)
+    return np.where(visibility[:, None] > UNLABELLED, keypoints[:, :2], np.nan)
 
 
 def _intrinsics(row: Row, size: tuple[int, int], where: str) -> np.ndarray:
