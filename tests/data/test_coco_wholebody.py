@@ -74,6 +74,18 @@ def test_hands_that_are_not_valid_are_no_examples(tmp_path):
     assert [one.id for one in read(tree(tmp_path, person(**nothing), person(**crowd)))] == ["442619-right"]
 
 
+@pytest.mark.parametrize("value", ["false", 2, [True]])
+def test_validity_that_is_neither_true_nor_false_is_refused(tmp_path, value):
+    with pytest.raises(ValueError, match=r"annotation 442619 has the lefthand_valid .*; it must be true or false"):
+        coco_wholebody.splits(tree(tmp_path, person(lefthand_valid=value)))
+
+
+def test_hands_of_crowds_are_skipped(tmp_path):
+    for row in coco_wholebody.splits(tree(tmp_path, person(iscrowd=1)))["validation"]:
+        with pytest.raises(SkipRow, match="iscrowd is set"):
+            coco_wholebody.annotation(row)
+
+
 def test_keypoints_above_zero_or_of_the_threshold_are_labels(tmp_path):
     folder = tree(tmp_path)
     assert all((one.visibility > 0).all() for one in read(folder))
@@ -101,6 +113,10 @@ def test_whole_bodies_of_133_keypoints_have_scores_and_need_a_threshold(tmp_path
 def test_the_reader_of_hands_names_that_of_whole_bodies(tmp_path):
     folder = tree(tmp_path)
     content = json.loads((folder / "annotations/coco_wholebody_val_v1.0.json").read_text())
+    (folder / "own.json").write_text(json.dumps(content))
+    (row,) = coco_hand.splits(folder / "own.json")["train"]
+    with pytest.raises(ValueError, match=r"is of the category 'person'; .*bmc data build coco_wholebody"):
+        coco_hand.annotation(row)
     content["categories"][0]["name"] = "hand"
     content["annotations"][0]["hand_side"] = "right"
     (folder / "own.json").write_text(json.dumps(content))

@@ -65,6 +65,7 @@ SIDE_FIELDS = ("hand_side", "hand_type", "handedness")
 """Fields of an annotation that state its side; `hand_type` is mmpose's."""
 _SIDE = "(left|right|l|r)?"
 _HAND = re.compile(f"(?:human|person)?{_SIDE}hands?{_SIDE}(?:pose|keypoints?)?")
+_WHOLE_BODIES = ". The hands of whole bodies are read by `bmc data build coco_wholebody`"
 CHECKED = 1000
 """Annotations, evenly over a file, whose joints are compared with their order."""
 
@@ -161,7 +162,7 @@ def annotation(row: Row) -> Annotation:
     if category_side(row.category) is None:
         raise ValueError(
             f"{where} is of the category {row.category!r}; this reader takes hands only: leave it out, or all such "
-            "annotations with --faults skip"
+            "annotations with --faults skip" + _WHOLE_BODIES * ("lefthand_kpts" in row.annotation)
         )
     if row.image is None:
         raise ValueError(f"{where} is of image {row.annotation.get('image_id')!r}, which the file does not list")
@@ -376,7 +377,7 @@ def _keypoints(row: Row, where: str) -> np.ndarray:
         whole = keypoints.size == 3 * 133 or "lefthand_kpts" in row.annotation
         raise ValueError(
             f"{where} has {keypoints.size / 3:g} keypoints; a hand has {hand.NUM_JOINTS}, each as u, v, visibility"
-            + ". The hands of whole bodies are read by `bmc data build coco_wholebody`" * whole
+            + _WHOLE_BODIES * whole
         )
     return keypoints.reshape(hand.NUM_JOINTS, 3)[list(row.order)]
 

@@ -109,9 +109,16 @@ def _rows(file: Path, stated: coco_hand.Stated, folders: tuple[str, ...]) -> lis
         for side in SIDES:
             own, box = person.get(f"{side}hand_kpts"), person.get(f"{side}hand_box")
             keypoints = _of_whole_body(person.get("keypoints"), side) if own is None else own
-            if keypoints is None or not person.get(f"{side}hand_valid", True):
+            valid = person.get(f"{side}hand_valid", True)
+            if valid not in (True, False, None):
+                raise ValueError(
+                    f"{file}: annotation {identifier} has the {side}hand_valid {str(valid)[:80]!r}; it must be true or "
+                    "false"
+                )
+            if keypoints is None or not valid:
                 continue
-            fields = {"id": identifier, "image_id": person.get("image_id"), "hand_side": side, "keypoints": keypoints}
+            fields = {name: person.get(name) for name in ("image_id", "iscrowd")}
+            fields |= {"id": identifier, "hand_side": side, "keypoints": keypoints}
             rows.append(
                 coco_hand.Row(
                     file=os.fspath(file),
