@@ -118,8 +118,8 @@ def _predict(options: argparse.Namespace) -> int:
     print(f"{many}, {predicted.within} of them within all limits; written to {predicted.out}")
     for what, count in predicted.unused.items():
         print(f"not used: {count} {'boxes' if count > 1 else 'box'} {what}")
-    for file, reason in predicted.left_out:
-        print(f"left out: {reason if str(file) in reason else f'{file}: {reason}'}", file=sys.stderr)
+    for one in predicted.left_out:
+        print(f"left out: {requests.named(one)}", file=sys.stderr)
     return 1 if predicted.left_out else 0
 
 

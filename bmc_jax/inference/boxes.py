@@ -56,7 +56,7 @@ class Found:
     left_out: list[tuple[Path, str]] = field(default_factory=list)
     """Images and boxes that cannot be used, each with the reason."""
     unused: Counter[str] = field(default_factory=Counter)
-    """Numbers of the images' boxes that are of another category or have a low score, by what they are."""
+    """Numbers of the images' boxes that are of another category, of a group, or have a low score, by what they are."""
 
 
 def find(images: Sequence[Path], file: Path, *, score: float = LEAST_SCORE, image_ids: Path | None = None) -> Found:
@@ -92,8 +92,10 @@ def find(images: Sequence[Path], file: Path, *, score: float = LEAST_SCORE, imag
         names = _some(listed[index]["file_name"] for index in indices)
         if not indices:
             others = same_name.get(_parts(image.name)[0])
-            elsewhere = f"; it has {_some(others)}, in another folder" if others else ""
-            found.left_out.append((image, f"{file} does not list it{elsewhere}"))
+            reason = f"{file} does not list it"
+            if others:
+                reason += f"; it has {_some(others)}, in another folder: write the end of {image.absolute()} there"
+            found.left_out.append((image, reason))
         elif len(indices) > 1:
             found.left_out.append((image, f"{file} lists it more than once, as {names}; list it once"))
         elif images_of[indices[0]] > 1:
@@ -220,6 +222,8 @@ def _add(
             score = None if score is None else _number(score, "score")
             if side is None:
                 unused["of another category"] += 1
+            elif annotation.get("iscrowd"):
+                unused["of a group, not one hand (iscrowd)"] += 1
             elif score is not None and not score >= least:
                 unused[f"with a score below {least:g}"] += 1
             else:

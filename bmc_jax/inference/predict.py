@@ -94,7 +94,7 @@ def predict(
         trained = forward.load(folder, step)
         crops = _crops(trained, gathered.hands, passes, left_out, one_size=intrinsics is not None)
         if not crops:
-            reasons = list(dict.fromkeys(reason for _, reason in left_out))
+            reasons = list(dict.fromkeys(map(requests.named, left_out)))
             first = "; ".join(reasons[:MOST_REASONS]) + "; ..." * (len(reasons) > MOST_REASONS)
             raise ValueError(first if len(left_out) == 1 else f"none of the {len(left_out)} can be used: {first}")
         run = forward.program(trained.config, passes=passes, turns=turns)

@@ -92,6 +92,12 @@ def readable(path: Path) -> str:
     return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
+def named(left_out: tuple[Path, str]) -> str:
+    """Returns the reason for which an image is left out, after the image's name."""
+    file, reason = left_out
+    return reason if reason.startswith(str(file)) else f"{file}: {reason}"
+
+
 def _is_image(file: Path) -> bool:
     return file.suffix.lower() in pictures.SUFFIXES
 

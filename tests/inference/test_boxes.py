@@ -32,7 +32,11 @@ def test_image_has_the_boxes_of_its_own_folder(tmp_path):
     images = [tmp_path / name for name in ("camB/0.jpg", "camA/0.jpg", "camC/1.jpg", "camC/0.jpg")]
     found = boxes.find(images, file)
     assert matched(found) == {f"{tmp_path}/camB/0.jpg": 1, f"{tmp_path}/camA/0.jpg": 0, f"{tmp_path}/camC/1.jpg": 2}
-    assert found.left_out == [(images[3], f"{file} does not list it; it has camA/0.jpg, camB/0.jpg, in another folder")]
+    ((image, reason),) = found.left_out
+    assert image == images[3]
+    assert reason == (
+        f"{file} does not list it; it has camA/0.jpg, camB/0.jpg, in another folder: write the end of {image} there"
+    )
 
 
 @pytest.mark.parametrize(
@@ -114,6 +118,12 @@ def test_image_whose_boxes_are_not_used_says_why(tmp_path):
     assert found.left_out == [(tmp_path / "a.jpg", f"{file} has no hand for it, only boxes with a score below 0.3")]
     assert +found.unused == {"with a score below 0.3": 2}
     assert len(boxes.find([tmp_path / "a.jpg"], file, score=0.0).hands) == 2
+
+
+def test_boxes_of_groups_are_not_used(tmp_path):
+    annotations = [{"image_id": 0, "bbox": BOX, "iscrowd": 1}, {"image_id": 0, "bbox": BOX, "iscrowd": 0}]
+    found = boxes.find([tmp_path / "a.jpg"], write(tmp_path / "boxes.json", ["a.jpg"], annotations=annotations))
+    assert (len(found.hands), +found.unused) == (1, {"of a group, not one hand (iscrowd)": 1})
 
 
 def test_boxes_of_images_that_the_file_does_not_list_are_counted(tmp_path):

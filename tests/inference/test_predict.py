@@ -332,6 +332,12 @@ def test_bad_box_is_named(spotting, photo, tmp_path, hand, more, message):
         predict.predict(RUN, [photo], tmp_path / "out", boxes=boxes)
 
 
+def test_image_that_the_boxes_do_not_list_is_named(spotting, photo, tmp_path):
+    boxes = coco(tmp_path / "boxes.json", [("other.png", {"bbox": [1, 2, 30, 30]}, {})])
+    with pytest.raises(ValueError, match=r"photo.png: .*boxes.json does not list it"):
+        predict.predict(RUN, [photo], tmp_path / "out", boxes=boxes)
+
+
 def test_contradicting_arguments_are_refused(spotting, photo, tmp_path):
     spotter.picture((64, 64), (30, 30)).save(tmp_path / "other.png")
     with pytest.raises(ValueError, match="a box is that of the hand in one image"):
