@@ -464,6 +464,25 @@ def test_names_that_are_no_hands_state_no_order(names):
     assert joint_order.by_names(names) is None
 
 
+@pytest.mark.parametrize(("poses", "most"), [(hands.adults, 0.0), (hands.real, 0.025)])
+def test_three_hands_in_freihand_order_with_hidden_joints_are_rarely_refused(poses, most):
+    random = np.random.default_rng(0)
+    joints = poses(300)[..., :2] / poses(300)[..., 2:]
+    joints[random.random((300, 21)).argsort(axis=1) < 6] = np.nan
+    sets = [random.choice(300, 3, replace=False) for _ in range(400)]
+    refused = [joint_order.contradiction(joints[one], np.arange(21)) != ("", "") for one in sets]
+    assert np.mean(refused) <= most
+
+
+@pytest.mark.parametrize("order", ["rhd", "mano", "interhand", "paper"])
+def test_ten_hands_in_another_order_are_found(order):
+    random = np.random.default_rng(0)
+    joints = hands.real(300)[..., :2] / hands.real(300)[..., 2:]
+    joints = joints[:, np.argsort(hand.TO_FREIHAND[order])]
+    sets = [random.choice(300, 10, replace=False) for _ in range(100)]
+    assert np.mean([joint_order.contradiction(joints[one], np.arange(21))[1] == order for one in sets]) > 0.9
+
+
 def test_few_labelled_joints_and_joints_in_one_point_are_no_evidence_of_an_order(tmp_path):
     hidden = np.where(np.arange(21)[:, None] < 10, hands.adults(4), np.nan)
     with warnings.catch_warnings():
