@@ -227,10 +227,14 @@ def test_killed_build_leaves_no_process_and_goes_on(tmp_path):
     assert len(store.records(folder, "train")) == 200
 
 
-def test_built_dataset_is_left_as_it_is(source, tmp_path, monkeypatch):
+def test_built_dataset_is_left_as_it_is(source, tmp_path, monkeypatch, capsys):
     folder = build(source, tmp_path / "out")
+    assert "left as it is" not in capsys.readouterr().out
     monkeypatch.setattr(shard, "write", lambda *_: pytest.fail("written again"))
     assert build(source, tmp_path / "out") == folder
+    assert (
+        f"{folder} is whole already and is left as it is; if its source has changed, delete" in capsys.readouterr().out
+    )
     with pytest.raises(
         ValueError, match=r"holds another build of mine; build this one under another --name.*\n.*focal"
     ):

@@ -91,6 +91,9 @@ def build(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _lock(folder.parent):
         if _claim(plan, folder, building):
+            print(
+                f"{folder} is whole already and is left as it is; if its source has changed, delete it and build again"
+            )
             return folder
         parts = {split: plan.shards(split, rows, building) for split, rows in splits.items()}
         if beam is None:
