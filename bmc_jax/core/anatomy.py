@@ -38,8 +38,13 @@ def _scaled_bones(joints: Float[Array, "*batch 21 3"]) -> tuple[Float[Array, "*b
     """Returns the bones times a power of two that brings their largest coordinate to [1, 2), and the power.
 
     A power of two rounds nothing, and thresholds and derivatives of every order become independent of the unit.
+
+    Raises:
+      ValueError: for joints of whole numbers, which have no gradient.
     """
     chain = bones(joints)
+    if not jnp.issubdtype(chain.dtype, jnp.floating):
+        raise ValueError(f"joints: expected floating-point numbers, got {chain.dtype}; convert them to float32")
     fixed = jax.lax.stop_gradient(chain)
     largest = jnp.max(jnp.where(jnp.isfinite(fixed), jnp.abs(fixed), 0.0), axis=(-3, -2, -1))
     _, exponent = jnp.frexp(largest)

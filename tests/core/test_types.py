@@ -18,6 +18,12 @@ def test_anatomy_refuses_what_is_not_21_joints(function, shape):
         jax.jit(function)(jnp.ones(shape))
 
 
+def test_joints_of_whole_numbers_are_refused_with_the_remedy():
+    for function in (anatomy.normalize, anatomy.joint_angles):
+        with pytest.raises(ValueError, match="joints: expected floating-point numbers, got int32; convert them"):
+            function(jnp.ones((21, 3), jnp.int32))
+
+
 def test_losses_refuse_what_is_not_21_joints():
     with pytest.raises(ValueError, match=r"shape \[2, 20, 3\]"):
         losses.biomechanical(jnp.ones((2, 20, 3)), limits.load("clinical"), losses.LossWeights())

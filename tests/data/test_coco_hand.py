@@ -223,14 +223,16 @@ def test_a_field_of_any_type_is_read_or_refused_by_a_value_error(tmp_path, field
                     record(coco_hand.annotation(row))
 
 
-@pytest.mark.parametrize("changes", [{"width": None}, {"height": -160}, {"width": 200.5}, {"height": "160"}])
+@pytest.mark.parametrize(
+    "changes", [{"width": None}, {"height": -160}, {"width": 200.5}, {"height": "160"}, {"width": 10**400}]
+)
 def test_size_of_an_image_that_is_none_is_refused(tmp_path, changes):
     file = annotations.coco(tmp_path, 1) / "annotations.json"
     content = json.loads(file.read_text())
     content["images"][0] |= changes
     file.write_text(json.dumps(content))
     with pytest.raises(
-        ValueError, match=r"annotation 0 \(0.jpg\): its image has the width .* and height .*; they must"
+        ValueError, match=r"annotation 0 \(0.jpg\): its image has the width .{,40} and height .{,40}; they must"
     ):
         read(tmp_path)
 

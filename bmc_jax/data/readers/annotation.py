@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as _short
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -154,7 +155,9 @@ def listed_size(image: Mapping[str, object], where: str) -> tuple[int, int]:
     """
     width, height = sides = (image.get("width"), image.get("height"))
     if not all(isinstance(side, int | float) and 0 < side < 2**31 and side == int(side) for side in sides):
-        raise ValueError(f"{where}: its image has the width {width!r} and height {height!r}; they must be its pixels")
+        raise ValueError(
+            f"{where}: its image has the width {_short(width)} and height {_short(height)}; they must be its pixels"
+        )
     return int(width), int(height)  # pyright: ignore[reportArgumentType]
 
 
