@@ -108,14 +108,14 @@ def compare(joints: np.ndarray, target: np.ndarray) -> list[str]:
     middle = float(np.median(ratios))
     if not USUAL_RATIO[0] <= middle <= USUAL_RATIO[1]:
         notes.append(
-            f"the predicted hands are {middle:.3g} times as large as the true ones; see that both are in metres"
+            f"the predicted hands are {_times(middle)} times as large as the true ones; see that both are in metres"
         )
     apart = np.flatnonzero((ratios < middle * POSSIBLE_RATIO[0]) | (ratios > middle * POSSIBLE_RATIO[1]))
     if len(apart):
         first = int(np.flatnonzero(rows)[apart[0]])
         notes.append(
             f"{len(apart):,} of {len(joints):,} predicted hands have another size than the rest, first pose {first}, "
-            f"{ratios[apart[0]]:.3g} times as large as the true one; see that all are in one unit"
+            f"{_times(float(ratios[apart[0]]))} times as large as the true one; see that all are in one unit"
         )
     poses, depths = joints[rows], np.nanmedian(np.where(known, target[..., 2], np.nan))
     # By joint: distance from the origin, and distance along z, in sizes of the hand.
@@ -126,7 +126,7 @@ def compare(joints: np.ndarray, target: np.ndarray) -> list[str]:
     if abs(depths) > USUAL_RATIO[1] * np.median(true_sizes[rows]) and deep[root] < AT_ORIGIN:
         notes.append(
             f"the predicted {what} are relative to the {hand.JOINTS[root]} and the true ones to the camera; `absolute` "
-            "and errors in pixels or depth tell nothing of these predictions"
+            "and errors in pixels or depth do not apply to these predictions"
         )
     if not like_hands(poses, "freihand"):
         notes.append("the bones of most predicted hands are no hand's, so joint order and side were not checked")
@@ -247,3 +247,7 @@ def _side(poses: np.ndarray, expected: Expected, where: str, left: np.ndarray) -
             "mirrored ones do; right hands are needed, or `left` must say which are left ones. Mirror them, x to -x, "
             "or see that no single axis is flipped"
         )
+
+
+def _times(ratio: float) -> str:
+    return f"{float(f'{ratio:.3g}'):,g}"

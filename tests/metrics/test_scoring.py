@@ -188,7 +188,7 @@ def test_networks_that_have_learnt_nothing_are_scored(tmp_path, true):
         (lambda joints: joints - joints[:, :1] * [0, 0, 1], "the predicted depths are relative to the wrist"),
         (
             lambda joints: joints * np.where(np.arange(len(joints)) % 40 == 7, 1000, 1)[:, None, None],
-            "2 of 60 predicted hands have another size than the rest, first pose 7, 1e+03 times as large",
+            "2 of 60 predicted hands have another size than the rest, first pose 7, 1,000 times as large",
         ),
     ],
 )

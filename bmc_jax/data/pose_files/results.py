@@ -168,7 +168,7 @@ def _numbered(found: Hands, frames: int) -> Hands:
     """Notes how poses are numbered where frames have several hands."""
     if len(found.frames) == frames:
         return Hands(found.rows, [], *_of_all(found))
-    found.notes.append(f"{len(found.frames):,} poses of {frames:,} frames, one hand after the other in each frame")
+    found.notes.append(f"{len(found.frames):,} poses, {frames:,} frames: one hand after the other in each frame")
     return found
 
 
