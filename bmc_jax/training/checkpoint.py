@@ -39,6 +39,18 @@ def require_library() -> str:
     return version
 
 
+class _InterfaceError(ImportError):
+    """An error of `FAULTS_OF_LIBRARIES` at a checkpoint, which is damaged if orbax reads another one."""
+
+    def __init__(self, place: Path, cause: BaseException) -> None:
+        self.fault = ValueError(_first_line(cause))
+        super().__init__(
+            f"{LIBRARY} {importlib.metadata.version(LIBRARY)} cannot read {place} ({self.fault}), nor another "
+            "checkpoint beside it: the installed packages do not fit each other, or it is damaged. Install the "
+            "versions of constraints.txt, or copy it here again. All checkpoints stay as they are"
+        )
+
+
 def _incompatible(why: str = "") -> ImportError:
     version = importlib.metadata.version(LIBRARY)
     return ImportError(
@@ -62,7 +74,7 @@ WRITTEN_BY = "orbax"
 METADATA_FILE, METRICS_FILE = "_CHECKPOINT_METADATA", "metrics/metrics"
 """Orbax's files of a checkpoint's metadata and of its metrics."""
 FAULTS_OF_LIBRARIES = (ImportError, AttributeError, TypeError, NameError, NotImplementedError)
-"""Errors that a changed programming interface raises, and damaged bytes do not."""
+"""Errors that a changed programming interface raises; damaged metadata may raise some of them too."""
 FAULTS_OF_MACHINES = ("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "UNAVAILABLE")
 """Beginnings of errors of orbax's library that are not of the bytes either."""
 State = TypeVar("State")
@@ -185,7 +197,7 @@ def restore(workdir: str | os.PathLike, state: State) -> State:
       ImportError: if the installed orbax cannot read checkpoints, or not these. Nothing is set aside.
       OSError: if a checkpoint cannot be read for another reason than damage, such as permissions.
     """
-    saved, damaged = None, dict[int, ValueError]()
+    saved, damaged, unread = None, dict[int, ValueError](), list[_InterfaceError]()
     steps = _steps(workdir)
     for step in reversed(steps):
         try:
@@ -198,8 +210,13 @@ def restore(workdir: str | os.PathLike, state: State) -> State:
                     ocp.metadata(str(_place(workdir, step)))
         except ValueError as error:
             damaged[step] = error
+        except _InterfaceError as error:
+            damaged[step] = error.fault
+            unread.append(error)
     if not steps:
         return state
+    if saved is None and unread:
+        raise unread[0]
     if saved is None:
         raise ValueError(
             f"all checkpoints in {workdir} are damaged, of steps {steps}: {damaged[steps[-1]]}. Copy them here again, "
@@ -233,6 +250,11 @@ def load(workdir: str | os.PathLike, step: int | None = None) -> dict[str, Any]:
         return _read(workdir, step)
     except ValueError as error:
         raise _damaged(workdir, step, error) from error
+    except _InterfaceError as error:
+        interface = error
+    if any(_is_readable(workdir, other) for other in _steps(workdir) if other != step):
+        raise _damaged(workdir, step, interface.fault) from interface
+    raise interface
 
 
 def metadata(workdir: str | os.PathLike, step: int | None = None) -> dict[str, Any]:
@@ -305,6 +327,13 @@ def _read(workdir: str | os.PathLike, step: int) -> dict[str, Any]:
     return content
 
 
+def _is_readable(workdir: str | os.PathLike, step: int) -> bool:
+    with contextlib.suppress(ValueError, ImportError, OSError):
+        _read(workdir, step)
+        return True
+    return False
+
+
 @contextlib.contextmanager
 def _read_errors(place: Path, written_by: Any) -> Iterator[None]:
     """Raises ValueError in place of errors that mean damage, ImportError for those of a wrong version of orbax, and
@@ -314,9 +343,10 @@ def _read_errors(place: Path, written_by: Any) -> Iterator[None]:
     except Exception as error:  # orbax lets errors of its libraries through, and wraps some
         cause = _first_cause(error)
         other_version = isinstance(written_by, str) and not written_by.startswith(f"{LIBRARY_VERSION}.")
-        if isinstance(cause, FAULTS_OF_LIBRARIES) or other_version:
-            writer = f"{place} was written with {written_by}; " if other_version else f"reading {place}: "
-            raise _incompatible(writer + _first_line(cause)) from error
+        if other_version:
+            raise _incompatible(f"{place} was written with {written_by}; {_first_line(cause)}") from error
+        if isinstance(cause, FAULTS_OF_LIBRARIES):
+            raise _InterfaceError(place, cause) from error
         if isinstance(cause, MemoryError) or (isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError)):
             raise cause from error
         if str(cause).startswith(FAULTS_OF_MACHINES):

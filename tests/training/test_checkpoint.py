@@ -234,7 +234,16 @@ def test_a_changed_interface_of_orbax_is_not_taken_for_damage(saved, state, monk
             raise ValueError("Failed to load") from error
 
     monkeypatch.setattr(checkpoint.ocp, "load", load)
-    require_untouched(saved, state, "expected orbax-checkpoint 0.12, got 0.12")
+    require_untouched(saved, state, r"orbax-checkpoint 0\.12.* cannot read .*nor another checkpoint beside it")
+
+
+@pytest.mark.parametrize("content", ["null", "[]", '{"tree_metadata": null}', '{"tree_metadata": {"a": 3}}'])
+def test_metadata_of_wrong_types_is_damage_if_another_checkpoint_can_be_read(saved, state, content):
+    (saved / checkpoint.FOLDER / "8/state/_METADATA").write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"is damaged .*give --step with another of \[3\]"):
+        checkpoint.load(saved, 8)
+    with pytest.warns(UserWarning, match="the checkpoint of step 8 .* is damaged"):
+        assert checkpoint.restore(saved, state).step == 3
 
 
 def test_a_newer_checkpoint_that_cannot_be_read_is_not_taken_for_damaged(saved, state):
