@@ -1,11 +1,11 @@
 """3D hand pose from RGB images, weakly supervised through biomechanical constraints.
 
-The public modules are attributes, `bmc_jax.losses.bone_length`, and are imported on first use.
+The public modules are attributes, `bmc_jax.losses.bone_length`, and are imported on first use. `bmc_jax.load` loads a
+trained network.
 """
 
 import importlib
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bmc_jax import limits as limits
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bmc_jax.core import numerics as numerics
     from bmc_jax.core import torch_bridge as torch_bridge
     from bmc_jax.core import types as types
+    from bmc_jax.inference.model import load as load
     from bmc_jax.poses import repair as repair
     from bmc_jax.training import step as step
 
@@ -43,11 +44,13 @@ _ROOMS = {
 }
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
+    if name == "load":
+        return importlib.import_module("bmc_jax.inference.model").load
     if name not in _ROOMS:
         raise AttributeError(f"module 'bmc_jax' has no attribute {name!r}")
     return importlib.import_module(".".join(filter(None, ["bmc_jax", _ROOMS[name], name])))
 
 
 def __dir__() -> list[str]:
-    return ["__version__", *_ROOMS]
+    return ["__version__", "load", *_ROOMS]

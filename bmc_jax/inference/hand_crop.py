@@ -148,8 +148,8 @@ def _camera(request: Request, picture: Picture) -> tuple[np.ndarray, str]:
     regular = k.shape == (3, 3) and (np.abs(k) < LARGEST_K).all() and np.array_equal(k[2], [0, 0, 1])
     if not regular or k[0, 0] <= 0 or k[1, 1] <= 0:
         raise ValueError(
-            f"{request.file}: K is {k.tolist()}; it must be [[fx, s, cx], [0, fy, cy], [0, 0, 1]] in pixels with "
-            f"positive focal lengths, every number below {LARGEST_K:g}"
+            f"{request.file}: K is {k.tolist()} ({request.intrinsics_from}); it must be [[fx, s, cx], [0, fy, cy], "
+            f"[0, 0, 1]] in pixels with positive focal lengths, every number below {LARGEST_K:g}"
         )
     return k, request.intrinsics_from
 

@@ -16,6 +16,7 @@ from bmc_jax.core import hand, validation
 from bmc_jax.core.choices import PREDICTION_FORMATS
 from bmc_jax.core.types import Limits
 from bmc_jax.inference.hand_crop import HandCrop
+from bmc_jax.limits import checking
 from bmc_jax.limits.checking import Assessment
 from bmc_jax.limits.io import PALM_PAIRS
 from bmc_jax.runtime import files
@@ -58,6 +59,11 @@ def validate(formats: Sequence[str], scale: float | int | None) -> None:
     unknown = [name for name in formats if name not in PREDICTION_FORMATS]
     if unknown or not formats:
         raise ValueError(f"formats {list(formats)}: name one or more of {', '.join(PREDICTION_FORMATS)}")
+    validate_scale(scale)
+
+
+def validate_scale(scale: float | int | None) -> None:
+    """Raises ValueError for a scale outside the range of bones, metres."""
     low, high = validation.SHORTEST_SCALE_BONE, validation.PALM_LENGTH[1]
     if scale is not None and not low <= scale <= high:
         raise ValueError(f"the scale, from middle MCP to middle PIP, is {scale:g} m, no bone's {low}-{high} m")
@@ -68,6 +74,22 @@ def assumed_scale(limits: Limits) -> tuple[float, str]:
     low, high = np.asarray(limits.bone_length, np.float64)[hand.FINGERS.index("middle"), 0]
     palm = (low + high) / 2
     return PALM / palm, f"assumed: {PALM:g} m from wrist to middle MCP, {palm:.3f} scale bones by the limits' middle"
+
+
+def assessed(
+    trained: Trained,
+    crops: Sequence[HandCrop],
+    joints_2d: np.ndarray,
+    joints_3d: np.ndarray,
+    scale: float | int | None,
+    **video: Any,
+) -> PredictedHands:
+    """Returns the hands with their scale in metres and their assessment against the limits."""
+    metres, words = (scale, "given") if scale is not None else assumed_scale(trained.limits)
+    left = np.array([one.request.left for one in crops])
+    return PredictedHands(
+        crops, joints_2d, joints_3d, checking.assess(joints_3d, trained.limits, left=left), metres, words, **video
+    )
 
 
 def to_dict(
@@ -182,25 +204,31 @@ def write(content: dict[str, Any], predicted: PredictedHands, folder: Path, form
 def _npz(content: dict[str, Any], predicted: PredictedHands, file: Path) -> None:
     """Arrays at full precision; angles in radians; the content without its hands as JSON text in `about`."""
     hands = content["hands"]
-    arrays: dict[str, Any] = {
+    content_arrays: dict[str, Any] = {
         "image": np.array([one["image"] for one in hands]),
         "hand": np.array([one["hand"] for one in hands]),
-        "size": np.array([one["size"] for one in hands]),
-        "box": np.array([crop.box for crop in predicted.crops]),
+        **arrays(predicted),
+        "about": json.dumps({key: value for key, value in content.items() if key != "hands"}),
+    }
+    content_arrays |= {name: np.array([one[name] for one in hands]) for name in VIDEO if name in hands[0]}
+    np.savez_compressed(file, **content_arrays)
+
+
+def arrays(predicted: PredictedHands) -> dict[str, np.ndarray]:
+    """Returns what is measured of one or more hands, by name, each `[n, ...]`, see `model.Hands`."""
+    found = predicted.assessment
+    of_hands = {
+        "size": np.array([crop.size for crop in predicted.crops]),
+        "box": np.array([crop.box for crop in predicted.crops], np.float64),
         "intrinsics": np.stack([crop.intrinsics for crop in predicted.crops]),
         "joints_2d": predicted.joints_2d,
         "joints_3d": predicted.joints_3d * predicted.scale,
         "joints_3d_scale": predicted.joints_3d,
-        "within_limits": predicted.assessment.within,
-        "about": json.dumps({key: value for key, value in content.items() if key != "hands"}),
+        "within_limits": found.within,
     }
     for name in ("angles", "bone_length", "curvature", "spread"):
-        arrays |= {
-            name: getattr(predicted.assessment, name),
-            f"{name}_beyond": getattr(predicted.assessment.excess, name),
-        }
-    arrays |= {name: np.array([one[name] for one in hands]) for name in VIDEO if name in hands[0]}
-    np.savez_compressed(file, **arrays)
+        of_hands |= {name: getattr(found, name), f"{name}_beyond": getattr(found.excess, name)}
+    return of_hands
 
 
 def _csv(content: dict[str, Any], folder: Path) -> None:

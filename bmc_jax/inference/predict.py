@@ -14,9 +14,9 @@ from bmc_jax.core.types import Prediction
 from bmc_jax.data import images as pictures
 from bmc_jax.inference import hand_crop, outputs, requests, viewer
 from bmc_jax.inference.hand_crop import HandCrop
+from bmc_jax.inference.model import Model
 from bmc_jax.inference.outputs import PredictedHands
 from bmc_jax.inference.requests import Request
-from bmc_jax.limits import checking
 from bmc_jax.runtime.progress import Progress
 from bmc_jax.training import forward
 from bmc_jax.training.forward import Trained
@@ -91,17 +91,17 @@ def predict(
     )
     left_out += gathered.left_out
     with outputs.new_folder(Path(out), force=force) as building:
-        trained = forward.load(folder, step)
+        model = Model(forward.load(folder, step), passes=passes, turns=turns)
+        trained = model.trained
         crops = _crops(trained, gathered.hands, passes, left_out, one_size=intrinsics is not None)
         if not crops:
             reasons = list(dict.fromkeys(map(requests.named, left_out)))
             first = "; ".join(reasons[:MOST_REASONS]) + "; ..." * (len(reasons) > MOST_REASONS)
             raise ValueError(first if len(left_out) == 1 else f"none of the {len(left_out)} can be used: {first}")
-        run = forward.program(trained.config, passes=passes, turns=turns)
-        few = min(len(crops), trained.config.data.batch_size)
-        prediction = forward.predict(trained.config, trained.saved, hand_crop.batch(crops), run=run, batch_size=few)
+        with Progress(total=len(crops), desc="predict", unit=" hands") as bar:
+            prediction = model.predict(crops, bar.update)
         crops, prediction = _finite(crops, prediction, left_out)
-        found = assessed(trained, crops, *hand_crop.to_pictures(crops, prediction, trained.config), scale)
+        found = outputs.assessed(trained, crops, *hand_crop.to_pictures(crops, prediction, trained.config), scale)
         content = outputs.to_dict(trained, found, left_out, passes=passes, turns=turns)
         shown = _overlays(content, found, building / "overlays")
         outputs.write(content, found, building, formats)
@@ -126,22 +126,6 @@ def _finite(
             reason = f"{one.request.file}: the prediction is not finite for {one.request.box_from}"
             left_out.append((one.request.file, reason))
     return kept, jax.tree.map(lambda rows: rows[finite], prediction)
-
-
-def assessed(
-    trained: Trained,
-    crops: Sequence[HandCrop],
-    joints_2d: np.ndarray,
-    joints_3d: np.ndarray,
-    scale: float | int | None,
-    **video: Any,
-) -> PredictedHands:
-    """Returns the hands with their scale in metres and their assessment against the limits."""
-    metres, words = (scale, "given") if scale is not None else outputs.assumed_scale(trained.limits)
-    left = np.array([one.request.left for one in crops])
-    return PredictedHands(
-        crops, joints_2d, joints_3d, checking.assess(joints_3d, trained.limits, left=left), metres, words, **video
-    )
 
 
 def _crops(

@@ -6,28 +6,24 @@ Each frame's box is around the joints of the frame before. Where these are impla
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from PIL import Image
 
 from bmc_jax.config import Config
-from bmc_jax.core.types import Prediction
-from bmc_jax.data import images, input_pipeline
+from bmc_jax.data import images
 from bmc_jax.data.images import Picture
 from bmc_jax.inference import hand_crop, outputs, requests, viewer
 from bmc_jax.inference.hand_crop import HandCrop
-from bmc_jax.inference.predict import Predicted, assessed
+from bmc_jax.inference.model import Model
+from bmc_jax.inference.predict import Predicted
 from bmc_jax.inference.requests import Request
 from bmc_jax.runtime.progress import Progress
 from bmc_jax.training import forward
-from bmc_jax.training.forward import Trained
-from bmc_jax.training.parallel import replicate
-from bmc_jax.training.step import evaluated
 from bmc_jax.visualization import charts, draw, overlay
 
 #: Least and greatest share of the crop's side that the longer side of a found hand's joints has: about two thirds in a
@@ -81,8 +77,8 @@ def predict(
     (start,) = requests.gather([clip], left=left, box=box, intrinsics=intrinsics).hands
     left_out: list[tuple[Path, str]] = []
     with outputs.new_folder(Path(out), force=force) as building:
-        trained = forward.load(folder, step)
-        network = _network(trained, passes, turns)
+        model = Model(forward.load(folder, step), passes=passes, turns=turns)
+        trained = model.trained
         crops: list[HandCrop] = []
         pixels, joints, times, followed = [], [], [], []
         drawn: dict[int, dict[str, Any]] = {}
@@ -90,7 +86,7 @@ def predict(
         with _Writer(building / "video.mp4") as video:
             for number, (image, time) in enumerate(frames(clip, left_out)):
                 crop = hand_crop.cut(target, Picture(image), trained.config, passes=passes)
-                (found_2d,), (found_3d,) = hand_crop.to_pictures([crop], network(crop), trained.config)
+                (found_2d,), (found_3d,) = hand_crop.to_pictures([crop], model.predict([crop]), trained.config)
                 video.write(overlay.hand_on(image, found_2d), time)
                 if number % every == 0:
                     drawn[number] = viewer.picture(image, crop, found_2d)
@@ -106,7 +102,9 @@ def predict(
                 target = follow(crop, found_2d, trained.config, usual) or start
         if not crops:
             raise ValueError(left_out[0][1] if left_out else f"{clip} has no frames")
-        found = assessed(trained, crops, np.stack(pixels), np.stack(joints), scale, times=times, followed=followed)
+        found = outputs.assessed(
+            trained, crops, np.stack(pixels), np.stack(joints), scale, times=times, followed=followed
+        )
         content = outputs.to_dict(trained, found, left_out, passes=passes, turns=turns)
         outputs.write(content, found, building, formats)
         figure = charts.angle_curves(times, found.assessment.angles, found.assessment.excess.angles, trained.limits)
@@ -175,19 +173,6 @@ def frames(clip: Path, left_out: list[tuple[Path, str]]) -> Iterator[tuple[Image
         seconds = (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0.0
         if number < WHOLE * stream.frames or time + 2 / rate < WHOLE * seconds:
             left_out.append((clip, f"{clip} breaks off after {number} frames, {time:.1f} s"))
-
-
-def _network(trained: Trained, passes: int, turns: int) -> Callable[[HandCrop], Prediction]:
-    """The network, with its state kept on the devices for all frames."""
-    program = forward.program(trained.config, passes=passes, turns=turns)
-    state = replicate(evaluated(trained.saved))
-
-    def run(crop: HandCrop) -> Prediction:
-        one = next(input_pipeline.evaluation_batches(hand_crop.batch([crop]), jax.local_device_count()))
-        prediction, present = input_pipeline.unshard((program(state, one), one.present))
-        return jax.tree.map(lambda rows: np.asarray(rows)[present], prediction)
-
-    return run
 
 
 class _Writer:

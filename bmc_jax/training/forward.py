@@ -8,6 +8,7 @@ pixels have to be mapped back. There is no flip: the network is not trained on l
 import dataclasses
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -171,13 +172,29 @@ def predict(
       run: a `program` of this configuration; by default one of one pass and one turn is compiled.
       batch_size: images in a call, rounded up to a multiple of the devices; `data.batch_size` by default.
     """
-    devices = jax.local_device_count()
-    batch_size = -(-(batch_size or config.data.batch_size) // devices) * devices
     run, state = run or program(config), parallel.replicate(step.evaluated(saved))
-    parts = []
     with Progress(total=len(examples.present), desc="predict", unit=" images") as bar:
-        for batch in input_pipeline.evaluation_batches(examples, batch_size):
-            prediction, present = input_pipeline.unshard((run(state, batch), batch.present))
-            parts.append(jax.tree.map(lambda rows: rows[present], prediction))  # noqa: B023, used at once
-            bar.update(int(present.sum()))
+        return in_batches(run, state, examples, batch_size or config.data.batch_size, advance=bar.update)
+
+
+def in_batches(
+    run: Any, state: Any, examples: Batch, batch_size: int, *, advance: Callable[[int], Any] | None = None
+) -> Prediction:
+    """Returns the predictions of a `program` with a replicated state, host numpy in the order of the examples.
+
+    Args:
+      run: a `program`.
+      state: its state, on every local device.
+      examples: see `predict`.
+      batch_size: see `predict`. The last batch is padded, so that each `batch_size` is compiled once.
+      advance: called after each batch with the number of its images.
+    """
+    devices = jax.local_device_count()
+    batch_size = -(-batch_size // devices) * devices
+    parts = []
+    for batch in input_pipeline.evaluation_batches(examples, batch_size):
+        prediction, present = input_pipeline.unshard((run(state, batch), batch.present))
+        parts.append(jax.tree.map(lambda rows: rows[present], prediction))  # noqa: B023, used at once
+        if advance is not None:
+            advance(int(present.sum()))
     return jax.tree.map(lambda *rows: np.concatenate(rows), *parts)

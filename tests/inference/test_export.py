@@ -252,6 +252,26 @@ def test_what_is_not_there_is_named_before_anything_is_made(run, tmp_path, monke
     assert not out.exists()
 
 
+def test_loader_within_jit_gives_the_same_numbers(predict):
+    given = examples.examples(2)
+    plain = predict(given.image, given.intrinsics, given.scale)
+    compiled = jax.jit(predict)(given.image, given.intrinsics, given.scale)
+    assert compiled.keys() == plain.keys()
+    jax.tree.map(close, compiled, plain)
+    part = jax.jit(lambda image: predict(image, given.intrinsics)["joints_3d"])(given.image)
+    close(part, predict(given.image, given.intrinsics)["joints_3d"])
+
+
+def test_loader_within_jit_checks_shapes_and_types(predict):
+    given = examples.examples(2)
+    with pytest.raises(ValueError, match=r"image is float32 \[2, 32, 32, 3\]; it must be uint8"):
+        jax.jit(predict)(given.image.astype(np.float32), given.intrinsics)
+    with pytest.raises(ValueError, match=r"K is float32 \[3, 3\]; it must be numbers \[2, 3, 3\]"):
+        jax.jit(predict)(given.image, given.intrinsics[0])
+    with pytest.raises(ValueError, match=r"scale is .* positive lengths"):
+        jax.jit(lambda image, K: predict(image, K, 0.0))(given.image, given.intrinsics)
+
+
 @pytest.mark.parametrize(
     ("name", "wrong", "said"),
     [

@@ -32,7 +32,7 @@ def spotting(monkeypatch):
     """Without a network, its place taken by what finds the spot."""
     monkeypatch.setattr(forward, "load", spotter.trained)
     monkeypatch.setattr(forward, "program", lambda config, **looks: None)
-    monkeypatch.setattr(forward, "predict", lambda config, saved, batch, **_: spotter.answer(batch))
+    monkeypatch.setattr(forward, "in_batches", lambda run, state, batch, *_, **__: spotter.answer(batch))
 
 
 @pytest.fixture
@@ -422,12 +422,12 @@ def test_hand_with_an_infinite_prediction_leaves_the_others(spotting, photo, tmp
     both["annotations"].append({"id": 99, "image_id": 0, "category_id": 1, "bbox": [40, 20, 50, 50]})
     boxes.write_text(json.dumps(both))
 
-    def broken(config, saved, batch, **_):
+    def broken(run, state, batch, *_, **__):
         found = spotter.answer(batch)
         found.joints_3d[0, 3] = np.inf
         return found
 
-    monkeypatch.setattr(forward, "predict", broken)
+    monkeypatch.setattr(forward, "in_batches", broken)
     predicted = predict.predict(RUN, [photo], tmp_path / "out", boxes=boxes)
     assert [hand["box_from"] for hand in content(predicted)["hands"]] == [f"{boxes}, annotation 99"]
     ((file, reason),) = predicted.left_out
@@ -466,7 +466,7 @@ def test_hands_category_and_score_choose_the_boxes(spotting, photo, tmp_path, ca
 
 def test_answer_that_is_not_finite_is_never_written(spotting, photo, tmp_path, monkeypatch):
     broken = spotter.answer(examples.examples(1))
-    monkeypatch.setattr(forward, "predict", lambda *_, **__: broken)
+    monkeypatch.setattr(forward, "in_batches", lambda *_, **__: broken)
     broken.joints_3d[0, 3] = np.nan
     with pytest.raises(FloatingPointError, match=r"photo.png: the prediction is not finite"):
         predict.predict(RUN, [photo], tmp_path / "out")

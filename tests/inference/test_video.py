@@ -26,7 +26,7 @@ BOX = (30.0, 30.0, 60.0, 60.0)
 def spotting(monkeypatch):
     """Without a network, its place taken by what finds the spot."""
     monkeypatch.setattr(video.forward, "load", spotter.trained)
-    monkeypatch.setattr(video, "_network", lambda *_: lambda crop: spotter.answer(hand_crop.batch([crop])))
+    monkeypatch.setattr(video.forward, "in_batches", lambda run, state, batch, *_, **__: spotter.answer(batch))
 
 
 @pytest.fixture

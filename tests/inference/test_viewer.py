@@ -10,7 +10,7 @@ from support import browser, examples, spotter
 
 from bmc_jax.core.types import Prediction
 from bmc_jax.data.images import Picture
-from bmc_jax.inference import hand_crop, outputs, predict, requests, viewer
+from bmc_jax.inference import hand_crop, outputs, requests, viewer
 
 SIZE = (120, 90)
 NAMES = ("<b>&one.jpg", "two.jpg", "three.jpg")
@@ -27,7 +27,7 @@ def made(tmp_path_factory):
     hands = examples.examples(3, seed=4)
     joints = hands.joints_3d / hands.scale[:, None, None]
     prediction = Prediction(hands.joints_2d, *[np.zeros(3)] * 3, joints)
-    found = predict.assessed(trained, seen, *hand_crop.to_pictures(seen, prediction, options), 0.04)
+    found = outputs.assessed(trained, seen, *hand_crop.to_pictures(seen, prediction, options), 0.04)
     content = outputs.to_dict(trained, found, [(Path("bad.jpg"), "</script><script>alert(1)</script><!--")])
     content["hands"][2]["within_limits"] = True
     pictures = [viewer.picture(image, one, found.joints_2d[i]) for i, one in enumerate(seen)]

@@ -41,7 +41,9 @@ def answer(batch):
 
 def trained(folder="runs/spotter", step=None):
     """What `inference.load` is asked for, without a checkpoint."""
-    return forward.Trained(Path(folder), examples.tiny_config(), LIMITS, {"step": step or 7})
+    return forward.Trained(
+        Path(folder), examples.tiny_config(), LIMITS, {"step": step or 7, "params": {}, "batch_stats": {}}
+    )
 
 
 def run(folder):

@@ -3,6 +3,7 @@ what comes out.
 
     predict = load()
     hands = predict(image, K)              # a dict of arrays, one row a hand
+    hands = jax.jit(predict)(image, K)     # the same numbers, within a program of your own
 
     python load.py hands.npz answer.npz    # from file to file: `image`, `K` and, where it is known, `scale`
 
@@ -15,32 +16,46 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from jax import export
+from jax import core, export
 
 HERE = Path(__file__).parent
 
 
 def load(folder=HERE):
     """predict(image, K, scale) of the folder; raises ValueError, naming the argument, for one that does not fit."""
+    folder = Path(folder)
     about = json.loads((folder / "export.json").read_text(encoding="utf-8"))
     run = jax.jit(export.deserialize(bytearray((folder / "hand.stablehlo").read_bytes())).call)
     with np.load(folder / "weights.npz") as file:
         weights = jax.device_put(dict(file))
 
     def predict(image, K, scale=about["scale"]):
-        image, K, scale = np.asarray(image), np.asarray(K, np.float32), np.asarray(scale, np.float32)
+        image, K, scale = array(image), array(K, np.float32), array(scale, np.float32)
         count, size = image.shape[0] if image.ndim else 0, about["image_size"]
-        scale = np.full(count, scale) if scale.ndim == 0 else scale
+        if scale.ndim == 0:
+            scale = scale * np.ones(count, np.float32)
         require(image.dtype == np.uint8, "image", image, f"uint8 [hands, {size}, {size}, 3]")
         require(count > 0 and image.shape[1:] == (size, size, 3), "image", image, f"uint8 [hands, {size}, {size}, 3]")
         require(K.shape == (count, 3, 3), "K", K, f"numbers [{count}, 3, 3], one for each image")
-        regular = np.isfinite(K).all() and (K[:, 2] == (0, 0, 1)).all() and (np.linalg.det(K) > 0).all()
-        require(regular, "K", K, "pinhole matrices in pixels, with the last row 0, 0, 1")
         require(scale.shape == (count,), "scale", scale, f"numbers [{count}], one for each image")
-        require((np.isfinite(scale) & (scale > 0)).all(), "scale", scale, "positive lengths in metres")
-        return jax.device_get(run(weights, image, K, scale))
+        if is_known(K):
+            regular = np.isfinite(K).all() and np.all(K[:, 2] == (0, 0, 1)) and (np.linalg.det(K) > 0).all()
+            require(regular, "K", K, "pinhole matrices in pixels, with the last row 0, 0, 1")
+        if is_known(scale):
+            require((np.isfinite(scale) & (scale > 0)).all(), "scale", scale, "positive lengths in metres")
+        hands = run(weights, image, K, scale)
+        return jax.device_get(hands) if all(map(is_known, (image, K, scale))) else hands
 
     return predict
+
+
+def is_known(given):
+    """Whether values can be checked: not while jax.jit traces the call, when shapes and types alone are known."""
+    return not isinstance(given, core.Tracer)
+
+
+def array(given, dtype=None):
+    return np.asarray(given, dtype) if is_known(given) else jax.numpy.asarray(given, dtype)
 
 
 def require(holds, name, array, wanted):
