@@ -33,6 +33,15 @@ SMALLEST_DIVISOR = 1e-2
 #: is at 5 to 50.
 ROOT_DEPTH_RANGE = (2.0, 100.0)
 
+#: Smallest angular size of a hand that 2D joints are divided by, a tangent: a hand at a hundred metres.
+SMALLEST_VIEW = 1e-3
+
+#: Smallest length of the palm in an image, by the hand's size in it, at which the image is turned to have it upright.
+SMALLEST_UPRIGHT = 0.02
+
+#: Smallest cosine of the angle between a joint's ray and the hand's mean ray: no hand is seen under more.
+SMALLEST_COSINE = 0.1
+
 #: Smallest depth for projection, in the unit of the points.
 NEAREST_DEPTH = 1e-6
 
