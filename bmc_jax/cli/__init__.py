@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from bmc_jax import __version__
-from bmc_jax.cli import checkpoint, data, experiment, poses, runs, score
+from bmc_jax.cli import checkpoint, data, experiment, lift, poses, runs, score
 from bmc_jax.cli import limits as limits_verbs
 from bmc_jax.cli.arguments import TEXT, add_group
 from bmc_jax.runtime import files
@@ -31,6 +31,8 @@ examples:
   bmc report runs/quickstart
   bmc experiment lifting --seeds 5
   bmc predict runs/quickstart photographs --out predicted
+  bmc predict photographs --landmarks mediapipe --out lifted
+  bmc lift landmarks.json --out lifted
   bmc score pred.json FreiHAND_pub_v2_eval --protocol freihand
   bmc limits fit poses.npy --out limits.json
   bmc data build freihand --source FreiHAND_pub_v2 --out data
@@ -130,6 +132,7 @@ def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     runs.add(verbs)
     experiment.add(verbs)
     checkpoint.add(verbs)
+    lift.add(verbs)
     score.add(verbs)
     limits = add_group(verbs, "limits", "fit, show, check and compare biomechanical limits")
     limits_verbs.add(limits)

@@ -69,6 +69,21 @@ def between(low: float, high: float) -> Callable[[str], float]:
     return parse
 
 
+def numbers(count: int) -> Callable[[str], tuple[float, ...]]:
+    """Returns the type of an argument that is so many finite numbers with commas between."""
+
+    def parse(text: str) -> tuple[float, ...]:
+        try:
+            parts = tuple(float(part) for part in text.split(","))
+        except ValueError:
+            parts = ()
+        if len(parts) != count or not all(map(math.isfinite, parts)):
+            raise argparse.ArgumentTypeError(f"expected {count} finite numbers with commas between, got {text!r}")
+        return parts
+
+    return parse
+
+
 positive = whole(1, 1_000_000)
 """Type of an argument that is a number of images, poses, processes or the like."""
 
@@ -92,6 +107,27 @@ def add_network_use(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"rotated copies of the image to average, up to {choices.MOST_TURNS} (default: 1)",
     )
+
+
+def add_results(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of the results: size of the hands, formats, and replacement."""
+    group = parser.add_argument_group("the results")
+    group.add_argument(
+        "--scale",
+        type=float,
+        metavar="METRES",
+        help="length of the bone from middle MCP to middle PIP (default: that of a hand with 0.092 m from wrist to "
+        "middle MCP)",
+    )
+    group.add_argument(
+        "--format",
+        nargs="+",
+        choices=choices.PREDICTION_FORMATS,
+        default=["json"],
+        metavar="F",
+        help=f"of {', '.join(choices.PREDICTION_FORMATS)} (default: json)",
+    )
+    group.add_argument("--force", action="store_true", help="replace earlier results in DIR")
 
 
 def add_conventions(parser: argparse.ArgumentParser) -> None:

@@ -1,13 +1,13 @@
 """`bmc predict` and `bmc export`: uses of a checkpoint."""
 
 import argparse
-import math
 import sys
 from pathlib import Path
 from typing import Any
 
-from bmc_jax.cli.arguments import add_network_use, add_step, add_verb, between
-from bmc_jax.core.choices import LEAST_SCORE, PREDICTION_FORMATS, SIDES
+from bmc_jax.cli import lift
+from bmc_jax.cli.arguments import add_network_use, add_results, add_step, add_verb, between, numbers
+from bmc_jax.core.choices import LEAST_SCORE, SIDES
 
 
 def add(verbs: Any) -> None:
@@ -18,17 +18,25 @@ examples:
   bmc predict runs/quickstart photographs --boxes detected.json --passes 2 --out predicted --format json csv
   bmc predict runs/quickstart photographs --boxes results.json --image-ids images.json --score 0.5 --out predicted
   bmc predict runs/quickstart clip.mp4 --out clip --force
+  bmc predict photographs --landmarks mediapipe --out lifted       # no checkpoint: MediaPipe finds the hands
+  bmc predict clip.mp4 --landmarks mediapipe --smooth 8 --out lifted
+  bmc predict --landmarks mediapipe --webcam 0 --out live
 
 Writes joints, overlays and page.html, an interactive page of the hands in 3D and their angles beside the limits; for a
 video also an overlaid video and the angles over time. Images and boxes that cannot be used are named with the reason,
 the others are processed, and the exit status is 1.
 """)  # fmt: skip
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder of a trained run, or of an exported one")
-    parser.add_argument("inputs", nargs="+", metavar="IMAGE", help="images, folders of images, or one video")
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        metavar="CHECKPOINT IMAGE",
+        help="folder of a trained run or of an exported one, not with --landmarks; then images, folders of them, or one "
+        "video",
+    )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results")
     box = parser.add_argument_group("box of the hand, in pixels of the upright image")
     box.add_argument(
-        "--box", type=_four, metavar="X,Y,W,H", help="of the hand in one image, or at the start of a video"
+        "--box", type=numbers(4), metavar="X,Y,W,H", help="of the hand in one image, or at the start of a video"
     )
     box.add_argument(
         "--boxes",
@@ -47,28 +55,14 @@ the others are processed, and the exit status is 1.
     camera = parser.add_argument_group("the camera")
     camera.add_argument(
         "--intrinsics",
-        type=_four,
+        type=numbers(4),
         metavar="FX,FY,CX,CY",
         help="pixels (default: the focal length of the image's EXIF; without it the longer image side, 53 degrees of "
         "view; principal point in the middle)",
     )
-    camera.add_argument(
-        "--scale",
-        type=float,
-        metavar="METRES",
-        help="length of the bone from middle MCP to middle PIP (default: that of a hand with 0.092 m from wrist to "
-        "middle MCP)",
-    )
     add_network_use(parser)
-    parser.add_argument(
-        "--format",
-        nargs="+",
-        choices=PREDICTION_FORMATS,
-        default=["json"],
-        metavar="F",
-        help=f"of {', '.join(PREDICTION_FORMATS)} (default: json)",
-    )
-    parser.add_argument("--force", action="store_true", help="replace an earlier prediction in DIR")
+    lift.add_sources(parser)
+    add_results(parser)
 
     parser = add_verb(verbs, "export", _export, "write a checkpoint in forms that run without this package", """\
 examples:
@@ -87,8 +81,16 @@ with the checkpoint.
 
 
 def _predict(options: argparse.Namespace) -> int:
+    if options.landmarks is not None:
+        return lift.predict(options)
+    lift.require_landmarks(options)
+    if len(options.paths) < 2:
+        raise ValueError(
+            "expected a checkpoint and images; without a checkpoint, MediaPipe finds the hands: --landmarks mediapipe"
+        )
     from bmc_jax.inference import requests
 
+    folder, *inputs = map(Path, options.paths)
     arguments = {
         "step": options.step,
         "left": options.hand == "left",
@@ -100,19 +102,18 @@ def _predict(options: argparse.Namespace) -> int:
         "turns": options.turns,
         "force": options.force,
     }
-    inputs = [Path(one) for one in options.inputs]
     if len(inputs) == 1 and inputs[0].suffix.lower() in requests.VIDEOS:
         from bmc_jax.inference import video
 
         if options.boxes or options.image_ids:
             raise ValueError("a video takes --box, the hand's at the start, not --boxes")
-        predicted = video.predict(options.checkpoint, inputs[0], options.out, **arguments)
+        predicted = video.predict(folder, inputs[0], options.out, **arguments)
         what = "frame"
     else:
         from bmc_jax.inference import predict
 
         boxes = {"boxes": options.boxes, "score": options.score, "image_ids": options.image_ids}
-        predicted = predict.predict(options.checkpoint, inputs, options.out, **boxes, **arguments)
+        predicted = predict.predict(folder, inputs, options.out, **boxes, **arguments)
         what = "hand"
     many = f"{predicted.hands} {what}{'s' if predicted.hands > 1 else ''}"
     print(f"{many}, {predicted.within} of them within all limits; written to {predicted.out}")
@@ -128,16 +129,3 @@ def _export(options: argparse.Namespace) -> None:
 
     out = export.export(options.checkpoint, options.out, step=options.step, force=options.force)
     print(f"written to {out}; its README.md says how to use it")
-
-
-def _four(text: str) -> tuple[float, ...]:
-    """Returns four numbers separated by commas."""
-    try:
-        numbers = tuple(float(part) for part in text.split(","))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not four numbers with commas between") from error
-    if not all(map(math.isfinite, numbers)):
-        raise argparse.ArgumentTypeError(f"{text!r} has a number that is not finite")
-    if len(numbers) != 4:
-        raise argparse.ArgumentTypeError(f"{text!r} has {len(numbers)} numbers, four are needed")
-    return numbers

@@ -11,6 +11,10 @@ LEFT_HANDS = ("error", "drop", "mirror", "keep")
 """What `limits.fit` does with left hands, see `validation.screen`."""
 PRESETS = ("clinical", "eaton", "functional", "lin2000")
 """Limits in `limits/presets`."""
+LIFT_LIMITS = "clinical"
+"""Default limits of lifting and repair: those of whole hands, which bring poses nearest to the truth."""
+FOCAL = 1.5
+"""Focal length over the longer image side that lifting assumes of images without K and EXIF."""
 HULL_DISTANCES = ("euclidean", "circle_l1", "circle_l1_squared")
 """Modes of `hull.distance`."""
 SPLITS = ("train", "validation", "test")

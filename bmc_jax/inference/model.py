@@ -145,7 +145,7 @@ class Model:
         if not crops:
             return Hands(image, side, **_none())
         in_pictures = hand_crop.to_pictures(crops, self.predict(crops), self.config)
-        return Hands(image, side, **outputs.arrays(outputs.assessed(self.trained, crops, *in_pictures, scale)))
+        return Hands(image, side, **outputs.arrays(outputs.assessed(self.limits, crops, *in_pictures, scale)))
 
     def predict(self, crops: Sequence[HandCrop], advance: Callable[[int], Any] | None = None) -> Prediction:
         """Returns the predictions of one or more crops of `hand_crop.cut`, host numpy in their order.

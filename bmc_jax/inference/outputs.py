@@ -8,14 +8,14 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from bmc_jax.core import hand, validation
 from bmc_jax.core.choices import PREDICTION_FORMATS
 from bmc_jax.core.types import Limits
-from bmc_jax.inference.hand_crop import HandCrop
+from bmc_jax.inference.requests import Request
 from bmc_jax.limits import checking
 from bmc_jax.limits.checking import Assessment
 from bmc_jax.limits.io import PALM_PAIRS
@@ -35,23 +35,49 @@ VIDEO = ("frame", "time", "followed")
 PALM = 0.092
 
 
+@runtime_checkable
+class View(Protocol):
+    """A hand's picture, its place there, and the camera; see `hand_crop.HandCrop`."""
+
+    @property
+    def request(self) -> Request: ...
+    @property
+    def size(self) -> tuple[int, int]: ...
+    @property
+    def box(self) -> tuple[float, float, float, float]: ...
+    @property
+    def intrinsics(self) -> np.ndarray: ...
+    @property
+    def intrinsics_from(self) -> str: ...
+
+
 @dataclass(frozen=True)
 class PredictedHands:
     """Predicted hands in the frames of their pictures."""
 
-    crops: Sequence[HandCrop]
+    views: Sequence[View]
     joints_2d: np.ndarray
     """Pixels of the pictures `[n, 21, 2]`."""
     joints_3d: np.ndarray
     """Scale units, camera frame, `[n, 21, 3]`."""
     assessment: Assessment
-    scale: float
-    """Metres of the scale bone."""
+    scale: float | np.ndarray
+    """Metres of the scale bone: of all hands, or of each `[n]`."""
     scale_from: str
+    deviation: np.ndarray | None = None
+    """Standard deviation of the depth of each joint relative to the wrist, scale units `[n, 21]`; NaN where it is not
+    predicted."""
+    frames: Sequence[int] | None = None
+    """Number of each hand's frame in the video; by default each hand is the next frame."""
     times: Sequence[float] | None = None
     """Seconds into the video, of a video's frames."""
     followed: Sequence[bool] | None = None
     """Whether the box is that of the hand in the frame before, of a video's frames."""
+
+    @property
+    def joints_metres(self) -> np.ndarray:
+        """Metres, camera frame, `[n, 21, 3]`."""
+        return self.joints_3d * np.reshape(self.scale, (-1, 1, 1))
 
 
 def validate(formats: Sequence[str], scale: float | int | None) -> None:
@@ -77,28 +103,24 @@ def assumed_scale(limits: Limits) -> tuple[float, str]:
 
 
 def assessed(
-    trained: Trained,
-    crops: Sequence[HandCrop],
+    limits: Limits,
+    views: Sequence[View],
     joints_2d: np.ndarray,
     joints_3d: np.ndarray,
     scale: float | int | None,
-    **video: Any,
+    **further: Any,
 ) -> PredictedHands:
     """Returns the hands with their scale in metres and their assessment against the limits."""
-    metres, words = (scale, "given") if scale is not None else assumed_scale(trained.limits)
-    left = np.array([one.request.left for one in crops])
+    metres, words = (scale, "given") if scale is not None else assumed_scale(limits)
+    left = np.array([one.request.left for one in views])
     return PredictedHands(
-        crops, joints_2d, joints_3d, checking.assess(joints_3d, trained.limits, left=left), metres, words, **video
+        views, joints_2d, joints_3d, checking.assess(joints_3d, limits, left=left), metres, words, **further
     )
 
 
-def to_dict(
-    trained: Trained, hands: PredictedHands, left_out: Sequence[tuple[Path, str]], *, passes: int = 1, turns: int = 1
-) -> dict[str, Any]:
-    """Returns the content of `joints.json` and of the page; angles in degrees."""
-    meta = trained.limits.meta
+def of_checkpoint(trained: Trained, *, passes: int = 1, turns: int = 1) -> dict[str, Any]:
+    """Returns the source of the hands for `to_dict`: a checkpoint and how it was applied."""
     return {
-        "format": "bmc_jax predictions 1",
         "checkpoint": {
             "folder": os.fspath(trained.folder),
             "experiment": trained.config.name,
@@ -106,21 +128,33 @@ def to_dict(
         },
         "passes": passes,
         "turns": turns,
+    }
+
+
+def to_dict(
+    source: dict[str, Any], limits: Limits, hands: PredictedHands, left_out: Sequence[tuple[Path, str]]
+) -> dict[str, Any]:
+    """Returns the content of `joints.json` and of the page, with what the hands are from; angles in degrees."""
+    meta = limits.meta
+    return {
+        "format": "bmc_jax predictions 1",
+        **source,
         "joint_order": hand.JOINT_ORDER,
         "joints": list(hand.JOINTS),
         "conventions": {
             "joints_2d": "pixels of the upright image, the centre of the first pixel at (0, 0)",
             "joints_3d": "metres, camera frame: x right, y down, z forward",
             "joints_3d_scale": "the same in scale units, lengths of the bone from middle MCP to middle PIP",
+            "depth_deviation": "standard deviation of the depth relative to the wrist, metres, where it is predicted",
             "intrinsics": "K in pixels of the upright image",
             "box": "left, top, right, bottom, pixels of the upright image",
             "angles": "degrees; flexion > 0 towards the palm, abduction > 0 towards the thumb's side, on both hands",
             "beyond": "distance to the nearest allowed value, 0 within the limits",
             "bone_length, curvature, spread": "scale units, their reciprocal, degrees",
         },
-        "scale": {"metres": round(hands.scale, 6), "from": hands.scale_from},
-        "limits": {"source": meta.source, "poses": meta.count} | _limits(trained.limits),
-        "hands": [_hand(hands, i) for i in range(len(hands.crops))],
+        "scale": {"metres": round(float(np.median(hands.scale)), 6), "from": hands.scale_from},
+        "limits": {"source": meta.source, "poses": meta.count} | _limits(limits),
+        "hands": [_hand(hands, i) for i in range(len(hands.views))],
         "left_out": [{"image": os.fspath(file), "reason": reason} for file, reason in left_out],
     }
 
@@ -156,23 +190,30 @@ def _limits(limits: Limits) -> dict[str, Any]:
 
 
 def _hand(hands: PredictedHands, i: int) -> dict[str, Any]:
-    crop, request, found = hands.crops[i], hands.crops[i].request, hands.assessment
-    frame = {}
-    if hands.times is not None and hands.followed is not None:
-        frame = {"frame": i, "time": round(hands.times[i], 4), "followed": hands.followed[i]}
+    view, request, found = hands.views[i], hands.views[i].request, hands.assessment
+    frame: dict[str, Any] = {}
+    if hands.times is not None:
+        frame = {"frame": i if hands.frames is None else hands.frames[i], "time": round(hands.times[i], 4)}
+    if hands.followed is not None:
+        frame["followed"] = hands.followed[i]
+    metres = float(np.broadcast_to(hands.scale, len(hands.views))[i])
+    deviation = {}
+    if hands.deviation is not None and np.isfinite(hands.deviation[i]).all():
+        deviation = {"depth_deviation": (hands.deviation[i] * metres).round(6).tolist()}
     angles = np.degrees(found.angles[i].astype(np.float64)).reshape(15, 2).round(2)
     return {
         "image": os.fspath(request.file),
         **frame,
-        "size": list(crop.size),
+        "size": list(view.size),
         "hand": "left" if request.left else "right",
-        "box": np.round(crop.box, 3).tolist(),
+        "box": np.round(view.box, 3).tolist(),
         "box_from": request.box_from,
-        "intrinsics": crop.intrinsics.round(4).tolist(),
-        "intrinsics_from": crop.intrinsics_from,
+        "intrinsics": view.intrinsics.round(4).tolist(),
+        "intrinsics_from": view.intrinsics_from,
         "joints_2d": hands.joints_2d[i].round(4).tolist(),
-        "joints_3d": (hands.joints_3d[i] * hands.scale).round(6).tolist(),
+        "joints_3d": (hands.joints_3d[i] * metres).round(6).tolist(),
         "joints_3d_scale": hands.joints_3d[i].round(6).tolist(),
+        **deviation,
         "within_limits": bool(found.within[i]),
         "angles": [
             {"flexion": flexion, "abduction": abduction, "beyond": beyond}
@@ -218,11 +259,11 @@ def arrays(predicted: PredictedHands) -> dict[str, np.ndarray]:
     """Returns what is measured of one or more hands, by name, each `[n, ...]`, see `model.Hands`."""
     found = predicted.assessment
     of_hands = {
-        "size": np.array([crop.size for crop in predicted.crops]),
-        "box": np.array([crop.box for crop in predicted.crops], np.float64),
-        "intrinsics": np.stack([crop.intrinsics for crop in predicted.crops]),
+        "size": np.array([view.size for view in predicted.views]),
+        "box": np.array([view.box for view in predicted.views], np.float64),
+        "intrinsics": np.stack([view.intrinsics for view in predicted.views]),
         "joints_2d": predicted.joints_2d,
-        "joints_3d": predicted.joints_3d * predicted.scale,
+        "joints_3d": predicted.joints_metres,
         "joints_3d_scale": predicted.joints_3d,
         "within_limits": found.within,
     }

@@ -4,7 +4,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -15,12 +14,10 @@ from bmc_jax.data import images as pictures
 from bmc_jax.inference import hand_crop, outputs, requests, viewer
 from bmc_jax.inference.hand_crop import HandCrop
 from bmc_jax.inference.model import Model
-from bmc_jax.inference.outputs import PredictedHands
 from bmc_jax.inference.requests import Request
 from bmc_jax.runtime.progress import Progress
 from bmc_jax.training import forward
 from bmc_jax.training.forward import Trained
-from bmc_jax.visualization import overlay
 
 MOST_REASONS = 5
 """Most reasons in the message of an error."""
@@ -101,9 +98,13 @@ def predict(
         with Progress(total=len(crops), desc="predict", unit=" hands") as bar:
             prediction = model.predict(crops, bar.update)
         crops, prediction = _finite(crops, prediction, left_out)
-        found = outputs.assessed(trained, crops, *hand_crop.to_pictures(crops, prediction, trained.config), scale)
-        content = outputs.to_dict(trained, found, left_out, passes=passes, turns=turns)
-        shown = _overlays(content, found, building / "overlays")
+        found = outputs.assessed(
+            trained.limits, crops, *hand_crop.to_pictures(crops, prediction, trained.config), scale
+        )
+        content = outputs.to_dict(
+            outputs.of_checkpoint(trained, passes=passes, turns=turns), trained.limits, found, left_out
+        )
+        shown = viewer.overlays(content, found, building / "overlays")
         outputs.write(content, found, building, formats)
         title = f"{len(crops)} hands" if len(crops) > 1 else crops[0].request.file.name
         page = viewer.page(content, list(shown), list(shown.values()), title)
@@ -156,33 +157,3 @@ def _crops(
             raise ValueError(f"the given K is for images of one size, and there are {sizes} pixels; predict them apart")
         crops.append(one)
     return crops
-
-
-def _overlays(content: dict[str, Any], found: PredictedHands, folder: Path) -> dict[int, dict[str, Any]]:
-    """Draws every hand over its image, adds the file's name to the content, and returns the pictures of the page."""
-    folder.mkdir()
-    numbers: dict[Path, list[int]] = {}
-    for i, one in enumerate(found.crops):
-        numbers.setdefault(one.request.file, []).append(i)
-    selected, drawn_hands, names = set(viewer.selected(len(found.crops))), {}, set()
-    for file, of_it in Progress(numbers.items(), desc="draw", unit=" images"):
-        image = pictures.read(file).image
-        drawn = overlay.hands_on(image, [found.joints_2d[i] for i in of_it])
-        kind = ".jpg" if file.suffix.lower() in (".jpg", ".jpeg") else ".png"
-        name = _free(file.stem, kind, names)
-        drawn.save(folder / name, quality=92)
-        for i in of_it:
-            content["hands"][i]["overlay"] = f"{folder.name}/{name}"
-            if i in selected:
-                drawn_hands[i] = viewer.picture(image, found.crops[i], found.joints_2d[i])
-    return dict(sorted(drawn_hands.items()))
-
-
-def _free(stem: str, kind: str, names: set[str]) -> str:
-    """A file name that no other image has, whatever folders they are from."""
-    name, number = f"{stem}{kind}", 1
-    while name.lower() in names:
-        number += 1
-        name = f"{stem}_{number}{kind}"
-    names.add(name.lower())
-    return name

@@ -83,7 +83,7 @@ def predict(
         pixels, joints, times, followed = [], [], [], []
         drawn: dict[int, dict[str, Any]] = {}
         every, target, usual = 1, start, _side(start.box)
-        with _Writer(building / "video.mp4") as video:
+        with Writer(building / "video.mp4") as video:
             for number, (image, time) in enumerate(frames(clip, left_out)):
                 crop = hand_crop.cut(target, Picture(image), trained.config, passes=passes)
                 (found_2d,), (found_3d,) = hand_crop.to_pictures([crop], model.predict([crop]), trained.config)
@@ -103,9 +103,11 @@ def predict(
         if not crops:
             raise ValueError(left_out[0][1] if left_out else f"{clip} has no frames")
         found = outputs.assessed(
-            trained, crops, np.stack(pixels), np.stack(joints), scale, times=times, followed=followed
+            trained.limits, crops, np.stack(pixels), np.stack(joints), scale, times=times, followed=followed
         )
-        content = outputs.to_dict(trained, found, left_out, passes=passes, turns=turns)
+        content = outputs.to_dict(
+            outputs.of_checkpoint(trained, passes=passes, turns=turns), trained.limits, found, left_out
+        )
         outputs.write(content, found, building, formats)
         figure = charts.angle_curves(times, found.assessment.angles, found.assessment.excess.angles, trained.limits)
         draw.save(figure, building / "angles.png")
@@ -175,7 +177,7 @@ def frames(clip: Path, left_out: list[tuple[Path, str]]) -> Iterator[tuple[Image
             left_out.append((clip, f"{clip} breaks off after {number} frames, {time:.1f} s"))
 
 
-class _Writer:
+class Writer:
     """An H.264 video that grows frame by frame, each at its own time."""
 
     def __init__(self, file: Path) -> None:
@@ -184,7 +186,7 @@ class _Writer:
         self._stream: Any = None
         self._last = -1
 
-    def __enter__(self) -> "_Writer":
+    def __enter__(self) -> "Writer":
         return self
 
     def write(self, image: Image.Image, time: float) -> None:

@@ -21,16 +21,16 @@ MEASURE_CHUNK, ASSESS_CHUNK = 4096, 512
 SIDES = ("too bent", "too stretched", "towards the thumb", "towards the little finger")
 
 
-def in_chunks(function: Callable[..., Any], size: int, array: np.ndarray) -> Any:
-    """Applies a compiled function to an array `size` rows at a time, and returns its outputs as numpy arrays.
+def in_chunks(function: Callable[..., Any], size: int, *arrays: np.ndarray) -> Any:
+    """Applies a compiled function to arrays `size` rows at a time, and returns its outputs as numpy arrays.
 
     The last chunk is padded by repeating its last row, so that the function has one shape and is compiled once.
     """
-    outputs = []
-    for start in range(0, len(array), size):
-        chunk = array[start : start + size]
-        outputs.append(function(np.concatenate([chunk, np.repeat(chunk[-1:], size - len(chunk), axis=0)])))
-    return jax.tree.map(lambda *parts: np.concatenate([np.asarray(part) for part in parts])[: len(array)], *outputs)
+    count, outputs = len(arrays[0]), []
+    for start in range(0, count, size):
+        rows = np.minimum(np.arange(start, start + size), count - 1)
+        outputs.append(function(*(array[rows] for array in arrays)))
+    return jax.tree.map(lambda *parts: np.concatenate([np.asarray(part) for part in parts])[:count], *outputs)
 
 
 def measure(poses: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,1 +1,5 @@
-"""Poses of any estimator: read, convert, repair, smooth, sample."""
+"""Poses of any estimator: read, convert, lift, repair, smooth, sample."""
+
+from bmc_jax.poses.lifting import Landmarks as Landmarks
+from bmc_jax.poses.lifting import Lifted as Lifted
+from bmc_jax.poses.lifting import lift as lift

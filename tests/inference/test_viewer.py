@@ -27,8 +27,13 @@ def made(tmp_path_factory):
     hands = examples.examples(3, seed=4)
     joints = hands.joints_3d / hands.scale[:, None, None]
     prediction = Prediction(hands.joints_2d, *[np.zeros(3)] * 3, joints)
-    found = outputs.assessed(trained, seen, *hand_crop.to_pictures(seen, prediction, options), 0.04)
-    content = outputs.to_dict(trained, found, [(Path("bad.jpg"), "</script><script>alert(1)</script><!--")])
+    found = outputs.assessed(trained.limits, seen, *hand_crop.to_pictures(seen, prediction, options), 0.04)
+    content = outputs.to_dict(
+        outputs.of_checkpoint(trained),
+        trained.limits,
+        found,
+        [(Path("bad.jpg"), "</script><script>alert(1)</script><!--")],
+    )
     content["hands"][2]["within_limits"] = True
     pictures = [viewer.picture(image, one, found.joints_2d[i]) for i, one in enumerate(seen)]
     file = tmp_path_factory.mktemp("page") / "page.html"

@@ -48,7 +48,7 @@ def read(content: Any, where: str) -> Hands:
       ValueError: naming the file and the remedy, for content that holds no 3D hands.
     """
     if isinstance(content, dict):
-        named = _plain_names(content)
+        named = plain_names(content)
         if isinstance(named.get("frames"), list) and not any(name in named for name in POSES):
             return _frames(named["frames"], where)
         if any(name in named for name in POSES):
@@ -190,23 +190,23 @@ def _hands(item: Any, where: str, found: Hands) -> list[tuple[Any, bool | None]]
 
 
 def _of_object(item: dict, where: str, found: Hands) -> list[tuple[Any, bool | None]]:
-    named = _plain_names(item)
+    named = plain_names(item)
     if not named:
         return []
     if "wiloropreds" in named or "wilorpreds" in named:
-        named = {**_plain_names(named["wilorpreds"]), **{name: named[name] for name in RIGHT if name in named}}
+        named = {**plain_names(named["wilorpreds"]), **{name: named[name] for name in RIGHT if name in named}}
     if "people" in named:
         found.notes.append("OpenPose's 3D keypoints; joints of confidence 0 are missing")
         return _openpose(named["people"], where)
     sided = [(named[name], left) for name, left in WORLD_SIDES.items() if named.get(name)]
     if sided:
         found.notes.append("MediaPipe's world landmarks")
-        return [(_unwrapped(points), left) for points, left in sided]
+        return [(unwrapped(points), left) for points, left in sided]
     world = next((named[name] for name in WORLD if name in named), None)
     if world is not None:
         found.notes.append("MediaPipe's world landmarks")
-        hands = _as_hands(world)
-        return list(zip(hands, _sides(named, len(hands)), strict=True))
+        hands = as_hands(world)
+        return list(zip(hands, stated_sides(named, len(hands)), strict=True))
     if any(name in named for name in PICTURE):
         if not any(named.get(name) for name in PICTURE):
             return []
@@ -217,12 +217,12 @@ def _of_object(item: dict, where: str, found: Hands) -> list[tuple[Any, bool | N
     poses = next((named[name] for name in POSES if name in named), None)
     if poses is None:
         raise ValueError(f"{where} has {', '.join(map(str, item)) or 'no fields'}; give the poses as `joints`")
-    hands = _as_hands(poses)
+    hands = as_hands(poses)
     if isinstance(named.get("left"), bool):
         return [(points, named["left"]) for points in hands]
     left = _not_right(named, where)
     if left is None:
-        return list(zip(hands, _sides(named, len(hands)), strict=True))
+        return list(zip(hands, stated_sides(named, len(hands)), strict=True))
     if len(left) not in (1, len(hands)):
         raise ValueError(f"{where}: {len(left)} sides for {len(hands)} hands")
     return list(zip(hands, np.broadcast_to(left, len(hands)).tolist(), strict=True))
@@ -242,23 +242,23 @@ def _not_right(named: dict[str, Any], where: str) -> np.ndarray | None:
     return values == 0
 
 
-def _as_hands(value: Any) -> list:
+def as_hands(value: Any) -> list:
     """Returns a list of hands from one hand or several."""
     value = value.tolist() if isinstance(value, np.ndarray) else value
     value = [] if value is None else value
-    hands = [_unwrapped(one) for one in value] if isinstance(value, list) else [_unwrapped(value)]
+    hands = [unwrapped(one) for one in value] if isinstance(value, list) else [unwrapped(value)]
     return hands if depth(hands) != 2 else [hands]
 
 
-def _unwrapped(value: Any) -> Any:
+def unwrapped(value: Any) -> Any:
     """Returns the list of landmarks in an object that holds nothing else, as protocol buffers are written."""
     while isinstance(value, dict) and "x" not in value:
-        inner = _plain_names(value)
+        inner = plain_names(value)
         value = next((inner[name] for name in ("landmark", "landmarks") if name in inner), None)
     return value
 
 
-def _sides(named: dict[str, Any], count: int) -> list[bool | None]:
+def stated_sides(named: dict[str, Any], count: int) -> list[bool | None]:
     """Returns which of a frame's hands are left ones, by MediaPipe's handedness; None where it is not said."""
     value = next((named[name] for name in HANDEDNESS if name in named), None)
     value = [value] if isinstance(value, str) else value
@@ -274,7 +274,7 @@ def _word(value: Any) -> str:
         if isinstance(value, list):
             value = value[0] if value else ""
         else:
-            named = _plain_names(value)
+            named = plain_names(value)
             keys = ("classification", "categories", "categoryname", "label", "displayname", "side")
             value = next((named[key] for key in keys if named.get(key)), "")
     return str(value).lower()
@@ -284,7 +284,7 @@ def _openpose(people: Any, where: str) -> list[tuple[Any, bool | None]]:
     """Returns the hands of OpenPose's people. Its joints are x, y, z and a confidence, 0 where there is none."""
     hands, flat = [], False
     for person in people if isinstance(people, list) else []:
-        named = _plain_names(person)
+        named = plain_names(person)
         for side, left in (("left", True), ("right", False)):
             numbers = named.get(f"hand{side}keypoints3d") or []
             flat |= bool(named.get(f"hand{side}keypoints2d"))
@@ -321,7 +321,7 @@ def _point(point: Any) -> Any:
     return [point.get(axis) for axis in "xyz" if axis in point] if isinstance(point, dict) else point
 
 
-def _plain_names(fields: Any) -> dict[str, Any]:
+def plain_names(fields: Any) -> dict[str, Any]:
     """Returns fields by their names in lower case without underscores, as languages spell them differently; none of
     what has no fields."""
     fields = fields if isinstance(fields, dict) else {}

@@ -108,7 +108,7 @@ def _rows(file: Path, stated: coco_hand.Stated, folders: tuple[str, ...]) -> lis
         identifier = person.get("id", number)
         for side in SIDES:
             own, box = person.get(f"{side}hand_kpts"), person.get(f"{side}hand_box")
-            keypoints = _of_whole_body(person.get("keypoints"), side) if own is None else own
+            keypoints = of_whole_body(person.get("keypoints"), side) if own is None else own
             valid = person.get(f"{side}hand_valid", True)
             if valid not in (True, False, None):
                 raise ValueError(
@@ -135,7 +135,7 @@ def _rows(file: Path, stated: coco_hand.Stated, folders: tuple[str, ...]) -> lis
     return rows
 
 
-def _of_whole_body(keypoints: object, side: str) -> list | None:
+def of_whole_body(keypoints: object, side: str) -> list | None:
     """Returns the keypoints of a hand among those of a whole body; None if there are not as many."""
     if not isinstance(keypoints, list) or len(keypoints) not in (POINTS, 3 * POINTS):
         return None

@@ -255,7 +255,7 @@ strip.addEventListener("keydown", event => {
 strip.hidden = data.hands.length < 2;
 strip.style.display = strip.hidden ? "none" : "";
 element("about").textContent = data.about;
-const facts = { checkpoint: `${data.checkpoint.folder}, step ${data.checkpoint.step}`,
+const facts = { ...(data.checkpoint ? { checkpoint: `${data.checkpoint.folder}, step ${data.checkpoint.step}` } : { source: data.source }),
   limits: `${data.limits.source}, ${data.limits.poses} poses`, scale: `${(1000 * data.scale.metres).toFixed(1)} mm, ${data.scale.from}`,
   ...data.conventions };
 for (const [name, words] of Object.entries(facts)) element("facts").append(make("dt", {}, name), make("dd", {}, words));

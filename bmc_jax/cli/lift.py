@@ -1,0 +1,161 @@
+"""`bmc lift`, and `bmc predict --landmarks`: feasible hands in 3D from landmarks."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bmc_jax.cli.arguments import add_results, add_verb, between, numbers
+from bmc_jax.core.choices import FOCAL, JOINT_ORDERS, LIFT_LIMITS, PRESETS, SIDES
+
+if TYPE_CHECKING:
+    from bmc_jax.inference.lift import LiftedHands, Options
+
+
+def add(verbs: Any) -> None:
+    """Declares `bmc lift`."""
+    parser = add_verb(verbs, "lift", _lift, "lift hand landmarks to feasible hands in 3D", """\
+Landmarks of MediaPipe (JSON, npz, CSV), COCO keypoints, OpenPose, or of any other named order. What is there decides
+the way: 2D landmarks get their depth from the lifting network, those with z keep it, and with world landmarks the depth
+is the mean of both. Joints then move along their viewing rays to the nearest hand within the limits.
+
+examples:
+  bmc lift landmarks.json --images photographs --out lifted
+  bmc lift keypoints.json --fov 70 --out lifted --format json csv
+  bmc lift sequence.npz --size 1920,1080 --smooth 8 --out lifted
+  bmc predict photographs --landmarks mediapipe --out lifted
+""")  # fmt: skip
+    parser.add_argument("landmarks", metavar="LANDMARKS", help="json, jsonl, npz, npy, pkl, csv or tsv")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results")
+    parser.add_argument("--images", metavar="DIR", help="pictures of the landmarks, for overlays and the page")
+    parser.add_argument("--image-ids", metavar="COCO.json", help="images with the ids that the landmarks have")
+    parser.add_argument("--order", choices=JOINT_ORDERS, help="joint order (default: the file's, or FreiHAND's)")
+    parser.add_argument("--side", choices=SIDES, help="of hands whose side the file does not state")
+    parser.add_argument("--size", type=_size, metavar="WIDTH,HEIGHT", help="of the images, where it is not stated")
+    group = _add_options(parser, "the camera and the repair")
+    group.add_argument(
+        "--intrinsics",
+        type=numbers(4),
+        metavar="FX,FY,CX,CY",
+        help="pixels, of images whose file has no K (default: the focal length of the image's EXIF, or "
+        f"{FOCAL:g} x the longer image side; principal point in the middle)",
+    )
+    add_results(parser)
+
+
+def add_sources(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of `bmc predict` that find hands without a checkpoint."""
+    group = _add_options(parser, "hands found by MediaPipe, lifted to 3D; no checkpoint is needed then")
+    group.add_argument("--landmarks", choices=("mediapipe",), help="find the hands, of both sides, with MediaPipe")
+    group.add_argument(
+        "--model",
+        metavar="FILE",
+        help="MediaPipe's hand_landmarker.task, or the wheel of mediapipe 0.10.14, which carries the models",
+    )
+    group.add_argument(
+        "--webcam", metavar="N", help="pictures of a webcam, 0 for the first, or of a video in its place"
+    )
+    group.add_argument("--no-window", action="store_true", help="show nothing while the webcam runs")
+
+
+def _add_options(parser: argparse.ArgumentParser, title: str) -> Any:
+    """Declares the options of all sources of landmarks, and returns their group."""
+    group = parser.add_argument_group(title)
+    group.add_argument(
+        "--fov", type=between(1.0, 170.0), metavar="DEGREES", help="field of view along the longer side of the images"
+    )
+    known = f"a preset ({', '.join(PRESETS)}) or a limits file"
+    group.add_argument("--limits", metavar="LIMITS", help=f"{known} (default: {LIFT_LIMITS})")
+    group.add_argument(
+        "--smooth",
+        type=between(2.001, 1e6),
+        metavar="FRAMES",
+        help="of a sequence: damp motion in depth of that period by half, quicker ones more",
+    )
+    return group
+
+
+def require_landmarks(options: argparse.Namespace) -> None:
+    """Raises ValueError for options that only landmarks take."""
+    for name in ("model", "webcam", "no_window", "fov", "limits", "smooth"):
+        if getattr(options, name) not in (None, False):
+            raise ValueError(f"--{name.replace('_', '-')} needs --landmarks mediapipe; add it, or leave the option out")
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Runs `bmc predict --landmarks mediapipe`."""
+    from bmc_jax.inference import lift, requests, video
+    from bmc_jax.inference.lift import webcam
+
+    given = {"model": options.model}
+    inputs = [Path(one) for one in options.paths]
+    if options.webcam is not None:
+        if inputs:
+            raise ValueError(f"expected no pictures beside --webcam, got {inputs[0]}; leave one of them out")
+        with webcam.Window() as window:
+            frames = webcam.frames(options.webcam)
+            clip = lift.Clip(Path(f"webcam {options.webcam}"), frames, show=None if options.no_window else window)
+            return report(lift.lift_video(clip, options.out, settings(options), **given))
+    if len(inputs) == 1 and inputs[0].suffix.lower() in requests.VIDEOS:
+        left_out: list[tuple[Path, str]] = []
+        clip = lift.Clip(inputs[0], video.frames(inputs[0], left_out), left_out)
+        return report(lift.lift_video(clip, options.out, settings(options), **given))
+    if options.smooth is not None:
+        raise ValueError("--smooth is for the frames of a video; leave it out for photographs")
+    return report(lift.lift_pictures(inputs, options.out, settings(options), **given))
+
+
+def _lift(options: argparse.Namespace) -> int:
+    from bmc_jax.inference import lift
+
+    found = lift.lift_file(
+        options.landmarks,
+        options.out,
+        settings(options),
+        images=options.images,
+        image_ids=options.image_ids,
+        order=options.order,
+        side=options.side,
+        size=options.size,
+    )
+    return report(found)
+
+
+def settings(options: argparse.Namespace) -> "Options":
+    """Returns the options of all sources of landmarks."""
+    from bmc_jax.inference.lift import Options
+    from bmc_jax.inference.lift.seen import Camera
+
+    return Options(
+        camera=Camera(options.intrinsics, options.fov),
+        limits=options.limits or LIFT_LIMITS,
+        smooth=options.smooth,
+        scale=options.scale,
+        formats=options.format,
+        force=options.force,
+    )
+
+
+def report(found: "LiftedHands") -> int:
+    """Prints the summary, and returns the exit status."""
+    for note in found.notes:
+        print(note)
+    hands = f"{found.hands:,} hand{'s' if found.hands > 1 else ''}"
+    print(f"{hands} in {found.frames:,} picture{'s' if found.frames > 1 else ''}; depth from {found.depth}")
+    print(f"the nearest hands within limits, {found.repair}: joints moved by {found.moved:.1f} mm in the mean")
+    median, most = found.beyond
+    print(
+        f"the worst angle of a hand is beyond its limit by {median:.1f}° at the median, by {most:.1f}° in 5 % of hands"
+    )
+    print(f"written to {found.out}; open {found.out / 'page.html'}")
+    for file, reason in found.left_out:
+        print(f"left out: {reason if reason.startswith(str(file)) else f'{file}: {reason}'}", file=sys.stderr)
+    return 1 if found.left_out else 0
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Returns two positive whole numbers with a comma between."""
+    width, height = numbers(2)(text)
+    if min(width, height) < 1 or width != int(width) or height != int(height):
+        raise argparse.ArgumentTypeError(f"expected WIDTH,HEIGHT in whole pixels, got {text!r}")
+    return int(width), int(height)
