@@ -120,25 +120,21 @@ def by_focal(weights, poses) -> None:
         row(f"{focal:g}", *errors)
 
 
-def photographs(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Rays of MediaPipe's landmarks in every tenth photograph, and its 3D joints, metres at an adult's size."""
+def photographs(folder: Path, *, held_out: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """Rays of MediaPipe's landmarks in every tenth photograph, or in the others, and its 3D joints, metres, at the
+    size of a mean adult's hand."""
     found = np.load(folder / "mediapipe.npz")
     intrinsics = {image["id"]: image["K"] for image in json.loads((folder / "annotations.json").read_text())["images"]}
-    held = (
-        (found["ids"] % 10 == 9)
-        & np.isfinite(found["image"]).all(axis=(1, 2))
-        & np.isfinite(found["world"]).all(axis=(1, 2))
-    )
-    image, world, k = found["image"][held], found["world"][held], np.array([intrinsics[i] for i in found["ids"][held]])
+    known = np.isfinite(found["image"]).all(axis=(1, 2)) & np.isfinite(found["world"]).all(axis=(1, 2))
+    rows = known & ((found["ids"] % 10 == 9) == held_out)
+    image, world, k = found["image"][rows], found["world"][rows], np.array([intrinsics[i] for i in found["ids"][rows]])
     rays = np.asarray(camera.rays(jnp.asarray(image[..., :2], jnp.float32), jnp.asarray(k, jnp.float32)))
+    # The depth of the image landmarks, and of the world landmarks moved, turned and scaled to them.
     joints = rays * (1 + image[..., 2:] / k[:, :1, :1])
-    # The world landmarks, moved, turned and scaled to these.
-    similar = alignment.procrustes(world, joints)
-    joints = rays * 0.5 * (joints[..., 2:] + similar[..., 2:])
-    adult = synthesis.poses(0, DOMAIN, "validation", np.arange(256))
-    length = [float(np.mean(np.sum(anatomy.bone_lengths(jnp.asarray(x, jnp.float32)), axis=(1, 2)))) for x in (adult,)]
-    own = np.asarray(jnp.sum(anatomy.bone_lengths(jnp.asarray(joints, jnp.float32)), axis=(1, 2)))
-    return rays, joints * (length[0] / own)[:, None, None]
+    joints = rays * 0.5 * (joints[..., 2:] + alignment.procrustes(world, joints)[..., 2:])
+    adults = synthesis.poses(0, DOMAIN, "validation", np.arange(256))
+    size = [np.sum(anatomy.bone_lengths(jnp.asarray(x, jnp.float32)), axis=(1, 2)) for x in (joints, adults)]
+    return rays, joints * (np.mean(size[1]) / size[0])[:, None, None]
 
 
 def real(weights, rays, joints, mean) -> None:

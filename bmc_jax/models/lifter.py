@@ -22,7 +22,8 @@ from jaxtyping import Array, Float
 from bmc_jax.core import hand, numerics
 from bmc_jax.core.types import require_shape
 
-FILE = "lifter.npz"
+FILE = Path(__file__).with_suffix(".npz")
+"""Weights that ship with the package."""
 KNUCKLES = hand.FINGER_JOINTS[1:, 0]
 """Joints whose mean is above the wrist in the network's view."""
 LOG_DEVIATION_RANGE = (-5.0, 1.0)
@@ -74,7 +75,7 @@ class Lifter(nn.Module):
 
 def load(file: str | os.PathLike | None = None) -> dict[str, Array]:
     """Returns weights by the paths of their layers, float32: those that ship with the package, or those of a file."""
-    with open(file or Path(__file__).parent / FILE, "rb") as opened, np.load(opened) as content:
+    with open(file or FILE, "rb") as opened, np.load(opened) as content:
         return {name: jnp.asarray(content[name], jnp.float32) for name in content.files}
 
 
@@ -124,6 +125,6 @@ def view(rays: Float[Array, "*batch 21 3"]) -> View:
         [jnp.sum(directions * axis[..., None, :], axis=-1) for axis in (right, jnp.cross(ahead, right))], axis=-1
     )
     points = across / cosine[..., None]
-    size = numerics.norm(points.reshape(*points.shape[:-2], -1)) / hand.NUM_JOINTS**0.5
+    size = numerics.norm(points.reshape(*points.shape[:-2], 2 * hand.NUM_JOINTS)) / hand.NUM_JOINTS**0.5
     size = jnp.maximum(size, numerics.SMALLEST_VIEW)
     return View(points / size[..., None, None], size, length * cosine)

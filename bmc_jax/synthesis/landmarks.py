@@ -52,7 +52,7 @@ def observe(
       fill: range of the hand's share of the image's width, uniform.
     """
     random = RandomStream(key, 96)
-    turned = (joints - jnp.mean(joints, axis=0)) @ random.rotation().T
+    turned = (joints - jnp.mean(joints, axis=0, keepdims=True)) @ random.rotation().T
     low, high = turned.min(axis=0), turned.max(axis=0)
     length = jnp.exp(random.uniform(*np.log(focal)))
     share = random.uniform(*fill)
@@ -60,7 +60,7 @@ def observe(
     # The hand's middle is anywhere in the image where most of the hand is inside.
     half = 0.5 * jnp.stack([jnp.ones(()), jnp.exp(random.uniform(*np.log(ASPECT)))])
     aim = jnp.maximum(half - 0.4 * share, 0.0) * random.uniform(-1.0, 1.0, (2,))
-    truth = turned + jnp.append(aim / length, 1.0) * depth
+    truth = turned + (jnp.append(aim / length, 1.0) * depth)[None]
     rays = truth / truth[:, 2:]
     box = jnp.max(rays.max(axis=0) - rays.min(axis=0))
     own, shared = random.normal(shape=(hand.NUM_JOINTS, 2)), random.normal(shape=(len(hand.FINGERS), 2))

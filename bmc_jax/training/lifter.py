@@ -30,7 +30,6 @@ from bmc_jax.training import checkpoint
 from bmc_jax.training.step import AveragedState
 
 DOMAIN = "any_view"
-SHIPPED = Path(lifter.__file__).parent / lifter.FILE
 PER_CALL = 50
 """Steps of one call of the program."""
 SAVE_EVERY = 1_000
@@ -75,6 +74,7 @@ def loss(weights: Any, seen: landmarks.Landmarks) -> Float[Array, ""]:
 
 def train(
     settings: Settings,
+    hands: Float[Array, "hand 21 3"],
     workdir: Path,
     *,
     extra: Callable[[dict[str, Array], PRNGKeyArray], Float[Array, ""]] | None = None,
@@ -82,7 +82,8 @@ def train(
     """Returns the weights, trained in a folder or going on from its last checkpoint.
 
     Args:
-      settings: what is trained.
+      settings: of the training.
+      hands: the poses to train on, metres.
       workdir: folder of the checkpoints.
       extra: a loss of weights and a random key that is added to that of the rendered hands.
 
@@ -102,7 +103,6 @@ def train(
             )
         state = checkpoint.restore(workdir, _create(settings))
         done = int(state.step)
-        hands = poses(settings) if done < settings.steps else jnp.zeros((1, hand.NUM_JOINTS, 3))
         run = jax.jit(functools.partial(_steps, settings=settings, extra=extra), donate_argnums=0)
         bar = Progress(desc="lifter", total=settings.steps, initial=done, unit=" steps")
         with checkpoint.Writer(workdir, keep=2, metadata=metadata) as writer, bar, distributed.signalled() as signal:
@@ -166,12 +166,13 @@ def _steps(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workdir", type=Path, required=True, help="folder of the checkpoints")
-    parser.add_argument("--out", type=Path, default=SHIPPED, help="file of the weights (default: the package's)")
+    parser.add_argument("--out", type=Path, default=lifter.FILE, help="file of the weights (default: the package's)")
     for field in dataclasses.fields(Settings):
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default)
     options = vars(parser.parse_args())
     workdir, out = options.pop("workdir"), options.pop("out")
-    weights = train(Settings(**options), workdir)
+    settings = Settings(**options)
+    weights = train(settings, poses(settings), workdir)
     with files.replacing(out) as partial:
         arrays: dict[str, Any] = {name: array.astype(np.float16) for name, array in weights.items()}
         np.savez(partial, **arrays)
