@@ -120,11 +120,16 @@ class Network:
     patch: int = 0
     """0 for the published stem; 4 or 8 for one convolution of that kernel and stride, fast enough for a CPU."""
     pretrained: str = ""
-    """File of initial weights of the ResNet with torchvision's names, `.safetensors` or, with torch installed, `.pth`;
-    empty for random weights. Needs depth 18, 34 or 50, width 64 and patch 0. A resumed run does not read it."""
+    """Initial weights; empty for random ones. Either a file of the ResNet's with torchvision's names, `.safetensors`
+    or, with torch installed, `.pth`, which needs depth 18, 34 or 50, width 64 and patch 0; or the folder of a run of
+    the same network, or with `lift` of a network with `input` "points" for the second stage, whose newest weights
+    (averaged ones with `optimizer.ema`) are taken. A resumed run does not read it."""
     pool: str = "mean"
     """"mean" over the last feature map, as published; "flatten" keeps its positions, from which a small network learns
     pixels far better within minutes; "heatmaps" takes each joint from its own maps, which is better still."""
+    heatmap_channels: int = 0
+    """Channels of the maps from which heatmaps are computed; 0 for four times `width`. Most of the time of a narrow
+    network is spent there: at width 32 and 96 pixels, 64 instead of 128 channels double the images per second."""
     lift: bool = False
     """Whether depths are predicted from the 2D joints that heatmaps find instead of from the image (see
     `models.lifting_network.TwoStageNetwork`). Needs `pool` "heatmaps"."""

@@ -39,6 +39,24 @@ build.
     for reader in READERS if "build" in arguments else ():
         _build_arguments(readers, reader)
 
+    words = "add a detector's lifted hands to photographs as 3D labels"
+    parser = add_verb(verbs, "pseudo-labels", _pseudo_labels, words, """\
+example:
+  bmc data pseudo-labels photographs/annotations.json --landmarks mediapipe.npz --out labelled
+
+Lifts the landmarks along their viewing rays, repairs them, and writes train.json, validation.json and test.json with
+joints_3d: every twentieth and every tenth image are held out. They are a teacher's estimates, not the truth.
+""")  # fmt: skip
+    parser.add_argument("annotations", metavar="COCO.json", help="annotations of right hands, one an image, with K")
+    parser.add_argument(
+        "--landmarks",
+        required=True,
+        metavar="NPZ",
+        help="MediaPipe's landmarks of these images: image [N, 21, 3] in pixels, world [N, 21, 3], ids [N]",
+    )
+    parser.add_argument("--limits", default="people", metavar="LIMITS", help="preset or file (default: people)")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the three files")
+
     parser = add_verb(verbs, "verify", _verify, "read and check every file, image and label of built datasets", """\
 example:
   bmc data verify data/freihand data/rhd
@@ -183,6 +201,16 @@ def _split_summary(split: str, counts: dict[str, Any]) -> str:
     if counts["left_by_thumb"]:
         lines.append(f"  {counts['left_by_thumb']:,} have the thumb on the side of a left hand: preview them")
     return "\n".join(lines)
+
+
+def _pseudo_labels(options: argparse.Namespace) -> None:
+    from bmc_jax import limits
+    from bmc_jax.poses import pseudo_labels
+
+    counts = pseudo_labels.write(options.annotations, options.landmarks, options.out, limits.load(options.limits))
+    for split, count in counts.items():
+        print(f"{split}: {count['images']:,} images, {count['hands']:,} hands, {count['lifted']:,} with joints_3d")
+    print(f"written to {options.out}; the images are in the folder that --images of `bmc data build coco_hand` names")
 
 
 def _verify(options: argparse.Namespace) -> None:

@@ -62,6 +62,7 @@ class TwoStageNetwork(nn.Module):
     depth: int = 50
     width: int = 64
     patch: int = 0
+    heatmap_channels: int = 0
     dtype: Any = jnp.float32
     detach_root_depth: bool = True
     detach_pixels: bool = False
@@ -74,7 +75,8 @@ class TwoStageNetwork(nn.Module):
     ) -> Prediction:
         """Predicts a pose. The heatmaps learn from the errors of pixels only, not through the second stage."""
         backbone = ResNet(self.depth, self.width, self.patch, "maps", self.dtype, self.axis_name, name="backbone")
-        head = Heatmaps(HEATMAP_CHANNELS * self.width, False, self.dtype, self.axis_name, name="head")
+        channels = self.heatmap_channels or HEATMAP_CHANNELS * self.width
+        head = Heatmaps(channels, False, self.dtype, self.axis_name, name="head")
         stages = typing.cast(tuple[Array, ...], backbone(normalise(image), train=train))
         points = to_pixels(head(stages, train=train), image)
         lifting = LiftingNetwork(

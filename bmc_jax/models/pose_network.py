@@ -22,7 +22,7 @@ from bmc_jax.models.heatmaps import Heatmaps
 #: Mean and standard deviation of ImageNet's pixels in [0, 1], by channel: the normalisation of pretrained weights.
 IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
-#: Channels of the map from which heatmaps are computed, relative to the width of the ResNet.
+#: Channels of the map from which heatmaps are computed, relative to the width of the ResNet, by default.
 HEATMAP_CHANNELS = 4
 #: Typical depth of the root, scale units. Dividing by it brings this input near one, and with it the gradient of the
 #: first layer, which would otherwise dominate the clipped norm of the whole gradient.
@@ -40,6 +40,8 @@ class PoseNetwork(nn.Module):
     """See `ResNet.patch`."""
     pool: str = "mean"
     """"mean" or "flatten" of the last map (see `ResNet.pool`), or "heatmaps" (see `Heatmaps`)."""
+    heatmap_channels: int = 0
+    """See `Heatmaps.channels`; 0 for `HEATMAP_CHANNELS` times the width."""
     dtype: Any = jnp.float32
     """dtype of the ResNet's computation."""
     detach_root_depth: bool = True
@@ -70,7 +72,8 @@ class PoseNetwork(nn.Module):
         backbone = ResNet(self.depth, self.width, self.patch, pool, self.dtype, self.axis_name, name="backbone")
         features = backbone(normalise(image), train=train)
         if self.pool == "heatmaps":
-            head = Heatmaps(HEATMAP_CHANNELS * self.width, True, self.dtype, self.axis_name, name="head")
+            channels = self.heatmap_channels or HEATMAP_CHANNELS * self.width
+            head = Heatmaps(channels, True, self.dtype, self.axis_name, name="head")
             pose = head(typing.cast(tuple[Array, ...], features), train=train)
         else:
             pose = nn.Dense(hand.NUM_JOINTS * 3, name="head")(features).reshape(-1, hand.NUM_JOINTS, 3)

@@ -30,10 +30,16 @@ LEAVES = {
 }
 #: Prefixes that wrappers of a network add to all names.
 PREFIXES = ("module.", "backbone.")
+SUFFIXES = (".safetensors", ".pth", ".pt")
 IGNORED = ("fc.weight", "fc.bias")
 IGNORED_ENDING = ".num_batches_tracked"
 #: Largest number of tensors named in a message.
 MAX_NAMED = 5
+
+
+def is_file(path: str | os.PathLike) -> bool:
+    """Returns whether a path is that of a file, by its suffix even if the file is gone, and not that of a folder."""
+    return Path(path).suffix in SUFFIXES or Path(path).is_file()
 
 
 def load(path: str | os.PathLike, *, depth: int, width: int = 64) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -22,6 +22,7 @@ from bmc_jax.config import Config, Weights
 from bmc_jax.core.choices import CACHES, HULL_DISTANCES, MOST_IMAGES
 from bmc_jax.data import augment
 from bmc_jax.data.record import WINDOW
+from bmc_jax.models import pretrained
 from bmc_jax.runtime import files, json_files
 
 FILE = "config.json"
@@ -65,6 +66,7 @@ RULES = {
     "network.depth": _one_of(10, 18, 34, 50),
     "network.width": _POSITIVE,
     "network.patch": _NOT_NEGATIVE,
+    "network.heatmap_channels": _NOT_NEGATIVE,
     "network.pool": _one_of("mean", "flatten", "heatmaps"),
     "network.dtype": _one_of("float32", "bfloat16"),
     **{f"weights.{weight.name}": _NOT_NEGATIVE for weight in dataclasses.fields(Weights)},
@@ -223,7 +225,7 @@ def _validate_network(config: Config) -> None:
     _require(valid, "network.patch", network.patch, f"0 or a divisor of data.image_size, {data.image_size}")
     for name, published in {"depth": (18, 34, 50), "width": (64,), "patch": (0,)}.items():
         value, expected = getattr(network, name), f"{' or '.join(map(str, published))} for network.pretrained"
-        _require(not network.pretrained or value in published, f"network.{name}", value, expected)
+        _require(not pretrained.is_file(network.pretrained) or value in published, f"network.{name}", value, expected)
     valid = network.pool == "heatmaps" or not network.lift
     _require(valid, "network.lift", True, "false unless network.pool is 'heatmaps'")
     if network.input != "points":

@@ -6,6 +6,7 @@ processes read it, so it must lie on a disk that they share; the first writes it
 
 import contextlib
 import dataclasses
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NotRequired, TypedDict
@@ -26,7 +27,7 @@ from bmc_jax.training import checkpoint, config_io, optimizer, step
 DATA_FILE = "data.json"
 """Each training source's name, split, number of images, and hash if it is a built dataset."""
 WEIGHTS_FILE = "initial_weights.json"
-"""Name and hash of the file of initial weights, if there is one."""
+"""Name and hash of the initial weights, if they are not random."""
 MAY_CHANGE = ("training.", "data.test", "data.directory", "data.cache", "data.workers")
 """Fields that may change when a run is resumed, because its result so far does not depend on them."""
 
@@ -99,13 +100,18 @@ def require_same_schedule(workdir: Path, config: Config, *, done: int) -> None:
 
 
 def initial_weights(workdir: Path, config: Config) -> InitialWeights | None:
-    """Returns name and hash of the file of weights that a new run begins with, after checking that they fit; None
-    without such a file, and for a folder with a checkpoint, whose weights replace them: the file may be gone."""
+    """Returns name and hash of the weights that a new run begins with, after checking that they fit; None without
+    `network.pretrained`, and for a folder with a checkpoint, whose weights replace them: the file may be gone."""
     file = config.network.pretrained
     if not file or checkpoint.latest(workdir) is not None:
         return None
-    pretrained.load(file, depth=config.network.depth)
-    weights = InitialWeights(file=Path(file).name, sha256=pretrained.sha256(file))
+    loaded = step.initial_weights(config)
+    if pretrained.is_file(file):
+        weights = InitialWeights(file=Path(file).name, sha256=pretrained.sha256(file))
+    else:
+        content = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(loaded))
+        name = f"{Path(file).name}, step {checkpoint.latest(file)}"
+        weights = InitialWeights(file=name, sha256=hashlib.sha256(content).hexdigest())
     distributed.print_once(f"initial weights: {weights['file']}, sha256 {weights['sha256']}")
     return weights
 

@@ -20,8 +20,11 @@ from bmc_jax.core import hand, losses
 from bmc_jax.core.types import Batch, Limits, Prediction
 from bmc_jax.data import augment
 from bmc_jax.models import LiftingNetwork, PoseNetwork, TwoStageNetwork, points, pretrained
-from bmc_jax.training import accumulation, optimizer
+from bmc_jax.training import accumulation, checkpoint, config_io, optimizer
 from bmc_jax.training.parallel import parallelize as parallelize
+
+ARCHITECTURE = ("input", "depth", "width", "patch", "pool", "heatmap_channels", "lift", "refine")
+"""Fields of `config.Network` that determine the names and shapes of the weights."""
 
 
 @flax.struct.dataclass
@@ -53,7 +56,8 @@ def network(config: Config, *, axis_name: str | None = None) -> PoseNetwork | Tw
     root = {name: getattr(options, name) for name in ("detach_root_depth", "detach_pixels", "refine")}
     if options.input == "points":
         return LiftingNetwork(**root)
-    image = {"depth": options.depth, "width": options.width, "patch": options.patch, "dtype": jnp.dtype(options.dtype)}
+    image = {name: getattr(options, name) for name in ("depth", "width", "patch", "heatmap_channels")}
+    image["dtype"] = jnp.dtype(options.dtype)
     if options.lift:
         return TwoStageNetwork(**image, **root, axis_name=axis_name)
     return PoseNetwork(**image, **root, pool=options.pool, axis_name=axis_name)
@@ -82,9 +86,8 @@ def create(config: Config) -> TrainState:
     # The lifting network has no BatchNorm.
     variables.setdefault("batch_stats", {})
     if config.network.pretrained:
-        loaded = pretrained.load(config.network.pretrained, depth=config.network.depth)
-        for name, weights in zip(("params", "batch_stats"), loaded, strict=True):
-            variables[name] = variables[name] | {"backbone": jax.tree.map(jnp.array, weights)}
+        for name, weights in initial_weights(config).items():
+            variables[name] = variables[name] | jax.tree.map(jnp.array, weights)
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],
@@ -96,6 +99,32 @@ def create(config: Config) -> TrainState:
     # Copies: donated to a step, no buffer may be there twice.
     average = {name: jax.tree.map(jnp.copy, variables[name]) for name in ("params", "batch_stats")}
     return AveragedState(**vars(state), average=average)
+
+
+def initial_weights(config: Config) -> dict[str, Any]:
+    """Returns the weights of `network.pretrained`, "params" and "batch_stats", by module.
+
+    Raises:
+      FileNotFoundError: if there is no such file, run or checkpoint.
+      ValueError: if they are of another network, or cannot be read.
+    """
+    source = config.network.pretrained
+    if pretrained.is_file(source):
+        params, batch_stats = pretrained.load(source, depth=config.network.depth)
+        return {"params": {"backbone": params}, "batch_stats": {"backbone": batch_stats}}
+    theirs = config_io.read(source).network
+    second_stage = config.network.lift and theirs.input == "points"
+    for name in ("refine",) if second_stage else ARCHITECTURE:
+        expected, found = getattr(config.network, name), getattr(theirs, name)
+        if found != expected:
+            raise ValueError(
+                f"network.pretrained: {source} has network.{name} {found!r}, and this run {expected!r}; give the "
+                "folder of a run of the same network, or set the field to that value"
+            )
+    state = evaluated(checkpoint.load(source))
+    if second_stage:
+        return {"params": {"lifting": state.params}}
+    return {"params": state.params, "batch_stats": state.batch_stats}
 
 
 def biomechanical_ramp(config: Config, step: Int[Array, ""]) -> Float[Array, ""]:

@@ -1,5 +1,6 @@
 """Initial weights: torchvision's names and shapes, the same features as elsewhere, and what is said of wrong files."""
 
+import dataclasses
 import functools
 import hashlib
 import importlib.util
@@ -407,3 +408,61 @@ def test_a_run_without_the_file_or_with_a_wrong_one_leaves_no_folder(tmp_path, b
     with pytest.raises(ValueError, match=r"ResNet-18(.|\n)*bn1\.bias: found \[4\], expected \[64\]"):
         begin(written(tmp_path, tensors(18)))
     assert not (tmp_path / "run").exists()
+
+
+# -- of another run
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """Folder of a run of the tiniest network with averaged weights, after one step."""
+    options = examples.tiny_config()
+    options.optimizer.ema = 0.5
+    state = step.create(options)
+    state = dataclasses.replace(state, step=state.step + 1, average=jax.tree.map(lambda leaf: leaf + 1, state.average))
+    folder = tmp_path / "finished"
+    folder.mkdir()
+    config_io.write(options, folder)
+    checkpoint.save(folder, state, keep=1)
+    return folder, state
+
+
+def test_a_run_begins_with_the_averaged_weights_of_another_run(finished, tmp_path):
+    folder, theirs = finished
+    options = examples.tiny_config()
+    options.network.pretrained = str(folder)
+    found = step.create(config_io.validate(options))
+    jax.tree.map(np.testing.assert_array_equal, found.params, theirs.average["params"])
+    jax.tree.map(np.testing.assert_array_equal, found.batch_stats, theirs.average["batch_stats"])
+    assert int(found.step) == 0
+    weights = run_folder.initial_weights(tmp_path / "run", options)
+    assert weights["file"] == "finished, step 1"
+    assert len(weights["sha256"]) == 64
+
+
+def test_weights_of_another_network_or_of_no_run_are_refused(finished, tmp_path):
+    options = examples.tiny_config()
+    options.network.pretrained = str(finished[0])
+    options.network.width *= 2
+    with pytest.raises(
+        ValueError, match=rf"network\.width {options.network.width // 2}, and this run {options.network.width}"
+    ):
+        run_folder.initial_weights(tmp_path / "run", options)
+    options.network.pretrained = str(tmp_path)
+    with pytest.raises(FileNotFoundError, match="not the folder of a run"):
+        run_folder.initial_weights(tmp_path / "run", options)
+
+
+def test_the_second_stage_begins_with_the_weights_of_a_lifting_network(tmp_path):
+    options = examples.tiny_config()
+    options.network = config.Network(input="points", noise=1.0)
+    state = step.create(options)
+    config_io.write(options, tmp_path)
+    checkpoint.save(tmp_path, state, keep=1)
+    options.network = config.Network(depth=10, width=4, pool="heatmaps", lift=True, pretrained=str(tmp_path))
+    found = step.create(config_io.validate(options))
+    jax.tree.map(np.testing.assert_array_equal, found.params["lifting"], state.params)
+    assert {"backbone", "head"} < set(found.params)
+    options.network.refine = False
+    with pytest.raises(ValueError, match=r"network\.refine True, and this run False"):
+        step.initial_weights(options)
