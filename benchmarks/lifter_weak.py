@@ -25,15 +25,9 @@ from bmc_jax import anatomy, limits, losses, synthesis
 from bmc_jax.models import lifter
 from bmc_jax.training import lifter as training
 
-ARMS = {
-    "3d": (0.0, ()),
-    "+ bl": (1.0, ("bone_length",)),
-    "+ bl, rb, a": (1.0, ("bone_length", "palm", "joint_angle")),
-    "+ bl, rb, a, times 10": (10.0, ("bone_length", "palm", "joint_angle")),
-}
-"""Factor and terms of the biomechanical losses."""
-WEIGHTS = {"bone_length": 1.5, "palm": 0.5, "joint_angle": 1.5}
-"""As in `experiments.settings.points`."""
+ARMS = {"3d": 0.0, "+ bl, rb, a": 1.0, "+ bl, rb, a, times 10": 10.0}
+"""Factor of the biomechanical losses, whose weights relative to each other are those of `experiments.settings`."""
+WEIGHTS = losses.LossWeights(bone_length=1.5, palm=0.5, joint_angle=1.5)
 NOISE = 0.02
 
 
@@ -43,16 +37,14 @@ def lift(weights, rays: jax.Array) -> jax.Array:
     return joints / anatomy.scale(joints)[..., None, None]
 
 
-def biomechanical(rays: jax.Array, allowed, factor: float, terms: tuple[str, ...], batch_size: int):
+def biomechanical(rays: jax.Array, allowed, factor: float, batch_size: int):
     """The loss of what is lifted from a batch of landmarks."""
-    off = dict.fromkeys(WEIGHTS, 0.0)
-    weights_of_terms = losses.LossWeights(**(off | {name: factor * WEIGHTS[name] for name in terms}))
 
     def loss(weights, key):
         drawn = rays[jax.random.randint(key, (batch_size,), 0, len(rays))]
-        return jnp.mean(losses.biomechanical(lift(weights, drawn), allowed, weights_of_terms))
+        return factor * jnp.mean(losses.biomechanical(lift(weights, drawn), allowed, WEIGHTS))
 
-    return loss if terms else None
+    return loss if factor else None
 
 
 def main() -> None:
@@ -75,7 +67,7 @@ def main() -> None:
     for name in options.arms:
         values = []
         for seed in range(options.seeds):
-            extra = biomechanical(jnp.asarray(rays), allowed, *ARMS[name], settings.batch_size)
+            extra = biomechanical(jnp.asarray(rays), allowed, ARMS[name], settings.batch_size)
             one = dataclasses.replace(settings, seed=seed)
             weights = training.train(one, hands, options.out / f"{list(ARMS).index(name)}_{seed}", extra=extra)
             weights = {layer: jnp.asarray(array) for layer, array in weights.items()}
@@ -88,7 +80,10 @@ def main() -> None:
                     measure.aligned(measure.lifted(weights, seen.rays), seen.joints).mean(),
                 )
             )
-        measure.row(name, *(f"{np.mean(x):.2f} ± {np.std(x, ddof=1) if len(x) > 1 else 0:.2f}" for x in zip(*values, strict=True)))
+        measure.row(
+            name,
+            *(f"{np.mean(x):.2f} ± {np.std(x, ddof=1) if len(x) > 1 else 0:.2f}" for x in zip(*values, strict=True)),
+        )
 
 
 if __name__ == "__main__":

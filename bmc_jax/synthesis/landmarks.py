@@ -14,7 +14,7 @@ FOCAL: Range = (0.7, 4.0)
 """Focal lengths, image widths: of wide-angle cameras of telephones to that of narrow crops."""
 FILL: Range = (0.15, 0.95)
 """Longer side of the joints' box, image widths."""
-NOISE: Range = (0.0, 0.04)
+NOISE: Range = (0.0, 0.06)
 """Standard deviations of landmarks' errors along each axis, longer sides of the joints' box."""
 SHARED = 0.5
 """Share of the errors' variance that the joints of a finger have in common: detectors misplace whole fingers."""

@@ -45,7 +45,7 @@ class Settings:
     """Sets of the domain's training people: seeds of its renderings."""
     hands: int = 16_384
     """Hands of each set."""
-    steps: int = 30_000
+    steps: int = 8_000
     batch_size: int = 512
     width: int = 512
     blocks: int = 2

@@ -5,12 +5,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support import hands
 
 from bmc_jax.models import lifter
 from bmc_jax.runtime import distributed
 from bmc_jax.training import checkpoint
 from bmc_jax.training import lifter as training
-from support import hands
 
 SETTINGS = training.Settings(steps=4 * training.PER_CALL, batch_size=32, width=32, blocks=1, rate=1e-2)
 HANDS = jnp.asarray(hands.adults(100), jnp.float32)
@@ -58,5 +58,5 @@ def test_training_lowers_the_error_of_depth(whole):
 
 
 def test_a_folder_of_other_settings_is_refused(whole):
-    with pytest.raises(ValueError, match="holds the training of .*'seed': 0.*give another --workdir"):
+    with pytest.raises(ValueError, match=r"holds the training of .*'seed': 0.*give another --workdir"):
         training.train(training.Settings(seed=1), HANDS, whole[0])
