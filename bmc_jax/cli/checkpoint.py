@@ -30,8 +30,8 @@ the others are processed, and the exit status is 1.
         "paths",
         nargs="*",
         metavar="CHECKPOINT IMAGE",
-        help="folder of a trained run or of an exported one, not with --landmarks; then images, folders of them, or one "
-        "video",
+        help="folder of a trained run or of an exported one, not with --landmarks; then images, folders of images, or "
+        "one video",
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results")
     box = parser.add_argument_group("box of the hand, in pixels of the upright image")

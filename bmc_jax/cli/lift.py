@@ -87,6 +87,9 @@ def predict(options: argparse.Namespace) -> int:
     from bmc_jax.inference import lift, requests, video
     from bmc_jax.inference.lift import webcam
 
+    for name in ("box", "boxes", "image_ids", "step"):
+        if getattr(options, name) is not None:
+            raise ValueError(f"--{name.replace('_', '-')} needs a checkpoint; leave it out, or leave --landmarks out")
     given = {"model": options.model}
     inputs = [Path(one) for one in options.paths]
     if options.webcam is not None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from bmc_jax.core import anatomy, camera, hand
 from bmc_jax.core.types import Array, Limits, require_shape

@@ -169,9 +169,9 @@ def _first_of(named: dict[str, Any], names: Sequence[str]) -> Any:
 
 def _of_rows(named: dict[str, Any], where: str) -> LandmarkFile | None:
     """Reads arrays with a row for each hand."""
-    arrays = {name: value for name, value in named.items() if np.ndim(value) >= 2 and name in PIXELS}
+    arrays = {name: value for name, value in named.items() if results.depth(value) >= 2 and name in PIXELS}
     if not arrays:
-        others = [name for name, value in named.items() if np.ndim(value) >= 2]
+        others = [name for name, value in named.items() if results.depth(value) >= 2]
         if any(name in results.POSES for name in others):
             return None
         raise ValueError(
@@ -192,7 +192,7 @@ def _of_rows(named: dict[str, Any], where: str) -> LandmarkFile | None:
     sizes = None if size is None else _rows(np.broadcast_to(size, (count, 2)), (count, 2), "size", where)
     k = _first_of(named, CAMERA)
     cameras = None if k is None else _rows(np.broadcast_to(k, (count, 3, 3)), (count, 3, 3), "K", where)
-    files = next((named[name] for name in FILES if name in named and np.ndim(named[name]) == 1), None)
+    files = next((named[name] for name in FILES if results.depth(named.get(name)) == 1), None)
     pose_files.require_rows("images", files, count, where)
     ids = named.get("ids")
     pose_files.require_rows("ids", ids, count, where)
@@ -274,14 +274,14 @@ def _of_frames(frames: Sequence[Any], path: Path) -> LandmarkFile | None:
         named = results.plain_names(frame)
         if isinstance(frame, list) and (not frame or isinstance(frame[0], list)):
             named = {"handlandmarks": frame}
-        joints_3d |= any(name in named for name in results.POSES)
+        joints_3d |= any(name in named for name in (*results.POSES, *results.WORLD, *results.WORLD_SIDES))
         about = _about(named, number, where)
         if "people" in named:
             found.hands += [LandmarkHand(**about, **one) for one in _openpose(named["people"], where)]
         else:
             found.hands += [LandmarkHand(**about, **one) for one in _mediapipe(named, where)]
     if not found.hands:
-        if joints_3d or not any(results.plain_names(frame) for frame in frames):
+        if joints_3d:
             return None
         raise ValueError(
             f"{path} has no landmarks of hands in its {len(frames):,} frames; expected MediaPipe's hand_landmarks, "
@@ -426,7 +426,7 @@ def _checked(found: LandmarkFile, path: Path, order: str | None) -> LandmarkFile
         missing = ~np.all([np.isfinite(part.reshape(hand.NUM_JOINTS, -1)).all(axis=1) for part in parts], axis=0)
         if missing.any():
             names = [hand.JOINTS[joint] for joint in np.flatnonzero(missing)[:3]]
-            words = "no landmarks" if missing.all() else f"no {', '.join(names)}" + ", ..." * (missing.sum() > 3)
+            words = "no landmarks" if missing.all() else f"no {', '.join(names)}" + ", ..." * bool(missing.sum() > 3)
             found.left_out.append((one.image or one.where, f"{one.where} has {words}"))
         else:
             complete.append(one)
