@@ -3,9 +3,10 @@
     python benchmarks/lifter.py --rhd rhd_eval_joints.npy --real real_weak
 
 Rendered hands are of people that it was not trained on. `--rhd` are true poses `[N, 21, 3]` in metres, which random
-cameras look at. `--real` is a folder of photographs' landmarks that MediaPipe found, `mediapipe.npz` beside
-`annotations.json`, of which every tenth image counts. Their truth is MediaPipe's own: its two depths, averaged. Errors
-are mean joint errors after Procrustes alignment, mm, of hands at their own size or, in photographs, an adult's.
+cameras look at, left hands mirrored. `--real` is a folder of photographs' landmarks that MediaPipe found,
+`mediapipe.npz` beside `annotations.json`, of which every tenth image counts. Their truth is MediaPipe's own: its two
+depths, averaged. Errors are mean joint errors after Procrustes alignment, mm, of hands at their own size or, in
+photographs, an adult's.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import numpy as np
 from machine import machine
 
 from bmc_jax import anatomy, camera, metrics, synthesis
+from bmc_jax.core import validation
 from bmc_jax.metrics import alignment
 from bmc_jax.models import lifter
 from bmc_jax.synthesis import landmarks
@@ -87,9 +89,14 @@ def by_noise(weights, poses, mean, name: str) -> None:
         seen = observed(poses, noise=(noise, noise))
         found = jax.jit(lifter.relative_depth)(weights, seen.rays)
         truth = seen.joints[..., 2] / seen.joints[..., :1, 2] - 1
-        errors = aligned(seen.rays * (1 + found.mean)[..., None], seen.joints)
-        off = np.abs(np.asarray(found.mean - truth)[:, 1:]) / np.asarray(lifter.view(seen.rays).size)[:, None]
-        deviation = np.asarray(found.deviation)[:, 1:] / np.asarray(lifter.view(seen.rays).size)[:, None]
+        joints = seen.rays * (1 + found.mean)[..., None]
+        errors = aligned(joints, seen.joints)
+        # In lengths of the lifted hand, all its bones together: distances from the camera differ.
+        unit = jnp.sum(anatomy.bone_lengths(joints), axis=(1, 2))[:, None]
+        off, deviation = (
+            np.asarray(jnp.abs(found.mean - truth) / unit)[:, 1:],
+            np.asarray(found.deviation / unit)[:, 1:],
+        )
         within = [f"{100 * np.mean(off < times * deviation):.0f} %" for times in (1, 2)]
         sure = np.argsort(deviation.mean(axis=1))[: len(poses) // 2]
         row(
@@ -175,7 +182,7 @@ def main() -> None:
     by_noise(weights, poses, mean, "rendered people")
     by_focal(weights, poses)
     if options.rhd:
-        rhd = np.load(options.rhd).astype(np.float32)
+        rhd = validation.screen(np.load(options.rhd).astype(np.float32), left="mirror").poses
         by_noise(weights, rhd, mean, "RHD")
     if options.real:
         real(weights, *photographs(options.real), mean)

@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("real", metavar="FOLDER", type=Path)
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs, which go on where they stopped")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=1_000)
+    parser.add_argument("--steps", type=int, default=700)
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     options = parser.parse_args()
     settings = training.Settings(people=1, steps=options.steps)
@@ -67,7 +67,7 @@ def main() -> None:
     for name in options.arms:
         values = []
         for seed in range(options.seeds):
-            extra = biomechanical(jnp.asarray(rays), allowed, ARMS[name], settings.batch_size)
+            extra = biomechanical(jnp.asarray(rays), allowed, ARMS[name], settings.batch_size // 4)
             one = dataclasses.replace(settings, seed=seed)
             weights = training.train(one, hands, options.out / f"{list(ARMS).index(name)}_{seed}", extra=extra)
             weights = {layer: jnp.asarray(array) for layer, array in weights.items()}
