@@ -76,7 +76,15 @@ def arm(name: str, begin: str) -> Config:
     weights = NO_BIOMECHANICS if name == "2d" else BIOMECHANICS
     labels = "3d" if name == "pseudo" else "2d"
     return _images(
-        name, begin, size=96, rendered=12_288, share=0.25, steps=1_500, weights=weights, schedule="cosine", labels=labels
+        name,
+        begin,
+        size=96,
+        rendered=12_288,
+        share=0.25,
+        steps=1_500,
+        weights=weights,
+        schedule="cosine",
+        labels=labels,
     )
 
 
@@ -118,7 +126,7 @@ def _images(
             detach_pixels=True,
             pretrained=begin,
         ),
-        weights=Weights(**weights),
+        weights=Weights(**weights, heatmaps=1.0),
         biomechanics=Biomechanics(ramp=0.1),
         limits=Limits(source="fit:any_view"),
         # No step of this schedule is in the run: its rate is constant.

@@ -1,6 +1,5 @@
 """Lifting of landmarks to feasible hands."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
