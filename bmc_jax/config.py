@@ -156,6 +156,9 @@ class Weights:
     bone_length: float = LossWeights.bone_length
     palm: float = LossWeights.palm
     joint_angle: float = LossWeights.joint_angle
+    heatmaps: float = LossWeights.heatmaps
+    """Of the divergence of each heatmap from a Gaussian about its label, which is not the paper's; needs
+    `network.pool` "heatmaps"."""
 
 
 @dataclass(slots=True)

@@ -126,7 +126,7 @@ def _images(
             detach_pixels=True,
             pretrained=begin,
         ),
-        weights=Weights(**weights),
+        weights=Weights(**weights, heatmaps=1.0),
         biomechanics=Biomechanics(ramp=0.1),
         limits=Limits(source="fit:any_view"),
         # No step of this schedule is in the run: its rate is constant.

@@ -18,6 +18,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from bmc_jax.core import anatomy, hand, hull, numerics
@@ -40,6 +41,7 @@ class LossWeights:
     bone_length: float = 0.1
     palm: float = 0.1
     joint_angle: float = 0.01
+    heatmaps: float = 0.0
 
 
 def interval(
@@ -203,20 +205,48 @@ def pose(prediction: Prediction, batch: Batch) -> dict[str, Float[Array, "*batch
     }
 
 
+def heatmaps(heat: Float[Array, "*batch row column 21"], batch: Batch) -> Float[Array, "*batch"]:
+    """Divergence (Kullback-Leibler) of each joint's heatmap from a Gaussian of one cell about its label, mean over the
+    labelled joints inside the crop; 0, without gradient, where there is none.
+
+    The mean position of a heatmap alone leaves its shape open, which takes a network far longer to learn.
+
+    Args:
+      heat: logits, of cells that divide the crop.
+      batch: with images and 2D labels.
+    """
+    rows, columns = heat.shape[-3:-1]
+    height, width = batch.image.shape[-3:-1]
+    log_target = jnp.zeros(())
+    inside = jnp.asarray(batch.joints_2d_valid)
+    for axis, (cells, pixels, shape) in enumerate(((columns, width, (1, -1)), (rows, height, (-1, 1)))):
+        place = (_float32(batch.joints_2d[..., axis]) + 0.5) * cells / pixels - 0.5
+        inside = inside & (place > -0.5) & (place < cells - 0.5)
+        middles = np.arange(cells, dtype=np.float32).reshape((1,) * place.ndim + (-1,))
+        distance = jnp.where(inside, place, 0.0)[..., None] - middles
+        along = jax.nn.log_softmax(-0.5 * distance**2, axis=-1)
+        log_target = log_target + along.reshape(*along.shape[:-1], *shape)
+    log_target = jnp.moveaxis(log_target, -3, -1)
+    log_heat = jax.nn.log_softmax(_float32(heat), axis=(-3, -2))
+    divergence = jnp.sum(jnp.exp(log_target) * (log_target - log_heat), axis=(-3, -2))
+    return numerics.masked_mean(jnp.where(inside, divergence, 0.0), inside, axis=-1)
+
+
 def total(
     prediction: Prediction,
     batch: Batch,
     limits: Limits,
     weights: LossWeights,
     *,
+    heat: Float[Array, "*batch row column 21"] | None = None,
     axis_name: str | None = None,
     **angle_options: Any,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """L (Eq. 10) and its unweighted terms by name, each the mean over the examples that have it.
 
     A supervised term counts the examples that have its labels, a biomechanical term every example; examples that are
-    not `present` count nowhere. Computed in float32 whatever the prediction's type. `angle_options` are the keywords of
-    `excess`.
+    not `present` count nowhere. Computed in float32 whatever the prediction's type. `heat` are the logits of a network
+    with heatmaps, for the term of that name; `angle_options` are the keywords of `excess`.
 
     Under a mapped axis, give its name: every device's term is its sum over (the count of all devices / their number),
     so that the devices' mean, of value and of gradient, is exactly the mean over all examples however labels are
@@ -225,6 +255,9 @@ def total(
     joints = jnp.where(batch.present[..., None, None], _float32(prediction.joints_3d), 0.0)
     values = pose(prediction, batch) | constraints(joints, limits, **angle_options)
     has = labelled(batch)
+    if heat is not None:
+        heat = jnp.where(batch.present[..., None, None, None], heat, 0.0)
+        values["heatmaps"], has["heatmaps"] = heatmaps(heat, batch), has["joints_2d"]
     terms = {
         name: _mean(value, batch.present & has.get(name, batch.present), axis_name) for name, value in values.items()
     }

@@ -18,6 +18,10 @@ from bmc_jax.core import hand
 from bmc_jax.models.backbone import batch_norm, convolution
 
 
+HEAT = "logits"
+"""Name of the logits among the intermediate values of the head."""
+
+
 class Heatmaps(nn.Module):
     """A head that takes the maps of all stages of the ResNet, finest first."""
 
@@ -42,6 +46,7 @@ class Heatmaps(nn.Module):
             x = nn.relu(norm(name=f"bn{i + 1}")(conv(self.channels, 3, name=f"conv{i + 1}")(x)))
         x = x.astype(jnp.float32)
         heat = nn.Dense(hand.NUM_JOINTS, name="heat")(x)
+        self.sow("intermediates", HEAT, heat)
         if not self.depths:
             return soft_argmax(heat)
         return soft_argmax(heat, nn.Dense(hand.NUM_JOINTS, name="depth")(x))

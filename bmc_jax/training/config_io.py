@@ -228,6 +228,8 @@ def _validate_network(config: Config) -> None:
         _require(not pretrained.is_file(network.pretrained) or value in published, f"network.{name}", value, expected)
     valid = network.pool == "heatmaps" or not network.lift
     _require(valid, "network.lift", True, "false unless network.pool is 'heatmaps'")
+    valid = network.pool == "heatmaps" or not config.weights.heatmaps
+    _require(valid, "weights.heatmaps", config.weights.heatmaps, "0 unless network.pool is 'heatmaps'")
     if network.input != "points":
         _require(network.noise == 0, "network.noise", network.noise, "0 unless network.input is 'points'")
         return

@@ -19,6 +19,7 @@ from bmc_jax.config import Config, steps
 from bmc_jax.core import hand, losses
 from bmc_jax.core.types import Batch, Limits, Prediction
 from bmc_jax.data import augment
+from bmc_jax.models.heatmaps import HEAT
 from bmc_jax.models import LiftingNetwork, PoseNetwork, TwoStageNetwork, points, pretrained
 from bmc_jax.training import accumulation, checkpoint, config_io, optimizer
 from bmc_jax.training.parallel import parallelize as parallelize
@@ -163,13 +164,15 @@ def train_step(
             network_inputs(config, batch),
             batch.intrinsics,
             train=True,
-            mutable=["batch_stats"],
+            mutable=["batch_stats", "intermediates"] if config.weights.heatmaps else ["batch_stats"],
         )
+        heat = updates["intermediates"]["head"][HEAT][0] if config.weights.heatmaps else None
         total, terms = losses.total(
             prediction,
             batch,
             limits,
             weights,
+            heat=heat,
             axis_name=axis_name,
             mode=angles.angle_mode,
             independent=angles.independent,

@@ -260,7 +260,7 @@ def test_total_is_the_weighted_sum_of_means_over_the_examples_that_count():
     prediction, batch = examples()
     weights = losses.LossWeights(2.0, 3.0, 5.0, 7.0, 11.0, 13.0)
     value, terms = jax.jit(losses.total)(prediction, batch, hands.narrow_limits(), weights)
-    assert set(terms) == set(vars(weights))
+    assert set(terms) == set(vars(weights)) - {"heatmaps"}
     rows = [supervised_by_hand(prediction, batch, i) for i in range(16)]
     here = [i for i in range(16) if batch.present[i]]
     for name, column in (("joints_2d", 0), ("relative_depth", 1), ("root_depth", 2)):
@@ -269,6 +269,45 @@ def test_total_is_the_weighted_sum_of_means_over_the_examples_that_count():
     for name, per_example in losses.constraints(prediction.joints_3d, hands.narrow_limits()).items():
         np.testing.assert_allclose(terms[name], np.mean(np.asarray(per_example)[here]), rtol=1e-5, err_msg=name)
     np.testing.assert_allclose(value, sum(getattr(weights, name) * float(terms[name]) for name in terms), rtol=1e-5)
+
+
+def divergence_by_hand(heat, pixel, size):
+    """KL divergence of a heatmap, `[row, column]` logits, from the Gaussian of one cell about a pixel (u, v)."""
+    rows, columns = heat.shape
+    target = np.zeros((rows, columns))
+    for row in range(rows):
+        for column in range(columns):
+            u, v = ((np.array([column, row]) + 0.5) * np.array([size[0] / columns, size[1] / rows])) - 0.5
+            off = (pixel - [u, v]) / np.array([size[0] / columns, size[1] / rows])
+            target[row, column] = np.exp(-0.5 * np.sum(off**2))
+    target /= target.sum()
+    found = np.exp(heat) / np.exp(heat).sum()
+    return np.sum(target * np.log(target / found))
+
+
+def test_heatmaps_cost_their_divergence_from_a_gaussian_about_each_label_inside_the_crop():
+    prediction, batch = examples()
+    outside = batch.joints_2d.at[0, 3].set(jnp.array([-9.0, 4.0]))
+    batch = dataclasses.replace(batch, joints_2d=outside)
+    height, width = batch.image.shape[1:3]
+    heat = jnp.asarray(np.random.default_rng(5).normal(size=(16, 4, 6, 21)), jnp.float32)
+    found = jax.jit(losses.heatmaps)(heat, batch)
+    for i in range(16):
+        pixels = np.asarray(batch.joints_2d[i], float)
+        counted = np.flatnonzero(((pixels > -0.5) & (pixels < [width - 0.5, height - 0.5])).all(axis=1))
+        expected = [divergence_by_hand(np.asarray(heat[i, ..., j], float), pixels[j], (width, height)) for j in counted]
+        np.testing.assert_allclose(found[i], np.mean(expected) if len(counted) else 0.0, rtol=1e-4, err_msg=str(i))
+    # As one term of the whole, over the examples that are present and have labels; others may hold anything.
+    heat = jnp.where(batch.present[:, None, None, None], heat, jnp.nan)
+    weights = losses.LossWeights(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, heatmaps=2.0)
+
+    def total(heat):
+        return losses.total(prediction, batch, hands.narrow_limits(), weights, heat=heat)[0]
+
+    value, gradient = jax.jit(jax.value_and_grad(total))(heat)
+    counts = np.asarray(batch.present & losses.labelled(batch)["joints_2d"])
+    np.testing.assert_allclose(value, 2 * np.mean(np.asarray(found)[counts]), rtol=1e-5)
+    assert np.isfinite(gradient).all()
 
 
 @jax.jit

@@ -58,7 +58,8 @@ def run(tmp_path_factory):
     records = [{"name": source.name, "split": "train", "count": 16} for source in options().data.train]
     (folder / run_folder.DATA_FILE).write_text(json.dumps(records))
     network = {"joints_2d_px": 12.345, "aligned_mm": 9.876}
-    measured = results.measured(STEP, {"real_like": {"network": network}}, passes=2, turns=3)
+    constant = {"joints_2d_px": 23.4, "aligned_mm": 12.3}
+    measured = results.measured(STEP, {"real_like": {"network": network, "mean_pose": constant}}, passes=2, turns=3)
     (folder / evaluate.FILE).write_text(json.dumps(measured))
     with checkpoint.Writer(folder, keep=1, metadata={"environment": {"commit": "the commit of training"}}) as writer:
         writer.save(state)
@@ -322,8 +323,8 @@ def test_card_tells_the_facts_of_the_run(exported):
         "uint8 `[b, 32, 32, 3]`",
         "| mannequin | train | 16 | 3D | - | rendered by this package |",
         "| real_like | train | 16 | 2D |",
-        "| 3D, Procrustes | 9.9 mm |",
-        "| 2D | 12.35 px |",
+        "| 3D, Procrustes | 9.9 mm | 12.3 mm |",
+        "| 2D | 12.35 px | 23.40 px |",
         "hands of this test: 300 poses",
         "| commit | the commit of training |",
         "the default is 0.0400, the mean of the 3D-labelled training data, mannequin",

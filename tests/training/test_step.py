@@ -57,6 +57,17 @@ def test_every_term_and_norm_is_reported_finite_and_in_float32():
         assert {leaf.dtype for leaf in floats} == {jnp.dtype("float32")}
 
 
+def test_heatmaps_have_a_term_of_their_own_where_it_has_a_weight():
+    network = configuration.Network(depth=10, width=4, patch=8, pool="heatmaps", lift=True, heatmap_channels=8)
+    options = dataclasses.replace(CONFIG, network=network)
+    shapes = jax.eval_shape(functools.partial(step.create, options))
+    assert shapes.params["head"]["heat"]["kernel"].shape == (8, 21)
+    for weight, there in ((0.0, False), (1.0, True)):
+        options.weights = configuration.Weights(heatmaps=weight)
+        run = functools.partial(step.train_step, config=options)
+        assert ("heatmaps" in jax.eval_shape(run, shapes, mixed_batch(), LIMITS)[1]) == there
+
+
 def test_a_step_in_bfloat16_goes_where_one_in_float32_goes():
     """Eight bits of mantissa in some ten layers: the whole update is within a fifth, of length and of direction."""
     updates = []

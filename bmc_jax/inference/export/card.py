@@ -99,11 +99,22 @@ def measured(trained: Trained) -> dict[str, Any]:
         return none | {"reason": f"the run's `{evaluate.FILE}` is of step {content['step']}, not of {step}"}
     domains = content["domains"]
     rows = [
-        (words, *(_number(domain["network"].get(key), digits, unit) for domain in domains.values()))
+        (
+            words,
+            *(
+                _number(domain[who].get(key), digits, unit)
+                for domain in domains.values()
+                for who in ("network", "mean_pose")
+            ),
+        )
         for key, (words, unit, digits, _) in evaluation.METRICS.items()
         if any(key in domain["network"] for domain in domains.values())
     ]
-    names = [f"{name}, {domain['split']}, {domain['count']:,} images" for name, domain in domains.items()]
+    names = [
+        title
+        for name, domain in domains.items()
+        for title in (f"{name}, {domain['split']}, {domain['count']:,} images", "mean pose")
+    ]
     return {"head": ("", *names), "rows": rows, "passes": content["passes"], "turns": content["turns"]}
 
 
