@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 def add(verbs: Any) -> None:
     """Declares `bmc lift`."""
     parser = add_verb(verbs, "lift", _lift, "lift hand landmarks to feasible hands in 3D", """\
-Landmarks of MediaPipe (JSON, npz, CSV), COCO keypoints, OpenPose, or of any other named order. What is there decides
-the way: 2D landmarks get their depth from the lifting network, those with z keep it, and with world landmarks the depth
-is the mean of both. Joints then move along their viewing rays to the nearest hand within the limits.
+Landmarks of MediaPipe (JSON, npz, CSV), COCO keypoints, OpenPose, or of any other named order. The lifting network
+finds their depth; where they have depth of their own, in z, world landmarks or both, it is the mean of theirs and the
+network's. Joints then move along their viewing rays to the nearest hand within the limits. 3D joints are repaired.
 
 examples:
   bmc lift landmarks.json --images photographs --out lifted

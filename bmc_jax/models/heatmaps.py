@@ -17,7 +17,6 @@ from jaxtyping import Array, Float
 from bmc_jax.core import hand
 from bmc_jax.models.backbone import batch_norm, convolution
 
-
 HEAT = "logits"
 """Name of the logits among the intermediate values of the head."""
 

@@ -1,8 +1,9 @@
 """Lifting of landmarks: from 2D or 2.5D joints of any detector to feasible hands in the camera frame.
 
-The landmarks decide where the depth comes from: their own z, or where there is none the lifting network of
-`models.lifter`. With world landmarks it is the mean of that depth and theirs. Joints stay on the viewing rays of their
-pixels, and `repair` moves them along these rays to the nearest hand within limits.
+The lifting network of `models.lifter` finds the depth of the joints from their pixels. Where the landmarks have depth
+of their own, in z, in world landmarks or in both, the depth is the mean of theirs and the network's, whose errors are
+independent. Joints stay on the viewing rays of their pixels, and `repair` moves them along these rays to the nearest
+hand within limits.
 
 Right hands, FreiHAND order, which is MediaPipe's.
 """
@@ -20,8 +21,11 @@ from bmc_jax.limits.checking import in_chunks
 from bmc_jax.models import lifter
 from bmc_jax.poses import repair
 
-#: Least depth of a joint over the wrist's. Depths from landmarks of a wrong scale may be below zero.
+#: Least depth of a joint over the hand's mean. Depths from landmarks of a wrong scale may be below zero.
 LEAST_DEPTH = 0.1
+#: Share of the lifting network's depth in its mean with that of the landmarks. Of shares 0, 1/3, 1/2 and 1, this one is
+#: best on rendered people with noise as of MediaPipe's (`benchmarks/RESULTS.md`).
+NETWORK_SHARE = 0.5
 #: Hands lifted at a time on the host. One shape, so that the program is compiled once.
 CHUNK = 256
 
@@ -47,13 +51,15 @@ class Lifted(NamedTuple):
     estimate: Float[Array, "*batch 21 3"]
     """The joints before repair, in the same unit."""
     deviation: Float[Array, "*batch 21"]
-    """Standard deviation of the depth of each joint relative to the wrist, scale units, as the lifting network predicts
-    it; NaN where the depth is not the network's."""
+    """Standard deviation of the depth of each joint relative to the wrist that the lifting network predicts of its own
+    depth, scale units. The mean with the landmarks' depth errs less."""
     excess: Float[Array, "*batch"]
     """By how much the joints are still beyond limits, see `repair.RepairResult`."""
 
 
-def lift(landmarks: Landmarks, K: Float[Array, "*#batch 3 3"], limits: Limits) -> Lifted:
+def lift(
+    landmarks: Landmarks, K: Float[Array, "*#batch 3 3"], limits: Limits, *, network_share: float | int = NETWORK_SHARE
+) -> Lifted:
     """Lifts landmarks to hands within limits, as far as their viewing rays allow. Jitted, for any batch shape.
 
     Not meant to be differentiated.
@@ -63,9 +69,11 @@ def lift(landmarks: Landmarks, K: Float[Array, "*#batch 3 3"], limits: Limits) -
         that width becomes width - 1 - u, and K becomes `camera.mirror_intrinsics`.
       K: intrinsics of the image, pixels.
       limits: of the hand. "people", limits of whole hands, brings landmarks nearest to the truth.
+      network_share: share of the network's depth in its mean with that of the landmarks, in [0, 1]; landmarks without
+        depth have the network's.
 
     Raises:
-      ValueError: for arrays of other shapes.
+      ValueError: for arrays of other shapes, and another share.
     """
     pixels, z, world = landmarks
     require_shape("landmarks.pixels", pixels, hand.NUM_JOINTS, 2)
@@ -73,11 +81,18 @@ def lift(landmarks: Landmarks, K: Float[Array, "*#batch 3 3"], limits: Limits) -
     for name, values, shape in (("z", z, pixels.shape[:-1]), ("world", world, (*pixels.shape[:-1], 3))):
         if values is not None and values.shape != shape:
             raise ValueError(f"expected landmarks.{name} of the shape {list(shape)}, got {list(values.shape)}")
-    joints, deviation = _estimate(landmarks, K, lifter.load())
+    joints, deviation = _estimate(landmarks, K, lifter.load(), _share(network_share))
     return _in_scale_units(joints, deviation, repair.project_to_limits(joints, limits, "projection"))
 
 
-def lift_hands(landmarks: Landmarks, K: np.ndarray, limits: Limits, *, smooth: float | int | None = None) -> Lifted:
+def lift_hands(
+    landmarks: Landmarks,
+    K: np.ndarray,
+    limits: Limits,
+    *,
+    smooth: float | int | None = None,
+    network_share: float | int = NETWORK_SHARE,
+) -> Lifted:
     """Lifts any number of hands on the host, `CHUNK` at a time; see `lift`.
 
     Args:
@@ -86,18 +101,19 @@ def lift_hands(landmarks: Landmarks, K: np.ndarray, limits: Limits, *, smooth: f
       limits: of the hand.
       smooth: the hands are the frames of a sequence, whose depths along the rays are smoothed with this period in
         frames before repair, see `smoothing.smooth`.
+      network_share: see `lift`.
 
     Returns:
       Numpy arrays with one entry per hand.
     """
-    weights = lifter.load()
+    weights, share = lifter.load(), _share(network_share)
     rows = (*landmarks, K)
     given = [None if row is None else np.asarray(row, np.float32) for row in rows]
 
     def estimate(*chunk: np.ndarray) -> tuple[jax.Array, jax.Array]:
         left = iter(chunk)
         pixels, z, world, k = (None if row is None else next(left) for row in rows)
-        return _estimate(Landmarks(pixels, z, world), k, weights)
+        return _estimate(Landmarks(pixels, z, world), k, weights, share)
 
     joints, deviation = in_chunks(estimate, CHUNK, *(row for row in given if row is not None))
     repaired = repair.repair_poses(joints, limits, keep="projection", smooth=smooth)
@@ -112,28 +128,40 @@ def _in_scale_units(joints, deviation, repaired: repair.RepairResult) -> Lifted:
     )
 
 
+def _share(network_share: float | int) -> float:
+    if not 0 <= network_share <= 1:
+        raise ValueError(f"expected a network_share from 0 to 1, got {network_share:g}")
+    return float(network_share)
+
+
 @jax.jit
 def _estimate(
-    landmarks: Landmarks, K: Float[Array, "*#batch 3 3"], weights: dict[str, Array]
+    landmarks: Landmarks, K: Float[Array, "*#batch 3 3"], weights: dict[str, Array], network_share: Array | float
 ) -> tuple[Float[Array, "*batch 21 3"], Float[Array, "*batch 21"]]:
-    """Returns joints on the rays of their pixels, with the wrist at depth 1, and the network's deviation."""
+    """Returns joints on the rays of their pixels, at mean depth 1, and the deviation of the network's depth."""
     pixels, z, world = landmarks
     rays = camera.rays(pixels, K)
-    if z is None:
-        found = lifter.relative_depth(weights, rays)
-        depth, deviation = 1 + found.mean, found.deviation
-    else:
+    network = lifter.relative_depth(weights, rays)
+    depth, size = _at_mean_1(1 + network.mean)
+    own = []
+    if z is not None:
         focal = jnp.sqrt(jnp.abs(K[..., 0, 0] * K[..., 1, 1] - K[..., 0, 1] * K[..., 1, 0]))
-        depth = 1 + (z - z[..., : hand.WRIST + 1]) / jnp.broadcast_to(focal, z.shape[:-1])[..., None]
-        deviation = jnp.full_like(depth, jnp.nan)
+        relative = (z - z.mean(-1, keepdims=True)) / jnp.broadcast_to(focal, z.shape[:-1])[..., None]
+        own.append(1 + relative)
     if world is not None:
-        aligned = _aligned(world, rays * depth[..., None])
-        depth = (depth + aligned[..., 2]) / 2
-        depth = depth / depth[..., : hand.WRIST + 1]
-        deviation = jnp.full_like(deviation, jnp.nan)
+        aligned = _aligned(world, rays * (own[0] if own else depth)[..., None])
+        own.append(_at_mean_1(aligned[..., 2])[0])
+    if own:
+        depth = network_share * depth + (1 - network_share) * sum(own) / len(own)
     known = jnp.isfinite(depth).all(-1) & jnp.isfinite(rays).all((-2, -1))
     depth = jnp.where(known[..., None], jnp.maximum(depth, LEAST_DEPTH), jnp.nan)
-    return rays * depth[..., None], deviation
+    return rays * depth[..., None], network.deviation / size
+
+
+def _at_mean_1(depth: Float[Array, "*batch 21"]) -> tuple[Float[Array, "*batch 21"], Float[Array, "*batch 1"]]:
+    """Returns depths divided by their mean, and the mean."""
+    mean = jnp.maximum(depth.mean(-1, keepdims=True), LEAST_DEPTH)
+    return depth / mean, mean
 
 
 def _aligned(source: Float[Array, "*batch 21 3"], target: Float[Array, "*batch 21 3"]) -> Float[Array, "*batch 21 3"]:

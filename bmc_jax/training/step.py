@@ -19,8 +19,8 @@ from bmc_jax.config import Config, steps
 from bmc_jax.core import hand, losses
 from bmc_jax.core.types import Batch, Limits, Prediction
 from bmc_jax.data import augment
-from bmc_jax.models.heatmaps import HEAT
 from bmc_jax.models import LiftingNetwork, PoseNetwork, TwoStageNetwork, points, pretrained
+from bmc_jax.models.heatmaps import HEAT
 from bmc_jax.training import accumulation, checkpoint, config_io, optimizer
 from bmc_jax.training.parallel import parallelize as parallelize
 

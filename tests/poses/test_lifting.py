@@ -44,13 +44,25 @@ def error(found, hands):
 
 @pytest.mark.parametrize("world", [False, True])
 def test_exact_depths_give_the_exact_hand_in_scale_units(hands, allowed, world):
-    found = lifting.lift_hands(landmarks(hands, world=world), np.broadcast_to(K, (64, 3, 3)), allowed)
+    given, cameras = landmarks(hands, world=world), np.broadcast_to(K, (64, 3, 3))
+    found = lifting.lift_hands(given, cameras, allowed, network_share=0)
     start, end = hand.SCALE_BONE
     scale = np.linalg.norm(hands[:, end] - hands[:, start], axis=-1)[:, None, None]
     inside = found.excess < 1e-3
     assert inside.mean() > 0.5
-    np.testing.assert_allclose(found.joints[inside], (hands / scale)[inside], atol=0.02)
-    assert np.isnan(found.deviation).all()
+    np.testing.assert_allclose(found.joints[inside], (hands / scale)[inside], atol=0.03)
+
+
+def test_the_mean_with_the_networks_depth_is_between_both(hands, allowed):
+    given, cameras = landmarks(hands, world=False), np.broadcast_to(K, (64, 3, 3))
+    own, mean, network = (
+        lifting.lift_hands(given, cameras, allowed, network_share=share).estimate for share in (0, 0.5, 1)
+    )
+    depth = [one[..., 2] / one[..., 2].mean(axis=-1, keepdims=True) for one in (own, mean, network)]
+    np.testing.assert_allclose(depth[1], (depth[0] + depth[2]) / 2, atol=1e-5)
+    for share in (-0.1, 1.5):
+        with pytest.raises(ValueError, match=f"network_share from 0 to 1, got {share}"):
+            lifting.lift_hands(given, cameras, allowed, network_share=share)
 
 
 def test_2d_landmarks_get_their_depth_from_the_network_with_its_deviation(hands, allowed):
@@ -75,7 +87,7 @@ def test_world_landmarks_may_be_turned_scaled_and_moved(hands, allowed):
     moved = given._replace(world=(3.0 * given.world @ turn.T + [1, 2, 3]).astype(np.float32))
     cameras = np.broadcast_to(K, (64, 3, 3))
     found, wanted = lifting.lift_hands(moved, cameras, allowed), lifting.lift_hands(given, cameras, allowed)
-    np.testing.assert_allclose(found.estimate, wanted.estimate, atol=2e-3)
+    np.testing.assert_allclose(found.estimate, wanted.estimate, atol=5e-3)
 
 
 def test_the_alignment_of_world_landmarks_agrees_with_scipy(hands):
@@ -85,14 +97,15 @@ def test_the_alignment_of_world_landmarks_agrees_with_scipy(hands):
     given = landmarks(hands[:1], world=False)
     both = given._replace(world=source[None].astype(np.float32))
     wide = limits.widen(limits.load("clinical"), degrees=180.0, fraction=5.0)
-    alone, fused = (poses.lift(one, K[None], wide).estimate[0] for one in (given, both))
+    alone, fused = (poses.lift(one, K[None], wide, network_share=0.0).estimate[0] for one in (given, both))
     target = np.asarray(alone, np.float64)
     middle = source.mean(0), target.mean(0)
     turn, _ = scipy.spatial.transform.Rotation.align_vectors(target - middle[1], source - middle[0])
     turned = turn.apply(source - middle[0])
     scale = (turned * (target - middle[1])).sum() / (turned**2).sum()
-    depth = (target[:, 2] + (scale * turned + middle[1])[:, 2]) / 2
-    np.testing.assert_allclose(fused[:, 2] / fused[0, 2], depth / depth[0], atol=1e-4)
+    parts = target[:, 2], (scale * turned + middle[1])[:, 2]
+    depth = sum(part / part.mean() for part in parts) / 2
+    np.testing.assert_allclose(fused[:, 2] / fused[:, 2].mean(), depth, atol=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(), (2,), (2, 3)])

@@ -123,9 +123,9 @@ def in_3d(
 
 _DEPTHS = {
     (False, False): "the lifting network",
-    (True, False): "the landmarks' z",
+    (True, False): "the lifting network and the landmarks' z",
     (False, True): "the lifting network and the world landmarks",
-    (True, True): "the landmarks' z and the world landmarks",
+    (True, True): "the lifting network, the landmarks' z and the world landmarks",
 }
 
 
