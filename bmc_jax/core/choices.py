@@ -9,7 +9,7 @@ LENGTH_UNITS = ("m", "cm", "mm")
 SIDES = ("right", "left")
 LEFT_HANDS = ("error", "drop", "mirror", "keep")
 """What `limits.fit` does with left hands, see `validation.screen`."""
-PRESETS = ("clinical", "eaton", "functional", "lin2000")
+PRESETS = ("clinical", "eaton", "functional", "lin2000", "people")
 """Limits in `limits/presets`."""
 HULL_DISTANCES = ("euclidean", "circle_l1", "circle_l1_squared")
 """Modes of `hull.distance`."""
