@@ -9,7 +9,7 @@ LENGTH_UNITS = ("m", "cm", "mm")
 SIDES = ("right", "left")
 LEFT_HANDS = ("error", "drop", "mirror", "keep")
 """What `limits.fit` does with left hands, see `validation.screen`."""
-PRESETS = ("clinical", "eaton", "functional", "lin2000")
+PRESETS = ("clinical", "eaton", "functional", "lin2000", "people")
 """Limits in `limits/presets`."""
 LIFT_LIMITS = "clinical"
 """Default limits of lifting and repair: those of whole hands, which bring poses nearest to the truth."""

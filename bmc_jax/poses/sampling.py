@@ -215,7 +215,7 @@ def _possible(limits: Limits) -> Limits:
     low, high = arrays["bone_length"][finger, level].tolist()
     if not low <= 1 <= high:
         raise ValueError(
-            f"the scale bone, {hand.FINGERS[finger]} {hand.LEVELS[level]}, has the limits {low} to {high} of its own "
-            "length, and it is 1 in these units"
+            f"the scale bone, {hand.FINGERS[finger]} {hand.LEVELS[level]}, is limited to {low} to {high} "
+            "scale units, which excludes 1, its length in these units; change its limits to include 1"
         )
     return dataclasses.replace(limits, hull=jnp.asarray(hulls, jnp.float32))

@@ -15,6 +15,7 @@ from bmc_jax import anatomy, hull, limits, losses, numerics
 from bmc_jax.limits import comparison
 from bmc_jax.limits.presets import clinical as clinical_preset
 from bmc_jax.limits.presets import literature
+from bmc_jax.limits.presets import people as people_preset
 
 distance = jax.jit(hull.distance)
 
@@ -274,6 +275,30 @@ def test_the_clinical_preset_allows_real_hands(rhd):
     # And not everything: a mirrored hand, which bends the other way, is outside.
     mirrored = jnp.asarray(limits.measure(rhd * MIRROR)["angles"])
     assert np.mean((np.asarray(distance(mirrored, preset.hull)) == 0).all(axis=(1, 2))) < 0.1
+
+
+@pytest.mark.slow
+def test_the_preset_of_people_is_what_its_command_makes():
+    preset, remade = limits.load("people"), people_preset.people(1024)
+    for field in dataclasses.fields(preset.meta):
+        if field.name not in ("count", "screening"):
+            assert getattr(remade.meta, field.name) == getattr(preset.meta, field.name)
+    assert preset.meta.count == people_preset.COUNT
+    for name in INTERVALS:
+        ours, theirs = np.asarray(getattr(remade, name)), np.asarray(getattr(preset, name))
+        extent = theirs[..., 1] - theirs[..., 0]
+        assert np.max(np.abs(ours - theirs) / (extent[..., None] + 1e-2)) < 0.1
+    for one, other in ((remade, preset), (preset, remade)):
+        assert np.mean(distance(one.hull, other.hull[:, :, None, :, :])) < np.radians(4)
+
+
+def test_the_preset_of_people_lies_within_the_clinical_one():
+    people, clinical = limits.load("people"), limits.load("clinical")
+    for name in INTERVALS:
+        ours, theirs = np.asarray(getattr(people, name)), np.asarray(getattr(clinical, name))
+        assert np.all(ours[..., 0] >= theirs[..., 0])
+        assert np.all(ours[..., 1] <= theirs[..., 1])
+    assert np.max(distance(people.hull, clinical.hull[:, :, None, :, :])) < np.radians(2.0)
 
 
 def test_no_pose_gives_the_prior_and_many_the_fit(adults, clinical):

@@ -235,7 +235,10 @@ def test_hands_have_the_scale_that_is_asked_for(sampled):
             {"bone_length": [1, 1], "spread": [0.1, 0.1], "curvature": [-9, 9]},
             " 0 do not cut through themselves, and 0",
         ),
-        ({"bone_length": [0.5, 0.9]}, "the scale bone, middle PIP, has the limits 0.5.* to 0.89.*, and it is 1"),
+        (
+            {"bone_length": [0.5, 0.9]},
+            "the scale bone, middle PIP, is limited to 0.5.* to 0.89.* scale units, which excludes 1",
+        ),
         ({"bone_length": [1.2, 0.9]}, r"bone_length thumb MCP is \[1.2.*, 0.89.*\]: its lower end is above its upper"),
         ({"hull": [0.1, 0.1]}, "hull of thumb PIP: two neighbouring vertices are both"),
     ],

@@ -4,8 +4,8 @@
 
 `clinical` is the widest of several sources and of what RHD's hands need; these are one source's word each, and tighter.
 What a source does not say of a joint is `clinical`'s: `TAKEN` names it in the file's references. Bones and palm are
-`clinical`'s throughout. Angles are those of as different adults' hands as in `clinical`, each joint all over its range
-on its own, and have `clinical`'s margin for labels.
+`clinical`'s throughout. Angles are those of as different adults' hands as in `clinical`, of which one joint at a time
+moves over its whole range, with `clinical`'s margin for labels.
 """
 
 import dataclasses
@@ -77,7 +77,8 @@ def literature(name: str) -> Limits:
 
 
 def _poses(ranges: dict[str, JointRange]) -> np.ndarray:
-    """Hands `[N, 21, 3]` in metres of `PEOPLE` adults, each joint at every mixture of its own angles."""
+    """Returns hands `[N, 21, 3]` in metres of `PEOPLE` adults. Each joint takes every combination of its angles, while
+    the others stay in the middle of their ranges."""
     values = {joint: np.deg2rad(np.linspace(of.low, of.high, STEPS)) for joint, of in ranges.items()}
     middle = {joint: of[STEPS // 2] for joint, of in values.items()}
     joints = (
