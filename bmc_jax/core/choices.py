@@ -11,7 +11,7 @@ LEFT_HANDS = ("error", "drop", "mirror", "keep")
 """What `limits.fit` does with left hands, see `validation.screen`."""
 PRESETS = ("clinical", "eaton", "functional", "lin2000", "people")
 """Limits in `limits/presets`."""
-LIFT_LIMITS = "clinical"
+LIFT_LIMITS = "people"
 """Default limits of lifting and repair: those of whole hands, which bring poses nearest to the truth."""
 FOCAL = 1.5
 """Focal length over the longer image side that lifting assumes of images without K and EXIF."""

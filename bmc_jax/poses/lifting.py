@@ -23,9 +23,9 @@ from bmc_jax.poses import repair
 
 #: Least depth of a joint over the hand's mean. Depths from landmarks of a wrong scale may be below zero.
 LEAST_DEPTH = 0.1
-#: Share of the lifting network's depth in its mean with that of the landmarks. Of shares 0, 1/3, 1/2 and 1, this one is
-#: best on rendered people with noise as of MediaPipe's (`benchmarks/RESULTS.md`).
-NETWORK_SHARE = 0.5
+#: Share of the lifting network's depth in its mean with that of the landmarks. It is near the inverse of the squared
+#: errors of the two, see `benchmarks/RESULTS.md`.
+NETWORK_SHARE = 2 / 3
 #: Hands lifted at a time on the host. One shape, so that the program is compiled once.
 CHUNK = 256
 

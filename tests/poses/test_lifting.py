@@ -1,5 +1,6 @@
 """Lifting of landmarks to feasible hands."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import scipy.spatial.transform
 from bmc_jax import hand, limits, poses, synthesis
 from bmc_jax.metrics import alignment
 from bmc_jax.poses import lifting
+from bmc_jax.synthesis import landmark_noise
 
 SIZE, FOCAL = 640, 900.0
 K = np.array([[FOCAL, 0, 319.5], [0, FOCAL, 319.5], [0, 0, 1]], np.float32)
@@ -22,7 +24,7 @@ def hands():
 
 @pytest.fixture(scope="module")
 def allowed():
-    return limits.load("clinical")
+    return limits.load("people")
 
 
 def project(joints):
@@ -49,7 +51,7 @@ def test_exact_depths_give_the_exact_hand_in_scale_units(hands, allowed, world):
     start, end = hand.SCALE_BONE
     scale = np.linalg.norm(hands[:, end] - hands[:, start], axis=-1)[:, None, None]
     inside = found.excess < 1e-3
-    assert inside.mean() > 0.5
+    assert inside.mean() > 0.2
     np.testing.assert_allclose(found.joints[inside], (hands / scale)[inside], atol=0.03)
 
 
@@ -159,3 +161,15 @@ def test_smoothing_steadies_the_depth_of_a_sequence_and_leaves_gaps(hands, allow
     known = np.arange(40) != 7
     jitter = [np.abs(np.diff(one.joints[known, :, 2], axis=0)).mean() for one in (rough, smooth)]
     assert jitter[1] < 0.5 * jitter[0]
+
+
+def test_lifting_lowers_the_error_of_landmarks_as_mediapipe_finds_them_by_more_than_15_percent(hands, allowed):
+    noise = jax.jit(landmark_noise.mediapipe_like)(jax.random.key(0), jnp.asarray(hands), jnp.asarray(K))
+    pixels, z, world = map(np.asarray, noise)
+    cameras = np.broadcast_to(K, (64, 3, 3))
+    of_z = lifting.lift_hands(poses.Landmarks(pixels, z), cameras, allowed, network_share=0)
+    raw = error(of_z._replace(joints=of_z.estimate), hands)
+    assert error(of_z, hands) < 0.85 * raw  # by repair alone
+    lifted = error(lifting.lift_hands(poses.Landmarks(pixels, z, world), cameras, allowed), hands)
+    assert lifted < 0.85 * raw
+    assert lifted < 0.85 * error(of_z._replace(joints=world), hands)
