@@ -25,7 +25,7 @@ from bmc_jax import anatomy, limits, losses, synthesis
 from bmc_jax.models import lifter
 from bmc_jax.training import lifter as training
 
-ARMS = {"3d": 0.0, "+ bl, rb, a": 1.0, "+ bl, rb, a, times 10": 10.0}
+ARMS = {"3d": 0.0, "+ bl, rb, a": 1.0, "+ bl, rb, a, a tenth": 0.1}
 """Factor of the biomechanical losses, whose weights relative to each other are those of `experiments.settings`."""
 WEIGHTS = losses.LossWeights(bone_length=1.5, palm=0.5, joint_angle=1.5)
 NOISE = 0.02

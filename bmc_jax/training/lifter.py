@@ -54,6 +54,14 @@ class Settings:
     average: float = 0.999
     """Decay of the weights' moving average, which is the result."""
 
+    def __post_init__(self) -> None:
+        counts = {name: getattr(self, name) for name in ("people", "hands", "steps", "batch_size", "width", "blocks")}
+        for name, value in counts.items():
+            if value < 1:
+                raise ValueError(f"expected {name} of at least 1, got {value}")
+        if self.steps % PER_CALL:
+            raise ValueError(f"expected steps in multiples of {PER_CALL}, got {self.steps}")
+
 
 def poses(settings: Settings) -> Float[Array, "hand 21 3"]:
     """Returns the rendered hands to train on, metres."""
@@ -103,11 +111,10 @@ def train(
             )
         state = checkpoint.restore(workdir, _create(settings))
         done = int(state.step)
-        run = jax.jit(functools.partial(_steps, settings=settings, extra=extra), donate_argnums=0)
         bar = Progress(desc="lifter", total=settings.steps, initial=done, unit=" steps")
         with checkpoint.Writer(workdir, keep=2, metadata=metadata) as writer, bar, distributed.signalled() as signal:
             while done < settings.steps and not signal.is_set():
-                state, value = run(state, hands)
+                state, value = _steps(state, hands, settings, extra)
                 if not np.isfinite(value):
                     raise FloatingPointError(f"the loss is {value} before step {int(state.step)}; see {workdir}")
                 bar.update(int(state.step) - done)
@@ -138,8 +145,9 @@ def _create(settings: Settings) -> AveragedState:
     return AveragedState(jnp.zeros((), jnp.int32), params, {}, _optimizer(settings).init(params), average)
 
 
+@functools.partial(jax.jit, static_argnums=(2, 3), donate_argnums=0)
 def _steps(
-    state: AveragedState, hands: Float[Array, "hand 21 3"], *, settings: Settings, extra: Callable | None
+    state: AveragedState, hands: Float[Array, "hand 21 3"], settings: Settings, extra: Callable | None
 ) -> tuple[AveragedState, Float[Array, ""]]:
     """Returns the state after some steps, and their mean loss. Each step draws from the seed and its number alone."""
 
@@ -171,8 +179,11 @@ def main() -> None:
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default)
     options = vars(parser.parse_args())
     workdir, out = options.pop("workdir"), options.pop("out")
-    settings = Settings(**options)
-    weights = train(settings, poses(settings), workdir)
+    try:
+        settings = Settings(**options)
+        weights = train(settings, poses(settings), workdir)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
     with files.replacing(out) as partial:
         arrays: dict[str, Any] = {name: array.astype(np.float16) for name, array in weights.items()}
         np.savez(partial, **arrays)

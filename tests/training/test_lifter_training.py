@@ -53,8 +53,14 @@ def test_a_finished_training_gives_its_weights(whole):
 def test_training_lowers_the_error_of_depth(whole):
     rays = HANDS / HANDS[..., 2:]
     truth = HANDS[..., 2] / HANDS[..., :1, 2] - 1
-    mean = lifter.relative_depth(jax.tree.map(jnp.asarray, whole[1]), rays).mean
+    mean = jax.jit(lifter.relative_depth)(jax.tree.map(jnp.asarray, whole[1]), rays).mean
     assert np.mean(np.abs(mean - truth)) < 0.8 * np.mean(np.abs(truth))
+
+
+@pytest.mark.parametrize(("field", "value"), [("steps", 0), ("steps", training.PER_CALL + 1), ("hands", -3)])
+def test_settings_without_a_meaning_are_refused(field, value):
+    with pytest.raises(ValueError, match=rf"expected {field} .*, got {value}$"):
+        training.Settings(**{field: value})
 
 
 def test_a_folder_of_other_settings_is_refused(whole):
