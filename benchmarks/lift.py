@@ -1,8 +1,8 @@
 """How accurate are lifted hands by the source of their landmarks, by limits and by focal length, and how fast are they?
 
     python benchmarks/lift.py
-    python benchmarks/lift.py --mediapipe 256       # MediaPipe's own landmarks of rendered pictures
-    python benchmarks/lift.py --real real_weak      # of photographs without 3D labels
+    python benchmarks/lift.py --rendered 256                       # MediaPipe's own landmarks of rendered pictures
+    python benchmarks/lift.py --labelled freihand:FreiHAND_pub_v2  # and of a dataset's photographs with 3D labels
 
 Landmarks are those of rendered people with noise as of MediaPipe's, see `bmc_jax.synthesis.landmark_noise`; nobody of
 them is among the people to whom the limits were fitted and of whom the lifting network has learned. Cameras have every
@@ -11,7 +11,7 @@ joint errors after Procrustes alignment, mm, of hands at their own size.
 """
 
 import argparse
-import itertools
+import importlib
 import time
 from pathlib import Path
 
@@ -21,11 +21,9 @@ import numpy as np
 from machine import machine
 from PIL import Image
 
-from bmc_jax import hand, limits, metrics, synthesis
-from bmc_jax.inference.lift import from_file
+from bmc_jax import limits, metrics, synthesis
+from bmc_jax.data import images as pictures
 from bmc_jax.inference.lift.detector import HandDetector
-from bmc_jax.inference.lift.seen import Camera
-from bmc_jax.inference.outputs import PALM
 from bmc_jax.poses import lifting
 from bmc_jax.poses.lifting import Landmarks
 from bmc_jax.synthesis import landmark_noise
@@ -145,63 +143,52 @@ def feasible_focal_length(poses: np.ndarray, hands: int = 64) -> None:
         print(f"| {focal:g} | {np.median(chosen[focal]):.2f} | {np.mean(errors[focal]):.2f} |")
 
 
-def mediapipe(count: int) -> None:
-    """Measures MediaPipe's own landmarks of rendered pictures, in which the truth is known."""
-    pictures = synthesis.render(0, "any_view", "test", np.arange(count), size=256)
+def rendered(count: int) -> None:
+    """Measures MediaPipe's landmarks of rendered pictures."""
+    made = synthesis.render(0, "any_view", "test", np.arange(count), size=256)
+    images = [Image.fromarray(np.asarray(one)) for one in made.image]
+    measured(list(zip(images, np.asarray(made.joints_3d), np.asarray(made.intrinsics), strict=True)))
+
+
+def measured(given: list[tuple[Image.Image, np.ndarray, np.ndarray]]) -> None:
+    """Finds the hands of pictures, of which the true right hand and K are given, and prints the errors."""
     found, truth, k, pixels = [], [], [], []
     with HandDetector() as detect:
-        for i in range(count):
-            hands = [one for one in detect(Image.fromarray(np.asarray(pictures.image[i]))) if not one.left]
-            if hands:
-                found.append((hands[0].pixels, hands[0].z, hands[0].world))
-                truth.append(pictures.joints_3d[i])
-                k.append(pictures.intrinsics[i])
-                extent = np.ptp(pictures.joints_2d[i], axis=0).max()
-                pixels.append(np.linalg.norm(hands[0].pixels - pictures.joints_2d[i], axis=-1).mean() / extent)
+        for image, joints, intrinsics in given:
+            right = [one for one in detect(image) if not one.left]
+            if right:
+                place = joints[:, :2] / joints[:, 2:] @ intrinsics[:2, :2].T + intrinsics[:2, 2]
+                away = [np.linalg.norm(one.pixels - place, axis=-1).mean() for one in right]
+                nearest = right[int(np.argmin(away))]
+                found.append((nearest.pixels, nearest.z, nearest.world))
+                truth.append(joints)
+                k.append(intrinsics)
+                pixels.append(min(away) / np.ptp(place, axis=0).max())
     landmarks, truth, k = Landmarks(*map(np.stack, zip(*found, strict=True))), np.stack(truth), np.stack(k)
+    off = 100 * np.median(pixels)
+    print(f"\nMediaPipe finds {len(truth)} of {len(given)} right hands, pixels off by {off:.1f} % of the box (median)")
+    print("\n| landmarks | not repaired | " + " | ".join(f"`{name}`" for name in PRESETS) + " |")
     print(
-        f"\nMediaPipe finds {len(truth)} of {count} right hands, pixels off by {100 * np.median(pixels):.1f} % of the box"
+        f"|---|---|{'---|' * len(PRESETS)}\n| world landmarks alone | {error(landmarks.world, truth):.2f} |"
+        + " |" * len(PRESETS)
     )
-    print("\n| landmarks | not repaired | " + " | ".join(f"`{name}`" for name in PRESETS))
-    print(f"|---|---|{'---|' * len(PRESETS)}\n| world landmarks alone | {error(landmarks.world, truth):.2f} |")
     for name, way in ways(landmarks).items():
         lifted = [lift(way, k, limits.load(preset)) for preset in PRESETS]
         cells = [error(lifted[0].estimate, truth), *(error(one.joints, truth) for one in lifted)]
         print(f"| {name} | " + " | ".join(f"{cell:.2f}" for cell in cells) + " |")
 
 
-def photographs(folder: Path) -> None:
-    """Estimates the errors of the three depths of photographs without labels by the three-cornered hat: of three
-    estimates with independent errors, the squared differences of each pair give each error."""
-    hands = from_file.read(
-        folder / "mediapipe.npz",
-        order=None,
-        side="right",
-        camera=Camera(),
-        size=None,
-        images=None,
-        image_ids=folder / "annotations.json",
-    ).seen[::6]
-    found = Landmarks(*(np.stack(part) for part in zip(*(one.landmarks for one in hands), strict=True)))
-    k, allowed = np.stack([one.intrinsics for one in hands]), limits.load("people")
-    given = {
-        "the network's": (Landmarks(found.pixels), 1.0),
-        "z": (Landmarks(found.pixels, found.z), 0.0),
-        "world": (Landmarks(found.pixels, None, found.world), 0.0),
-    }
-    joints = {name: np.asarray(lift(way, k, allowed).estimate, np.float64) for name, way in given.items()}
-    for name, one in joints.items():
-        joints[name] = one * (PALM / np.linalg.norm(one[:, hand.MIDDLE_MCP] - one[:, 0], axis=-1))[:, None, None]
-    apart = {frozenset(pair): error(*(joints[name] for name in pair)) for pair in itertools.combinations(joints, 2)}
-    print(
-        f"\n{len(hands)} photographs, no labels, the same pixels\n\n| depth | differs from | its own error |\n|---|---|---|"
-    )
-    for name in joints:
-        others = [other for other in joints if other != name]
-        near = [apart[frozenset((name, other))] for other in others]
-        own = (near[0] ** 2 + near[1] ** 2 - apart[frozenset(others)] ** 2) / 2
-        words = ", ".join(f"{other} by {value:.1f}" for other, value in zip(others, near, strict=True))
-        print(f"| {name} | {words} | {np.sqrt(max(own, 0)):.1f} |")
+def labelled(reader: str, source: Path) -> None:
+    """Measures MediaPipe's landmarks of a dataset's photographs with 3D labels."""
+    module, found = importlib.import_module(f"bmc_jax.data.readers.{reader}"), []
+    for rows in module.splits(source).values():
+        for row in rows:
+            one = module.annotation(row)
+            if one.joints_3d is not None and not one.left:
+                found.append(
+                    (pictures.read(Path(one.image)).image, np.asarray(one.joints_3d), np.asarray(one.intrinsics))
+                )
+    measured(found)
 
 
 def speed(poses: np.ndarray) -> None:
@@ -223,14 +210,15 @@ def speed(poses: np.ndarray) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=1024, help="hands (default: 1024)")
-    parser.add_argument("--mediapipe", type=int, metavar="N", help="pictures that MediaPipe looks at")
-    parser.add_argument("--real", type=Path, metavar="FOLDER", help="mediapipe.npz and annotations.json of photographs")
+    parser.add_argument("--rendered", type=int, metavar="N", help="let MediaPipe look at rendered pictures")
+    parser.add_argument("--labelled", metavar="READER:PATH", help="let it look at photographs with 3D labels")
     options = parser.parse_args()
     print(machine())
-    if options.mediapipe:
-        mediapipe(options.mediapipe)
-    elif options.real:
-        photographs(options.real)
+    if options.rendered:
+        rendered(options.rendered)
+    elif options.labelled:
+        reader, _, path = options.labelled.partition(":")
+        labelled(reader, Path(path))
     else:
         poses = synthesis.poses(0, "any_view", "test", np.arange(options.count))
         by_source(poses)
