@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bmc_jax import config as config
     from bmc_jax import limits as limits
     from bmc_jax import metrics as metrics
     from bmc_jax import synthesis as synthesis
@@ -20,15 +21,19 @@ if TYPE_CHECKING:
     from bmc_jax.core import numerics as numerics
     from bmc_jax.core import torch_bridge as torch_bridge
     from bmc_jax.core import types as types
+    from bmc_jax.inference import evaluate as evaluate
     from bmc_jax.inference.model import load as load
     from bmc_jax.poses import repair as repair
     from bmc_jax.training import step as step
+    from bmc_jax.training import train as train
 
 __version__ = "0.1.0"
 
 _ROOMS = {
     "anatomy": "core",
     "camera": "core",
+    "config": "",
+    "evaluate": "inference",
     "hand": "core",
     "hull": "core",
     "kinematics": "core",
@@ -40,6 +45,7 @@ _ROOMS = {
     "step": "training",
     "synthesis": "",
     "torch_bridge": "core",
+    "train": "training",
     "types": "core",
 }
 

@@ -1,5 +1,5 @@
-"""The paper's setting in miniature, for `make demo`: 3D labels on one rendered domain, 2D labels on another that looks
-like photographs, and the biomechanical losses, with limits fitted to the 3D-labelled training poses only.
+"""The paper's setting with images in miniature: 3D labels on one rendered domain, 2D labels on another that looks like
+photographs, and the biomechanical losses, with limits fitted to the 3D-labelled training poses only.
 
     bmc train --config=configs/quickstart.py --workdir=runs/quickstart
     bmc train --config=configs/quickstart.py:mine --workdir=runs/mine

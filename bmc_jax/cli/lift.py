@@ -127,7 +127,7 @@ def _lift(options: argparse.Namespace) -> int:
 def settings(options: argparse.Namespace) -> "Options":
     """Returns the options of all sources of landmarks."""
     from bmc_jax.inference.lift import Options
-    from bmc_jax.inference.lift.seen import Camera
+    from bmc_jax.inference.seen import Camera
 
     return Options(
         camera=Camera(options.intrinsics, options.fov),

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from bmc_jax import limits, metrics
 from bmc_jax.core.types import Limits
-from bmc_jax.experiments import comparison, plots, runner, tables
+from bmc_jax.experiments import comparison, opening, plots, runner, tables
 from bmc_jax.experiments.comparison import ArmResults
 from bmc_jax.inference import evaluate, measurements, report
 from bmc_jax.inference.measurements import Domain
@@ -51,6 +51,7 @@ def write(folder: str | os.PathLike, out: str | os.PathLike) -> Path:
             "comparisons": tables.comparisons(content),
             "claims": tables.claim_rows(content) if content["claims"] else [],
             "pictures": [(name, _errors(name, arms), _fractions(arms)) for name, arms in content["sets"].items()],
+            "opening": _opening(folder, *list(content["sets"].items())[-1]),
             "target": _target(folder, *list(content["sets"].items())[-1]),
         }
     return html.write(
@@ -83,6 +84,22 @@ def _fractions(arms: Mapping[str, ArmResults]) -> html.Picture | None:
         family.sort(key=lambda arm: arm.get("fraction", 0.0))
     keys = [key for key in OVER_FRACTIONS if any(key in arm["mean"] for arm in arms.values())]
     return html.picture(plots.fractions(families, keys), "Errors over the share of 3D labels")
+
+
+def _opening(folder: Path, name: str, arms: Mapping[str, ArmResults]) -> dict[str, Any] | None:
+    """The hands at the top; None without an arm of `opening.POSES`, a seed of both, or the 3D labels of all hands."""
+    shown = {arm: arms[arm] for arm in opening.POSES if arm in arms}
+    if len(shown) < len(opening.POSES):
+        return None
+    common = set.intersection(*(set(arm["seeds"]) for arm in shown.values()))
+    runs = [runner.run_directory(folder, arm, seed) for seed in sorted(common)[:1] for arm in shown]
+    if not runs or not all(_is_whole(run, name) for run in runs):
+        return None
+    kept = {arm: report.predictions(run, _entry(run, name)) for arm, run in zip(shown, runs, strict=True)}
+    entry = _entry(runs[0], name)
+    split = _measured(runs[0])[entry].get("split", "test")
+    pictures = opening.images(config_io.read(runs[0]), entry, split, next(iter(kept.values())))
+    return opening.opening(arms, kept, *pictures)
 
 
 def _target(folder: Path, name: str, arms: Mapping[str, ArmResults]) -> dict[str, Any] | None:

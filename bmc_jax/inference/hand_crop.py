@@ -4,6 +4,7 @@ Pixels are those of the upright picture, with the centre of the first at (0, 0).
 the crop of a left hand is mirrored, and so is its output.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -144,14 +145,28 @@ def _camera(request: Request, picture: Picture) -> tuple[np.ndarray, str]:
         focal = picture.focal or coco_hand.DEFAULT_FOCAL * max(width, height)
         k = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
         return k, EXIF if picture.focal else DEFAULT
-    k = np.array(request.intrinsics, np.float64)
+    return pinhole(request.intrinsics, request.file, request.intrinsics_from), request.intrinsics_from
+
+
+def pinhole(intrinsics: np.ndarray, where: os.PathLike, source: str) -> np.ndarray:
+    """Returns K as float64.
+
+    Args:
+      intrinsics: K.
+      where: name of its image, for the message.
+      source: where it is from, for the message.
+
+    Raises:
+      ValueError: unless it is `[[fx, s, cx], [0, fy, cy], [0, 0, 1]]` with positive focal lengths.
+    """
+    k = np.array(intrinsics, np.float64)
     regular = k.shape == (3, 3) and (np.abs(k) < LARGEST_K).all() and np.array_equal(k[2], [0, 0, 1])
     if not regular or k[0, 0] <= 0 or k[1, 1] <= 0:
         raise ValueError(
-            f"{request.file}: K is {k.tolist()} ({request.intrinsics_from}); it must be [[fx, s, cx], [0, fy, cy], "
-            f"[0, 0, 1]] in pixels with positive focal lengths, every number below {LARGEST_K:g}"
+            f"{where}: K is {k.tolist()} ({source}); it must be [[fx, s, cx], [0, fy, cy], [0, 0, 1]] in pixels with "
+            f"positive focal lengths, every number below {LARGEST_K:g}"
         )
-    return k, request.intrinsics_from
+    return k
 
 
 def _by(size: tuple[int, int] | None) -> str:

@@ -60,9 +60,9 @@ def train(config: Config, workdir: str | os.PathLike, *, extend: bool = False) -
       extend: whether to go on where another `training.epochs` than before changes the learning rate.
 
     Raises:
-      ValueError: before any work, if the folder holds a run of another configuration or limits that cannot be used, the
-        initial weights do not fit, the processes of the run are not alike, or the learning rate would change without
-        `extend`.
+      ValueError: before any work, if a field of the configuration has a value that training cannot use, the folder
+        holds a run of another configuration or limits that cannot be used, the initial weights do not fit, the
+        processes of the run are not alike, or the learning rate would change without `extend`.
       OSError: if the folder cannot be written to, or there is no file of initial weights; BlockingIOError if another
         run trains there, and ConnectionError if another process of this run is lost.
       ImportError: if the installed orbax is of a version that cannot read or write checkpoints.
@@ -75,7 +75,7 @@ def train(config: Config, workdir: str | os.PathLike, *, extend: bool = False) -
 
     # Configuration and folder: everything that can be wrong is found before any work.
     with distributed.fail_together():
-        config = sources.resolve(config)
+        config = sources.resolve(_checked(config))
         require_installed(config)
         periodic_eval.best_metric(config)
         total = steps(config)
@@ -98,6 +98,13 @@ def train(config: Config, workdir: str | os.PathLike, *, extend: bool = False) -
             f"{workdir}: stopped and saved at step {done} of {total}; the same command goes on from there"
         )
         raise SystemExit(distributed.INTERRUPTED)
+
+
+def _checked(config: Config) -> Config:
+    """Returns the configuration, checked as if it were from a file: one made in Python may hold any values."""
+    if not isinstance(config, Config):
+        raise ValueError(f"config: expected a bmc_jax.config.Config, got {config!r}; read a file with config_io.load")
+    return config_io.from_dict(config_io.to_dict(config))
 
 
 def _train(config: Config, workdir: Path, *, new: Config) -> int:

@@ -259,8 +259,6 @@ def test_loader_within_jit_gives_the_same_numbers(predict):
     compiled = jax.jit(predict)(given.image, given.intrinsics, given.scale)
     assert compiled.keys() == plain.keys()
     jax.tree.map(close, compiled, plain)
-    part = jax.jit(lambda image: predict(image, given.intrinsics)["joints_3d"])(given.image)
-    close(part, predict(given.image, given.intrinsics)["joints_3d"])
 
 
 def test_loader_within_jit_checks_shapes_and_types(predict):

@@ -12,8 +12,10 @@ from PIL import Image
 from support import examples, spotter
 
 import bmc_jax
-from bmc_jax import config
+from bmc_jax import config, limits, poses
+from bmc_jax.core.choices import LIFT_LIMITS
 from bmc_jax.inference import model, predict
+from bmc_jax.poses import lifting
 from bmc_jax.training import forward
 
 SIZE, SPOT = (120, 90), (70.0, 52.0)
@@ -196,8 +198,8 @@ def test_missing_run_is_named():
 
 
 def test_import_does_not_load_what_load_needs():
-    program = "import sys, bmc_jax; assert 'load' in dir(bmc_jax); assert 'jax' not in sys.modules; bmc_jax.load"
-    subprocess.run([sys.executable, "-c", program + "; assert 'jax' in sys.modules"], check=True)
+    program = "import sys, bmc_jax; assert 'load' in dir(bmc_jax); assert 'jax' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_predictions_do_not_depend_on_the_other_hands(loaded):
@@ -209,3 +211,61 @@ def test_predictions_do_not_depend_on_the_other_hands(loaded):
             (alone.joints_2d, alone.joints_3d),
             (together.joints_2d, together.joints_3d),
         )
+
+
+def seen_hands(count, seed=0):
+    """Poses before a camera, their pixels, and K of images of 640 x 480 pixels."""
+    k = np.array([[700.0, 0.0, 310.0], [0.0, 710.0, 250.0], [0.0, 0.0, 1.0]])
+    joints = examples.examples(count, seed=seed).joints_3d.astype(np.float64)
+    pixels = joints @ k.T
+    return joints, pixels[..., :2] / pixels[..., 2:], k
+
+
+def test_lifted_hands_are_those_of_lifting_on_their_rays(loaded):
+    _, pixels, k = seen_hands(3)
+    hands = loaded.lift(poses.Landmarks(pixels), (640, 480), intrinsics=k)
+    wanted = lifting.lift_hands(poses.Landmarks(pixels), np.stack([k] * 3), limits.load(LIFT_LIMITS))
+    np.testing.assert_allclose(hands.joints_3d_scale, wanted.joints, atol=1e-5)
+    np.testing.assert_array_equal(hands.joints_2d, pixels)
+    seen = np.einsum("ij,nkj->nki", k, hands.joints_3d)
+    np.testing.assert_allclose(seen[..., :2] / seen[..., 2:], pixels, atol=0.05)
+    assert hands.image.tolist() == [0, 1, 2]
+
+
+def test_lifted_left_hand_is_the_mirror_image_of_the_right_one(loaded):
+    joints, pixels, k = seen_hands(2)
+    depth = 700 * (joints[..., 2] / joints[:, :1, 2] - 1)
+    right = loaded.lift(poses.Landmarks(pixels, depth), (640, 480), intrinsics=k)
+    mirrored, other = pixels * [-1, 1] + [639, 0], k.copy()
+    other[0, 2] = 639 - k[0, 2]
+    left = loaded.lift(poses.Landmarks(mirrored, depth), (640, 480), intrinsics=other, left=True)
+    np.testing.assert_allclose(left.joints_3d, right.joints_3d * [-1, 1, 1], atol=1e-4)
+    np.testing.assert_allclose(left.angles, right.angles, atol=2e-3)
+
+
+def test_no_landmarks_are_no_hands(loaded):
+    assert len(loaded.lift(poses.Landmarks(np.zeros((0, 21, 2))), (640, 480))) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"landmarks": np.zeros((2, 21, 2))}, r"landmarks: expected bmc_jax.poses.Landmarks\(.*\), got ndarray; give"),
+        (
+            {"landmarks": poses.Landmarks(np.zeros((21, 2)))},
+            r"landmarks.pixels: expected numbers \[n, 21, 2\], got .*21",
+        ),
+        (
+            {"landmarks": poses.Landmarks(np.zeros((2, 21, 2)), np.zeros((2, 20)))},
+            r"landmarks.z: expected numbers \[2, 21\], got float64 \[2, 20\]; give a row for each hand",
+        ),
+        ({"size": 640}, r"size: expected \(width, height\) in pixels, got 640; give that of the landmarks' image"),
+        ({"intrinsics": np.zeros((3, 3))}, r"landmarks\[0\]: K is .* \(intrinsics\); it must be"),
+        ({"left": [True]}, r"left: expected True or False, or one of them for each of the 2 hands"),
+    ],
+)
+@pytest.mark.usefixtures("as_users_have_it")
+def test_wrong_argument_of_lift_is_named_with_its_remedy(loaded, change, said):
+    given = {"landmarks": poses.Landmarks(seen_hands(2)[1]), "size": (640, 480)}
+    with pytest.raises(ValueError, match=said):
+        loaded.lift(**given | change)

@@ -183,3 +183,22 @@ def test_rendered_hands_are_trained_on(tmp_path):
     train.train(options, tmp_path)
     assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4]
     assert limits.load(tmp_path / limits.FILE).meta.count == 16
+
+
+def test_configuration_made_in_python_is_checked_before_any_work(tmp_path):
+    good = examples.tiny_config()
+    one_source = dataclasses.replace(good, data=dataclasses.replace(good.data, train=good.data.train[:1]))
+    no_epochs = dataclasses.replace(good, training=dataclasses.replace(good.training, epochs=0.0))
+    for wrong, said in (
+        (one_source, r"data.train\[:\].share is 0.5; .* sum to 1"),
+        (no_epochs, r"training.epochs is 0.0; it must be positive"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            train.train(wrong, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("as_users_have_it")
+def test_file_in_place_of_a_configuration_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"expected a bmc_jax.config.Config, got 'quickstart.py'; .* config_io.load"):
+        train.train("quickstart.py", tmp_path)

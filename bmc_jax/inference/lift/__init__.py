@@ -16,12 +16,12 @@ from PIL import Image
 from bmc_jax.core.choices import LIFT_LIMITS
 from bmc_jax.core.types import Limits
 from bmc_jax.data import images as pictures
-from bmc_jax.inference import outputs, requests, video, viewer
-from bmc_jax.inference.lift import from_file, seen
+from bmc_jax.inference import outputs, requests, seen, video, viewer
+from bmc_jax.inference.lift import from_file
 from bmc_jax.inference.lift.detector import DetectedHand, HandDetector
-from bmc_jax.inference.lift.seen import Camera, Result, SeenHand
 from bmc_jax.inference.outputs import PredictedHands
 from bmc_jax.inference.requests import Request
+from bmc_jax.inference.seen import Camera, Result, SeenHand
 from bmc_jax.limits import io
 from bmc_jax.poses.lifting import Landmarks
 from bmc_jax.runtime.progress import Progress

@@ -18,8 +18,8 @@ from bmc_jax.data.pose_files import landmarks as landmark_files
 from bmc_jax.data.pose_files.landmarks import LandmarkHand
 from bmc_jax.data.readers import coco_hand
 from bmc_jax.data.readers.annotation import find_image
-from bmc_jax.inference.lift.seen import Camera, Result, SeenHand
 from bmc_jax.inference.requests import Request
+from bmc_jax.inference.seen import Camera, Result, SeenHand
 from bmc_jax.poses import conventions, repair
 from bmc_jax.poses.lifting import Landmarks
 

@@ -1,19 +1,5 @@
-"use strict";
-const data = JSON.parse(document.getElementById("data").textContent);
-const COLOURS = data.colours, FINGERS = ["thumb", "index", "middle", "ring", "little"];
-const CHAINS = FINGERS.map((_, f) => [0, 1, 2, 3, 4].map(level => level ? 4 * f + level : 0));
-const element = id => document.getElementById(id);
-const make = (tag, attributes = {}, ...inside) => {
-  const made = tag.startsWith("svg:")
-    ? document.createElementNS("http://www.w3.org/2000/svg", tag.slice(4)) : document.createElement(tag);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...inside);
-  return made;
-};
-const colour = name => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 const degrees = value => value.toFixed(0).replace("-", "\u2212") + "°";
 let shown = 0, chosen = -1, marks = [];
-const view = { yaw: 0, pitch: 0, zoom: 1, x: 0, y: 0 };
 
 /* The joint that the angle row i is about: row i is the bone after it. */
 const jointOf = i => 4 * Math.floor(i / 3) + 1 + i % 3;
@@ -49,126 +35,13 @@ function drawPhoto() {
   }
 }
 
-/* The hand in 3D: turned about the vertical by yaw, then about the horizontal by pitch, seen from the camera's side. */
-function turned(points) {
-  const middle = [0, 1, 2].map(a => (Math.min(...points.map(p => p[a])) + Math.max(...points.map(p => p[a]))) / 2);
-  const reach = Math.max(...points.map(p => Math.hypot(...p.map((value, a) => value - middle[a]))), 1e-6);
-  const [cy, sy, cp, sp] = [Math.cos(view.yaw), Math.sin(view.yaw), Math.cos(view.pitch), Math.sin(view.pitch)];
-  return [points.map(p => {
-    const [x, y, z] = p.map((value, a) => (value - middle[a]) / reach);
-    const [rx, rz] = [cy * x + sy * z, -sy * x + cy * z];
-    return [rx, cp * y - sp * rz, sp * y + cp * rz];
-  }), reach];
-}
+/* The hand in 3D. */
 function drawHand() {
-  const canvas = element("hand"), hand = data.hands[shown], pen = canvas.getContext("2d");
-  const size = canvas.clientWidth, sharp = window.devicePixelRatio || 1;
-  if (!size) return;
-  canvas.width = canvas.height = Math.round(size * sharp);
-  pen.setTransform(sharp, 0, 0, sharp, 0, 0);
-  pen.clearRect(0, 0, size, size);
-  pen.lineCap = pen.lineJoin = "round";
-  const [points, reach] = turned(hand.joints_3d), far = 4.5;
-  const scale = size * 0.42 * view.zoom;
-  const seen = points.map(([x, y, z]) => {
-    const near = far / (far + z);
-    return { x: size * (0.5 + view.x) + x * near * scale, y: size * (0.5 + view.y) + y * near * scale, z, near };
-  });
-  const [ink, paper, alarm] = ["ink", "track", "beyond"].map(colour), thick = 0.045 * scale, out = beyond(hand);
-  pen.fillStyle = colour("palm");
-  pen.beginPath();
-  [0, 1, 5, 9, 13, 17].forEach(j => pen.lineTo(seen[j].x, seen[j].y));
-  pen.fill();
-  const parts = CHAINS.flatMap((chain, f) => chain.slice(1).map((joint, level) =>
-    ({ a: seen[chain[level]], b: seen[joint], colour: COLOURS[f], z: (seen[chain[level]].z + seen[joint].z) / 2 })));
-  // A joint lies over its own bones, whichever end of them is nearer.
-  const nearest = seen.map(({ z }) => z);
-  CHAINS.forEach(chain => chain.slice(1).forEach((joint, level) => {
-    const middle = (seen[chain[level]].z + seen[joint].z) / 2;
-    for (const end of [chain[level], joint]) nearest[end] = Math.min(nearest[end], middle);
-  }));
-  seen.forEach((at, joint) => parts.push({ at, joint, z: nearest[joint] - 1e-6 }));
-  parts.sort((one, other) => other.z - one.z);
-  for (const part of parts) {
-    if (part.at) {
-      const { at, joint } = part, radius = thick * at.near * 0.62, red = out.has(joint);
-      const disc = (r, fill) => { pen.fillStyle = fill; pen.beginPath(); pen.arc(at.x, at.y, r, 0, 7); pen.fill(); };
-      if (red) { disc(radius * 2.1, paper); disc(radius * 1.8, alarm); }
-      disc(radius, ink); disc(radius * 0.72, red ? "#fff" : paper);
-      if (chosen >= 0 && joint === jointOf(chosen)) {
-        pen.strokeStyle = ink; pen.lineWidth = 2; pen.setLineDash([4, 4]);
-        pen.beginPath(); pen.arc(at.x, at.y, radius * 3.2, 0, 7); pen.stroke(); pen.setLineDash([]);
-      }
-    } else {
-      const near = (part.a.near + part.b.near) / 2;
-      for (const [stroke, width] of [[paper, 1.7], [part.colour, 1]]) {
-        pen.strokeStyle = stroke; pen.lineWidth = thick * width * near;
-        pen.beginPath(); pen.moveTo(part.a.x, part.a.y); pen.lineTo(part.b.x, part.b.y); pen.stroke();
-      }
-    }
-  }
-  /* The camera's axes, and a length. */
-  pen.font = "12px system-ui, sans-serif"; pen.fillStyle = pen.strokeStyle = colour("quiet"); pen.lineWidth = 1.5;
-  const [cy, sy, cp, sp] = [Math.cos(view.yaw), Math.sin(view.yaw), Math.cos(view.pitch), Math.sin(view.pitch)];
-  [["x", [cy, sp * sy]], ["y", [0, cp]], ["z", [sy, -sp * cy]]].forEach(([name, [x, y]]) => {
-    const [ox, oy] = [34, size - 40];
-    pen.beginPath(); pen.moveTo(ox, oy); pen.lineTo(ox + 20 * x, oy + 20 * y); pen.stroke();
-    if (Math.hypot(x, y) > 0.3) pen.fillText(name, ox + 29 * x - 3, oy + 29 * y + 4);
-  });
-  const length = [0.1, 0.05, 0.02, 0.01, 0.005].find(m => m / reach * scale < size * 0.3) || 0.002;
-  const end = size - 16, start = end - length / reach * scale, low = size - 18;
-  pen.beginPath(); pen.moveTo(start, low - 4); pen.lineTo(start, low); pen.lineTo(end, low); pen.lineTo(end, low - 4); pen.stroke();
-  pen.textAlign = "center"; pen.fillText(`${1000 * length} mm`, (start + end) / 2, low - 7);
-  for (const [key, value] of Object.entries(view)) canvas.dataset[key] = value.toFixed(4);
+  const hand = data.hands[shown];
+  drawJoints(element("hand"), hand.joints_3d, { red: beyond(hand), ringed: chosen < 0 ? -1 : jointOf(chosen) });
 }
-function turn(yaw, pitch) { view.yaw += yaw; view.pitch += pitch; drawHand(); }
-function zoom(factor) { view.zoom = Math.min(12, Math.max(0.3, view.zoom * factor)); drawHand(); }
-function move(x, y) { view.x += x; view.y += y; drawHand(); }
-function look(yaw, pitch) { Object.assign(view, { yaw: yaw * Math.PI / 180, pitch: pitch * Math.PI / 180, zoom: 1, x: 0, y: 0 }); drawHand(); }
-
-/* Mouse, pen and touch. */
-const held = new Map();
-const canvas = element("hand");
-canvas.addEventListener("pointerdown", event => {
-  canvas.setPointerCapture(event.pointerId);
-  held.set(event.pointerId, [event.clientX, event.clientY]);
-  canvas.classList.add("held");
-});
-canvas.addEventListener("pointermove", event => {
-  if (!held.has(event.pointerId)) return;
-  const before = [...held.values()].map(point => [...point]), size = canvas.clientWidth;
-  held.set(event.pointerId, [event.clientX, event.clientY]);
-  const after = [...held.values()];
-  const middle = points => [0, 1].map(a => points.reduce((sum, p) => sum + p[a], 0) / points.length);
-  const [dx, dy] = [0, 1].map(a => middle(after)[a] - middle(before)[a]);
-  if (held.size > 1) {
-    const apart = ([p, q]) => Math.hypot(p[0] - q[0], p[1] - q[1]) || 1;
-    move(dx / size, dy / size);
-    zoom(apart(after) / apart(before));
-  } else if (event.shiftKey || event.buttons & 6) move(dx / size, dy / size);
-  else turn(-3.5 * dx / size, 3.5 * dy / size);
-});
-for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) canvas.addEventListener(name, event => {
-  held.delete(event.pointerId);
-  if (!held.size) canvas.classList.remove("held");
-});
-canvas.addEventListener("contextmenu", event => event.preventDefault());
-canvas.addEventListener("wheel", event => {
-  event.preventDefault();
-  zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.04 : 0.0015)));
-}, { passive: false });
-canvas.addEventListener("keydown", event => {
-  const arrow = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
-  if (arrow && event.shiftKey) move(0.05 * arrow[0], 0.05 * arrow[1]);
-  else if (arrow) turn(-0.12 * arrow[0], 0.12 * arrow[1]);
-  else if (event.key === "+" || event.key === "=") zoom(1.15);
-  else if (event.key === "-") zoom(1 / 1.15);
-  else if (event.key === "0") look(0, 0);
-  else return;
-  event.preventDefault();
-});
-document.querySelectorAll("[data-view]").forEach(button =>
-  button.addEventListener("click", () => look(...button.dataset.view.split(",").map(Number))));
+control(element("hand"), drawHand);
+offerViews(drawHand);
 
 /* Bars. */
 const clamp = value => Math.min(100, Math.max(0, value));
@@ -260,6 +133,4 @@ const facts = { ...(data.checkpoint ? { checkpoint: `${data.checkpoint.folder}, 
   ...data.conventions };
 for (const [name, words] of Object.entries(facts)) element("facts").append(make("dt", {}, name), make("dd", {}, words));
 element("overlay").addEventListener("change", drawPhoto);
-new ResizeObserver(drawHand).observe(canvas);
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawHand);
 show(0);

@@ -1,0 +1,118 @@
+"""First part of an experiment's page: the 3D label of a hand beside its poses without and with biomechanical losses."""
+
+import base64
+import dataclasses
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from bmc_jax import metrics
+from bmc_jax.config import Config
+from bmc_jax.data import sources
+from bmc_jax.experiments.comparison import ArmResults
+from bmc_jax.visualization import draw, overlay
+
+POSES = {"2d": "2D labels only", "bl+rb+a": "2D labels and the losses"}
+"""Arms whose poses are shown, with their titles: the two that differ in the biomechanical losses alone."""
+BARS = {"source": "3D labels of another domain", **POSES, "full": "3D labels, the bound"}
+"""Arms whose mean errors are shown, as far as the experiment has them."""
+WORDS = (
+    "Of the images of this domain, training has 2D labels only: they determine the ray of each joint, but not its "
+    "depth. The biomechanical losses penalise depths at which bone lengths, the palm or joint angles are beyond the "
+    "limits of a hand."
+)
+PIXELS = 256
+"""Side of a picture."""
+
+
+def opening(
+    arms: Mapping[str, ArmResults],
+    kept: Mapping[str, Mapping[str, np.ndarray]],
+    images: np.ndarray | None,
+    caption: str,
+) -> dict[str, Any]:
+    """Returns the content of the part.
+
+    Args:
+      arms: results on the target.
+      kept: what `evaluate.save_predictions` saved of each arm of `POSES`, of the same images, all labelled in 3D.
+      images: the first images, uint8 `[n, height, width, 3]`; None for none.
+      caption: text below an image.
+    """
+    first = next(iter(kept.values()))
+    labels = _from_wrist(first["labels_3d"])
+    poses = [_from_wrist(of["joints_3d"] * of["scale"][:, None, None]) for of in kept.values()]
+    errors = np.stack([metrics.MILLIMETRES * np.abs(of - labels)[..., 2].mean(axis=1) for of in poses], axis=1)
+    shown = len(first["image"])
+    found = {BARS[name]: arms[name]["mean"]["depth_mm"] for name in BARS if name in arms}
+    return {
+        "words": WORDS,
+        "names": ["3D label", *(POSES[name] for name in kept)],
+        "caption": None if images is None else caption,
+        "count": len(labels),
+        "hands": shown,
+        "bars": [
+            (title, f"{value:.1f} mm", f"{80 * value / max(found.values()):.1f}", title == BARS["full"])
+            for title, value in found.items()
+        ],
+        "data": {
+            "colours": draw.FINGER_COLOURS,
+            "opened": ordinary(errors, shown),
+            "hands": [
+                {
+                    "poses": np.stack([labels[i], *(of[i] for of in poses)]).round(5).tolist(),
+                    "errors": errors[i].round(2).tolist(),
+                    "picture": None if images is None else _picture(images[i], first["labels_2d"][i]),
+                }
+                for i in range(shown)
+            ],
+        },
+    }
+
+
+def images(config: Config, entry: str, split: str, kept: Mapping[str, np.ndarray]) -> tuple[np.ndarray | None, str]:
+    """Returns the images of the first hands and their caption.
+
+    Those of a network that takes points are rendered, if the hands are of a rendered domain; otherwise there are none.
+
+    Args:
+      config: of a run.
+      entry: of `data.test`.
+      split: of the hands.
+      kept: see `opening`.
+    """
+    if kept["image"].shape[-1]:
+        return kept["image"], "training has labels of this kind, of other images"
+    source, _ = sources.test_split(entry, split)
+    if not sources.kind(source).unlimited:
+        return None, ""
+    as_images = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, keep_rendered=False),
+        network=dataclasses.replace(config.network, input="image", noise=0.0),
+    )
+    found = sources.rendered(as_images, source, split, len(kept["image"]))
+    same = np.allclose(found.joints_2d, kept["labels_2d"][: len(found.image)], atol=0.1)
+    return np.asarray(found.image) if same else None, "the network takes the 2D joints alone; the image is for readers"
+
+
+def ordinary(errors: np.ndarray, count: int) -> int:
+    """Returns which of the first `count` rows of `errors [n, arms]` is nearest to all columns' medians, by ratio."""
+    medians = np.maximum(np.median(errors, axis=0), 1e-9)
+    return int(np.argmin((np.abs(errors[:count] - medians) / medians).sum(axis=1)))
+
+
+def _from_wrist(joints: np.ndarray) -> np.ndarray:
+    return metrics.root_relative(np.asarray(joints, np.float64))
+
+
+def _picture(image: np.ndarray, joints_2d: np.ndarray) -> str:
+    """Returns the enlarged image with its label as a data URI."""
+    large = Image.fromarray(image).resize((PIXELS, PIXELS), Image.Resampling.BICUBIC)
+    drawn = overlay.hand_on(large, (joints_2d + 0.5) * PIXELS / len(image) - 0.5)
+    encoded = io.BytesIO()
+    drawn.save(encoded, "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(encoded.getvalue()).decode()}"

@@ -1,0 +1,79 @@
+"""Hands in arrays, the result of a model."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+
+@dataclass(frozen=True)
+class Hands:
+    """Hands found by a `Model`: host numpy, one row for each hand, in the order of images and boxes or of landmarks.
+
+    The arrays and their names are those of `joints.npz` of `bmc predict`. "Beyond" is the distance to the nearest
+    allowed value, 0 within the limits.
+    """
+
+    image: Int[np.ndarray, " hand"]
+    """Number of the image; of lifted landmarks, of the hand."""
+    left: Bool[np.ndarray, " hand"]
+    """Whether it is a left hand, as given."""
+    size: Int[np.ndarray, "hand 2"]
+    """(width, height) of the image."""
+    box: Float[np.ndarray, "hand 4"]
+    """(left, top, right, bottom), pixels of the image."""
+    intrinsics: Float[np.ndarray, "hand 3 3"]
+    """K of the image, pixels: the given one, or the assumed one."""
+    joints_2d: Float[np.ndarray, "hand 21 2"]
+    """Pixels of the image, the centre of the first at (0, 0). FreiHAND order. Those that were predicted or given."""
+    joints_3d: Float[np.ndarray, "hand 21 3"]
+    """Metres, camera frame: x right, y down, z forward. Left hands are left hands."""
+    joints_3d_scale: Float[np.ndarray, "hand 21 3"]
+    """The same in scale units, lengths of the bone from middle MCP to middle PIP."""
+    within_limits: Bool[np.ndarray, " hand"]
+    """Whether every quantity is within its limit."""
+    angles: Float[np.ndarray, "hand 5 3 2"]
+    """(flexion, abduction), radians, of each finger's PIP, DIP and TIP bone; signs are the same on both hands."""
+    angles_beyond: Float[np.ndarray, "hand 5 3"]
+    """Radians."""
+    bone_length: Float[np.ndarray, "hand 5 4"]
+    """Scale units."""
+    bone_length_beyond: Float[np.ndarray, "hand 5 4"]
+    """Scale units."""
+    curvature: Float[np.ndarray, "hand 4"]
+    """Of the palm, reciprocal of scale units."""
+    curvature_beyond: Float[np.ndarray, "hand 4"]
+    """Reciprocal of scale units."""
+    spread: Float[np.ndarray, "hand 4"]
+    """Of the palm, radians."""
+    spread_beyond: Float[np.ndarray, "hand 4"]
+    """Radians."""
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    @classmethod
+    def none(cls) -> "Hands":
+        """Returns the arrays of no hand."""
+        finger_joints = {
+            "angles": (5, 3, 2),
+            "angles_beyond": (5, 3),
+            "bone_length": (5, 4),
+            "bone_length_beyond": (5, 4),
+        }
+        palm = dict.fromkeys(("curvature", "curvature_beyond", "spread", "spread_beyond"), (4,))
+        pose = {
+            "box": (4,),
+            "intrinsics": (3, 3),
+            "joints_2d": (21, 2),
+            "joints_3d": (21, 3),
+            "joints_3d_scale": (21, 3),
+        }
+        return cls(
+            image=np.zeros(0, np.int64),
+            left=np.zeros(0, bool),
+            size=np.zeros((0, 2), np.int64),
+            within_limits=np.zeros(0, bool),
+            **{name: np.zeros((0, *shape)) for name, shape in pose.items()},
+            **{name: np.zeros((0, *shape), np.float32) for name, shape in (finger_joints | palm).items()},
+        )

@@ -1,0 +1,27 @@
+"""The paper's claim in minutes, for `make demo`: what the biomechanical losses add to 2D labels.
+
+    bmc experiment demo --seeds 1
+    bmc report runs/demo
+
+Three arms of `lifting`: a network predicts the depth of 2D joints, which stand in for images. The source, with 3D
+labels, is hands seen from the palm or the back; the target is other people's hands from any side. Results are in
+`benchmarks/RESULTS.md`. `bmc experiment table2 --data synthetic` is the same with images, and takes longer.
+"""
+
+import dataclasses
+
+from bmc_jax.config import Config
+from bmc_jax.experiments import settings
+from bmc_jax.experiments.settings import Arm
+
+ARMS = (
+    Arm("2d", "2D labels on the target"),
+    Arm("bl+rb+a", "and the biomechanical losses", after="2d"),
+    Arm("full", "3D labels on the target", after="bl+rb+a"),
+)
+GAP = ("2d", "full")
+
+
+def get_config(argument: str = "bl+rb+a") -> Config:
+    config = settings.supervise(settings.points(), settings.arm_supervision(argument, ARMS))
+    return dataclasses.replace(config, name=f"demo {argument}")
