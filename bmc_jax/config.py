@@ -123,7 +123,8 @@ class Network:
     """Initial weights; empty for random ones. Either a file of the ResNet's with torchvision's names, `.safetensors`
     or, with torch installed, `.pth`, which needs depth 18, 34 or 50, width 64 and patch 0; or the folder of a run of
     the same network, or with `lift` of a network with `input` "points" for the second stage, whose newest weights
-    (averaged ones with `optimizer.ema`) are taken. A resumed run does not read it."""
+    (averaged ones with `optimizer.ema`) are taken. Of several folders, separated by commas, each replaces what it has.
+    A resumed run does not read them."""
     pool: str = "mean"
     """"mean" over the last feature map, as published; "flatten" keeps its positions, from which a small network learns
     pixels far better within minutes; "heatmaps" takes each joint from its own maps, which is better still."""

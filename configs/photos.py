@@ -4,12 +4,12 @@
     bmc data build coco_hand --source photographs --name photos --out data
     bmc train --config=configs/photos.py --workdir=runs/photos/lifter
     bmc train --config=configs/photos.py:trunk@runs/photos/lifter --workdir=runs/photos/trunk
-    bmc train --config=configs/photos.py:bmc@runs/photos/trunk --workdir=runs/photos/bmc
+    bmc train --config=configs/photos.py:bmc@runs/photos/trunk,runs/photos/lifter --workdir=runs/photos/bmc
 
 The second stage is first trained alone, on noisy 2D joints of hands that are not rendered, which takes minutes. The
-trunk, both stages on 64 pixels, has a constant learning rate, so it can be stopped and continued at any time. An arm
-begins with the trunk's averaged weights, on 96 pixels, and takes the same steps with the same images as every other
-arm, while the rate falls to zero:
+trunk trains the first stage, on 64 pixels and at a constant learning rate, so it can be stopped and continued at any
+time; its second stage is not used. An arm begins with the trunk's first stage and the other run's second stage, on 96
+pixels, and takes the same steps with the same images as every other arm, while the rate falls to zero:
 
     2d        2D labels of the photographs
     bmc       and the biomechanical losses
@@ -30,7 +30,7 @@ from bmc_jax.config import (
 )
 
 ARMS = ("2d", "bmc", "pseudo")
-USAGE = f"expected nothing, trunk@FOLDER of the lifter, or ARM@FOLDER of the trunk with an arm of {', '.join(ARMS)}"
+USAGE = f"expected nothing, trunk@LIFTER or ARM@TRUNK,LIFTER with folders of runs and an arm of {', '.join(ARMS)}"
 #: Photographs in the split "train", of which an epoch's length is made.
 PHOTOGRAPHS = 5_100
 NO_BIOMECHANICS = {"bone_length": 0.0, "palm": 0.0, "joint_angle": 0.0}
@@ -68,7 +68,15 @@ def lifter() -> Config:
 
 def trunk(begin: str) -> Config:
     return _images(
-        "trunk", begin, size=64, rendered=4_096, share=0.125, steps=200_000, weights=NO_BIOMECHANICS, schedule="step"
+        "trunk",
+        begin,
+        size=64,
+        rendered=4_096,
+        share=0.125,
+        steps=200_000,
+        weights=NO_BIOMECHANICS,
+        schedule="step",
+        rate=2e-3,
     )
 
 
@@ -81,9 +89,10 @@ def arm(name: str, begin: str) -> Config:
         size=96,
         rendered=12_288,
         share=0.25,
-        steps=1_500,
+        steps=500,
         weights=weights,
         schedule="cosine",
+        rate=1e-3,
         labels=labels,
     )
 
@@ -98,6 +107,7 @@ def _images(
     steps: int,
     weights: dict[str, float],
     schedule: str,
+    rate: float,
     labels: str = "2d",
 ) -> Config:
     batch = 32
@@ -131,7 +141,7 @@ def _images(
         limits=Limits(source="fit:any_view"),
         # No step of this schedule is in the run: its rate is constant.
         optimizer=Optimizer(
-            name="adamw", rate=2e-3, weight_decay=0.05, clip=10.0, ema=0.998, schedule=schedule, decay_epochs=1e6
+            name="adamw", rate=rate, weight_decay=0.05, clip=10.0, ema=0.998, schedule=schedule, decay_epochs=1e6
         ),
         training=Training(
             epochs=steps * batch / (rendered + PHOTOGRAPHS),

@@ -42,6 +42,11 @@ def is_file(path: str | os.PathLike) -> bool:
     return Path(path).suffix in SUFFIXES or Path(path).is_file()
 
 
+def sources(paths: str) -> list[str]:
+    """Returns the files or folders that `network.pretrained` names."""
+    return [paths] if is_file(paths) else paths.split(",")
+
+
 def load(path: str | os.PathLike, *, depth: int, width: int = 64) -> tuple[dict[str, Any], dict[str, Any]]:
     """Reads weights of `ResNet(depth, width)` with the published stem.
 

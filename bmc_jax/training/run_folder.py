@@ -110,7 +110,8 @@ def initial_weights(workdir: Path, config: Config) -> InitialWeights | None:
         weights = InitialWeights(file=Path(file).name, sha256=pretrained.sha256(file))
     else:
         content = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(loaded))
-        name = f"{Path(file).name}, step {checkpoint.latest(file)}"
+        folders = pretrained.sources(file)
+        name = ", ".join(f"{Path(folder).name} step {checkpoint.latest(folder)}" for folder in folders)
         weights = InitialWeights(file=name, sha256=hashlib.sha256(content).hexdigest())
     distributed.print_once(f"initial weights: {weights['file']}, sha256 {weights['sha256']}")
     return weights

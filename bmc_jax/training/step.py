@@ -109,7 +109,14 @@ def initial_weights(config: Config) -> dict[str, Any]:
       FileNotFoundError: if there is no such file, run or checkpoint.
       ValueError: if they are of another network, or cannot be read.
     """
-    source = config.network.pretrained
+    weights: dict[str, Any] = {"params": {}, "batch_stats": {}}
+    for source in pretrained.sources(config.network.pretrained):
+        for name, modules in _weights_of(source, config).items():
+            weights[name] |= modules
+    return weights
+
+
+def _weights_of(source: str, config: Config) -> dict[str, Any]:
     if pretrained.is_file(source):
         params, batch_stats = pretrained.load(source, depth=config.network.depth)
         return {"params": {"backbone": params}, "batch_stats": {"backbone": batch_stats}}

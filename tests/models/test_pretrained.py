@@ -436,7 +436,7 @@ def test_a_run_begins_with_the_averaged_weights_of_another_run(finished, tmp_pat
     jax.tree.map(np.testing.assert_array_equal, found.batch_stats, theirs.average["batch_stats"])
     assert int(found.step) == 0
     weights = run_folder.initial_weights(tmp_path / "run", options)
-    assert weights["file"] == "finished, step 1"
+    assert weights["file"] == "finished step 1"
     assert len(weights["sha256"]) == 64
 
 
@@ -463,6 +463,16 @@ def test_the_second_stage_begins_with_the_weights_of_a_lifting_network(tmp_path)
     found = step.create(config_io.validate(options))
     jax.tree.map(np.testing.assert_array_equal, found.params["lifting"], state.params)
     assert {"backbone", "head"} < set(found.params)
+    # Of two folders, the second replaces what it has: one run's first stage and another's second.
+    first = tmp_path / "first"
+    first.mkdir()
+    config_io.write(options, first)
+    checkpoint.save(first, jax.tree.map(lambda leaf: leaf + 1, found), keep=1)
+    options.network.pretrained = f"{first},{tmp_path}"
+    both = step.initial_weights(config_io.validate(options))["params"]
+    jax.tree.map(np.testing.assert_array_equal, both["lifting"], state.params)
+    jax.tree.map(lambda one, other: np.testing.assert_array_equal(one, other + 1), both["head"], found.params["head"])
+    options.network.pretrained = str(tmp_path)
     options.network.refine = False
     with pytest.raises(ValueError, match=r"network\.refine True, and this run False"):
         step.initial_weights(options)

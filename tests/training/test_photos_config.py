@@ -9,7 +9,7 @@ CONFIG = paths.ROOT / "configs/photos.py"
 
 
 def load(argument):
-    return config_io.flat(config_io.load(f"{CONFIG}:{argument}@runs/trunk"))
+    return config_io.flat(config_io.load(f"{CONFIG}:{argument}@runs/trunk,runs/lifter"))
 
 
 @pytest.mark.parametrize(
@@ -35,5 +35,5 @@ def test_no_stage_trains_on_held_out_photographs():
 
 @pytest.mark.parametrize("argument", ["bmc", "bmc@", "other@runs/trunk"])
 def test_an_arm_without_its_trunk_is_refused(argument):
-    with pytest.raises(ValueError, match=r"ARM@FOLDER of the trunk with an arm of 2d, bmc, pseudo, got"):
+    with pytest.raises(ValueError, match=r"ARM@TRUNK,LIFTER with folders of runs and an arm of 2d, bmc, pseudo, got"):
         config_io.load(f"{CONFIG}:{argument}")
