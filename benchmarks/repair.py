@@ -1,15 +1,21 @@
 """How much nearer to the truth does repair bring poses, how near to the given ones does it stay, and how fast is it?
 
-    python benchmarks/repair.py JOINTS.npy
+    python benchmarks/repair.py JOINTS.npy [--photographs FOLDER] [--only presets]
 
 JOINTS.npy are true poses `[N, 21, 3]` in metres, camera frame: RHD's evaluation joints here. Limits are fitted to one
 half of them, drawn at random, and the other half gets noise. Sequences go from one of these poses to the next in 15
 frames, by angles. Times are CPU seconds, which other work on the machine disturbs least: two idle cores would take half
 of them.
+
+With `presets` alone: what each preset is worth on landmarks with noise like MediaPipe's, of JOINTS.npy and of rendered
+test people, and on photographs. FOLDER has MediaPipe's landmarks in `mediapipe.npz` (`image` `[N, 21, 3]` in pixels,
+`world` in metres, `ids`) and K of each picture in `annotations.json`.
 """
 
 import argparse
+import json
 import time
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +24,10 @@ import scipy.interpolate
 import scipy.spatial.transform
 from machine import machine
 
-from bmc_jax import anatomy, kinematics, limits, repair
+from bmc_jax import anatomy, camera, kinematics, limits, metrics, repair, synthesis
+from bmc_jax.core import hand, validation
 from bmc_jax.poses import feasible, smoothing
+from bmc_jax.synthesis.landmark_noise import mediapipe_like
 
 MILLIMETRES = (2, 5, 10, 15)
 BATCH = 1024
@@ -105,6 +113,98 @@ def moving(truth, allowed, generator) -> None:
             print(f"| {deviation}, {kind} | {error(noisy, truth):.2f} | {errors} |", flush=True)
 
 
+def aligned(poses, truth) -> np.ndarray:
+    """Returns the mean error of each pose after Procrustes alignment, mm."""
+    poses, truth = np.asarray(poses, np.float64), np.asarray(truth, np.float64)
+    return 1e3 * np.linalg.norm(metrics.align("procrustes", poses, truth) - truth, axis=-1).mean(axis=-1)
+
+
+def adult(poses) -> np.ndarray:
+    """Scales poses to a mean adult's bones, 0.842 m in all, about the camera."""
+    lengths = np.asarray(anatomy.bone_lengths(jnp.asarray(poses))).sum(axis=(1, 2))
+    return np.asarray(poses, np.float32) * np.float32(0.842 / lengths)[:, None, None]
+
+
+def on_rays(pixels, z, intrinsics) -> np.ndarray:
+    relative = 1 + z / intrinsics[:, 0, 0, None]
+    rays = camera.rays(jnp.asarray(pixels, jnp.float32), jnp.asarray(intrinsics, jnp.float32))
+    return adult(rays * jnp.asarray(relative, jnp.float32)[..., None])
+
+
+def photographs(folder: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """MediaPipe's image landmarks with z, on their rays, and its world landmarks, of photographs drawn at random."""
+    found = np.load(Path(folder) / "mediapipe.npz")
+    images = {
+        image["id"]: image["K"] for image in json.loads((Path(folder) / "annotations.json").read_text())["images"]
+    }
+    rows = np.flatnonzero(np.isfinite(found["image"]).all(axis=(1, 2)))
+    rows = np.random.default_rng(0).permutation(rows)[:count]
+    intrinsics = np.array([images[number] for number in found["ids"][rows].tolist()])
+    return on_rays(found["image"][rows, :, :2], found["image"][rows, :, 2], intrinsics), adult(found["world"][rows])
+
+
+def presets(joints, folder: str | None, count: int) -> None:
+    """What each preset is worth on landmarks as MediaPipe finds them."""
+    joints = joints[validation.thumb_side(joints) > -validation.UNDECIDED][:count]
+    people = synthesis.poses(0, "any_view", "test", np.arange(count))
+    sets = {}
+    for name, truth in (("JOINTS.npy", adult(joints)), ("rendered test people", adult(people))):
+        intrinsics = np.broadcast_to(np.array([[500, 0, 80], [0, 500, 80], [0, 0, 1]], np.float32), (count, 3, 3))
+        pixels, z, world = jax.jit(mediapipe_like)(jax.random.key(1), jnp.asarray(truth), jnp.asarray(intrinsics))
+        sets[name] = truth, on_rays(pixels, np.asarray(z), intrinsics), adult(world)
+    held = {"none": None} | {name: limits.load(name) for name in limits.PRESETS}
+    real = photographs(folder, count) if folder else None
+    each = [f"{name}, {what}" for name in sets for what in ("exact", "on rays", "world freely")]
+    head = ["limits", *each, *["photographs, on rays to world"] * bool(folder)]
+    print("|", " | ".join(head), "|")
+    print("|---" * len(head) + "|", flush=True)
+    for name, allowed in held.items():
+
+        def mend(poses, keep="projection", allowed=allowed):
+            return poses if allowed is None else repair.project_to_limits(jnp.asarray(poses), allowed, keep).joints
+
+        cells = [
+            [aligned(mend(truth), truth), aligned(mend(noisy), truth), aligned(mend(world, ""), truth)]
+            for truth, noisy, world in sets.values()
+        ]
+        numbers = [f"{value.mean():.2f}" for row in cells for value in row]
+        if real is not None:
+            numbers.append(f"{aligned(mend(real[0]), real[1]).mean():.2f}")
+        print(f"| `{name}` |", " | ".join(numbers), "|", flush=True)
+    if real is not None:
+        noise({"photographs": real, "here": sets["rendered test people"][1:]})
+
+
+def noise(sets) -> None:
+    """How like photographs the noise is."""
+    clinical = limits.load("clinical")
+    for name, (rays, world) in sets.items():
+        print(f"{name}: 2.5D to world {aligned(rays, world).mean():.1f} mm", end="")
+        for poses in (rays, world):
+            lengths = np.asarray(anatomy.bone_lengths(jnp.asarray(poses)))
+            spread = np.log(lengths / lengths.sum(axis=(1, 2), keepdims=True)).std(axis=0).mean(axis=0)
+            beyond = np.asarray(limits.excess(anatomy.normalize(jnp.asarray(poses))[0], clinical).angles)
+            print(f"; deviation of log lengths {np.round(spread, 2)}, angles outside clinical", end=" ")
+            print(f"{100 * (beyond > 0).mean():.0f} % by {np.degrees(beyond[beyond > 0].mean()):.0f} degrees", end="")
+        print()
+
+
+def compilation(allowed) -> None:
+    """CPU seconds of compilation, and the size of the program."""
+    print("\n| keep | poses | lines of the lowered program | seconds of CPU to lower and compile |\n|---|---|---|---|")
+    for keep in repair.KEEP[:2]:
+        for shape in ((repair.CHUNK,), (), (4,), (2, 3)):
+            start = time.process_time()
+            call = jax.jit(lambda joints, keep=keep: repair.project_to_limits(joints, allowed, keep))
+            lowered = call.lower(jax.ShapeDtypeStruct((*shape, hand.NUM_JOINTS, 3), jnp.float32))
+            lowered.compile()
+            taken = time.process_time() - start
+            print(
+                f"| {keep or 'nothing'} | {list(shape)} | {lowered.as_text().count(chr(10))} | {taken:.1f} |",
+                flush=True,
+            )
+
+
 def speed(truth, held, generator) -> None:
     print(f"\n| keep | steps | moved, mm | within limits | poses/s of 2 cores, batch {BATCH} |\n|---|---|---|---|---|")
     noisy = jnp.asarray(with_noise(np.resize(truth, (BATCH, 21, 3)), "any way", 10, generator))
@@ -130,6 +230,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("joints", metavar="JOINTS.npy")
     parser.add_argument("--count", type=int, default=512, help="poses of the other half (default: 512)")
+    parser.add_argument("--photographs", metavar="FOLDER", help="with mediapipe.npz and annotations.json")
+    parser.add_argument("--only", choices=("presets", "compilation"), help="one part (default: all)")
     options = parser.parse_args()
     generator = np.random.default_rng(0)
     poses = generator.permutation(np.load(options.joints).astype(np.float32))
@@ -137,10 +239,15 @@ def main() -> None:
     held = {"other half": limits.fit(poses[:half], source="one half"), "clinical": limits.load("clinical")}
     truth = poses[half : half + options.count]
     print(machine() + "\n")
-    single(truth, held, generator)
-    near = truth[(truth[..., 2].min(axis=1) > 0.3) & (truth[..., 2].max(axis=1) < 0.9)]
-    moving(sequence(near[:40]), held["other half"], generator)
-    speed(truth, held, generator)
+    if options.only in (None, "presets"):
+        presets(poses, options.photographs, options.count)
+    if options.only in (None, "compilation"):
+        compilation(held["clinical"])
+    if options.only is None:
+        single(truth, held, generator)
+        near = truth[(truth[..., 2].min(axis=1) > 0.3) & (truth[..., 2].max(axis=1) < 0.9)]
+        moving(sequence(near[:40]), held["other half"], generator)
+        speed(truth, held, generator)
 
 
 if __name__ == "__main__":

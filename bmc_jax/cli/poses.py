@@ -2,10 +2,18 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bmc_jax.cli.arguments import FORMATS, add_conventions, add_verb, positive, print_findings, read_poses
 from bmc_jax.core.choices import PRESETS
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from bmc_jax.core.types import Limits
+
+#: Limits of `repair` where none are given.
+WHOLE_HANDS = "people"
 
 
 def add(limits: Any) -> None:
@@ -13,13 +21,13 @@ def add(limits: Any) -> None:
 Poses of any named joint order, in m, cm or mm, of right or left hands, and written as they came. NaN frames are gaps.
 
 examples:
-  bmc limits repair poses.npy --limits clinical --out repaired.npy
+  bmc limits repair poses.npy --out repaired.npy
   bmc limits repair poses.npz --limits limits.json --keep projection
   bmc limits repair sequence.csv --limits mine.json --smooth 8 --unit mm
 """)  # fmt: skip
     parser.add_argument("poses", metavar="POSES", help=f"{FORMATS}, or one pose")
-    known = f"a preset ({', '.join(PRESETS)}) or a limits file"
-    parser.add_argument("--limits", required=True, metavar="LIMITS", help=known)
+    known = f"a preset ({', '.join(PRESETS)}) or a limits file (default: {WHOLE_HANDS})"
+    parser.add_argument("--limits", default=WHOLE_HANDS, metavar="LIMITS", help=known)
     parser.add_argument(
         "--keep",
         default="",
@@ -63,14 +71,15 @@ def _repair(options: argparse.Namespace) -> None:
     import numpy as np
 
     from bmc_jax import limits
-    from bmc_jax.core import hand, numerics
+    from bmc_jax.core import hand
     from bmc_jax.data import pose_files
     from bmc_jax.poses import repair
 
     if Path(options.out).suffix != ".npy":
         raise ValueError(f"--out {options.out}: repaired poses are written as .npy; name such a file")
     allowed = limits.load(options.limits)
-    poses = read_poses(options, allowed, sequence=options.smooth is not None)
+    # The side is decided by what any hand can do, which noisy poses exceed less than the limits of repair.
+    poses = read_poses(options, limits.load("clinical"), sequence=options.smooth is not None)
     try:
         result = repair.repair_poses(poses.joints, allowed, keep=options.keep, smooth=options.smooth)
     except ValueError as error:
@@ -90,12 +99,36 @@ def _repair(options: argparse.Namespace) -> None:
         )
     outside = ~result.converged & ~gaps
     if outside.any():
-        worst = int(np.argmax(np.where(outside, result.excess, -1)))
+        usual = ", as is usual: with every joint on its viewing ray, hardly a hand fits exactly"
         print(
-            f"{outside.sum():,} are more than {numerics.LIMIT_TOLERANCE:g} scale units or radians outside the limits; "
-            f"the worst, pose {worst}, is {result.excess[worst]:.2g} outside"
+            f"{outside.sum():,} poses remain partly beyond the limits{usual if options.keep == 'projection' else ''}; "
+            f"what remains: {_remaining(np.asarray(result.joints)[outside], allowed, options.keep)}"
         )
     print(f"written to {options.out}")
+
+
+def _remaining(joints: "np.ndarray", allowed: "Limits", keep: str) -> str:
+    """Returns how far joints in metres are beyond limits, in words."""
+    import numpy as np
+
+    from bmc_jax import limits
+    from bmc_jax.core import hand
+
+    start, end = hand.SCALE_BONE
+    scale = np.linalg.norm(joints[:, end] - joints[:, start], axis=-1)[:, None, None]
+    excess = limits.assess(joints / np.where(scale > 0, scale, 1), allowed).excess
+    quantities = [
+        ("joint angles", np.degrees(excess.angles), "degrees"),
+        ("bones", 1000 * scale * excess.bone_length * (keep != "bones"), "mm"),
+        ("the palm's spread", np.degrees(excess.spread), "degrees"),
+        ("the palm's curvature", excess.curvature, "per scale unit"),
+    ]
+    return ", ".join(
+        f"{name} by {np.median(values[values > 0]):.2g} {unit} (median of {(values > 0).sum():,}; "
+        f"{values.max():.2g} at most)"
+        for name, values, unit in quantities
+        if (values > 0).any()
+    )
 
 
 def _sample(options: argparse.Namespace) -> None:

@@ -70,6 +70,8 @@ class _Search(NamedTuple):
     """State of the solver."""
 
     best: _Hand
+    joints: Float[Array, "21 3"]
+    """Of the best hand, in its own frame."""
     squares: Float[Array, "2"]
     """Squared residuals of the best hand, along the rays and off them."""
     step: _Step
@@ -188,11 +190,12 @@ def _repair_one(joints, bone_lengths=None, *, limits: Limits, on_rays: bool, ste
     posture = posture._replace(bone_lengths=lengths / unit)
     start = _Hand(posture, jnp.ones_like(unit), kinematics.hand_frame(given), given[hand.WRIST])
     rays = numerics.unit(given) if on_rays else None
-    found = _joints(_descend(start, given, rays, limits, bone_lengths is None, steps))
+    found = _descend(start, given, rays, limits, bone_lengths is None, steps)
     if rays is not None:
         found = jnp.sum(found * rays, axis=-1, keepdims=True) * rays
     person = None if bone_lengths is None else bone_lengths / unit
-    before, after = (_worst_excess(pose, limits, person) for pose in (given, found))
+    # Mapped over both poses, so that the program holds their limits once.
+    before, after = jax.vmap(lambda pose: _worst_excess(pose, limits, person))(jnp.stack([given, found]))
     unchanged = ~known | (before <= numerics.LIMIT_TOLERANCE) | ~(after < before)
     excess = jnp.where(known, jnp.where(unchanged, before, after), jnp.nan)
     return RepairResult(
@@ -214,8 +217,8 @@ def _worst_excess(joints, limits: Limits, person: Float[Array, "5 4"] | None) ->
     return jnp.where(scale > 0, worst, 1.0)
 
 
-def _descend(start: _Hand, given, rays, limits: Limits, free_lengths: bool, steps: int) -> _Hand:
-    """The hand within limits that is nearest to the given joints, of those on the way from the start."""
+def _descend(start: _Hand, given, rays, limits: Limits, free_lengths: bool, steps: int) -> Float[Array, "21 3"]:
+    """Returns the joints within limits that are nearest to the given ones, of those on the way from the start."""
 
     def advance(search: _Search, weight) -> tuple[_Search, None]:
         wanted = jax.tree.map(jnp.add, search.best.posture, search.step.posture)
@@ -231,8 +234,8 @@ def _descend(start: _Hand, given, rays, limits: Limits, free_lengths: bool, step
         # Unfused, here and below: XLA for CPU would compute each stage anew within every row that reads it.
         pose, active = jax.lax.optimization_barrier((pose, active))
         bones = jax.lax.optimization_barrier(_chain(pose))
-        from_hand = (given - pose.wrist[None]) @ pose.frame.T
-        off = jnp.concatenate([jnp.zeros((1, 3), given.dtype), bones.ends.reshape(-1, 3)]) - from_hand
+        joints = jnp.concatenate([jnp.zeros((1, 3), given.dtype), bones.ends.reshape(-1, 3)])
+        off = joints - _in_frame(given, pose)
         own = kinematics.finger_jacobian(bones, pose.scale)
         shared = kinematics.palm_jacobian(bones, posture.palm, pose.scale)
         of_wrist = jnp.zeros((14, 3), given.dtype).at[kinematics.MOVE].set(jnp.eye(3, dtype=given.dtype))
@@ -249,17 +252,18 @@ def _descend(start: _Hand, given, rays, limits: Limits, free_lengths: bool, step
         weights = jnp.stack([jnp.ones_like(weight), weight**2])
         better = jnp.sum(weights * squares) <= jnp.sum(weights * search.squares)
         step, active = _gauss_newton(own, shared, of_wrist, off, active, free_lengths)
-        accepted = _Search(pose, squares, step, active)
+        accepted = _Search(pose, joints, squares, step, active)
         rejected = search._replace(step=jax.tree.map(lambda x: SHRINK * x, search.step))
         return jax.tree.map(lambda x, y: jnp.where(better, x, y), accepted, rejected), None
 
     dtype = given.dtype
     nothing = jax.tree.map(jnp.zeros_like, start.posture)
-    search = _Search(start, jnp.full(2, jnp.inf, dtype), _Step(nothing, jnp.zeros(14, dtype)), nothing)
+    still = _Step(nothing, jnp.zeros(14, dtype))
+    search = _Search(start, _in_frame(given, start), jnp.full(2, jnp.inf, dtype), still, nothing)
     weights = np.geomspace(*RAY_WEIGHTS, steps) if rays is not None else np.ones(steps)
     # Once more, to evaluate the last step.
     search, _ = jax.lax.scan(advance, search, jnp.asarray([*weights, weights[-1]], dtype))
-    return search.best
+    return kinematics.place(search.joints, search.best.frame, search.best.wrist)
 
 
 def _gauss_newton(own, shared, of_wrist, off, active: Posture, free_lengths: bool) -> tuple[_Step, Posture]:
@@ -340,6 +344,5 @@ def _chain(pose: _Hand) -> kinematics.Chain:
     return kinematics.chain(pose.posture.bone_lengths * pose.scale, pose.posture.palm, pose.posture.angles)
 
 
-def _joints(pose: _Hand) -> Float[Array, "21 3"]:
-    ends = _chain(pose).ends.reshape(-1, 3)
-    return kinematics.place(jnp.concatenate([jnp.zeros_like(ends[:1]), ends]), pose.frame, pose.wrist)
+def _in_frame(joints: Float[Array, "21 3"], pose: _Hand) -> Float[Array, "21 3"]:
+    return (joints - pose.wrist[None]) @ pose.frame.T

@@ -191,6 +191,17 @@ def test_what_are_no_hands_stays_finite(noisy, clinical, keep):
     assert not found.converged[:2].any()
 
 
+@pytest.mark.parametrize("keep", repair.KEEP)
+def test_the_program_is_small_enough_to_be_compiled_in_seconds_whatever_the_number_of_steps(clinical, keep):
+    def lines(steps):
+        call = jax.jit(lambda joints: repair.project_to_limits(joints, clinical, keep, steps=steps))
+        return call.lower(jax.ShapeDtypeStruct((repair.CHUNK, 21, 3), jnp.float32)).as_text().count("\n")
+
+    # Compiling takes about 1.5 ms of CPU time a line, of which each holds an operation.
+    assert lines(repair.STEPS) < 6000
+    assert lines(2 * repair.STEPS) == lines(repair.STEPS)
+
+
 @pytest.mark.parametrize(("arguments", "words"), [({"keep": "rays"}, "projection"), ({"steps": 0}, "1 or more")])
 def test_what_cannot_be_asked_for_is_refused(noisy, clinical, arguments, words):
     with pytest.raises(ValueError, match=words):
@@ -252,6 +263,25 @@ def test_repair_verb_keeps_float32_and_reports_the_joint_that_moves_farthest(tmp
     unchanged = [row for row in range(12) if row == 11 or not moves[row].any()]
     assert 1 < len(unchanged) < 12
     np.testing.assert_array_equal(repaired[unchanged], poses[unchanged])
+
+
+def test_repair_verb_has_limits_of_whole_hands_and_says_what_remains_on_the_rays(tmp_path, capsys, noisy, monkeypatch):
+    monkeypatch.setattr(repair, "CHUNK", COUNT)
+    np.save(tmp_path / "poses.npy", noisy)
+    stated = ["--order", "freihand", "--unit", "m", "--side", "right", "--out", str(tmp_path / "out.npy")]
+    assert main(["limits", "repair", str(tmp_path / "poses.npy"), "--keep", "projection", *stated]) == 0
+    people = limits.load("people")
+    found = jax.device_get(repair.project_to_limits(jnp.asarray(noisy), people, "projection"))
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), found.joints, atol=1e-6)
+    outside = np.flatnonzero(~found.converged & np.isfinite(found.excess))
+    said = re.search(r"(\d+) poses remain .* as is usual.* joint angles by ([\d.]+) degrees", capsys.readouterr().out)
+    assert int(said[1]) == len(outside)
+    held, beyond = hands.for_reference(people), []
+    for pose in hands.in_scale_units(found.joints[outside].astype(np.float64)):
+        _, angles = reference.frames_and_angles(pose)
+        beyond += [reference.distance_to_polygon(angles[f, b], held.hull[f, b]) for f, b in np.ndindex(5, 3)]
+    median = np.degrees(np.median([angle for angle in beyond if angle > numerics.LIMIT_TOLERANCE]))
+    assert float(said[2]) == pytest.approx(median, rel=0.06)
 
 
 def test_repair_verb_refuses_joints_behind_the_camera_and_other_files(tmp_path, capsys, noisy):
