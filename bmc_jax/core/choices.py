@@ -13,8 +13,9 @@ PRESETS = ("clinical", "eaton", "functional", "lin2000", "people")
 """Limits in `limits/presets`."""
 LIFT_LIMITS = "people"
 """Default limits of lifting and repair: those of whole hands, which bring poses nearest to the truth."""
-FOCAL = 1.5
-"""Focal length over the longer image side that lifting assumes of images without K and EXIF."""
+FOCAL = 1.2
+"""Focal length over the longer image side that lifting assumes of images without K and EXIF, such as the frames of
+telephones' and webcams' videos, whose is 0.75 to 1.5."""
 HULL_DISTANCES = ("euclidean", "circle_l1", "circle_l1_squared")
 """Modes of `hull.distance`."""
 SPLITS = ("train", "validation", "test")

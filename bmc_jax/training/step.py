@@ -173,7 +173,7 @@ def train_step(
             train=True,
             mutable=["batch_stats", "intermediates"] if config.weights.heatmaps else ["batch_stats"],
         )
-        heat = updates["intermediates"]["head"][HEAT][0] if config.weights.heatmaps else None
+        heat: Any = updates["intermediates"]["head"][HEAT][0] if config.weights.heatmaps else None
         total, terms = losses.total(
             prediction,
             batch,
