@@ -55,7 +55,7 @@ def opening(
         "count": len(labels),
         "hands": shown,
         "bars": [
-            (title, f"{value:.1f} mm", f"{80 * value / max(found.values()):.1f}", title == BARS["full"])
+            (title, f"{value:.1f} mm", f"{72 * value / max(found.values()):.1f}", title == BARS["full"])
             for title, value in found.items()
         ],
         "data": {
@@ -96,13 +96,13 @@ def images(config: Config, entry: str, split: str, kept: Mapping[str, np.ndarray
     )
     found = sources.rendered(as_images, source, split, len(kept["image"]))
     same = np.allclose(found.joints_2d, kept["labels_2d"][: len(found.image)], atol=0.1)
-    return np.asarray(found.image) if same else None, "the network takes the 2D joints alone; the image is for readers"
+    return np.asarray(found.image) if same else None, "the network takes the 2D joints, not the image"
 
 
 def ordinary(errors: np.ndarray, count: int) -> int:
-    """Returns which of the first `count` rows of `errors [n, arms]` is nearest to all columns' medians, by ratio."""
-    medians = np.maximum(np.median(errors, axis=0), 1e-9)
-    return int(np.argmin((np.abs(errors[:count] - medians) / medians).sum(axis=1)))
+    """Returns which of the first `count` rows of `errors [n, arms]` is nearest to all columns' means, by ratio."""
+    means = np.maximum(errors.mean(axis=0), 1e-9)
+    return int(np.argmin((np.abs(errors[:count] - means) / means).sum(axis=1)))
 
 
 def _from_wrist(joints: np.ndarray) -> np.ndarray:

@@ -77,7 +77,7 @@ def test_poses_are_metres_from_the_wrist_with_the_errors_of_their_depths(folder)
 
 def test_hand_shown_first_is_the_ordinary_one_of_all(folder):
     assert content(folder)["data"]["opened"] == 15
-    # One column alone would choose the third.
+    # The first column alone would choose the second.
     assert opening.ordinary(np.array([[10.0, 1.0], [30.0, 90.0], [20.0, 60.0], [21.0, 10.0], [90.0, 10.0]]), 5) == 3
 
 
