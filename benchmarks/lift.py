@@ -102,7 +102,7 @@ def by_focal_length(poses: np.ndarray) -> None:
     for name in (
         "2D: the lifting network's depth",
         "2.5D: depth of z alone",
-        "2.5D and world: network 1/2 (`bmc lift`)",
+        "2.5D and world: network 2/3 (`bmc lift`)",
     ):
         print(
             f"\n{name}:\n\n| true focal length, widths | " + " | ".join(f"assumed {one:g}" for one in ASSUMED), end=""
@@ -181,7 +181,8 @@ def measured(given: list[tuple[Image.Image, np.ndarray, np.ndarray]]) -> None:
 def labelled(reader: str, source: Path) -> None:
     """Measures MediaPipe's landmarks of a dataset's photographs with 3D labels."""
     module, found = importlib.import_module(f"bmc_jax.data.readers.{reader}"), []
-    for rows in module.splits(source).values():
+    options = {"partial": True} if reader == "freihand" else {}  # also of a part of its files
+    for rows in module.splits(source, **options).values():
         for row in rows:
             one = module.annotation(row)
             if one.joints_3d is not None and not one.left:

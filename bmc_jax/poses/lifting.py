@@ -36,8 +36,8 @@ class Landmarks(NamedTuple):
     pixels: Float[Array, "*batch 21 2"]
     """Pixels of the image that K is of, the centre of the first pixel at (0, 0)."""
     z: Float[Array, "*batch 21"] | None = None
-    """Depths in the same pixels, larger away from the camera; relative to any joint. MediaPipe's z of an image
-    landmark times the image's width."""
+    """Depths relative to the wrist, larger away from the camera, in pixels as large as those at the wrist. MediaPipe's
+    z of an image landmark times the image's width."""
     world: Float[Array, "*batch 21 3"] | None = None
     """3D joints in any unit and about any point, with the camera's axes: x right, y down, z forward. MediaPipe's world
     landmarks."""
@@ -146,8 +146,8 @@ def _estimate(
     own = []
     if z is not None:
         focal = jnp.sqrt(jnp.abs(K[..., 0, 0] * K[..., 1, 1] - K[..., 0, 1] * K[..., 1, 0]))
-        relative = (z - z.mean(-1, keepdims=True)) / jnp.broadcast_to(focal, z.shape[:-1])[..., None]
-        own.append(1 + relative)
+        relative = (z - z[..., : hand.WRIST + 1]) / jnp.broadcast_to(focal, z.shape[:-1])[..., None]
+        own.append(_at_mean_1(1 + relative)[0])
     if world is not None:
         aligned = _aligned(world, rays * (own[0] if own else depth)[..., None])
         own.append(_at_mean_1(aligned[..., 2])[0])

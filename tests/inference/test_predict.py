@@ -475,11 +475,11 @@ def test_answer_that_is_not_finite_is_never_written(spotting, photo, tmp_path, m
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (["--box", "1,2,3"], "has 3 numbers, four are needed"),
-        (["--box", "a,b,c,d"], "is not four numbers"),
+        (["--box", "1,2,3"], "expected 4 finite numbers with commas between, got '1,2,3'"),
+        (["--box", "a,b,c,d"], "expected 4 finite numbers with commas between, got 'a,b,c,d'"),
         (["--hand", "both"], "invalid choice"),
         (["--format", "xml"], "invalid choice"),
-        (["--box", "1,2,inf,4"], "has a number that is not finite"),
+        (["--box", "1,2,inf,4"], "expected 4 finite numbers with commas between, got '1,2,inf,4'"),
         (["--turns", "1000000000"], "--turns: expected a whole number from 1 to 32, got '1000000000'"),
         (["--turns", "many"], "expected a whole number from 1 to 32, got 'many'"),
         (["--score", "nan"], "--score: expected a number from 0 to 1, got 'nan'"),
