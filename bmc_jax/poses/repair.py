@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float
 
 from bmc_jax.core import anatomy, hand, kinematics, losses, numerics
 from bmc_jax.core.kinematics import Palm, Posture
-from bmc_jax.core.types import Limits, require_shape
+from bmc_jax.core.types import Limits, LimitsMetadata, require_shape
 from bmc_jax.limits.checking import in_chunks
 from bmc_jax.poses import feasible, smoothing
 
@@ -117,6 +117,8 @@ def project_to_limits(
     if bone_lengths is not None:
         require_shape("bone lengths", bone_lengths, *hand.FINGER_JOINTS.shape)
         bone_lengths = jnp.broadcast_to(bone_lengths, (*joints.shape[:-2], *hand.FINGER_JOINTS.shape))
+    # Without what repair does not use, so that other limits need no other program.
+    limits = dataclasses.replace(limits, support=limits.support[..., :0, :], meta=LimitsMetadata(source="", count=0))
     return _repair_batch(joints, bone_lengths, limits, keep == "projection", steps)
 
 

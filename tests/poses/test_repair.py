@@ -202,6 +202,15 @@ def test_the_program_is_small_enough_to_be_compiled_in_seconds_whatever_the_numb
     assert lines(2 * repair.STEPS) == lines(repair.STEPS)
 
 
+def test_limits_of_any_source_are_used_by_the_program_that_is_there(noisy, freely, caplog):
+    with jax.log_compiles():
+        repair.project_to_limits(jnp.asarray(noisy), limits.load("people"))
+        jax.jit(lambda x: x + 1)(jnp.zeros(7))
+    compiled = [record.getMessage() for record in caplog.records if "Compiling" in record.getMessage()]
+    assert any("lambda" in message for message in compiled)
+    assert not any("_repair_batch" in message for message in compiled)
+
+
 @pytest.mark.parametrize(("arguments", "words"), [({"keep": "rays"}, "projection"), ({"steps": 0}, "1 or more")])
 def test_what_cannot_be_asked_for_is_refused(noisy, clinical, arguments, words):
     with pytest.raises(ValueError, match=words):
