@@ -16,7 +16,7 @@ from bmc_jax.poses import Landmarks, lifting
 from bmc_jax.visualization import draw
 
 FILE = Path(__file__).parent / "images/lift.png"
-DOMAIN, SPLIT, NUMBER, SIZE = "any_view", "test", 14, 256
+DOMAIN, SPLIT, NUMBER, SIZE = "any_view", "test", 8, 384
 #: Colour of the true hand.
 TRUE = "#9aa5b1"
 
