@@ -1,4 +1,4 @@
-"""How many poses a second can be checked: joint angles alone, and everything that limits constrain, held against them?
+"""How many poses a second can be checked: joint angles alone, and all quantities compared with their limits?
 
     python benchmarks/check.py [--seconds 5] [--cores 2]
 

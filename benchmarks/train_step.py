@@ -9,7 +9,7 @@ head and a mean absolute error (see `train_step_torch`), channels last, on a GPU
 TensorFloat-32 as JAX has it.
 
 "Without ResNet" is the same step of ours with some pixels in place of the ResNet's features, so head, refiner, lifting,
-all losses and their part of the optimizer, as a program of its own: an upper bound on what lifting and biomechanical
+all losses and their part of the optimizer, as a separate program: an upper bound on what lifting and biomechanical
 losses take of the whole.
 """
 

@@ -1,4 +1,4 @@
-"""Picture of docs/lift.md: a rendered hand, the hand of MediaPipe's own depth, and the lifted one, from the side.
+"""Picture of docs/lift.md: a rendered hand, MediaPipe's world landmarks of it, and the lifted hand, from the side.
 
 python docs/draw_lift.py                 # writes docs/images/lift.png; needs mediapipe and its models
 """
@@ -29,7 +29,6 @@ def main() -> None:
         (found,) = detect(Image.fromarray(image))
     landmarks = Landmarks(*(part[None] for part in (found.pixels, found.z, found.world)))
     k, allowed = np.asarray(picture.intrinsics), limits.load("people")
-    own = lifting.lift_hands(landmarks, k, allowed, network_share=0).estimate
     lifted = lifting.lift_hands(landmarks, k, allowed).joints
 
     figure = Figure(figsize=(9.6, 3.5), layout="constrained")
@@ -38,7 +37,7 @@ def main() -> None:
     draw.skeleton(axes[0], found.pixels)
     axes[0].set_title("MediaPipe's landmarks", fontsize=11)
     for place, joints, title in (
-        (axes[1], own, "their own depth, from the side"),
+        (axes[1], found.world[None], "its world landmarks, from the side"),
         (axes[2], lifted, "`bmc lift`, from the side"),
     ):
         aligned = metrics.procrustes(np.asarray(joints, np.float64), truth)

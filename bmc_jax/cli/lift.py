@@ -148,7 +148,8 @@ def report(found: "LiftedHands") -> int:
     print(f"the nearest hands within limits, {found.repair}: joints moved by {found.moved:.1f} mm in the mean")
     median, most = found.beyond
     print(
-        f"the worst angle of a hand is beyond its limit by {median:.1f}° at the median, by {most:.1f}° in 5 % of hands"
+        "what remains beyond the limits, as is usual on the rays of inexact pixels: the worst angle of a hand by "
+        f"{median:.1f}° at the median, by {most:.1f}° or more in 5 % of hands"
     )
     print(f"written to {found.out}; open {found.out / 'page.html'}")
     for file, reason in found.left_out:

@@ -193,7 +193,7 @@ def test_a_fresh_example_at_fault_is_named(tmp_path, monkeypatch):
 
 
 def digest(state, batch, limits, *, config, axis_name):
-    """In place of the step: hangs on the state and on every image and label, and compiles at once."""
+    """In place of the step: depends on the state and on every image and label, and compiles at once."""
     leaves = [jnp.mean(leaf.astype(jnp.float32)) for leaf in jax.tree.leaves(batch)]
     seen = jax.lax.pmean(sum(leaves), axis_name)
     params = {"w": 0.5 * state.params["w"] + seen}

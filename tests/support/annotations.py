@@ -31,7 +31,7 @@ def project(joints, intrinsics=K):
 
 
 def picture(points, width=WIDTH, height=HEIGHT):
-    """A dark image with one soft dot a point, each of its own brightness."""
+    """A dark image with one soft dot a point, each of another brightness."""
     v, u = np.mgrid[:height, :width]
     image = np.full((height, width), 10.0)
     for x, y in points:

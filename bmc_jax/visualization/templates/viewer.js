@@ -3,7 +3,10 @@ let shown = 0, chosen = -1, marks = [];
 
 /* The joint that the angle row i is about: row i is the bone after it. */
 const jointOf = i => 4 * Math.floor(i / 3) + 1 + i % 3;
-const beyond = hand => new Set(hand.angles.flatMap((angle, i) => angle.beyond > 0 ? [jointOf(i)] : []));
+/* Of lifted hands little remains beyond the limits almost always, so only what is far beyond is marked, in degrees. */
+const LEAST = data.landmarks ? 10 : 0;
+const beyond = hand => new Set(hand.angles.flatMap((angle, i) => angle.beyond > LEAST ? [jointOf(i)] : []));
+const isMarked = hand => data.landmarks ? beyond(hand).size > 0 : !hand.within_limits;
 
 /* The picture. */
 function drawPhoto() {
@@ -66,12 +69,12 @@ function drawAngles() {
     make("span", { class: "name" }, "joint"), make("span", {}, `flexion, ${degrees(FLEXION[0])} to ${degrees(FLEXION[1])}`),
     make("span", {}, `abduction, ${degrees(ABDUCTION[0])} to ${degrees(ABDUCTION[1])}`), make("span", { class: "status" }, "limits"))),
   ...data.limits.angles.map((limit, i) => {
-    const angle = hand.angles[i], bad = angle.beyond > 0;
+    const angle = hand.angles[i], bad = angle.beyond > LEAST;
     const row = make("button", { type: "button", class: bad ? "row bad" : "row", "aria-pressed": i === chosen },
       named(limit.finger, `${limit.finger} ${limit.joint}`),
       meter("flexion", degrees(angle.flexion), angle.flexion, limit.flexion, FLEXION),
       meter("abduction", degrees(angle.abduction), angle.abduction, limit.abduction, ABDUCTION),
-      make("span", { class: "status" }, bad ? `${angle.beyond.toFixed(1)}° beyond` : "within"));
+      make("span", { class: "status" }, angle.beyond > 0 ? `${angle.beyond.toFixed(1)}° beyond` : "within"));
     row.addEventListener("click", () => { chosen = chosen === i ? -1 : i; mark(); });
     return make("li", {}, row);
   }));
@@ -82,18 +85,19 @@ function drawAngles() {
     [`curvature ${limit.between}`, "", hand.curvature[i], limit.curvature, 1, ""]]);
   element("rest").replaceChildren(...[...lengths, ...palm].map(([words, finger, { value, beyond }, limit, unit, sign]) => {
     const pad = Math.max(limit[1] - limit[0], Math.abs(limit[1]) * 0.1, 1e-3);
-    const far = beyond * unit, bad = beyond > 0;
+    const far = beyond * unit, bad = beyond > 0 && !data.landmarks;
     const text = (value * unit).toFixed(sign ? 0 : 2).replace("-", "\u2212") + sign;
     const row = make("div", { class: bad ? "row bad" : "row" }, named(finger, words),
       meter(words, text, value, limit, [limit[0] - pad, limit[1] + pad]),
       make("span", { class: "quiet" }, `${(limit[0] * unit).toFixed(sign ? 0 : 2)} to ${(limit[1] * unit).toFixed(sign ? 0 : 2)}${sign}`.replaceAll("-", "\u2212")),
-      make("span", { class: "status" }, bad ? `${far.toFixed(sign ? 1 : 2)}${sign} beyond` : "within"));
+      make("span", { class: "status" }, beyond > 0 ? `${far.toFixed(sign ? 1 : 2)}${sign} beyond` : "within"));
     return make("li", {}, row);
   }));
   const count = hand.angles.filter(a => a.beyond > 0).length;
   const others = [...hand.bone_length, ...hand.spread, ...hand.curvature].filter(a => a.beyond > 0).length;
-  element("verdict").className = hand.within_limits ? "" : "bad";
+  element("verdict").className = isMarked(hand) ? "bad" : "";
   element("verdict").textContent = hand.within_limits ? "a hand can do this: all within the limits"
+    : data.landmarks ? `the nearest hand on these rays; at most ${Math.max(...hand.angles.map(a => a.beyond)).toFixed(1)}° beyond the limits`
     : `beyond the limits: ${count} of 15 joints, ${others} of 28 lengths and palm angles`;
 }
 function mark() {
@@ -114,8 +118,8 @@ function show(i) {
 }
 const strip = element("strip");
 data.hands.forEach((hand, i) => {
-  const button = make("button", { type: "button", class: hand.within_limits ? "" : "bad",
-    "aria-label": `${hand.image}, ${hand.hand} hand${hand.within_limits ? "" : ", beyond the limits"}` },
+  const button = make("button", { type: "button", class: isMarked(hand) ? "bad" : "",
+    "aria-label": `${hand.image}, ${hand.hand} hand${isMarked(hand) ? ", beyond the limits" : ""}` },
     make("img", { alt: "", src: data.pictures[i].source, loading: "lazy" }));
   button.addEventListener("click", () => show(i));
   strip.append(button);
