@@ -1,6 +1,7 @@
 """`bmc lift`, and `bmc predict --landmarks`: feasible hands in 3D from landmarks."""
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,9 +96,9 @@ def predict(options: argparse.Namespace) -> int:
     if options.webcam is not None:
         if inputs:
             raise ValueError(f"expected no pictures beside --webcam, got {inputs[0]}; leave one of them out")
-        with webcam.Window() as window:
+        with contextlib.nullcontext() if options.no_window else webcam.Window() as window:
             frames = webcam.frames(options.webcam)
-            clip = lift.Clip(Path(f"webcam {options.webcam}"), frames, show=None if options.no_window else window)
+            clip = lift.Clip(Path(f"webcam {options.webcam}"), frames, live=True, show=window)
             return report(lift.lift_video(clip, options.out, settings(options), **given))
     if len(inputs) == 1 and inputs[0].suffix.lower() in requests.VIDEOS:
         left_out: list[tuple[Path, str]] = []

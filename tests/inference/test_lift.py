@@ -286,12 +286,51 @@ def test_a_video_and_a_video_in_place_of_a_webcam_are_lifted_frame_by_frame(mode
         assert {"video.mp4", "angles.png", "page.html"} <= {path.name for path in (tmp_path / name).iterdir()}
 
 
+def test_an_interrupted_webcam_writes_what_it_has_seen(tmp_path, hands, monkeypatch):
+    pytest.importorskip("av", reason="PyAV is not installed")
+
+    class Detect:
+        def __init__(self, *_, **__):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def __call__(self, image, seconds):
+            depth = K[0, 0] * (hands[0, :, 2] / hands[0, 0, 2] - 1)
+            return [detector.DetectedHand(project(hands[0]), depth, hands[0], False, 1.0)]
+
+    def frames():
+        for number in range(3):
+            yield Image.new("RGB", SIZE), number / 10
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lift, "HandDetector", Detect)
+    found = lift.lift_video(lift.Clip(Path("webcam 0"), frames(), live=True), tmp_path / "out")
+    assert (found.hands, found.frames) == (3, 3)
+    with pytest.raises(KeyboardInterrupt):
+        lift.lift_video(lift.Clip(Path("clip.mp4"), frames()), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
 def test_the_window_shows_each_hand_from_the_front_and_the_side(hands):
     picture = webcam.beside(Image.new("RGB", SIZE), list(project(hands[:2])), list(hands[:2]))
     assert picture.size == (SIZE[0] + SIZE[1], SIZE[1])
     panel = np.asarray(picture)[:, SIZE[0] :]
     for quarter in (panel[:240, :240], panel[:240, 240:], panel[240:, :240], panel[240:, 240:]):
         assert len(np.unique(quarter.reshape(-1, 3), axis=0)) > 5
+
+
+def test_a_window_without_a_screen_is_refused(monkeypatch):
+    pytest.importorskip("cv2", reason="OpenCV is not installed")
+    monkeypatch.setattr(webcam.sys, "platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ValueError, match="no screen for a window; add --no-window"):
+        webcam.Window()
 
 
 def test_a_webcam_that_is_not_there_is_refused():

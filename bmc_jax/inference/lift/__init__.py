@@ -172,6 +172,8 @@ class Clip:
     """RGB pictures with their seconds."""
     left_out: list[tuple[Path, str]] = field(default_factory=list)
     """To which the source appends why it breaks off."""
+    live: bool = False
+    """Whether an interruption is its end, after which the results are written."""
     show: Callable[[Image.Image, Sequence[np.ndarray], Sequence[np.ndarray]], bool] | None = None
     """Shows a frame with its hands, pixels `[21, 2]` and joints `[21, 3]`, and returns whether to go on."""
 
@@ -200,24 +202,28 @@ def lift_video(
     frames, every, drawn = 0, 1, dict[int, dict[str, Any]]()
     with outputs.new_folder(Path(out), force=options.force) as building:
         with HandDetector(model, video=True) as detect, video.Writer(building / "video.mp4") as writer:
-            for number, (image, time) in enumerate(clip.frames):
-                matrix = options.camera.matrix(image.size, None)
-                found = [_seen(one, clip.name, image.size, matrix, number) for one in detect(image, time)]
-                points = [np.asarray(one.landmarks.pixels) for one in found]
-                writer.write(overlay.hands_on(image, points), time)
-                if number % every == 0:
-                    for i, one in enumerate(found):
-                        drawn[len(hands) + i] = viewer.picture(image, one, points[i])
-                hands += found
-                times += [time] * len(found)
-                frames = number + 1
-                if len(drawn) > viewer.MAX_HANDS:
-                    every *= 2
-                    drawn = {i: picture for i, picture in drawn.items() if hands[i].frame % every == 0}
-                if clip.show is not None:
-                    joints = list(seen.in_3d(found, allowed).joints) if found else []
-                    if not clip.show(image, points, joints):
-                        break
+            try:
+                for number, (image, time) in enumerate(clip.frames):
+                    matrix = options.camera.matrix(image.size, None)
+                    found = [_seen(one, clip.name, image.size, matrix, number) for one in detect(image, time)]
+                    points = [np.asarray(one.landmarks.pixels) for one in found]
+                    writer.write(overlay.hands_on(image, points), time)
+                    if number % every == 0:
+                        for i, one in enumerate(found):
+                            drawn[len(hands) + i] = viewer.picture(image, one, points[i])
+                    hands += found
+                    times += [time] * len(found)
+                    frames = number + 1
+                    if len(drawn) > viewer.MAX_HANDS:
+                        every *= 2
+                        drawn = {i: picture for i, picture in drawn.items() if hands[i].frame % every == 0}
+                    if clip.show is not None:
+                        joints = list(seen.in_3d(found, allowed).joints) if found else []
+                        if not clip.show(image, points, joints):
+                            break
+            except KeyboardInterrupt:
+                if not clip.live:
+                    raise
         if not hands:
             raise ValueError(
                 "; ".join(reason for _, reason in clip.left_out) or f"MediaPipe finds no hand in {clip.name}"

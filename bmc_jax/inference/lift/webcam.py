@@ -1,5 +1,7 @@
 """Pictures of a webcam, and a window that shows each with its hands, over the picture and in 3D from the side."""
 
+import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -40,6 +42,9 @@ class Window:
 
     def __init__(self) -> None:
         self._cv2 = _library()
+        # OpenCV's window system ends the process if there is no screen.
+        if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            raise ValueError("there is no screen for a window; add --no-window, and stop with Ctrl-C")
 
     def __enter__(self) -> "Window":
         return self
