@@ -22,6 +22,6 @@ ARMS = (
 GAP = ("2d", "full")
 
 
-def get_config(argument: str = "bl+rb+a") -> Config:
-    config = settings.supervise(settings.points(), settings.arm_supervision(argument, ARMS))
-    return dataclasses.replace(config, name=f"demo {argument}")
+def get_config(argument: str = "") -> Config:
+    config = settings.supervise(settings.points(), settings.arm_supervision(argument or "bl+rb+a", ARMS))
+    return dataclasses.replace(config, name=f"demo {argument}".strip())

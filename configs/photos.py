@@ -29,8 +29,8 @@ from bmc_jax.config import (
     Weights,
 )
 
-ARMS = ("2d", "bmc", "pseudo")
-USAGE = f"expected nothing, trunk@LIFTER or ARM@TRUNK,LIFTER with folders of runs and an arm of {', '.join(ARMS)}"
+ARM_NAMES = ("2d", "bmc", "pseudo")
+USAGE = f"expected nothing, trunk@LIFTER or ARM@TRUNK,LIFTER with folders of runs and an arm of {', '.join(ARM_NAMES)}"
 #: Photographs in the split "train", of which an epoch's length is made.
 PHOTOGRAPHS = 5_100
 NO_BIOMECHANICS = {"bone_length": 0.0, "palm": 0.0, "joint_angle": 0.0}
@@ -41,7 +41,7 @@ def get_config(argument: str = "") -> Config:
     stage, _, begin = argument.partition("@")
     if not argument:
         return lifter()
-    if stage not in ("trunk", *ARMS) or not begin:
+    if stage not in ("trunk", *ARM_NAMES) or not begin:
         raise ValueError(f"{USAGE}, got {argument!r}")
     return trunk(begin) if stage == "trunk" else arm(stage, begin)
 

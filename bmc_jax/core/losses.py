@@ -174,8 +174,10 @@ def biomechanical(
 def labelled(batch: Batch) -> dict[str, Bool[Array, "*batch"]]:
     """Which examples have any label for each supervised term. Depths need the root's depth and the scale."""
     root_known = batch.joints_3d_valid[..., hand.WRIST] & (batch.scale > 0)
+    some_2d = jnp.any(batch.joints_2d_valid, axis=-1)
     return {
-        "joints_2d": jnp.any(batch.joints_2d_valid, axis=-1),
+        "joints_2d": some_2d,
+        "heatmaps": some_2d,
         "relative_depth": root_known,
         "root_depth": root_known,
     }
@@ -257,7 +259,7 @@ def total(
     has = labelled(batch)
     if heat is not None:
         heat = jnp.where(batch.present[..., None, None, None], heat, 0.0)
-        values["heatmaps"], has["heatmaps"] = heatmaps(heat, batch), has["joints_2d"]
+        values["heatmaps"] = heatmaps(heat, batch)
     terms = {
         name: _mean(value, batch.present & has.get(name, batch.present), axis_name) for name, value in values.items()
     }

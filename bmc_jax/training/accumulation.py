@@ -55,7 +55,9 @@ def gradient(
 
     divided = split(batch, parts)
     part_shares = shares(divided, axis_name)
-    zeros = jax.tree.map(jnp.zeros_like, params), {name: jnp.zeros(()) for name in ("loss", *part_shares)}
+    first = jax.tree.map(lambda leaf: leaf[0], divided)
+    terms = jax.eval_shape(loss_and_gradient, batch_stats, first, weights)[1]
+    zeros = jax.tree.map(jnp.zeros_like, params), {name: jnp.zeros(()) for name in terms}
     ((total, metrics), batch_stats), _ = jax.lax.scan(add, (zeros, batch_stats), (divided, part_shares))
     return total, metrics, batch_stats
 
