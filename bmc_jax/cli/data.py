@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bmc_jax.cli.arguments import COCO, TEXT, add_verb, whole
-from bmc_jax.core.choices import READERS, SPLITS
+from bmc_jax.core.choices import LIFT_LIMITS, READERS, SPLITS
 
 
 def add(verbs: Any, arguments: Sequence[str]) -> None:
@@ -54,7 +54,8 @@ joints_3d: every twentieth and every tenth image are held out. They are a teache
         metavar="NPZ",
         help="MediaPipe's landmarks of these images: image [N, 21, 3] in pixels, world [N, 21, 3], ids [N]",
     )
-    parser.add_argument("--limits", default="people", metavar="LIMITS", help="preset or file (default: people)")
+    known = f"preset or file (default: {LIFT_LIMITS})"
+    parser.add_argument("--limits", default=LIFT_LIMITS, metavar="LIMITS", help=known)
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the three files")
 
     parser = add_verb(verbs, "verify", _verify, "read and check every file, image and label of built datasets", """\

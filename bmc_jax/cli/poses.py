@@ -5,15 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bmc_jax.cli.arguments import FORMATS, add_conventions, add_verb, positive, print_findings, read_poses
-from bmc_jax.core.choices import PRESETS
+from bmc_jax.core.choices import LIFT_LIMITS, PRESETS
 
 if TYPE_CHECKING:
     import numpy as np
 
     from bmc_jax.core.types import Limits
-
-#: Limits of `repair` where none are given.
-WHOLE_HANDS = "people"
 
 
 def add(limits: Any) -> None:
@@ -26,8 +23,8 @@ examples:
   bmc limits repair sequence.csv --limits mine.json --smooth 8 --unit mm
 """)  # fmt: skip
     parser.add_argument("poses", metavar="POSES", help=f"{FORMATS}, or one pose")
-    known = f"a preset ({', '.join(PRESETS)}) or a limits file (default: {WHOLE_HANDS})"
-    parser.add_argument("--limits", default=WHOLE_HANDS, metavar="LIMITS", help=known)
+    known = f"a preset ({', '.join(PRESETS)}) or a limits file (default: {LIFT_LIMITS})"
+    parser.add_argument("--limits", default=LIFT_LIMITS, metavar="LIMITS", help=known)
     parser.add_argument(
         "--keep",
         default="",

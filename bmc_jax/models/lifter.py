@@ -2,7 +2,7 @@
 
 The network sees the hand as a camera that looks straight at it would: turned to the middle of its rays, with the
 knuckles above the wrist, at unit size. So a rotation of the camera, or another size of the pixels with their K, changes
-no result, and a wrong focal length changes it little. The angular size of the hand is an input of its own, because the
+no result, and a wrong focal length changes it little. The angular size of the hand is a separate input, because the
 nearer a hand is the more perspective tells.
 
 `python -m bmc_jax.training.lifter` makes the weights, from rendered hands alone.

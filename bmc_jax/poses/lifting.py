@@ -8,6 +8,7 @@ hand within limits.
 Right hands, FreiHAND order, which is MediaPipe's.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -23,8 +24,8 @@ from bmc_jax.poses import repair
 
 #: Least depth of a joint over the hand's mean. Depths from landmarks of a wrong scale may be below zero.
 LEAST_DEPTH = 0.1
-#: Share of the lifting network's depth in its mean with that of the landmarks. It is near the inverse of the squared
-#: errors of the two, see `benchmarks/RESULTS.md`.
+#: Share of the lifting network's depth in its mean with that of the landmarks. The network alone errs as little where
+#: it was measured (`benchmarks/RESULTS.md`); the mean is a caution for photographs unlike its training.
 NETWORK_SHARE = 2 / 3
 #: Hands lifted at a time on the host. One shape, so that the program is compiled once.
 CHUNK = 256
@@ -51,8 +52,8 @@ class Lifted(NamedTuple):
     estimate: Float[Array, "*batch 21 3"]
     """The joints before repair, in the same unit."""
     deviation: Float[Array, "*batch 21"]
-    """Standard deviation of the depth of each joint relative to the wrist that the lifting network predicts of its own
-    depth, scale units. The mean with the landmarks' depth errs less."""
+    """Standard deviation of the lifting network's depth of each joint relative to the wrist, as it predicts it, scale
+    units. It is not that of the mean with the landmarks' depth."""
     excess: Float[Array, "*batch"]
     """By how much the joints are still beyond limits, see `repair.RepairResult`."""
 
@@ -81,7 +82,7 @@ def lift(
     for name, values, shape in (("z", z, pixels.shape[:-1]), ("world", world, (*pixels.shape[:-1], 3))):
         if values is not None and values.shape != shape:
             raise ValueError(f"expected landmarks.{name} of the shape {list(shape)}, got {list(values.shape)}")
-    joints, deviation = _estimate(landmarks, K, lifter.load(), _share(network_share))
+    joints, deviation = _estimate(landmarks, K, _weights(), _share(network_share))
     return _in_scale_units(joints, deviation, repair.project_to_limits(joints, limits, "projection"))
 
 
@@ -106,7 +107,7 @@ def lift_hands(
     Returns:
       Numpy arrays with one entry per hand.
     """
-    weights, share = lifter.load(), _share(network_share)
+    weights, share = _weights(), _share(network_share)
     rows = (*landmarks, K)
     given = [None if row is None else np.asarray(row, np.float32) for row in rows]
 
@@ -118,6 +119,12 @@ def lift_hands(
     joints, deviation = in_chunks(estimate, CHUNK, *(row for row in given if row is not None))
     repaired = repair.repair_poses(joints, limits, keep="projection", smooth=smooth)
     return jax.tree.map(np.asarray, _in_scale_units(joints, deviation, repaired))
+
+
+@functools.cache
+def _weights() -> dict[str, Array]:
+    with jax.ensure_compile_time_eval():  # also if the caller is traced
+        return lifter.load()
 
 
 def _in_scale_units(joints, deviation, repaired: repair.RepairResult) -> Lifted:
