@@ -8,8 +8,9 @@ frames, by angles. Times are CPU seconds, which other work on the machine distur
 of them.
 
 With `presets` alone: what each preset is worth on landmarks with noise like MediaPipe's, of JOINTS.npy and of rendered
-test people, and on photographs. FOLDER has MediaPipe's landmarks in `mediapipe.npz` (`image` `[N, 21, 3]` in pixels,
-`world` in metres, `ids`) and K of each picture in `annotations.json`.
+test people, and on photographs; and what limits of other percentiles, margins and counts of those people are worth.
+FOLDER has MediaPipe's landmarks in `mediapipe.npz` (`image` `[N, 21, 3]` in pixels, `world` in metres, `ids`) and K of
+each picture in `annotations.json`.
 """
 
 import argparse
@@ -26,6 +27,8 @@ from machine import machine
 
 from bmc_jax import anatomy, camera, kinematics, limits, metrics, repair, synthesis
 from bmc_jax.core import hand, validation
+from bmc_jax.core.types import Limits
+from bmc_jax.limits.presets.people import people
 from bmc_jax.poses import feasible, smoothing
 from bmc_jax.synthesis.landmark_noise import mediapipe_like
 
@@ -33,6 +36,8 @@ MILLIMETRES = (2, 5, 10, 15)
 BATCH = 1024
 #: Frames from pose to pose, and the period below which motion is smoothed away.
 BETWEEN, PERIOD = 15, 8
+#: Poses of people for the limits that are compared with the preset of 40,000.
+VARIANT_COUNT = 8192
 
 
 def error(poses, truth) -> float:
@@ -152,7 +157,7 @@ def presets(joints, folder: str | None, count: int) -> None:
         intrinsics = np.broadcast_to(np.array([[500, 0, 80], [0, 500, 80], [0, 0, 1]], np.float32), (count, 3, 3))
         pixels, z, world = jax.jit(mediapipe_like)(jax.random.key(1), jnp.asarray(truth), jnp.asarray(intrinsics))
         sets[name] = truth, on_rays(pixels, np.asarray(z), intrinsics), adult(world)
-    held = {"none": None} | {name: limits.load(name) for name in limits.PRESETS}
+    held = {"none": None} | {name: limits.load(name) for name in limits.PRESETS} | variants()
     real = photographs(folder, count) if folder else None
     each = [f"{name}, {what}" for name in sets for what in ("exact", "on rays", "world freely")]
     head = ["limits", *each, *["photographs, on rays to world"] * bool(folder)]
@@ -170,9 +175,20 @@ def presets(joints, folder: str | None, count: int) -> None:
         numbers = [f"{value.mean():.2f}" for row in cells for value in row]
         if real is not None:
             numbers.append(f"{aligned(mend(real[0]), real[1]).mean():.2f}")
-        print(f"| `{name}` |", " | ".join(numbers), "|", flush=True)
+        print(f"| {name} |", " | ".join(numbers), "|", flush=True)
     if real is not None:
         noise({"photographs": real, "here": sets["rendered test people"][1:]})
+
+
+def variants() -> dict[str, Limits]:
+    """Limits of the people of the preset `people`, made with other percentiles, margins and counts."""
+    fewer = {
+        f"{low:g} to {high:g}": people(VARIANT_COUNT, percentiles=(low, high))
+        for low, high in ((0.0, 100.0), (1.0, 99.0), (5.0, 95.0))
+    }
+    widened = limits.widen(fewer["1 to 99"], degrees=5.0)
+    found = fewer | {"1 to 99, angles wider by 5°": widened}
+    return {f"{VARIANT_COUNT:,} poses, {name}": one for name, one in found.items()}
 
 
 def noise(sets) -> None:

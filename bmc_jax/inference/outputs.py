@@ -15,6 +15,7 @@ import numpy as np
 from bmc_jax.core import hand, validation
 from bmc_jax.core.choices import PREDICTION_FORMATS
 from bmc_jax.core.types import Limits
+from bmc_jax.inference import requests
 from bmc_jax.inference.requests import Request
 from bmc_jax.limits import checking
 from bmc_jax.limits.checking import Assessment
@@ -49,6 +50,15 @@ class View(Protocol):
     def intrinsics(self) -> np.ndarray: ...
     @property
     def intrinsics_from(self) -> str: ...
+
+
+def require_one_size(views: Sequence[View]) -> None:
+    """Raises ValueError if K is given, of all images, and these have different sizes."""
+    given = [view for view in views if view.intrinsics_from == requests.GIVEN]
+    for view in given:
+        if view.size != given[0].size:
+            sizes = " and ".join(f"{one.request.file} of {one.size[0]}x{one.size[1]}" for one in (given[0], view))
+            raise ValueError(f"the given K is for images of one size, and there are {sizes} pixels; process them apart")
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def predict(
     with outputs.new_folder(Path(out), force=force) as building:
         model = Model(forward.load(folder, step), passes=passes, turns=turns)
         trained = model.trained
-        crops = _crops(trained, gathered.hands, passes, left_out, one_size=intrinsics is not None)
+        crops = _crops(trained, gathered.hands, passes, left_out)
         if not crops:
             reasons = list(dict.fromkeys(map(requests.named, left_out)))
             first = "; ".join(reasons[:MOST_REASONS]) + "; ..." * (len(reasons) > MOST_REASONS)
@@ -134,8 +134,6 @@ def _crops(
     requested: Sequence[Request],
     passes: int,
     left_out: list[tuple[Path, str]],
-    *,
-    one_size: bool,
 ) -> list[HandCrop]:
     """The crops of the hands; images that cannot be used are appended to `left_out`."""
     crops: list[HandCrop] = []
@@ -152,8 +150,6 @@ def _crops(
             if (request.file, str(error)) not in left_out:
                 left_out.append((request.file, str(error)))
             continue
-        if one_size and crops and crops[0].size != one.size and request.intrinsics_from == requests.GIVEN:
-            sizes = " and ".join(f"{each.request.file} of {each.size[0]}x{each.size[1]}" for each in (crops[0], one))
-            raise ValueError(f"the given K is for images of one size, and there are {sizes} pixels; predict them apart")
         crops.append(one)
+    outputs.require_one_size(crops)
     return crops

@@ -14,6 +14,7 @@ from bmc_jax import cli, hand, synthesis
 from bmc_jax.core.choices import FOCAL
 from bmc_jax.inference import lift
 from bmc_jax.inference.lift import detector, webcam
+from bmc_jax.inference.seen import Camera
 from bmc_jax.metrics import alignment
 
 SIZE = (640, 480)
@@ -133,6 +134,16 @@ def test_the_camera_is_that_of_the_file_the_options_the_image_or_assumed(tmp_pat
     assert cameras("fov", "--fov", "90")[0] == (pytest.approx(320), "given: 90 degrees along the longer image side")
     assert cameras("given", "--intrinsics", "700,710,320,240")[1] == (700, "given")
     assert (tmp_path / "given/overlays/phone.jpg").is_file()
+
+
+def test_a_given_camera_is_refused_for_images_of_different_sizes(tmp_path, hands):
+    given = arrays(hands[:2], left=np.zeros(2, bool), images=np.array(["wide.jpg", "small.jpg"]))
+    np.savez(tmp_path / "a.npz", **{name: value for name, value in given.items() if name not in ("K", "size")})
+    photograph(tmp_path / "wide.jpg")
+    photograph(tmp_path / "small.jpg", size=(320, 240))
+    camera = lift.Options(camera=Camera(intrinsics=(700, 700, 320, 240)))
+    with pytest.raises(ValueError, match=r"images of one size, and there are .*wide.jpg of 640x480 and .*of 320x240"):
+        lift.lift_file(tmp_path / "a.npz", tmp_path / "out", camera)
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,7 @@ def lift_file(
         if hands is None:
             hands, result = from_file.read_poses(path, order=order, side=side, limits=allowed, smooth=options.smooth)
         else:
+            outputs.require_one_size(hands.seen)
             result = seen.in_3d(hands.seen, allowed, smooth=options.smooth, frames=hands.frames)
         content, found = _content(path.name, hands.seen, result, allowed, options.scale, hands.left_out)
         _write(content, found, building, options.formats, path.name)
@@ -152,6 +153,7 @@ def lift_pictures(
                 matrix = options.camera.matrix(picture.image.size, picture.focal)
                 found = detect(picture.image)
                 hands += [_seen(one, file, picture.image.size, matrix) for one in found]
+                outputs.require_one_size(hands)
                 if not found:
                     left_out.append((file, f"{file}: MediaPipe finds no hand in it"))
         if not hands:

@@ -56,8 +56,8 @@ class HandDetector:
     """MediaPipe's Hand Landmarker. A context manager; calls are of one thread.
 
     It tracks hands, as in a video: landmarks are found in a crop around those of the frame before. A photograph is
-    shown twice for that, after an empty picture that ends the tracking: against those in the crop that the palm
-    detector gives, landmarks are then a third nearer to the labels of 78 photographs (1.5 pixels of 160, median).
+    shown twice for that, after an empty picture that ends the tracking, so that the landmarks are not those of the palm
+    detector's coarser crop.
     """
 
     def __init__(self, model: str | os.PathLike[str] | None = None, *, video: bool = False) -> None:
