@@ -89,7 +89,7 @@ def arm(name: str, begin: str) -> Config:
         size=96,
         rendered=12_288,
         share=0.25,
-        steps=500,
+        steps=1_500,
         weights=weights,
         schedule="cosine",
         rate=1e-3,
