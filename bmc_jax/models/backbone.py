@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -24,8 +25,12 @@ BOTTLENECK_EXPANSION = 4
 
 
 def convolution(filters: int, kernel: int, stride: int = 1, padding: str | None = None, **options: Any) -> nn.Conv:
-    """Returns a convolution without bias, padded and initialised (He normal, fan out) as in PyTorch by default."""
+    """Returns a convolution without bias, padded and initialised (He normal, fan out) as in PyTorch by default.
+
+    One of kernel 1 is computed by `pointwise`, with the same parameters.
+    """
     edge = (kernel - 1) // 2
+    options |= {"conv_general_dilated": pointwise} if kernel == 1 else {}
     return nn.Conv(
         filters,
         (kernel, kernel),
@@ -35,6 +40,29 @@ def convolution(filters: int, kernel: int, stride: int = 1, padding: str | None 
         kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
         **options,
     )
+
+
+def pointwise(
+    x: Float[Array, "batch height width channel"],
+    kernel: Float[Array, "1 1 channel filter"],
+    strides: tuple[int, int],
+    padding: Any,
+    **options: Any,
+) -> Float[Array, "batch rows columns filter"]:
+    """Returns `jax.lax.conv_general_dilated` of these arguments, without padding; on CPUs as one matrix product.
+
+    XLA's gradient of such a convolution takes two to four times as long as that of the product on a CPU. The choice is
+    made when the program is compiled, so that one traced or exported for accelerators has convolutions.
+    """
+
+    def product(x: Float[Array, "batch height width channel"], kernel: Float[Array, "1 1 channel filter"]) -> Any:
+        rows, columns = strides
+        x = x[:, ::rows, ::columns]
+        # Two axes: the gradient of a product that contracts several axes is several times slower.
+        return (x.reshape(-1, x.shape[-1]) @ kernel[0, 0]).reshape(*x.shape[:-1], -1)
+
+    convolve = partial(jax.lax.conv_general_dilated, window_strides=strides, padding=padding, **options)
+    return jax.lax.platform_dependent(x, kernel, cpu=product, default=convolve)
 
 
 def batch_norm(train: bool, dtype: Any, axis_name: str | None) -> partial[nn.BatchNorm]:

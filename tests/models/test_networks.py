@@ -79,6 +79,36 @@ def test_strided_convolution_samples_where_pytorch_does():
     np.testing.assert_array_equal(output[0, :, :, 0], [[1, 0], [0, 0]])
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_pointwise_convolution_and_its_gradients_are_those_of_xlas_convolution(stride):
+    draw = np.random.default_rng(stride).normal
+    x, kernel = draw(size=(2, 5, 6, 3)).astype(np.float32), draw(size=(1, 1, 3, 4)).astype(np.float32)
+    layer = convolution(4, 1, stride)
+    assert jax.eval_shape(layer.init, jax.random.key(0), x)["params"]["kernel"].shape == kernel.shape
+
+    def published(x, kernel):
+        strides, numbers = (stride, stride), ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(x, kernel, strides, "VALID", dimension_numbers=numbers)
+
+    def with_gradients(function):
+        value, pull = jax.vjp(function, x, kernel)
+        return value, *pull(jnp.sin(value))
+
+    found = with_gradients(jax.jit(lambda x, kernel: layer.apply({"params": {"kernel": kernel}}, x)))
+    for ours, expected in zip(found, with_gradients(published), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("platform", "products"), [("cpu", 3), ("cuda", 0), ("tpu", 0)])
+def test_pointwise_convolutions_are_products_on_cpus_alone(platform, products):
+    layer, x = convolution(4, 1, 2), jnp.ones((2, 4, 4, 3))
+    variables = {"params": {"kernel": jnp.ones((1, 1, 3, 4))}}
+    gradient = jax.jit(jax.grad(lambda variables, x: jnp.sum(layer.apply(variables, x) ** 2), argnums=(0, 1)))
+    program = gradient.trace(variables, x).lower(lowering_platforms=(platform,)).as_text()
+    assert program.count("stablehlo.dot_general") == products
+    assert program.count("stablehlo.convolution") == 3 - products
+
+
 def test_backbone_at_the_smallest_image_still_runs():
     network = ResNet(10, 4)
     image = jnp.zeros((2, 8, 8, 3))
