@@ -6,7 +6,7 @@ momentum 0.9. One difference affects training only: the running variance takes t
 1) times it. Parameters and statistics are float32 for every dtype of the computation.
 """
 
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import flax.linen as nn
@@ -63,6 +63,23 @@ def pointwise(
 
     convolve = partial(jax.lax.conv_general_dilated, window_strides=strides, padding=padding, **options)
     return jax.lax.platform_dependent(x, kernel, cpu=product, default=convolve)
+
+
+def maximum(x: Float[Array, "batch height width channel"]) -> Float[Array, "batch rows columns channel"]:
+    """Returns the maximum over each 3x3 window at stride 2, without padding.
+
+    On CPUs it is computed from slices, since XLA's windowed maximum with its gradient takes eight times as long there.
+    Where several numbers of a window are the maximum, those then share its gradient, instead of the first having it.
+    """
+
+    def slices(x: Float[Array, "batch height width channel"]) -> Float[Array, "batch rows columns channel"]:
+        for axis in (1, 2):
+            size = (x.shape[axis] - 1) // 2
+            parts = (jax.lax.slice_in_dim(x, i, i + 2 * size - 1, 2, axis) for i in range(3))
+            x = reduce(jnp.maximum, parts)
+        return x
+
+    return jax.lax.platform_dependent(x, cpu=slices, default=partial(nn.max_pool, window_shape=(3, 3), strides=(2, 2)))
 
 
 def batch_norm(train: bool, dtype: Any, axis_name: str | None) -> partial[nn.BatchNorm]:
@@ -130,7 +147,7 @@ class ResNet(nn.Module):
         else:
             x = nn.relu(norm(name="bn1")(conv(self.width, 7, 2, name="conv1")(x)))
             # PyTorch pads a maximum with -infinity; after the ReLU, zeros are equivalent.
-            x = nn.max_pool(jnp.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)]), (3, 3), strides=(2, 2))
+            x = maximum(jnp.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)]))
         stages, bottleneck = ARCHITECTURES[self.depth]
         maps = ()
         for i, blocks in enumerate(stages):
