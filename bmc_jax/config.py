@@ -253,6 +253,9 @@ class Training:
     peak_tflops: float = 0.0
     """TFLOP/s of one device at its peak, in `network.dtype` and without sparsity, from its data sheet: the log then
     states the MFU. 0 for none."""
+    mapping: str = "pmap"
+    """How the step is mapped over the devices: "pmap", or "shard_map", which with several processes spares the conversion
+    of every array at every call. Both have the same results to the last bit."""
     steps_per_dispatch: int = 1
     """Steps per call, for networks so small that the Python overhead limits the speed. Needs `data.cache` "device"; the
     metrics of the last step are logged. Not for images on a CPU, where convolutions in such a call are far slower."""

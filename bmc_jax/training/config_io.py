@@ -96,6 +96,7 @@ RULES = {
     "training.keep": _POSITIVE,
     "training.check_replicas": _NOT_NEGATIVE,
     "training.peak_tflops": _NOT_NEGATIVE,
+    "training.mapping": _one_of("pmap", "shard_map"),
     "training.steps_per_dispatch": _POSITIVE,
 }
 

@@ -4,6 +4,7 @@ import functools
 
 import jax
 import numpy as np
+import pytest
 from support import examples
 
 from bmc_jax import step
@@ -65,3 +66,17 @@ def test_predictions_do_not_hang_on_the_number_of_devices():
     jax.tree.map(
         functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), input_pipeline.unshard(together), alone
     )
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_both_mappings_train_alike_to_the_last_bit(monkeypatch, devices):
+    local, program = jax.devices()[:devices], examples.tiny_config()
+    for name in ("devices", "local_devices"):
+        monkeypatch.setattr(jax, name, lambda: local)
+    monkeypatch.setattr(jax, "local_device_count", lambda: devices)
+    state, batch, found = jax.device_get(step.create(CONFIG)), lopsided_batch(), {}
+    for mapping in ("pmap", "shard_map"):
+        program.training.mapping = mapping
+        run = examples.on_batches(feed.train_program(program))
+        found[mapping] = jax.device_get(train(run, parallel.replicate(state, mapping), batch))
+    jax.tree.map(np.testing.assert_array_equal, found["pmap"], found["shard_map"])
