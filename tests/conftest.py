@@ -11,8 +11,7 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 # The processes of one test run, workers and those that tests start, share a cache of compiled programs: that of the
 # first. None of them uses the user's.
-compiled = Path(tempfile.gettempdir()) / f"bmc_jax_tests_{os.getpid()}"
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compiled))
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{tempfile.gettempdir()}/bmc_jax_tests_{os.getpid()}")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
 import jax
@@ -21,6 +20,9 @@ import pytest
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+compiled = Path(tempfile.gettempdir()) / f"bmc_jax_tests_{os.getpid()}"
+
 
 def pytest_sessionfinish(session):
     if not hasattr(session.config, "workerinput"):

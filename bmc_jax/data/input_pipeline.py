@@ -46,7 +46,8 @@ def rows(config: Config, process: int | None = None, processes: int | None = Non
     configuration must be resolved.
 
     Raises:
-      ValueError: if all devices cannot have equal parts of a batch, or a source would have none of it.
+      ValueError: if all devices cannot have equal parts of a batch, or make groups of `network.batch_norm`, or a
+        source would have none of the batch.
     """
     process = jax.process_index() if process is None else process
     processes = jax.process_count() if processes is None else processes
@@ -56,6 +57,12 @@ def rows(config: Config, process: int | None = None, processes: int | None = Non
         each = f", each taking {config.optimizer.accumulate} parts (optimizer.accumulate)" if parts > devices else ""
         raise ValueError(
             f"data.batch_size {size} cannot be split over {devices} devices{each}; make it a multiple of {parts}"
+        )
+    together = config.network.batch_norm
+    if together and devices % together:
+        raise ValueError(
+            f"network.batch_norm is {together}, but {devices} devices do not make groups of {together}; set it to a "
+            "divisor of their number, or to 0 for all"
         )
     counts = share_out([source.share for source in train], size)
     lengths, orders = [sources.length(config, source) for source in train], []

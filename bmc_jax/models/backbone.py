@@ -6,6 +6,7 @@ momentum 0.9. One difference affects training only: the running variance takes t
 1) times it. Parameters and statistics are float32 for every dtype of the computation.
 """
 
+from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Any
 
@@ -82,11 +83,19 @@ def maximum(x: Float[Array, "batch height width channel"]) -> Float[Array, "batc
     return jax.lax.platform_dependent(x, cpu=slices, default=partial(nn.max_pool, window_shape=(3, 3), strides=(2, 2)))
 
 
-def batch_norm(train: bool, dtype: Any, axis_name: str | None) -> partial[nn.BatchNorm]:
+@dataclass(frozen=True)
+class Devices:
+    """Devices over which BatchNorm computes its statistics together."""
+
+    axis_name: str
+    groups: tuple[tuple[int, ...], ...] | None = None
+    """Numbers of the devices in each group that has its own statistics; None for all in one."""
+
+
+def batch_norm(train: bool, dtype: Any, devices: Devices | None) -> partial[nn.BatchNorm]:
     """Returns the constructor of BatchNorm layers; with `train` they use and update the statistics of the batch."""
-    return partial(
-        nn.BatchNorm, use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=dtype, axis_name=axis_name
-    )
+    together = {"axis_name": devices.axis_name, "axis_index_groups": devices.groups} if devices else {}
+    return partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=dtype, **together)
 
 
 class Block(nn.Module):
@@ -132,15 +141,15 @@ class ResNet(nn.Module):
     """"mean" over the last feature map, as published; "flatten" of that map; or "maps" for the maps of all stages."""
     dtype: Any = jnp.float32
     """dtype of the computation."""
-    axis_name: str | None = None
-    """Device axis over which BatchNorm computes its statistics."""
+    devices: Devices | None = None
+    """Devices over which BatchNorm computes its statistics together; None for each by itself."""
 
     @nn.compact
     def __call__(
         self, image: Float[Array, "batch height width 3"], *, train: bool
     ) -> Float[Array, "batch feature"] | tuple[Float[Array, "batch _ _ _"], ...]:
         """Returns float32 features, or with `pool` "maps" the maps of all stages in `dtype`, finest first."""
-        conv, norm = partial(convolution, dtype=self.dtype), batch_norm(train, self.dtype, self.axis_name)
+        conv, norm = partial(convolution, dtype=self.dtype), batch_norm(train, self.dtype, self.devices)
         x = image.astype(self.dtype)
         if self.patch:
             x = nn.relu(norm(name="bn1")(conv(self.width, self.patch, self.patch, padding="VALID", name="conv1")(x)))

@@ -68,7 +68,9 @@ def _processor() -> str:
     except OSError:  # not Linux
         return platform.processor()
     # "Features" on ARM. All cores are of one kind, or the kinds are in the order of the cores.
-    return "\n".join(dict.fromkeys(line for line in lines if line.startswith(("model name", "flags", "Features", "CPU "))))
+    return "\n".join(
+        dict.fromkeys(line for line in lines if line.startswith(("model name", "flags", "Features", "CPU ")))
+    )
 
 
 def _make_private(path: Path) -> None:

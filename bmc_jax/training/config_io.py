@@ -67,6 +67,7 @@ RULES = {
     "network.width": _POSITIVE,
     "network.patch": _NOT_NEGATIVE,
     "network.heatmap_channels": _NOT_NEGATIVE,
+    "network.batch_norm": _NOT_NEGATIVE,
     "network.pool": _one_of("mean", "flatten", "heatmaps"),
     "network.dtype": _one_of("float32", "bfloat16"),
     **{f"weights.{weight.name}": _NOT_NEGATIVE for weight in dataclasses.fields(Weights)},

@@ -86,8 +86,8 @@ class Feed:
         return Inputs(batch, rows, parallel.place(inputs.count, None, self._mapping))
 
     def wait_share(self) -> float:
-        """Returns the share of the time since the last call, or the beginning, that was spent waiting for batches and for
-        their transfer to the devices, as far as it holds up this process."""
+        """Returns the share of the time since the last call, or the beginning, that was spent waiting for batches and
+        for their transfer to the devices, as far as it holds up this process."""
         now = time.perf_counter()
         share = self._waited / (now - self._start)
         self._start, self._waited = now, 0.0

@@ -90,5 +90,5 @@ def _spec(axis: int | None) -> PartitionSpec:
     return PartitionSpec() if axis is None else PartitionSpec(AXIS)
 
 
-def _mesh(devices: list[jax.Device] | None = None) -> Mesh:
+def _mesh(devices: list[Any] | None = None) -> Mesh:
     return Mesh(np.array(jax.devices() if devices is None else devices), (AXIS,))

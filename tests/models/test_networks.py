@@ -11,7 +11,7 @@ from support import examples
 
 from bmc_jax import camera, hand
 from bmc_jax.models import PoseNetwork, TwoStageNetwork
-from bmc_jax.models.backbone import Block, ResNet, convolution
+from bmc_jax.models.backbone import Block, ResNet, convolution, maximum
 from bmc_jax.models.heatmaps import soft_argmax
 from bmc_jax.models.pose_network import Refiner, normalise
 
@@ -107,6 +107,20 @@ def test_pointwise_convolutions_are_products_on_cpus_alone(platform, products):
     program = gradient.trace(variables, x).lower(lowering_platforms=(platform,)).as_text()
     assert program.count("stablehlo.dot_general") == products
     assert program.count("stablehlo.convolution") == 3 - products
+
+
+@pytest.mark.parametrize("size", [(66, 66), (9, 12), (3, 4)])
+def test_maximum_of_the_stem_and_its_gradient_are_those_of_xlas_windows(size):
+    draw = np.random.default_rng(0).normal
+    x = jnp.asarray(draw(size=(2, *size, 3)), jnp.float32)
+
+    def with_gradient(function):
+        value, pull = jax.vjp(function, x)
+        return value, *pull(jnp.sin(value))
+
+    windows = with_gradient(lambda x: nn.max_pool(x, (3, 3), strides=(2, 2)))
+    for ours, expected in zip(with_gradient(jax.jit(maximum)), windows, strict=True):
+        np.testing.assert_allclose(ours, expected, atol=1e-6)
 
 
 def test_backbone_at_the_smallest_image_still_runs():

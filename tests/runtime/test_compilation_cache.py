@@ -51,7 +51,8 @@ def test_a_folder_that_cannot_be_used_is_said_and_left_alone(tmp_path, environme
     if owned:
         (tmp_path / "cache").write_text("a file")
     else:
-        monkeypatch.setattr(os, "getuid", lambda own=os.getuid(): own + 1)
+        own = os.getuid()
+        monkeypatch.setattr(os, "getuid", lambda: own + 1)
     with pytest.warns(UserWarning, match="not kept.*set JAX_COMPILATION_CACHE_DIR") as found:
         compilation_cache.enable()
     assert len(found) == 1
