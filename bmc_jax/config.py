@@ -134,6 +134,10 @@ class Network:
     lift: bool = False
     """Whether depths are predicted from the 2D joints that heatmaps find instead of from the image (see
     `models.lifting_network.TwoStageNetwork`). Needs `pool` "heatmaps"."""
+    batch_norm: int = 0
+    """Devices that compute BatchNorm's statistics together in training: 0 for all, 1 for each by itself, or the size of
+    groups of neighbours. Fewer devices see fewer images together and exchange less: two small messages a layer and
+    step, none for 1. The running statistics are the mean of the groups'."""
     dtype: str = "float32"
     """dtype of the ResNet's computation. "bfloat16" halves time and memory on accelerators; parameters, statistics,
     geometry and losses stay float32."""
@@ -253,6 +257,9 @@ class Training:
     peak_tflops: float = 0.0
     """TFLOP/s of one device at its peak, in `network.dtype` and without sparsity, from its data sheet: the log then
     states the MFU. 0 for none."""
+    mapping: str = "pmap"
+    """How the step is mapped over the devices: "pmap", or "shard_map", which with several processes spares the
+    conversion of every array at every call. Both have the same results to the last bit."""
     steps_per_dispatch: int = 1
     """Steps per call, for networks so small that the Python overhead limits the speed. Needs `data.cache` "device"; the
     metrics of the last step are logged. Not for images on a CPU, where convolutions in such a call are far slower."""

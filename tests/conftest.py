@@ -9,6 +9,11 @@ from pathlib import Path
 # tests start inherit this; CI compiles the tests of numbers on the newest Python with optimizations.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
+# The processes of one test run, workers and those that tests start, share a cache of compiled programs: that of the
+# first. None of them uses the user's.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{tempfile.gettempdir()}/bmc_jax_tests_{os.getpid()}")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
 import jax
 import jaxtyping
 import pytest
@@ -16,10 +21,7 @@ import pytest
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# The processes of one test run share a cache of compiled programs.
-compiled = Path(tempfile.gettempdir()) / f"bmc_jax_tests_{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"
-jax.config.update("jax_compilation_cache_dir", str(compiled))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+compiled = Path(tempfile.gettempdir()) / f"bmc_jax_tests_{os.getpid()}"
 
 
 def pytest_sessionfinish(session):

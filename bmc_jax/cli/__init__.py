@@ -17,7 +17,7 @@ from bmc_jax import __version__
 from bmc_jax.cli import checkpoint, data, experiment, lift, poses, runs, score
 from bmc_jax.cli import limits as limits_verbs
 from bmc_jax.cli.arguments import TEXT, add_group
-from bmc_jax.runtime import files
+from bmc_jax.runtime import compilation_cache, files
 
 DESCRIPTION = """\
 3D hand pose from single images, weakly supervised through biomechanical constraints.
@@ -58,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
+            if options.compilation_cache:
+                compilation_cache.enable()
             status = options.run(options)
         except (ValueError, OSError, ArithmeticError, MemoryError, ImportError) as error:
             if options.debug:
@@ -126,7 +128,7 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     """Returns the parser of `bmc`. It has the options of each dataset only if `arguments` build one."""
     parser = argparse.ArgumentParser("bmc", description=DESCRIPTION, epilog=EXAMPLES, **TEXT)
-    parser.set_defaults(debug=False)
+    parser.set_defaults(debug=False, compilation_cache=True)
     parser.add_argument("--version", action=_Version, nargs=0, help="print the versions of bmc-jax, JAX and Python")
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
     runs.add(verbs)

@@ -36,6 +36,13 @@ def add_verb(verbs: Any, name: str, run: Any, words: str, epilog: str = "") -> a
     parser = verbs.add_parser(name, help=words, description=words, epilog=epilog, **TEXT)
     parser.set_defaults(run=run)
     parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show an error's traceback")
+    parser.add_argument(
+        "--no-compilation-cache",
+        dest="compilation_cache",
+        action="store_false",
+        default=argparse.SUPPRESS,
+        help="neither keep compiled programs in the user's cache folder nor load them from there",
+    )
     return parser
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from bmc_jax.config import Config
 from bmc_jax.core.types import Batch
 from bmc_jax.data import sources
-from bmc_jax.data.example_sets import ExampleSet
+from bmc_jax.data.example_sets import ExampleSet, InMemory
 
 #: Two batches are put together while the next two wait: few enough to keep memory flat, and enough to bridge a slow
 #: one. Images are decoded by threads of their own.
@@ -46,7 +46,8 @@ def rows(config: Config, process: int | None = None, processes: int | None = Non
     configuration must be resolved.
 
     Raises:
-      ValueError: if all devices cannot have equal parts of a batch, or a source would have none of it.
+      ValueError: if all devices cannot have equal parts of a batch, or make groups of `network.batch_norm`, or a
+        source would have none of the batch.
     """
     process = jax.process_index() if process is None else process
     processes = jax.process_count() if processes is None else processes
@@ -56,6 +57,12 @@ def rows(config: Config, process: int | None = None, processes: int | None = Non
         each = f", each taking {config.optimizer.accumulate} parts (optimizer.accumulate)" if parts > devices else ""
         raise ValueError(
             f"data.batch_size {size} cannot be split over {devices} devices{each}; make it a multiple of {parts}"
+        )
+    together = config.network.batch_norm
+    if together and devices % together:
+        raise ValueError(
+            f"network.batch_norm is {together}, but {devices} devices do not make groups of {together}; set it to a "
+            "divisor of their number, or to 0 for all"
         )
     counts = share_out([source.share for source in train], size)
     lengths, orders = [sources.length(config, source) for source in train], []
@@ -78,15 +85,35 @@ def offsets(counts: Sequence[int]) -> np.ndarray:
 
 
 def fetch(example_sets: Sequence[ExampleSet], numbers: np.ndarray) -> Batch:
-    """Returns the examples of row numbers in the order of the sources, `[b, ...]` host numpy."""
+    """Returns the examples of row numbers `[b]` or `[device, b]`, in the order of the sources along the last axis.
+
+    Each image is copied once, to its place in a batch `[b, ...]` or `[device, b, ...]` of host numpy.
+    """
+    rows = np.atleast_2d(numbers)
     first = offsets([len(source) for source in example_sets])
-    ends = np.sum(numbers < first[:, None], axis=1)
-    parts = [
-        source.load(numbers[low:high] - start)
-        for source, start, low, high in zip(example_sets, first, ends, ends[1:], strict=False)
-        if high > low
-    ]
-    return jax.tree.map(lambda *part: np.concatenate(part), *parts)
+    found, places = [], []
+    for source, low, high in zip(example_sets, first, first[1:], strict=False):
+        here = (rows >= low) & (rows < high)
+        if not here.any():
+            continue
+        if isinstance(source, InMemory):
+            found.append(source.examples)
+            places.append((here, rows - low))
+        else:
+            # The devices take turns, see `shard`: loaded in the order of the whole batch.
+            found.append(source.load(rows.T[here.T] - low))
+            places.append((here, (np.cumsum(here.T) - 1).reshape(here.T.shape).T))
+
+    def put(*parts: np.ndarray) -> np.ndarray:
+        whole = np.empty((*rows.shape, *parts[0].shape[1:]), parts[0].dtype)
+        for part, (here, of) in zip(parts, places, strict=True):
+            for device, row in enumerate(here):
+                start, count = int(row.argmax()), int(row.sum())
+                # Without "clip", numpy takes into a copy.
+                np.take(part, of[device, row], axis=0, out=whole[device, start : start + count], mode="clip")
+        return whole.reshape(*numbers.shape, *whole.shape[2:])
+
+    return jax.tree.map(put, *found)
 
 
 def describe(example_sets: Sequence[ExampleSet], numbers: np.ndarray) -> list[str]:

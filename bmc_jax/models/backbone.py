@@ -6,10 +6,12 @@ momentum 0.9. One difference affects training only: the running variance takes t
 1) times it. Parameters and statistics are float32 for every dtype of the computation.
 """
 
-from functools import partial
+from dataclasses import dataclass
+from functools import partial, reduce
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -24,8 +26,12 @@ BOTTLENECK_EXPANSION = 4
 
 
 def convolution(filters: int, kernel: int, stride: int = 1, padding: str | None = None, **options: Any) -> nn.Conv:
-    """Returns a convolution without bias, padded and initialised (He normal, fan out) as in PyTorch by default."""
+    """Returns a convolution without bias, padded and initialised (He normal, fan out) as in PyTorch by default.
+
+    One of kernel 1 is computed by `pointwise`, with the same parameters.
+    """
     edge = (kernel - 1) // 2
+    options |= {"conv_general_dilated": pointwise} if kernel == 1 else {}
     return nn.Conv(
         filters,
         (kernel, kernel),
@@ -37,11 +43,59 @@ def convolution(filters: int, kernel: int, stride: int = 1, padding: str | None 
     )
 
 
-def batch_norm(train: bool, dtype: Any, axis_name: str | None) -> partial[nn.BatchNorm]:
+def pointwise(
+    x: Float[Array, "batch height width channel"],
+    kernel: Float[Array, "1 1 channel filter"],
+    strides: tuple[int, int],
+    padding: Any,
+    **options: Any,
+) -> Float[Array, "batch rows columns filter"]:
+    """Returns `jax.lax.conv_general_dilated` of these arguments, without padding; on CPUs as one matrix product.
+
+    XLA's gradient of such a convolution takes two to four times as long as that of the product on a CPU. The choice is
+    made when the program is compiled, so that one traced or exported for accelerators has convolutions.
+    """
+
+    def product(x: Float[Array, "batch height width channel"], kernel: Float[Array, "1 1 channel filter"]) -> Any:
+        rows, columns = strides
+        x = x[:, ::rows, ::columns]
+        # Two axes: the gradient of a product that contracts several axes is several times slower.
+        return (x.reshape(-1, x.shape[-1]) @ kernel[0, 0]).reshape(*x.shape[:-1], -1)
+
+    convolve = partial(jax.lax.conv_general_dilated, window_strides=strides, padding=padding, **options)
+    return jax.lax.platform_dependent(x, kernel, cpu=product, default=convolve)
+
+
+def maximum(x: Float[Array, "batch height width channel"]) -> Float[Array, "batch rows columns channel"]:
+    """Returns the maximum over each 3x3 window at stride 2, without padding.
+
+    On CPUs it is computed from slices, since XLA's windowed maximum with its gradient takes eight times as long there.
+    Where several numbers of a window are the maximum, those then share its gradient, instead of the first having it.
+    """
+
+    def slices(x: Float[Array, "batch height width channel"]) -> Float[Array, "batch rows columns channel"]:
+        for axis in (1, 2):
+            size = (x.shape[axis] - 1) // 2
+            parts = (jax.lax.slice_in_dim(x, i, i + 2 * size - 1, 2, axis) for i in range(3))
+            x = reduce(jnp.maximum, parts)
+        return x
+
+    return jax.lax.platform_dependent(x, cpu=slices, default=partial(nn.max_pool, window_shape=(3, 3), strides=(2, 2)))
+
+
+@dataclass(frozen=True)
+class Devices:
+    """Devices over which BatchNorm computes its statistics together."""
+
+    axis_name: str
+    groups: tuple[tuple[int, ...], ...] | None = None
+    """Numbers of the devices in each group that has its own statistics; None for all in one."""
+
+
+def batch_norm(train: bool, dtype: Any, devices: Devices | None) -> partial[nn.BatchNorm]:
     """Returns the constructor of BatchNorm layers; with `train` they use and update the statistics of the batch."""
-    return partial(
-        nn.BatchNorm, use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=dtype, axis_name=axis_name
-    )
+    together = {"axis_name": devices.axis_name, "axis_index_groups": devices.groups} if devices else {}
+    return partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=dtype, **together)
 
 
 class Block(nn.Module):
@@ -87,22 +141,22 @@ class ResNet(nn.Module):
     """"mean" over the last feature map, as published; "flatten" of that map; or "maps" for the maps of all stages."""
     dtype: Any = jnp.float32
     """dtype of the computation."""
-    axis_name: str | None = None
-    """Device axis over which BatchNorm computes its statistics."""
+    devices: Devices | None = None
+    """Devices over which BatchNorm computes its statistics together; None for each by itself."""
 
     @nn.compact
     def __call__(
         self, image: Float[Array, "batch height width 3"], *, train: bool
     ) -> Float[Array, "batch feature"] | tuple[Float[Array, "batch _ _ _"], ...]:
         """Returns float32 features, or with `pool` "maps" the maps of all stages in `dtype`, finest first."""
-        conv, norm = partial(convolution, dtype=self.dtype), batch_norm(train, self.dtype, self.axis_name)
+        conv, norm = partial(convolution, dtype=self.dtype), batch_norm(train, self.dtype, self.devices)
         x = image.astype(self.dtype)
         if self.patch:
             x = nn.relu(norm(name="bn1")(conv(self.width, self.patch, self.patch, padding="VALID", name="conv1")(x)))
         else:
             x = nn.relu(norm(name="bn1")(conv(self.width, 7, 2, name="conv1")(x)))
             # PyTorch pads a maximum with -infinity; after the ReLU, zeros are equivalent.
-            x = nn.max_pool(jnp.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)]), (3, 3), strides=(2, 2))
+            x = maximum(jnp.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)]))
         stages, bottleneck = ARCHITECTURES[self.depth]
         maps = ()
         for i, blocks in enumerate(stages):

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from bmc_jax.core import hand
-from bmc_jax.models.backbone import batch_norm, convolution
+from bmc_jax.models.backbone import Devices, batch_norm, convolution
 
 HEAT = "logits"
 """Name of the logits among the intermediate values of the head."""
@@ -30,13 +30,13 @@ class Heatmaps(nn.Module):
     """Whether to predict depths too."""
     dtype: Any = jnp.float32
     """dtype of the computation up to the heatmaps, which are float32."""
-    axis_name: str | None = None
-    """Device axis over which BatchNorm computes its statistics."""
+    devices: Devices | None = None
+    """Devices over which BatchNorm computes its statistics together; None for each by itself."""
 
     @nn.compact
     def __call__(self, stages: tuple[Float[Array, "batch _ _ _"], ...], *, train: bool) -> Float[Array, "batch 21 _"]:
         """Returns (u, v, depth) or (u, v) of each joint; u and v are in [-1, 1] from edge to edge of the image."""
-        conv, norm = partial(convolution, dtype=self.dtype), batch_norm(train, self.dtype, self.axis_name)
+        conv, norm = partial(convolution, dtype=self.dtype), batch_norm(train, self.dtype, self.devices)
         *finer, coarsest = stages
         x = conv(self.channels, 1, name="coarsest")(coarsest)
         for i, stage in reversed(list(enumerate(finer))):

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, UInt8
 
 from bmc_jax.core import camera, hand
 from bmc_jax.core.types import Batch, Prediction
-from bmc_jax.models.backbone import ResNet
+from bmc_jax.models.backbone import Devices, ResNet
 from bmc_jax.models.heatmaps import Heatmaps
 from bmc_jax.models.pose_network import HEATMAP_CHANNELS, TYPICAL_ROOT_DEPTH, lift_pose, normalise, to_pixels
 
@@ -67,16 +67,16 @@ class TwoStageNetwork(nn.Module):
     detach_root_depth: bool = True
     detach_pixels: bool = False
     refine: bool = True
-    axis_name: str | None = None
+    devices: Devices | None = None
 
     @nn.compact
     def __call__(
         self, image: UInt8[Array, "batch height width 3"], intrinsics: Float[Array, "batch 3 3"], *, train: bool
     ) -> Prediction:
         """Predicts a pose. The heatmaps learn from the errors of pixels only, not through the second stage."""
-        backbone = ResNet(self.depth, self.width, self.patch, "maps", self.dtype, self.axis_name, name="backbone")
+        backbone = ResNet(self.depth, self.width, self.patch, "maps", self.dtype, self.devices, name="backbone")
         channels = self.heatmap_channels or HEATMAP_CHANNELS * self.width
-        head = Heatmaps(channels, False, self.dtype, self.axis_name, name="head")
+        head = Heatmaps(channels, False, self.dtype, self.devices, name="head")
         stages = typing.cast(tuple[Array, ...], backbone(normalise(image), train=train))
         points = to_pixels(head(stages, train=train), image)
         lifting = LiftingNetwork(

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, UInt8
 
 from bmc_jax.core import camera, hand
 from bmc_jax.core.types import Prediction
-from bmc_jax.models.backbone import ResNet
+from bmc_jax.models.backbone import Devices, ResNet
 from bmc_jax.models.heatmaps import Heatmaps
 
 #: Mean and standard deviation of ImageNet's pixels in [0, 1], by channel: the normalisation of pretrained weights.
@@ -52,8 +52,8 @@ class PoseNetwork(nn.Module):
     only."""
     refine: bool = True
     """Whether the refiner corrects the root depth of the quadratic."""
-    axis_name: str | None = None
-    """Device axis over which BatchNorm computes its statistics."""
+    devices: Devices | None = None
+    """Devices over which BatchNorm computes its statistics together; None for each by itself."""
 
     @nn.compact
     def __call__(
@@ -69,11 +69,11 @@ class PoseNetwork(nn.Module):
         relative depths learn from the 3D joints, but not through the root depth.
         """
         pool = "maps" if self.pool == "heatmaps" else self.pool
-        backbone = ResNet(self.depth, self.width, self.patch, pool, self.dtype, self.axis_name, name="backbone")
+        backbone = ResNet(self.depth, self.width, self.patch, pool, self.dtype, self.devices, name="backbone")
         features = backbone(normalise(image), train=train)
         if self.pool == "heatmaps":
             channels = self.heatmap_channels or HEATMAP_CHANNELS * self.width
-            head = Heatmaps(channels, True, self.dtype, self.axis_name, name="head")
+            head = Heatmaps(channels, True, self.dtype, self.devices, name="head")
             pose = head(typing.cast(tuple[Array, ...], features), train=train)
         else:
             pose = nn.Dense(hand.NUM_JOINTS * 3, name="head")(features).reshape(-1, hand.NUM_JOINTS, 3)

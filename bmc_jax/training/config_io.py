@@ -67,6 +67,7 @@ RULES = {
     "network.width": _POSITIVE,
     "network.patch": _NOT_NEGATIVE,
     "network.heatmap_channels": _NOT_NEGATIVE,
+    "network.batch_norm": _NOT_NEGATIVE,
     "network.pool": _one_of("mean", "flatten", "heatmaps"),
     "network.dtype": _one_of("float32", "bfloat16"),
     **{f"weights.{weight.name}": _NOT_NEGATIVE for weight in dataclasses.fields(Weights)},
@@ -96,6 +97,7 @@ RULES = {
     "training.keep": _POSITIVE,
     "training.check_replicas": _NOT_NEGATIVE,
     "training.peak_tflops": _NOT_NEGATIVE,
+    "training.mapping": _one_of("pmap", "shard_map"),
     "training.steps_per_dispatch": _POSITIVE,
 }
 

@@ -30,8 +30,10 @@ from bmc_jax.training import parallel, step
 from bmc_jax.training.step import TrainState
 
 #: The training program: (state, inputs, limits, images on the devices) -> (state after the call, metrics of its last
-#: step). The state is donated: use the one returned.
+#: step and `FINITE`). The state is donated: use the one returned.
 TrainProgram = Callable[[TrainState, "Inputs", Limits, Resident], tuple[TrainState, dict[str, Float[Array, ""]]]]
+FINITE = "finite"
+"""Whether loss and norm of the gradient are finite; beside the metrics, so that the host fetches one bit a call."""
 
 
 @jax.tree_util.register_dataclass
@@ -60,8 +62,11 @@ class Call:
 class Feed:
     """The calls of a run in order, and the images that every call takes; measures how long training waits for it."""
 
-    def __init__(self, calls: grain.MapDataset, resident: Resident) -> None:
-        self.calls, self.resident = calls, resident
+    def __init__(self, calls: grain.MapDataset, resident: Resident, mapping: str = "pmap") -> None:
+        self.calls, self._mapping = calls, mapping
+        self.resident = Resident(
+            parallel.place(resident.images, 0, mapping), parallel.place(resident.labels, None, mapping)
+        )
         self._start, self._waited = time.perf_counter(), 0.0
 
     def __iter__(self) -> Iterator[Call]:
@@ -71,11 +76,18 @@ class Feed:
             call = next(calls, None)
             if call is None:
                 return
+            call = dataclasses.replace(call, inputs=self._placed(call.inputs))
             self._waited += time.perf_counter() - before
             yield call
 
+    def _placed(self, inputs: Inputs) -> Inputs:
+        """Returns inputs on their way to the devices, which takes the next step's while they compute this one."""
+        batch, rows = (parallel.place(part, 0, self._mapping) for part in (inputs.batch, inputs.rows))
+        return Inputs(batch, rows, parallel.place(inputs.count, None, self._mapping))
+
     def wait_share(self) -> float:
-        """Returns the share of the time since the last call, or the beginning, that was spent waiting for batches."""
+        """Returns the share of the time since the last call, or the beginning, that was spent waiting for batches and
+        for their transfer to the devices, as far as it holds up this process."""
         now = time.perf_counter()
         share = self._waited / (now - self._start)
         self._start, self._waited = now, 0.0
@@ -98,11 +110,13 @@ def open_feed(config: Config, example_sets: Sequence[ExampleSet], rows: grain.Ma
         distributed.print_once(f"fresh images: {render_in_step.describe(mode)}")
     if mode == "device":
         return Feed(
-            calls_on_rows(rows, first, config.training.steps_per_dispatch), cache.on_devices(stored, parallel.AXIS)
+            calls_on_rows(rows, first, config.training.steps_per_dispatch),
+            cache.on_devices(stored, parallel.AXIS),
+            config.training.mapping,
         )
     if mode == "host":
         example_sets = [source.decode() if isinstance(source, OnDisk) else source for source in example_sets]
-    return Feed(calls_on_batches(example_sets, rows), Resident(None, None))
+    return Feed(calls_on_batches(example_sets, rows), Resident(None, None), config.training.mapping)
 
 
 def _placement(config: Config, stored: Sequence[ExampleSet]) -> str:
@@ -123,7 +137,7 @@ def calls_on_batches(example_sets: Sequence[ExampleSet], rows: grain.MapDataset)
     """Returns a call for each step, of the row numbers `[b]` in `rows`, with the batch that they name."""
 
     def one(numbers: np.ndarray) -> Call:
-        batch = input_pipeline.shard(input_pipeline.fetch(example_sets, numbers))
+        batch = input_pipeline.fetch(example_sets, input_pipeline.shard(numbers))
         return Call(rows=numbers[None], inputs=Inputs(batch=batch))
 
     return rows.map(one)
@@ -154,6 +168,11 @@ def train_program(config: Config) -> TrainProgram:
     take = functools.partial(step.train_step, config=config, axis_name=parallel.AXIS)
 
     def call(state: TrainState, inputs: Inputs, limits: Limits, resident: Resident) -> tuple[TrainState, Any]:
+        state, metrics = steps(state, inputs, limits, resident)
+        finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["gradient_norm"])
+        return state, metrics | {FINITE: finite}
+
+    def steps(state: TrainState, inputs: Inputs, limits: Limits, resident: Resident) -> tuple[TrainState, Any]:
         if inputs.batch is not None:
             return take(state, inputs.batch, limits)
 
@@ -165,7 +184,7 @@ def train_program(config: Config) -> TrainProgram:
 
     of_inputs: Any = {"batch": 0, "rows": 0, "count": None}
     axes = (None, Inputs(**of_inputs), None, Resident(0, None))
-    return parallel.parallelize(call, axes, None, donate=True)
+    return parallel.parallelize(call, axes, None, donate=True, mapping=config.training.mapping)
 
 
 def _repeat(

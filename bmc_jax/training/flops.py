@@ -45,5 +45,7 @@ def _operations(jaxpr: Jaxpr) -> int:
             kernel, numbers = equation.invars[1].aval.shape, equation.params["dimension_numbers"]
             total += 2 * result * math.prod(kernel) // kernel[numbers.rhs_spec[0]]
         called = [value for value in equation.params.values() if isinstance(value, ClosedJaxpr)]
+        # The ways in which platforms compute the same, see `backbone.pointwise`.
+        called += equation.params.get("branches", ())[:1]
         total += sum(_operations(function.jaxpr) for function in called)
     return total

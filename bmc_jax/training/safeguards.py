@@ -31,6 +31,7 @@ def require_finite(
     example_sets: Sequence[ExampleSet],
     hand_limits: Limits,
     number: int,
+    finite: Any,
     metrics: Mapping[str, Any],
     rows: np.ndarray,
 ) -> None:
@@ -44,10 +45,11 @@ def require_finite(
       example_sets: its training sources.
       hand_limits: its limits.
       number: of the step, counted from 1; the last one of its call.
-      metrics: of that step.
+      finite: whether they were; waits for it if it is still on its way from the devices.
+      metrics: of that step, fetched only if they were not.
       rows: row numbers `[step, b]` of this process's examples, of all steps of the call. Several are not told apart.
     """
-    if np.isfinite([float(metrics["loss"]), float(metrics["gradient_norm"])]).all():
+    if finite:
         return
     terms = ", ".join(name for name, value in metrics.items() if not np.isfinite(float(value)))
     if len(rows) > 1:

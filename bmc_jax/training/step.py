@@ -13,13 +13,14 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
 from bmc_jax.config import Config, steps
 from bmc_jax.core import hand, losses
 from bmc_jax.core.types import Batch, Limits, Prediction
 from bmc_jax.data import augment
-from bmc_jax.models import LiftingNetwork, PoseNetwork, TwoStageNetwork, points, pretrained
+from bmc_jax.models import Devices, LiftingNetwork, PoseNetwork, TwoStageNetwork, points, pretrained
 from bmc_jax.models.heatmaps import HEAT
 from bmc_jax.training import accumulation, checkpoint, config_io, optimizer
 from bmc_jax.training.parallel import parallelize as parallelize
@@ -54,14 +55,25 @@ class AveragedState(TrainState):
 def network(config: Config, *, axis_name: str | None = None) -> PoseNetwork | TwoStageNetwork | LiftingNetwork:
     """Returns the network of a configuration, not initialized."""
     options = config.network
+    devices = _statistics_together(options.batch_norm, axis_name)
     root = {name: getattr(options, name) for name in ("detach_root_depth", "detach_pixels", "refine")}
     if options.input == "points":
         return LiftingNetwork(**root)
     image = {name: getattr(options, name) for name in ("depth", "width", "patch", "heatmap_channels")}
     image["dtype"] = jnp.dtype(options.dtype)
     if options.lift:
-        return TwoStageNetwork(**image, **root, axis_name=axis_name)
-    return PoseNetwork(**image, **root, pool=options.pool, axis_name=axis_name)
+        return TwoStageNetwork(**image, **root, devices=devices)
+    return PoseNetwork(**image, **root, pool=options.pool, devices=devices)
+
+
+def _statistics_together(size: int, axis_name: str | None) -> Devices | None:
+    """Returns the groups of `size` devices that compute BatchNorm's statistics together: neighbours, or with 0 all."""
+    if axis_name is None or size == 1:
+        return None
+    if not size:
+        return Devices(axis_name)
+    starts = range(0, jax.lax.axis_size(axis_name), size)
+    return Devices(axis_name, tuple(tuple(range(start, start + size)) for start in starts))
 
 
 def blank(config: Config) -> tuple[Any, Any]:
@@ -199,6 +211,10 @@ def train_step(
     if axis_name is not None:
         # Once, after the gradient: differentiating through a mean over devices would keep the local gradient.
         gradients, metrics = jax.lax.pmean((gradients, metrics), axis_name)
+        if config.network.batch_norm:
+            # Groups have statistics of their own: the state has their mean, in one exchange.
+            flat, as_tree = ravel_pytree(batch_stats)
+            batch_stats = as_tree(jax.lax.pmean(flat, axis_name))
     updates, opt_state = optimizer.create(config).update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     metrics |= {

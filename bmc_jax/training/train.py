@@ -133,7 +133,7 @@ def _train(config: Config, workdir: Path, *, new: Config) -> int:
     writer = checkpoint.Writer(workdir, keep=config.training.keep, metadata=metadata, best=best)
     require_finite = functools.partial(safeguards.require_finite, new, workdir, example_sets, hand_limits)
     run = feed.train_program(config)
-    state, hand_limits = parallel.replicate((state, hand_limits))
+    state, hand_limits = parallel.replicate((state, hand_limits), config.training.mapping)
     log = Log(workdir, config, first=done, total=total)
     full_memory = safeguards.explained_memory_error(config, cached=calls.resident.images is not None)
     with writer, log, distributed.signalled() as signal, full_memory, distributed.lost_processes():
@@ -147,13 +147,15 @@ def _train(config: Config, workdir: Path, *, new: Config) -> int:
         ]
         for call in calls:
             state, metrics = run(state, call.inputs, hand_limits, calls.resident)
+            finite = metrics.pop(feed.FINITE)
+            finite.copy_to_host_async()
             done += len(call.rows)
             progress = Progress(
                 done=done,
                 taken=len(call.rows),
                 state=state,
                 metrics=metrics,
-                require_finite=functools.partial(require_finite, done, metrics, call.rows),
+                require_finite=functools.partial(require_finite, done, finite, metrics, call.rows),
             )
             for hook in hooks:
                 hook(progress)
@@ -179,7 +181,7 @@ def _logging(config: Config, log: Log, calls: feed.Feed, total: int) -> Hook:
     def hook(progress: Progress) -> None:
         log.advance(progress.taken)
         if progress.done % config.training.log_every == 0 or progress.done == total:
-            metrics = jax.tree.map(float, progress.metrics)
+            metrics = jax.tree.map(float, jax.device_get(progress.metrics))
             log.write(progress.done, {**metrics, "input_wait": calls.wait_share(), **log.speed()})
 
     return hook
@@ -200,7 +202,7 @@ def _evaluation(evaluation: periodic_eval.PeriodicEvaluation, log: Log) -> Hook:
     def hook(progress: Progress) -> None:
         if evaluation.due(progress.done) and not progress.interrupted:
             progress.require_finite()
-            progress.evaluated = evaluation.run(progress.state, progress.done, log)
+            progress.evaluated = evaluation.run(parallel.local(progress.state), progress.done, log)
 
     return hook
 
@@ -210,7 +212,7 @@ def _replica_check(config: Config) -> Hook:
 
     def hook(progress: Progress) -> None:
         if every and progress.done % every == 0:
-            safeguards.require_equal(progress.state)
+            safeguards.require_equal(parallel.local(progress.state))
 
     return hook
 
@@ -220,6 +222,6 @@ def _saving(config: Config, writer: checkpoint.Writer, *, keep_best: bool) -> Ho
         due = progress.done % config.training.save_every == 0 or (keep_best and progress.evaluated)
         if progress.last or due:
             progress.require_finite()
-            writer.save(progress.state, progress.evaluated)
+            writer.save(parallel.local(progress.state), progress.evaluated)
 
     return hook

@@ -106,6 +106,22 @@ def test_examples_are_fetched_from_the_source_that_their_row_lies_in():
     assert input_pipeline.fetch(opened(), rows[3:]).source.tolist() == [1, 1]
 
 
+def test_examples_for_several_devices_are_those_of_one_in_the_order_of_shard():
+    class Decoded:
+        """A set that is not in RAM, as far as one can see."""
+
+        def __len__(self):
+            return 16
+
+        load, poses, describe = (staticmethod(getattr(opened()[1], name)) for name in ("load", "poses", "describe"))
+
+    rows = np.array([3, 0, 15, 3, 1, 25, 17, 31], np.int32)
+    for sets in (opened(), [opened()[0], Decoded()]):
+        found = input_pipeline.fetch(sets, input_pipeline.shard(rows))
+        jax.tree.map(np.testing.assert_array_equal, found, input_pipeline.shard(input_pipeline.fetch(opened(), rows)))
+        assert all(leaf.flags.c_contiguous for leaf in jax.tree.leaves(found))
+
+
 @pytest.mark.parametrize(
     ("shares", "size", "counts"),
     [([0.5, 0.5], 8, [4, 4]), ([0.7, 0.3], 8, [6, 2]), ([1 / 3, 1 / 3, 1 / 3], 8, [3, 3, 2]), ([1.0], 5, [5])],

@@ -188,7 +188,7 @@ def test_a_fresh_example_at_fault_is_named(tmp_path, monkeypatch):
     broken, rows = {"loss": np.float32(np.nan), "gradient_norm": np.float32(0)}, input_pipeline.rows(options)[3]
     with pytest.raises(FloatingPointError, match=r"mannequin 17 \(palm\); real_like 11 \(11\)\. Look"):
         safeguards.require_finite(
-            options, tmp_path, sources.training(options), examples.narrow_limits(), 4, broken, rows[None]
+            options, tmp_path, sources.training(options), examples.narrow_limits(), 4, False, broken, rows[None]
         )
 
 

@@ -11,7 +11,7 @@ from support import examples
 
 from bmc_jax import camera, hand
 from bmc_jax.models import PoseNetwork, TwoStageNetwork
-from bmc_jax.models.backbone import Block, ResNet, convolution
+from bmc_jax.models.backbone import Block, ResNet, convolution, maximum
 from bmc_jax.models.heatmaps import soft_argmax
 from bmc_jax.models.pose_network import Refiner, normalise
 
@@ -77,6 +77,50 @@ def test_strided_convolution_samples_where_pytorch_does():
     centre[1, 1] = 1
     output = layer.apply({"params": {"kernel": centre}}, image)
     np.testing.assert_array_equal(output[0, :, :, 0], [[1, 0], [0, 0]])
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_pointwise_convolution_and_its_gradients_are_those_of_xlas_convolution(stride):
+    draw = np.random.default_rng(stride).normal
+    x, kernel = draw(size=(2, 5, 6, 3)).astype(np.float32), draw(size=(1, 1, 3, 4)).astype(np.float32)
+    layer = convolution(4, 1, stride)
+    assert jax.eval_shape(layer.init, jax.random.key(0), x)["params"]["kernel"].shape == kernel.shape
+
+    def published(x, kernel):
+        strides, numbers = (stride, stride), ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(x, kernel, strides, "VALID", dimension_numbers=numbers)
+
+    def with_gradients(function):
+        value, pull = jax.vjp(function, x, kernel)
+        return value, *pull(jnp.sin(value))
+
+    found = with_gradients(jax.jit(lambda x, kernel: layer.apply({"params": {"kernel": kernel}}, x)))
+    for ours, expected in zip(found, with_gradients(published), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("platform", "products"), [("cpu", 3), ("cuda", 0), ("tpu", 0)])
+def test_pointwise_convolutions_are_products_on_cpus_alone(platform, products):
+    layer, x = convolution(4, 1, 2), jnp.ones((2, 4, 4, 3))
+    variables = {"params": {"kernel": jnp.ones((1, 1, 3, 4))}}
+    gradient = jax.jit(jax.grad(lambda variables, x: jnp.sum(layer.apply(variables, x) ** 2), argnums=(0, 1)))
+    program = gradient.trace(variables, x).lower(lowering_platforms=(platform,)).as_text()
+    assert program.count("stablehlo.dot_general") == products
+    assert program.count("stablehlo.convolution") == 3 - products
+
+
+@pytest.mark.parametrize("size", [(66, 66), (9, 12), (3, 4)])
+def test_maximum_of_the_stem_and_its_gradient_are_those_of_xlas_windows(size):
+    draw = np.random.default_rng(0).normal
+    x = jnp.asarray(draw(size=(2, *size, 3)), jnp.float32)
+
+    def with_gradient(function):
+        value, pull = jax.vjp(function, x)
+        return value, *pull(jnp.sin(value))
+
+    windows = with_gradient(lambda x: nn.max_pool(x, (3, 3), strides=(2, 2)))
+    for ours, expected in zip(with_gradient(jax.jit(maximum)), windows, strict=True):
+        np.testing.assert_allclose(ours, expected, atol=1e-6)
 
 
 def test_backbone_at_the_smallest_image_still_runs():

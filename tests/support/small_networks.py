@@ -12,7 +12,7 @@ class Pixels(nn.Module):
     patch: int
     pool: str
     dtype: type
-    axis_name: str | None
+    devices: object
 
     @nn.compact
     def __call__(self, image, *, train):

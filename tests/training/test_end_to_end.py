@@ -101,7 +101,8 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_its_terms_and_its_example
 
     def total(state, inputs, hand_limits, resident):
         """In place of the step, which takes long to compile."""
-        return state, dict.fromkeys(("loss", "joints_2d", "gradient_norm"), np.sum(inputs.batch.joints_2d))
+        value = jnp.sum(inputs.batch.joints_2d)
+        return state, dict.fromkeys(("loss", "joints_2d", "gradient_norm"), value) | {feed.FINITE: jnp.isfinite(value)}
 
     monkeypatch.setattr(pose_network, "ResNet", Pixels)
     monkeypatch.setattr(sources, "rendered", poisoned)

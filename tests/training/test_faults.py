@@ -117,12 +117,14 @@ def test_a_disk_that_is_full_during_a_save_is_told_and_the_run_goes_on_once_ther
     require_same(workdir, whole)
 
 
-def two(workdir, **choices):
+def two(workdir, *arguments, devices=1, **choices):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     who = ("--coordinator", f"localhost:{port}", "--processes", "2", "--process")
-    return [killable_run.start(workdir, *who, str(number), devices=1, **choices) for number in range(2)]
+    return [
+        killable_run.start(workdir, *who, str(number), *arguments, devices=devices, **choices) for number in range(2)
+    ]
 
 
 def test_two_processes_train_what_one_does_stop_on_one_signal_and_when_one_is_killed_and_go_on_as_one(whole):
@@ -155,3 +157,24 @@ def test_two_processes_train_what_one_does_stop_on_one_signal_and_when_one_is_ki
     np.testing.assert_allclose(*losses, rtol=1e-3)
     found, wanted = (checkpoint.load(folder)["params"] for folder in (workdir, whole))
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-4), found, wanted)
+
+
+def test_both_mappings_train_alike_to_the_last_bit_in_two_processes_and_go_on_from_each_others_checkpoints(whole):
+    alone, changing = (whole.with_name(name) for name in ("pmap", "changing"))
+
+    def train(workdir, mapping, pause=0.0):
+        return two(workdir, f"--config.training.mapping={mapping}", devices=2, pause=pause)
+
+    def finish(workdir, processes, code):
+        for process in processes:
+            process.join(PATIENCE)
+            assert process.exitcode == code, output(workdir)
+
+    finish(alone, train(alone, "pmap"), 0)
+    processes = train(changing, "shard_map", pause=0.05)
+    wait_until(processes[0], changing, lambda: len(logged(changing)) > 5)
+    os.kill(processes[1].pid, signal.SIGTERM)
+    finish(changing, processes, distributed.INTERRUPTED)
+    assert 5 < checkpoint.latest(changing) < STEPS
+    finish(changing, train(changing, "pmap"), 0)
+    require_same(changing, alone)

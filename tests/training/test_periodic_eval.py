@@ -5,6 +5,7 @@ import functools
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -117,7 +118,8 @@ def test_training_with_periodic_evaluation_is_training_without(tmp_path, compile
     """The step is replaced by one that moves every weight a little."""
 
     def take(state, inputs, limits, resident):
-        return moved(state, 0.001).replace(step=state.step + 1), {"loss": 1.0, "gradient_norm": float(state.step)}
+        metrics = {"loss": 1.0, "gradient_norm": float(state.step), feed.FINITE: jnp.bool_(True)}
+        return moved(state, 0.001).replace(step=state.step + 1), metrics
 
     monkeypatch.setattr(feed, "train_program", lambda *_, **__: take)
     beginning = start()

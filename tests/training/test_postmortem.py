@@ -37,7 +37,7 @@ def opened():
 def test_examples_whose_labels_or_intrinsics_break_the_step_are_named_with_their_terms(tmp_path):
     rows = np.array([0, 7, 8, 9, 16, 21, 30])
     with pytest.raises(FloatingPointError) as error:
-        safeguards.require_finite(OPTIONS, tmp_path, opened(), LIMITS, 12, BROKEN, rows[None])
+        safeguards.require_finite(OPTIONS, tmp_path, opened(), LIMITS, 12, False, BROKEN, rows[None])
     message = str(error.value)
     assert message.startswith("step 12: loss, joints_2d, gradient_norm not finite. ")
     assert "With the weights of step 0, these of its examples are not finite by themselves: " in message
@@ -60,11 +60,11 @@ def test_where_no_example_is_at_fault_training_diverged(tmp_path, monkeypatch, s
     with pytest.raises(
         FloatingPointError, match=r"With the weights of step 10, each .* diverged: lower optimizer.rate"
     ):
-        safeguards.require_finite(OPTIONS, tmp_path, opened(), LIMITS, 12, BROKEN, np.array([[2, 18]]))
+        safeguards.require_finite(OPTIONS, tmp_path, opened(), LIMITS, 12, False, BROKEN, np.array([[2, 18]]))
     # The step is taken again as it was, augmentation included: from the count before it.
     assert seen == [(11, [2, 2])]
 
 
 def test_finite_step_is_let_go(tmp_path):
     fine = dict.fromkeys(BROKEN, np.float32(1.0))
-    safeguards.require_finite(OPTIONS, tmp_path, [], LIMITS, 12, fine, np.array([[0]]))
+    safeguards.require_finite(OPTIONS, tmp_path, [], LIMITS, 12, True, fine, np.array([[0]]))
