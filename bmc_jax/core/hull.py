@@ -204,17 +204,48 @@ def distance(
 
 
 def project(
-    angles: Float[Array, "*batch 2"], hull: Float[Array, "*#batch vertex 2"], margin: float = 0.0
+    angles: Float[Array, "*batch 2"], hull: Float[Array, "*joints vertex 2"], margin: float = 0.0
 ) -> tuple[Float[Array, "*batch 2"], Float[Array, "*batch"]]:
     """Projects (flexion, abduction) onto a hull, in radians.
 
-    Returns the nearest angles inside, and the distance to them, which is 0 inside. Angles from
-    outside go `margin` radians further, past the nearest point of the edge.
+    Args:
+      angles: radians; the last leading axes are those of `hull`.
+      hull: radians.
+      margin: by which angles from outside go further, past the nearest point of the edge.
+
+    Returns:
+      The nearest angles inside, and the distance to them, 0 inside: `distance` in the mode `euclidean`.
     """
-    # The nearest point lies against the distance's gradient, which has length one.
-    away, pull_back = jax.vjp(lambda angles: distance(angles, hull), angles)
-    (outwards,) = pull_back(jnp.ones_like(away))
-    return angles - jnp.where(away > 0, away + margin, 0.0)[..., None] * outwards, away
+    points = angles.reshape(-1, *hull.shape[:-2], 2)
+    # Poses are the last axis here, so that every operation of the search runs along them.
+    flexion, abduction = jnp.moveaxis(points, (-1, 0), (0, -1))
+    start = jnp.moveaxis(hull, (-2, -1), (0, 1))[..., None]
+    edge = jnp.roll(start, -1, axis=0) - start
+    inverse = numerics.divide(edge, jnp.broadcast_to(jnp.sum(edge**2, axis=1, keepdims=True), edge.shape))
+
+    def nearer(found, one):
+        start, end, edge, inverse = one
+        squared, offset, inside = found
+        straddles = (abduction < start[1]) != (abduction < end[1])
+        y = abduction - start[1]
+        for turn in (-2 * np.pi, 0.0, 2 * np.pi):
+            x = flexion - start[0] - turn
+            share = jnp.clip(x * inverse[0] + y * inverse[1], 0.0, 1.0)
+            away = x - share * edge[0], y - share * edge[1]
+            length = away[0] ** 2 + away[1] ** 2
+            offset = tuple(jnp.where(length < squared, new, old) for new, old in zip(away, offset, strict=True))
+            squared = jnp.minimum(squared, length)
+            inside ^= straddles & ((y * edge[0] > x * edge[1]) == (edge[1] > 0))
+        return (squared, offset, inside), None
+
+    nothing = jnp.zeros_like(flexion)
+    begin = (jnp.full_like(flexion, jnp.inf), (nothing, nothing), jnp.zeros(flexion.shape, bool))
+    (squared, offset, inside), _ = jax.lax.scan(nearer, begin, (start, jnp.roll(start, -1, axis=0), edge, inverse))
+    away = jnp.where(inside & (squared >= 0), 0.0, numerics.square_root(squared))
+    shift = jnp.stack([jnp.where(away == 0, 0.0, (away + margin) / away * one) for one in offset], axis=-1)
+    return angles - jnp.moveaxis(shift, -2, 0).reshape(angles.shape), jnp.moveaxis(away, -1, 0).reshape(
+        angles.shape[:-1]
+    )
 
 
 def _search(

@@ -1,6 +1,6 @@
 """Postures clipped into limits, for the repair and the sampling of poses.
 
-Postures are in scale units. Functions take one posture; `jax.vmap` makes them take many.
+Postures are in scale units.
 """
 
 import jax.numpy as jnp
@@ -25,13 +25,14 @@ def clip(posture: Posture, limits: Limits, lengths: bool = True) -> Posture:
     smallest of those excesses.
 
     Args:
-      posture: in scale units.
+      posture: in scale units, with any number of leading axes.
       limits: of the hand.
       lengths: whether to clip bone lengths too.
     """
-    nearest = jnp.clip(posture.bone_lengths, *inner(length_bounds(limits)))
-    bone_lengths = nearest if lengths else posture.bone_lengths
-    least, most = inner(limits.spread)
+    bone_lengths = posture.bone_lengths
+    if lengths:
+        bone_lengths = jnp.clip(bone_lengths, *_each(bone_lengths, inner(length_bounds(limits))))
+    least, most = _each(posture.palm.spread, inner(limits.spread))
     # Two root bones on one line span no plane, whatever limits say.
     spread = jnp.clip(posture.palm.spread, jnp.minimum(jnp.maximum(least, numerics.NEAREST_SINGULARITY), most), most)
     fold = _allowed_folds(Palm(spread, posture.palm.fold), bone_lengths[..., 0], limits)
@@ -46,7 +47,7 @@ def length_bounds(limits: Limits) -> Float[Array, "5 4 2"]:
     return limits.bone_length.at[SCALE_FINGER, SCALE_LEVEL].set(1.0)
 
 
-def _allowed_folds(palm: Palm, root_lengths: Float[Array, "5"], limits: Limits) -> Float[Array, "3"]:
+def _allowed_folds(palm: Palm, root_lengths: Float[Array, "*batch 5"], limits: Limits) -> Float[Array, "*batch 3"]:
     """Clips folds so that curvatures are within limits: each c_i bounds a sum of two u, see
     `kinematics.half_fold_sines`."""
     here, there = kinematics.curvature_slopes(root_lengths, palm.spread)
@@ -76,6 +77,11 @@ def inner(interval: Float[Array, "*shape 2"]) -> tuple[Float[Array, "*shape"], F
     low, high = _ends(interval)
     slack = jnp.minimum((high - low) / 2, numerics.FIT_SLACK)
     return low + slack, high - slack
+
+
+def _each(value: Float[Array, "..."], ends: tuple[Array, Array]) -> tuple[Array, Array]:
+    """Returns the ends of intervals, for each of the values."""
+    return jnp.broadcast_to(ends[0], value.shape), jnp.broadcast_to(ends[1], value.shape)
 
 
 def _ends(intervals: Float[Array, "*batch 2"]) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:

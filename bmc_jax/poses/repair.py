@@ -17,18 +17,17 @@ from jax.scipy.spatial.transform import Rotation
 from jaxtyping import Array, Bool, Float
 
 from bmc_jax.core import anatomy, hand, kinematics, losses, numerics
-from bmc_jax.core.kinematics import Palm, Posture
+from bmc_jax.core.kinematics import Posture
 from bmc_jax.core.types import Limits, LimitsMetadata, require_shape
 from bmc_jax.limits.checking import in_chunks
-from bmc_jax.poses import feasible, smoothing
+from bmc_jax.poses import feasible, gauss_newton, smoothing
+from bmc_jax.poses.gauss_newton import Step
 
 KEEP = ("", "projection", "bones")
 STEPS = 8
 
 #: Weight of residuals off a joint's ray relative to those along it, in the first and in the last step.
 RAY_WEIGHTS = (3.0, 30.0)
-#: Share of the diagonal that is added to it (Levenberg-Marquardt), and the least that is added.
-DAMPING, LEAST_DAMPING = 1e-2, 1e-3
 #: Factor by which a step is shortened when it does not lower the squares.
 SHRINK = 0.3
 #: Radians or scale units. A limit is active where clipping takes more than this from a step.
@@ -52,30 +51,24 @@ class RepairResult(NamedTuple):
 
 
 class _Hand(NamedTuple):
-    """A hand: its posture in scale units, its size, and where it is."""
+    """Hands: their postures in scale units, their sizes, and where they are."""
 
     posture: Posture
-    scale: Float[Array, ""]
-    frame: Float[Array, "3 3"]
-    wrist: Float[Array, "3"]
-
-
-class _Step(NamedTuple):
-    posture: Posture
-    palm: Float[Array, "14"]
-    """By the columns of `kinematics.palm_jacobian`, of which turn, move and size are read."""
+    scale: Float[Array, "*pose"]
+    frame: Float[Array, "pose 3 3"]
+    wrist: Float[Array, "pose 3"]
 
 
 class _Search(NamedTuple):
     """State of the solver."""
 
     best: _Hand
-    joints: Float[Array, "21 3"]
-    """Of the best hand, in its own frame."""
-    squares: Float[Array, "2"]
-    """Squared residuals of the best hand, along the rays and off them."""
-    step: _Step
-    """To try from the best hand."""
+    joints: Float[Array, "pose 21 3"]
+    """Of the best hands, in their own frames."""
+    squares: Float[Array, "pose 2"]
+    """Squared residuals of the best hands, along the rays and off them."""
+    step: Step
+    """To try from the best hands."""
     active: Posture
     """Direction in which each limit is active; 0 where it is not."""
 
@@ -168,151 +161,105 @@ def _smooth(poses: np.ndarray, period: float | int, keep: str) -> np.ndarray:
 
 @functools.partial(jax.jit, static_argnames=("on_rays", "steps"))
 def _repair_batch(joints, bone_lengths, limits: Limits, on_rays: bool, steps: int) -> RepairResult:
-    one = functools.partial(_repair_one, limits=limits, on_rays=on_rays, steps=steps)
-    flat = [joints.reshape(-1, hand.NUM_JOINTS, 3)]
-    if bone_lengths is not None:
-        flat.append(bone_lengths.reshape(-1, *hand.FINGER_JOINTS.shape))
-    found = jax.vmap(one)(*flat)
+    poses = joints.reshape(-1, hand.NUM_JOINTS, 3)
+    lengths = None if bone_lengths is None else bone_lengths.reshape(-1, *hand.FINGER_JOINTS.shape)
+    found = _repair(poses, lengths, limits, on_rays, steps)
     return jax.tree.map(lambda x: x.reshape(*joints.shape[:-2], *x.shape[1:]), found)
 
 
-def _repair_one(joints, bone_lengths=None, *, limits: Limits, on_rays: bool, steps: int) -> RepairResult:
-    known = jnp.all(jnp.isfinite(joints))
-    given = jnp.where(known, joints, 0.0)
+def _repair(joints, bone_lengths, limits: Limits, on_rays: bool, steps: int) -> RepairResult:
+    known = jnp.all(jnp.isfinite(joints), axis=(-2, -1))
+    given = jnp.where(known[:, None, None], joints, 0.0)
     posture = kinematics.angles_from_pose(given)
     if bone_lengths is None:
         # The size with which all bones together come nearest to the limits' own.
         usual = jnp.mean(feasible.length_bounds(limits), axis=-1)
-        scale = jnp.sum(posture.bone_lengths * usual) / jnp.sum(usual * usual)
+        scale = jnp.sum(posture.bone_lengths * usual[None], axis=(-2, -1)) / jnp.sum(usual * usual)
     else:
-        scale = bone_lengths[feasible.SCALE_FINGER, feasible.SCALE_LEVEL]
-    unit = jnp.where(scale > 0, scale, 1.0)
+        scale = bone_lengths[:, feasible.SCALE_FINGER, feasible.SCALE_LEVEL]
+    unit = jnp.where(scale > 0, scale, 1.0)[:, None, None]
     given = given / unit
     lengths = posture.bone_lengths if bone_lengths is None else bone_lengths
     posture = posture._replace(bone_lengths=lengths / unit)
-    start = _Hand(posture, jnp.ones_like(unit), kinematics.hand_frame(given), given[hand.WRIST])
+    start = _Hand(posture, jnp.ones_like(scale), kinematics.hand_frame(given), given[:, hand.WRIST])
     rays = numerics.unit(given) if on_rays else None
     found = _descend(start, given, rays, limits, bone_lengths is None, steps)
     if rays is not None:
         found = jnp.sum(found * rays, axis=-1, keepdims=True) * rays
     person = None if bone_lengths is None else bone_lengths / unit
-    # Mapped over both poses, so that the program holds their limits once.
-    before, after = jax.vmap(lambda pose: _worst_excess(pose, limits, person))(jnp.stack([given, found]))
+    before, after = _worst_excess(jnp.stack([given, found]), limits, person)
     unchanged = ~known | (before <= numerics.LIMIT_TOLERANCE) | ~(after < before)
     excess = jnp.where(known, jnp.where(unchanged, before, after), jnp.nan)
     return RepairResult(
-        joints=jnp.where(unchanged, joints, found * unit),
+        joints=jnp.where(unchanged[:, None, None], joints, found * unit),
         converged=excess <= numerics.LIMIT_TOLERANCE,
         excess=excess,
-        moved=jnp.where(unchanged, 0.0, jnp.mean(numerics.norm(found - given)) * unit),
+        moved=jnp.where(unchanged, 0.0, jnp.mean(numerics.norm(found - given), axis=-1) * unit[:, 0, 0]),
     )
 
 
-def _worst_excess(joints, limits: Limits, person: Float[Array, "5 4"] | None) -> Float[Array, ""]:
-    """Of a pose in its own scale units, or in those of a person whose bone lengths replace the limits'."""
-    if person is None:
-        scale, bounds = anatomy.scale(joints), feasible.length_bounds(limits)
-    else:
-        scale, bounds = person[feasible.SCALE_FINGER, feasible.SCALE_LEVEL], jnp.stack([person, person], axis=-1)
-    units = joints / jnp.where(scale > 0, scale, 1.0)
-    worst = losses.excess(units, dataclasses.replace(limits, bone_length=bounds)).worst
-    return jnp.where(scale > 0, worst, 1.0)
+def _worst_excess(joints, limits: Limits, person: Float[Array, "pose 5 4"] | None) -> Float[Array, "_ pose"]:
+    """Of poses in their own scale units, or in those of a person whose bone lengths replace the limits'."""
+    scale = anatomy.scale(joints) if person is None else person[:, feasible.SCALE_FINGER, feasible.SCALE_LEVEL]
+    scale = jnp.broadcast_to(scale, joints.shape[:-2])
+    units = joints / jnp.where(scale > 0, scale, 1.0)[..., None, None]
+    excess = losses.excess(units, dataclasses.replace(limits, bone_length=feasible.length_bounds(limits)))
+    if person is not None:
+        excess = dataclasses.replace(
+            excess, bone_length=losses.interval(anatomy.bone_lengths(units), person[None], person[None])
+        )
+    return jnp.where(scale > 0, excess.worst, 1.0)
 
 
-def _descend(start: _Hand, given, rays, limits: Limits, free_lengths: bool, steps: int) -> Float[Array, "21 3"]:
+def _descend(start: _Hand, given, rays, limits: Limits, free_lengths: bool, steps: int) -> Float[Array, "pose 21 3"]:
     """Returns the joints within limits that are nearest to the given ones, of those on the way from the start."""
+    fixed = jnp.zeros(hand.FINGER_JOINTS.shape, bool).at[feasible.SCALE_FINGER, feasible.SCALE_LEVEL].set(True)
+    fixed = fixed if free_lengths else jnp.ones_like(fixed)
+    take = jax.vmap(jnp.where)
 
     def advance(search: _Search, weight) -> tuple[_Search, None]:
         wanted = jax.tree.map(jnp.add, search.best.posture, search.step.posture)
         posture = feasible.clip(wanted, limits, free_lengths)
         active = _active_limits(wanted, posture, search.active)
-        turn, move = search.step.palm[kinematics.TURN], search.step.palm[kinematics.MOVE]
+        turn, move = search.step.palm[:, kinematics.TURN], search.step.palm[:, kinematics.MOVE]
+        frame = search.best.frame
         pose = _Hand(
             posture,
-            search.best.scale + search.step.palm[kinematics.SIZE[0]],
-            Rotation.from_rotvec(turn).as_matrix().T @ search.best.frame,
-            search.best.wrist + move @ search.best.frame,
+            search.best.scale + search.step.palm[:, kinematics.SIZE[0]],
+            _product(jnp.matrix_transpose(Rotation.from_rotvec(turn).as_matrix()), frame),
+            search.best.wrist + _product(move[:, None], frame)[:, 0],
         )
         # Unfused, here and below: XLA for CPU would compute each stage anew within every row that reads it.
         pose, active = jax.lax.optimization_barrier((pose, active))
         bones = jax.lax.optimization_barrier(_chain(pose))
-        joints = jnp.concatenate([jnp.zeros((1, 3), given.dtype), bones.ends.reshape(-1, 3)])
+        ends = bones.ends.reshape(-1, hand.NUM_JOINTS - 1, 3)
+        joints = jnp.concatenate([jnp.zeros_like(ends[:, :1]), ends], axis=1)
         off = joints - _in_frame(given, pose)
-        own = kinematics.finger_jacobian(bones, pose.scale)
-        shared = kinematics.palm_jacobian(bones, posture.palm, pose.scale)
-        of_wrist = jnp.zeros((14, 3), given.dtype).at[kinematics.MOVE].set(jnp.eye(3, dtype=given.dtype))
-        squares = jnp.stack([jnp.sum(off**2), jnp.zeros_like(weight)])
+        own = jax.vmap(kinematics.finger_jacobian)(bones, pose.scale)
+        shared = jax.vmap(kinematics.palm_jacobian)(bones, posture.palm, pose.scale)
+        squares = jnp.sum(off**2, axis=(-2, -1))
+        squares = jnp.stack([squares, jnp.zeros_like(squares)], axis=-1)
+        rays_here = None
         if rays is not None:
-            rays_here = rays @ pose.frame.T
-            along = jnp.sum(jnp.sum(off * rays_here, axis=-1) ** 2)
-            squares = jnp.stack([along, squares[0] - along])
-            fingers = rays_here[1:].reshape(5, 1, 4, 3)
-            own, shared = (_weighted(velocity, fingers, weight) for velocity in (own, shared))
-            of_wrist, off = _weighted(of_wrist, rays_here[:1], weight), _weighted(off, rays_here, weight)
-        own, shared, off = jax.lax.optimization_barrier((own, shared, off))
+            rays_here = _product(rays, jnp.matrix_transpose(pose.frame))
+            along = jnp.sum(jnp.sum(off * rays_here, axis=-1) ** 2, axis=-1)
+            squares = jnp.stack([along, squares[:, 0] - along], axis=-1)
         # Squares are kept apart by their weight, which grows from step to step.
-        weights = jnp.stack([jnp.ones_like(weight), weight**2])
-        better = jnp.sum(weights * squares) <= jnp.sum(weights * search.squares)
-        step, active = _gauss_newton(own, shared, of_wrist, off, active, free_lengths)
+        weights = jnp.stack([jnp.ones_like(weight), weight**2])[None]
+        better = jnp.sum(weights * squares, axis=-1) <= jnp.sum(weights * search.squares, axis=-1)
+        step, active = gauss_newton.step(own, shared, off, active, fixed, rays_here, weight)
         accepted = _Search(pose, joints, squares, step, active)
         rejected = search._replace(step=jax.tree.map(lambda x: SHRINK * x, search.step))
-        return jax.tree.map(lambda x, y: jnp.where(better, x, y), accepted, rejected), None
+        return jax.tree.map(lambda x, y: take(better, x, y), accepted, rejected), None
 
     dtype = given.dtype
     nothing = jax.tree.map(jnp.zeros_like, start.posture)
-    still = _Step(nothing, jnp.zeros(14, dtype))
-    search = _Search(start, _in_frame(given, start), jnp.full(2, jnp.inf, dtype), still, nothing)
+    still = Step(nothing, jnp.zeros((len(given), 14), dtype))
+    search = _Search(start, _in_frame(given, start), jnp.full((len(given), 2), jnp.inf, dtype), still, nothing)
     weights = np.geomspace(*RAY_WEIGHTS, steps) if rays is not None else np.ones(steps)
     # Once more, to evaluate the last step.
     search, _ = jax.lax.scan(advance, search, jnp.asarray([*weights, weights[-1]], dtype))
     return kinematics.place(search.joints, search.best.frame, search.best.wrist)
-
-
-def _gauss_newton(own, shared, of_wrist, off, active: Posture, free_lengths: bool) -> tuple[_Step, Posture]:
-    """The step to the least of the linearised squares along the active limits, and which of these stay active."""
-    product = functools.partial(jnp.einsum, precision="highest")
-    residuals = off[1:].reshape(5, 4, 3)
-    slope = product("fpkx,fkx->fp", own, residuals)
-    palm_slope = product("fpkx,fkx->p", shared, residuals) + of_wrist @ off[0]
-    # A limit stays active while the way down leads out of it.
-    active = Posture(
-        jnp.where(active.bone_lengths * slope[:, kinematics.LENGTHS] < 0, active.bone_lengths, 0.0),
-        Palm(
-            jnp.where(active.palm.spread * palm_slope[kinematics.SPREADS] < 0, active.palm.spread, 0.0),
-            jnp.where(active.palm.fold * palm_slope[kinematics.FOLDS] < 0, active.palm.fold, 0.0),
-        ),
-        jnp.where(_dot(active.angles, _pairs(slope))[..., None] < 0, active.angles, 0.0),
-    )
-    free = (active.bone_lengths == 0) & free_lengths
-    free = free.at[feasible.SCALE_FINGER, feasible.SCALE_LEVEL].set(False)
-    flexion, abduction = own[:, kinematics.FLEXIONS], own[:, kinematics.ABDUCTIONS]
-    normal = active.angles[..., None, None, :]
-    outwards = normal[..., 0] * flexion + normal[..., 1] * abduction
-    flexion, abduction = flexion - normal[..., 0] * outwards, abduction - normal[..., 1] * outwards
-    own = jnp.concatenate([own[:, kinematics.LENGTHS] * free[..., None, None], flexion, abduction], axis=1)
-    palm_free = jnp.ones(14, bool).at[kinematics.SPREADS].set(active.palm.spread == 0)
-    palm_free = palm_free.at[kinematics.FOLDS].set(active.palm.fold == 0).at[kinematics.SIZE].set(free_lengths)
-    shared, of_wrist = shared * palm_free[None, :, None, None], of_wrist * palm_free[:, None]
-
-    slope = product("fpkx,fkx->fp", own, residuals)
-    palm_slope = jnp.where(palm_free, palm_slope, 0.0)
-    own, shared = (x.reshape(*x.shape[:2], -1) for x in (own, shared))
-    block = product("fpr,fqr->fpq", own, own)
-    mixed = product("fpr,fqr->fpq", own, shared)
-    palm_block = product("fpr,fqr->pq", shared, shared) + product("px,qx->pq", of_wrist, of_wrist)
-    factor = jnp.linalg.cholesky(_damped(block))
-    right = jnp.concatenate([mixed, slope[..., None]], axis=-1)
-    half = jax.scipy.linalg.solve_triangular(factor, right, lower=True)
-    eliminated = product("fpq,fpr->qr", half, half)
-    rest = jax.scipy.linalg.cho_factor(_damped(palm_block) - eliminated[:-1, :-1], lower=True)
-    palm_step = -jax.scipy.linalg.cho_solve(rest, palm_slope - eliminated[:-1, -1])
-    step = half[..., -1] + product("fpq,q->fp", half[..., :-1], palm_step)
-    step = -jax.scipy.linalg.solve_triangular(factor, step[..., None], lower=True, trans=1)[..., 0]
-
-    angles = _pairs(step)
-    angles = angles - _dot(angles, active.angles)[..., None] * active.angles
-    palm = Palm(palm_step[kinematics.SPREADS], palm_step[kinematics.FOLDS])
-    return _Step(Posture(step[:, kinematics.LENGTHS], palm, angles), palm_step), active
 
 
 def _active_limits(wanted: Posture, allowed: Posture, before: Posture) -> Posture:
@@ -323,28 +270,14 @@ def _active_limits(wanted: Posture, allowed: Posture, before: Posture) -> Postur
     return signs._replace(angles=jnp.where(far, numerics.unit(taken.angles), before.angles))
 
 
-def _damped(block: Float[Array, "*finger n n"]) -> Float[Array, "*finger n n"]:
-    eye = jnp.broadcast_to(jnp.eye(block.shape[-1], dtype=block.dtype), block.shape)
-    return block * (1 + DAMPING * eye) + LEAST_DAMPING * eye
-
-
-def _weighted(vector, rays, weight):
-    """Off the rays `weight` times as long."""
-    return weight * vector + (1 - weight) * _dot(vector, rays)[..., None] * rays
-
-
-def _dot(x, y):
-    return jnp.sum(x * y, axis=-1)
-
-
-def _pairs(columns: Float[Array, "5 10"]) -> Float[Array, "5 3 2"]:
-    """(flexion, abduction) of a finger's columns."""
-    return jnp.stack([columns[:, kinematics.FLEXIONS], columns[:, kinematics.ABDUCTIONS]], axis=-1)
-
-
 def _chain(pose: _Hand) -> kinematics.Chain:
-    return kinematics.chain(pose.posture.bone_lengths * pose.scale, pose.posture.palm, pose.posture.angles)
+    lengths = pose.posture.bone_lengths * pose.scale[:, None, None]
+    return kinematics.chain(lengths, pose.posture.palm, pose.posture.angles)
 
 
-def _in_frame(joints: Float[Array, "21 3"], pose: _Hand) -> Float[Array, "21 3"]:
-    return (joints - pose.wrist[None]) @ pose.frame.T
+def _in_frame(joints: Float[Array, "pose 21 3"], pose: _Hand) -> Float[Array, "pose 21 3"]:
+    return _product(joints - pose.wrist[:, None], jnp.matrix_transpose(pose.frame))
+
+
+def _product(left: Float[Array, "pose n 3"], right: Float[Array, "pose 3 3"]) -> Float[Array, "pose n 3"]:
+    return jnp.sum(left[..., None] * right[:, None], axis=2)
