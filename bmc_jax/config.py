@@ -253,6 +253,9 @@ class Training:
     peak_tflops: float = 0.0
     """TFLOP/s of one device at its peak, in `network.dtype` and without sparsity, from its data sheet: the log then
     states the MFU. 0 for none."""
+    profile: str = ""
+    """START:STOP: the steps after START, up to STOP, are traced by `jax.profiler` into the folder `profile` of the run;
+    empty for none. START is at least 1, because the first step is compiled."""
     steps_per_dispatch: int = 1
     """Steps per call, for networks so small that the Python overhead limits the speed. Needs `data.cache` "device"; the
     metrics of the last step are logged. Not for images on a CPU, where convolutions in such a call are far slower."""
