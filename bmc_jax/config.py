@@ -260,6 +260,9 @@ class Training:
     mapping: str = "pmap"
     """How the step is mapped over the devices: "pmap", or "shard_map", which with several processes spares the
     conversion of every array at every call. Both have the same results to the last bit."""
+    profile: str = ""
+    """START:STOP: the steps after START, up to STOP, are traced by `jax.profiler` into the folder `profile` of the run;
+    empty for none. START is at least 1, because the first step is compiled."""
     steps_per_dispatch: int = 1
     """Steps per call, for networks so small that the Python overhead limits the speed. Needs `data.cache` "device"; the
     metrics of the last step are logged. Not for images on a CPU, where convolutions in such a call are far slower."""

@@ -118,7 +118,8 @@ def step(
     right = jnp.where(palm_free, palm_slope, 0.0).T - eliminated[:, :-1, -1]
     palm_step = -jax.scipy.linalg.cho_solve((factor, True), right[..., None])[..., 0].T
     own_step = _substitute(
-        columns, [column[-1] + _sum(column[q - SHARED - 1] * palm_step[q][None] for q in range(SHARED)) for column in columns]
+        columns,
+        [column[-1] + _sum(column[q - SHARED - 1] * palm_step[q][None] for q in range(SHARED)) for column in columns],
     )
 
     angles = _pairs(own_step)

@@ -18,10 +18,11 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from bmc_jax.core import anatomy, camera
 from bmc_jax.core.types import Batch
-from bmc_jax.synthesis import background, camera_model, domains, gestures, material, rays, rng, shading, surface
+from bmc_jax.synthesis import background, camera_model, domains, gestures, material, rays, rng, shading, stages, surface
 from bmc_jax.synthesis.domains import Domain
 from bmc_jax.synthesis.held_object import HeldObject, draw_object
 from bmc_jax.synthesis.rng import RandomStream
+from bmc_jax.synthesis.stages import inline, staged
 
 #: Pictures per call: few enough for a CPU's cache, enough to fill an accelerator.
 CPU_CHUNK, ACCELERATOR_CHUNK = 16, 256
@@ -78,50 +79,75 @@ def sample_scene(key: PRNGKeyArray, person: PRNGKeyArray, domain: Domain, size: 
     )
 
 
-def inline(stage: Callable, *arrays, **settings):
-    """Runs a stage for one picture as part of the current trace."""
-    return stage(*arrays, **settings)
-
-
-def staged(stage: Callable, *arrays, **settings):
-    """Runs a stage for a batch of pictures as a separate program."""
-    return _compiled(stage, **settings)(*arrays)
-
-
-@functools.cache
-def _compiled(stage: Callable, **settings) -> Callable:
-    return jax.jit(jax.vmap(functools.partial(stage, **settings)))
-
-
-def _trace(run: Callable, scene: Scene, domain: Domain, size: int):
-    """Returns the rays, the distance of the surface along each, and its coverage."""
-    capsules, held_object = scene.capsules, scene.held_object
+def _first_hits(run: Callable, scene: Scene, domain: Domain, size: int):
+    """Returns the rays, and where each first meets what the surface lies in: see `trace_hits`."""
     ray = run(rays.pixel_rays, scene.intrinsics, size=size)
-    feet = run(rays.project_origin, capsules)
+    feet = run(rays.project_origin, scene.capsules)
+    margins = rays.BLEND_MARGINS if domain.smooth or scene.held_object is not None else rays.NO_MARGINS
+    return ray, run(rays.first_entry, ray, scene.capsules, *feet, scene.held_object, margins=margins), feet
+
+
+def trace_hits(
+    run: Callable,
+    ray: surface.Planar,
+    start: Float[Array, "..."],
+    scene: Scene,
+    feet: tuple[Array, Array],
+    smooth: bool,
+) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    """Returns the distance of the surface along rays that meet its bounds at `start`, metres, and its coverage."""
+    capsules, held_object = scene.capsules, scene.held_object
+    if not smooth and held_object is None:
+        return run(rays.resolve_exact, start)
     solid = run(rays.first_entry, ray, capsules, *feet, None, margins=rays.NO_MARGINS)
-    if not domain.smooth and held_object is None:
-        return ray, *run(rays.resolve_exact, solid)
-    start = run(rays.first_entry, ray, capsules, *feet, held_object, margins=rays.BLEND_MARGINS)
-    marched = run(rays.march, ray, start, solid, capsules, held_object, scene.intrinsics, smooth=domain.smooth)
-    return ray, *run(rays.resolve, start, solid, *marched)
+    marched = run(rays.march, ray, start, solid, capsules, held_object, scene.intrinsics, smooth=smooth)
+    return run(rays.resolve, start, solid, *marched)
+
+
+def shade_hits(
+    run: Callable,
+    ray: surface.Planar,
+    start: Float[Array, "..."],
+    scene: Scene,
+    feet: tuple[Array, Array],
+    smooth: bool,
+    detail: float,
+    glove: bool,
+) -> tuple[surface.Planar, Float[Array, "..."]]:
+    """Returns the colour of the surface, linear RGB, and its coverage along rays: see `trace_hits`.
+
+    Values with several consumers end a stage, as distances at the normal's taps.
+    """
+    solids, appearance = (scene.capsules, scene.held_object), scene.appearance
+    t, coverage = trace_hits(run, ray, start, scene, feet, smooth)
+    point = run(rays.points_at, ray, t)
+    normal = run(rays.normal, run(rays.normal_taps, point, *solids, smooth=smooth))
+    located = run(material.locate, point, normal, *solids)
+    ambient = run(rays.ambient_visibility, point, normal, *solids, smooth=smooth)
+    light = run(rays.light_visibility, point, normal, appearance.key_direction, appearance.penumbra, *solids)
+    hand_frame = (scene.turn, scene.joints, scene.capsules, appearance.sleeve)
+    texture = run(material.texture, point, *located, *hand_frame, scene.blotches, scene.grain)
+    lighting = (ambient, light, appearance, scene.held_object)
+    return run(shading.shade, ray, normal, texture, *lighting, detail=detail, glove=glove), coverage
+
+
+def hits_only(ray: surface.Planar, start: Float[Array, " pixel"], scene: Scene, feet, trace: Callable, **settings):
+    """Runs `trace_hits` or `shade_hits` for the rays of a picture that meet the bounds of its surface; 0 elsewhere."""
+
+    def on_hits(run, pixels, picture):
+        return trace(run, *pixels, *picture, **settings)
+
+    return stages.on_pixels(on_hits, start < rays.FAR, (ray, start), (scene, feet))
 
 
 def _picture(run: Callable, scene: Scene, key: Key[Array, "*batch"], domain: Domain, size: int):
     """Returns the picture of a scene, uint8 RGB.
 
-    Values with several consumers end a stage: distances at the normal's taps, noise of the background.
+    Values with several consumers end a stage, as the background's noise.
     """
-    solids, appearance = (scene.capsules, scene.held_object), scene.appearance
-    ray, t, coverage = _trace(run, scene, domain, size)
-    point = run(rays.points_at, ray, t)
-    normal = run(rays.normal, run(rays.normal_taps, point, *solids, smooth=domain.smooth))
-    located = run(material.locate, point, normal, *solids)
-    ambient = run(rays.ambient_visibility, point, normal, *solids, smooth=domain.smooth)
-    light = run(rays.light_visibility, point, normal, appearance.key_direction, appearance.penumbra, *solids)
-    hand_frame = (scene.turn, scene.joints, scene.capsules, appearance.sleeve)
-    texture = run(material.texture, point, *located, *hand_frame, scene.blotches, scene.grain)
-    lighting = (ambient, light, appearance, scene.held_object)
-    hand = run(shading.shade, ray, normal, texture, *lighting, detail=domain.detail, glove=domain.glove)
+    ray, start, feet = _first_hits(run, scene, domain, size)
+    look = {"smooth": domain.smooth, "detail": domain.detail, "glove": domain.glove}
+    hand, coverage = run(hits_only, ray, start, scene, feet, trace=shade_hits, **look)
 
     noise_key, room_key, furniture_key, focus_key, sensor_key = run(_split, key, count=5)
     noise = run(background.noise_fields, noise_key, domain=domain, size=size)
@@ -288,7 +314,10 @@ def depth(
     domain = domains.get(domain) if isinstance(domain, str) else domain
 
     def make(examples, persons):
-        return staged(_depth, *_trace(staged, _scenes(examples, persons, domain, size), domain, size), size=size)
+        scene = _scenes(examples, persons, domain, size)
+        ray, start, feet = _first_hits(staged, scene, domain, size)
+        traced = staged(hits_only, ray, start, scene, feet, trace=trace_hits, smooth=domain.smooth)
+        return staged(_depth, ray, *traced, size=size)
 
     return _in_chunks(make, seed, domain, split, indices, CPU_CHUNK)
 

@@ -21,7 +21,17 @@ from bmc_jax.config import Config, steps
 from bmc_jax.data import input_pipeline, sources
 from bmc_jax.runtime import distributed, files, json_files
 from bmc_jax.runtime.provenance import environment
-from bmc_jax.training import checkpoint, config_io, feed, parallel, periodic_eval, run_folder, safeguards, step
+from bmc_jax.training import (
+    checkpoint,
+    config_io,
+    feed,
+    parallel,
+    periodic_eval,
+    profiling,
+    run_folder,
+    safeguards,
+    step,
+)
 from bmc_jax.training.log import Log, require_installed
 
 
@@ -78,6 +88,7 @@ def train(config: Config, workdir: str | os.PathLike, *, extend: bool = False) -
         config = sources.resolve(_checked(config))
         require_installed(config)
         periodic_eval.best_metric(config)
+        profiling.interval(config)
         total = steps(config)
         done = checkpoint.latest(workdir) or 0
         run_folder.require_own(workdir, config)
@@ -136,8 +147,17 @@ def _train(config: Config, workdir: Path, *, new: Config) -> int:
     state, hand_limits = parallel.replicate((state, hand_limits), config.training.mapping)
     log = Log(workdir, config, first=done, total=total)
     full_memory = safeguards.explained_memory_error(config, cached=calls.resident.images is not None)
-    with writer, log, distributed.signalled() as signal, full_memory, distributed.lost_processes():
+    profiled = profiling.profiled(config, workdir)
+    with (
+        writer,
+        log,
+        distributed.signalled() as signal,
+        full_memory,
+        distributed.lost_processes(),
+        profiled as profile,
+    ):
         hooks = [
+            lambda progress: profile(progress.done, progress.state),
             _finite_one_step_late(),
             _logging(config, log, calls, total),
             _stopping(signal, total),

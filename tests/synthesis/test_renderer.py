@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bmc_jax import camera, hand, synthesis
-from bmc_jax.synthesis import camera_model, domains, gestures, material, renderer, shading, surface
+from bmc_jax.synthesis import camera_model, domains, gestures, material, renderer, rng, shading, surface
 from bmc_jax.synthesis.rng import RandomStream
 
 # Nearly every test here waits for the renderer to compile.
@@ -80,6 +80,17 @@ def test_an_image_alone_is_the_image_in_a_batch(real_like):
     alone = synthesis.render(0, "real_like", "train", [17], SIZE)
     for field in dataclasses.fields(alone):
         np.testing.assert_array_equal(getattr(alone, field.name)[0], getattr(real_like, field.name)[17], field.name)
+
+
+def test_rays_that_miss_the_hand_change_no_grey_level(real_like):
+    def every_ray(stage, *arrays, trace=None, **settings):
+        run = functools.partial(renderer.staged, stage) if trace is None else functools.partial(trace, renderer.staged)
+        return run(*arrays, **settings)
+
+    domain = synthesis.DOMAINS["real_like"]
+    keys, people = rng.example_and_person_keys(rng.split_key(0, domain, "train"), domain.subjects, np.arange(16))
+    whole = renderer.render_fields(every_ray, keys, people, domain, SIZE)
+    np.testing.assert_array_equal(whole["image"], real_like.image[:16])
 
 
 def test_order_and_neighbours_do_not_matter(real_like):
