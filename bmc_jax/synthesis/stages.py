@@ -47,12 +47,6 @@ def on_pixels(function: Callable, wanted: Bool[Array, " pixel"], pixels: Any, pi
     Returns:
       The arrays that the function returns, `[pixel]`, 0 where a pixel is not wanted.
     """
-
-    leaves, structure = jax.tree.flatten((wanted, pixels, picture))
-
-    def make(*leaves):
-        return _all_tiles(function, *jax.tree.unflatten(structure, leaves))
-
     leaves, tree = jax.tree.flatten((wanted, pixels, picture))
 
     def batch(*leaves):
