@@ -160,10 +160,10 @@ def _chain(joints: Array) -> _Chain:
 
 
 def _unit(coordinates: list[Array]) -> tuple[Array, Array]:
-    """The power of two up to the largest finite coordinate, `[poses]`, and its reciprocal."""
+    """The power of two up to the largest finite coordinate, `[1, poses]`, and its reciprocal."""
     sizes = (jnp.where(jnp.abs(c) < jnp.inf, jnp.abs(c), 0.0) for c in coordinates)
     largest = functools.reduce(jnp.maximum, sizes)
-    largest = functools.reduce(jnp.maximum, [largest[row] for row in range(_FINGERS)])
+    largest = functools.reduce(jnp.maximum, [largest[row : row + 1] for row in range(_FINGERS)])
     info = jnp.finfo(largest.dtype)
     largest = jnp.clip(largest, info.smallest_normal, 2.0 ** (info.maxexp - 2))
     integer = np.dtype(f"uint{info.bits}")
