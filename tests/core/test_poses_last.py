@@ -14,7 +14,7 @@ from support import hands
 from bmc_jax import anatomy, losses
 
 WEIGHTS = losses.LossWeights(bone_length=1.0, palm=0.3, joint_angle=0.7)
-OPTIONS = [{}, {"independent": True, "detach_frames": True}]
+OPTIONS = [{}, pytest.param({"independent": True, "detach_frames": True}, marks=pytest.mark.slow)]
 COUNT = 160
 
 
@@ -116,24 +116,31 @@ def test_batches_of_any_shape_are_computed_pose_by_pose():
     assert losses.biomechanical(jnp.asarray(joints[:0]), limits, WEIGHTS).shape == (0,)
 
 
+@pytest.mark.slow
 def test_mapped_joints_and_mapped_limits_give_what_batches_do():
     joints, limits = jnp.asarray(test_gradients.smooth_poses()[:4], jnp.float32), hands.narrow_limits()
     of_each = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (4, *leaf.shape)), limits)
     (terms, gradients), _ = found_and_expected(joints)
     shares = np.array([WEIGHTS.bone_length, WEIGHTS.palm, WEIGHTS.joint_angle], np.float32)
     values, gradients = shares @ terms, np.einsum("t,tpjc->pjc", shares, gradients)
-    twice = jax.vmap(jax.vmap(derive, (0, None)), (0, None))(joints.reshape(2, 2, 21, 3), limits)
-    for name, found in {
-        "joints": jax.vmap(derive, (2, None))(jnp.moveaxis(joints, 0, 2), limits),
-        "joints and limits": jax.vmap(derive)(joints, of_each),
-        "twice": jax.tree.map(lambda leaf: leaf.reshape(4, *leaf.shape[2:]), twice),
-    }.items():
-        np.testing.assert_allclose(found[0], values, rtol=1e-5, atol=1e-6, err_msg=name)
-        np.testing.assert_allclose(found[1], gradients, rtol=1e-4, atol=1e-5, err_msg=name)
-    _, of_limits = jax.vmap(derive, (None, 0))(joints[0], of_each)
-    np.testing.assert_allclose(of_limits, np.broadcast_to(gradients[0], joints.shape), rtol=1e-4, atol=1e-5)
+
+    @jax.jit
+    def mapped(joints, limits, of_each):
+        twice = jax.vmap(jax.vmap(derive, (0, None)), (0, None))(joints.reshape(2, 2, 21, 3), limits)
+        return {
+            "another axis": jax.vmap(derive, (2, None))(jnp.moveaxis(joints, 0, 2), limits),
+            "twice": jax.tree.map(lambda leaf: leaf.reshape(4, *leaf.shape[2:]), twice),
+            "joints and limits": jax.vmap(derive)(joints, of_each),
+            "limits": jax.vmap(derive, (None, 0))(joints[0], of_each),
+        }
+
+    for name, found in mapped(joints, limits, of_each).items():
+        rows = [0] * 4 if name == "limits" else range(4)
+        np.testing.assert_allclose(found[0], values[rows], rtol=1e-5, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(found[1], gradients[rows], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_derivatives_by_limits_and_of_second_order_are_those_of_the_readable_losses():
     with jax.enable_x64(True):
         joints, limits = jnp.asarray(test_gradients.smooth_poses()[:3]), hands.narrow_limits(np.float64)
