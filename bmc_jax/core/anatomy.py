@@ -193,8 +193,11 @@ def _rotate(frame: Float[Array, "*batch 3 3"], local: Float[Array, "*batch 3"]) 
     """Rotates a frame by a unit bone's flexion about y, then by its abduction about the rotated x (Eq. 6).
 
     Flexion takes x to (cos, 0, -sin), where sine and cosine are the bone's components over their norm, and both
-    rotations take z to the bone. So no angle is computed and no inverse function is differentiated.
+    rotations take z to the bone. So no angle is computed and no inverse function is differentiated. A bone along y, of
+    no flexion, has no gradient.
     """
+    sideways = numerics.square(local[..., ::2])[..., None] <= numerics.COLLAPSED_SINE**2
+    local = jnp.where(sideways, jax.lax.stop_gradient(local), local)
     flat = jnp.stack([local[..., 2], -local[..., 0]], axis=-1)
     flat = numerics.unit(flat, jnp.array([1.0, 0.0], dtype=local.dtype), numerics.COLLAPSED_SINE)
     x_local = jnp.stack([flat[..., 0], jnp.zeros_like(flat[..., 0]), flat[..., 1]], axis=-1)

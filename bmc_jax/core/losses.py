@@ -13,6 +13,7 @@ NaN terms and gradients.
 import functools
 import operator
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from bmc_jax.core import anatomy, hand, hull, numerics
-from bmc_jax.core.types import Batch, Limits, Prediction
+from bmc_jax.core import anatomy, hand, hull, numerics, poses_last
+from bmc_jax.core.types import Batch, Limits, LimitsMetadata, Prediction
 
 
 @jax.tree_util.register_dataclass
@@ -155,20 +156,67 @@ def joint_angle(
 
 
 def constraints(
-    joints: Float[Array, "*batch 21 3"], limits: Limits, **angle_options: Any
+    joints: Float[Array, "*batch 21 3"],
+    limits: Limits,
+    *,
+    mode: str = "euclidean",
+    independent: bool = False,
+    detach_frames: bool = False,
 ) -> dict[str, Float[Array, "*batch"]]:
-    """The three biomechanical terms by name. Joints in scale units; `angle_options` are the keywords of `excess`."""
-    return excess(joints, limits, **angle_options).terms
+    """The three biomechanical terms by name, those of `excess`. Joints in scale units; the keywords are its own.
+
+    Values and gradients by joints are computed with the poses as the last axis (`poses_last`), but for the modes on the
+    circle. Gradients by the limits and derivatives of higher order are those of `excess`.
+    """
+    found = _terms(mode, detach_frames)(*_float(joints, _bounds(limits, independent)))
+    return dict(zip(_BIOMECHANICAL, found, strict=True))
 
 
 def biomechanical(
-    joints: Float[Array, "*batch 21 3"], limits: Limits, weights: LossWeights, **angle_options: Any
+    joints: Float[Array, "*batch 21 3"],
+    limits: Limits,
+    weights: LossWeights,
+    *,
+    mode: str = "euclidean",
+    independent: bool = False,
+    detach_frames: bool = False,
 ) -> Float[Array, "*batch"]:
-    """L_BMC (Eq. 9): the weighted sum of the biomechanical terms. Joints in scale units.
+    """L_BMC (Eq. 9): the weighted sum of `constraints`, whose keywords it takes. Joints in scale units.
 
-    Value and gradient are zero where the pose is within every limit. `angle_options` are the keywords of `excess`.
+    Value and gradient are zero where the pose is within every limit.
     """
-    return _weighted(constraints(joints, limits, **angle_options), weights)
+    factors = [getattr(weights, name) for name in _BIOMECHANICAL]
+    return _terms(mode, detach_frames)(*_float(joints, _bounds(limits, independent, factors)))[0]
+
+
+_BIOMECHANICAL = ("bone_length", "palm", "joint_angle")
+
+
+def _bounds(limits: Limits, independent: bool, weights: list[Any] | None = None) -> poses_last.Bounds:
+    polygon = hull.box(jnp.asarray(limits.hull)) if independent else limits.hull
+    return poses_last.Bounds(limits.bone_length, limits.curvature, limits.spread, polygon, weights)
+
+
+def _float(joints: Array, bounds: poses_last.Bounds) -> tuple[Array, poses_last.Bounds]:
+    """Joints and bounds in one type of floating-point numbers, float32 or wider."""
+    dtype = jnp.result_type(jnp.asarray(joints), jnp.float32, *map(jnp.asarray, bounds[:4]))
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), (joints, bounds))
+
+
+@functools.cache
+def _terms(mode: str, detach_frames: bool) -> Callable[..., list[Array]]:
+    """The terms of joints and bounds, or if these have weights, the weighted sum alone."""
+
+    def reference(joints: Array, bounds: Any) -> list[Array]:
+        limits = Limits(*bounds[:4], support=bounds.hull, meta=LimitsMetadata(source="", count=0))
+        terms = excess(joints, limits, mode=mode, detach_frames=detach_frames).terms
+        if bounds.weights is None:
+            return list(terms.values())
+        return [functools.reduce(operator.add, map(operator.mul, bounds.weights, terms.values()))]
+
+    if mode != "euclidean":
+        return reference
+    return poses_last.with_gradients(reference, functools.partial(poses_last.terms, detach=detach_frames))
 
 
 def labelled(batch: Batch) -> dict[str, Bool[Array, "*batch"]]:

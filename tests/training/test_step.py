@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -211,3 +212,16 @@ def test_a_huge_gradient_is_scaled_down_to_the_clip():
     params = {"kernel": jnp.ones((3, 4))}
     updates, _ = transformation.update({"kernel": jnp.full((3, 4), 1e6)}, transformation.init(params), params)
     assert float(jnp.linalg.norm(updates["kernel"])) == pytest.approx(2.0, rel=1e-5)
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_a_step_for_accelerators_has_no_callback_no_float64_and_no_product_of_small_matrices(platform):
+    shapes = jax.eval_shape(lambda: (start(), mixed_batch(), LIMITS))
+    text = jax.export.export(train_step(), platforms=[platform])(*shapes).mlir_module()
+    assert text.count("stablehlo.convolution") > 10
+    assert "f64" not in text
+    assert not [call for call in re.findall(r"custom_call @(\w+)", text) if "callback" in call or "python" in call]
+    products = [line for line in text.splitlines() if "stablehlo.dot" in line]
+    assert not [line for line in products if "x3x3xf32" in line]
+    constants = [line for line in text.splitlines() if "stablehlo.constant" in line]
+    assert max(map(len, constants)) < 20_000

@@ -1,0 +1,177 @@
+"""The fast losses against the readable ones: values and gradients at every degenerate pose, under every transformation,
+and in the programs for accelerators."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from core import test_gradients
+from support import hands
+
+from bmc_jax import anatomy, losses
+
+WEIGHTS = losses.LossWeights(bone_length=1.0, palm=0.3, joint_angle=0.7)
+OPTIONS = [{}, pytest.param({"independent": True, "detach_frames": True}, marks=pytest.mark.slow)]
+COUNT = 160
+
+
+def fast(joints, limits, **options):
+    return jnp.stack(list(losses.constraints(joints, limits, **options).values()))
+
+
+def readable(joints, limits, **options):
+    return jnp.stack(list(losses.excess(joints, limits, **options).terms.values()))
+
+
+@functools.cache
+def program(**options):
+    """The terms `[3, pose]` and the gradient of each `[3, pose, 21, 3]`, fast and readable, of `COUNT` poses."""
+
+    def derived(terms):
+        def run(joints, limits):
+            values, pull_back = jax.vjp(lambda joints: terms(joints, limits, **options), joints)
+            each = [jnp.zeros_like(values).at[term].set(1.0) for term in range(3)]
+            return values, jnp.stack([pull_back(one)[0] for one in each])
+
+        return run
+
+    return jax.jit(lambda *given: (derived(fast)(*given), derived(readable)(*given)))
+
+
+def found_and_expected(joints, limits=None, **options):
+    padded = jnp.asarray(np.resize(joints, (COUNT, 21, 3)), jnp.float32)
+    found = program(**options)(padded, hands.narrow_limits() if limits is None else limits)
+    (values, gradients), (expected, expected_gradients) = jax.tree.map(np.asarray, found)
+    count = len(joints)
+    return (values[:, :count], gradients[:, :count]), (expected[:, :count], expected_gradients[:, :count])
+
+
+@functools.cache
+def poses():
+    """Hands, degenerate ones of usual size, and hands a millionth and a thousandth of a unit from those."""
+    smooth = test_gradients.smooth_poses()
+    placed = test_gradients.placed(smooth[0]).values()
+    near = [place(size * test_gradients.DIRECTIONS[1]) for size in (0, 1e-6, 1e-3) for place in placed]
+    everywhere = [*test_gradients.degenerate_poses().values(), *near, *smooth]
+    assert len(everywhere) <= COUNT
+    return np.stack(everywhere).astype(np.float32)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=["hull", "box and detached frames"])
+def test_values_and_gradients_are_those_of_the_readable_losses_at_every_degenerate_pose(options):
+    (values, gradients), (expected, expected_gradients) = found_and_expected(poses(), **options)
+    np.testing.assert_allclose(values, expected, rtol=2e-6, atol=2e-6)
+    size = np.maximum(np.abs(expected_gradients).max(axis=(2, 3)), 1)
+    assert (np.abs(gradients - expected_gradients).max(axis=(2, 3)) / size).max() < 5e-4
+    assert np.abs(expected_gradients).max(axis=(1, 2, 3)).min() > 0
+
+
+def test_a_joint_that_is_nan_makes_the_same_terms_nan_and_its_own_gradient():
+    joints = np.tile(test_gradients.smooth_poses()[0], (63, 1, 1))
+    each = np.arange(63)
+    joints.reshape(63, 63)[each, each] = np.nan
+    (values, gradients), (expected, _) = found_and_expected(joints)
+    np.testing.assert_array_equal(np.isnan(values), np.isnan(expected))
+    assert np.isnan(gradients.sum(axis=0).reshape(63, 63)[each, each]).all()
+    alone = found_and_expected(np.stack([joints[0], *test_gradients.smooth_poses()[:2]]))[0]
+    assert np.isfinite(alone[0][:, 1:]).all()
+
+
+@pytest.mark.parametrize("touching", ["vertex", "edge"])
+def test_limits_that_touch_the_pose_cost_nothing_and_have_no_gradient(touching):
+    pose = jnp.asarray(hands.in_scale_units(hands.sampled(1)[0]), jnp.float32)
+    square = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
+    start = square[2] if touching == "vertex" else (square[1] + square[2]) / 2
+    corners = np.asarray(anatomy.joint_angles(pose))[0][:, :, None] + (square - start).astype(np.float32)
+    # As many vertices as the other limits have, in pairs, whose edges have no length.
+    corners = np.repeat(corners, hands.narrow_limits().hull.shape[2] // len(square), axis=2)
+    touched = dataclasses.replace(hands.narrow_limits(), hull=jnp.asarray(corners))
+    (values, gradients), _ = found_and_expected(np.asarray(pose), touched)
+    assert values[2] < 1e-6
+    assert np.isfinite(gradients).all()
+    inside = dataclasses.replace(touched, hull=jnp.asarray(corners + 1e-3 * np.asarray(start, np.float32)))
+    (values, gradients), _ = found_and_expected(np.asarray(pose), inside)
+    assert values[2] == 0
+    assert not gradients[2].any()
+
+
+def derive(joints, limits):
+    return jax.value_and_grad(lambda joints: losses.biomechanical(joints, limits, WEIGHTS))(joints)
+
+
+def test_batches_of_any_shape_are_computed_pose_by_pose():
+    """300 poses are taken in blocks on a CPU, none of them full."""
+    joints, limits = np.resize(test_gradients.smooth_poses(), (300, 21, 3)).astype(np.float32), hands.narrow_limits()
+    terms = found_and_expected(joints[:COUNT])[1][0]
+    expected = WEIGHTS.bone_length * terms[0] + WEIGHTS.palm * terms[1] + WEIGHTS.joint_angle * terms[2]
+    expected = np.resize(expected[:50], 300)
+    for shape in ((300,), (2, 5), ()):
+        count = int(np.prod(shape))
+        found = losses.biomechanical(jnp.asarray(joints[:count].reshape(*shape, 21, 3)), limits, WEIGHTS)
+        assert found.shape == shape
+        np.testing.assert_allclose(found.ravel(), expected[:count], rtol=1e-5, atol=1e-6)
+    assert losses.biomechanical(jnp.asarray(joints[:0]), limits, WEIGHTS).shape == (0,)
+
+
+@pytest.mark.slow
+def test_mapped_joints_and_mapped_limits_give_what_batches_do():
+    joints, limits = jnp.asarray(test_gradients.smooth_poses()[:4], jnp.float32), hands.narrow_limits()
+    of_each = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (4, *leaf.shape)), limits)
+    (terms, gradients), _ = found_and_expected(joints)
+    shares = np.array([WEIGHTS.bone_length, WEIGHTS.palm, WEIGHTS.joint_angle], np.float32)
+    values, gradients = shares @ terms, np.einsum("t,tpjc->pjc", shares, gradients)
+
+    @jax.jit
+    def mapped(joints, limits, of_each):
+        twice = jax.vmap(jax.vmap(derive, (0, None)), (0, None))(joints.reshape(2, 2, 21, 3), limits)
+        return {
+            "another axis": jax.vmap(derive, (2, None))(jnp.moveaxis(joints, 0, 2), limits),
+            "twice": jax.tree.map(lambda leaf: leaf.reshape(4, *leaf.shape[2:]), twice),
+            "joints and limits": jax.vmap(derive)(joints, of_each),
+            "limits": jax.vmap(derive, (None, 0))(joints[0], of_each),
+        }
+
+    for name, found in mapped(joints, limits, of_each).items():
+        rows = [0] * 4 if name == "limits" else range(4)
+        np.testing.assert_allclose(found[0], values[rows], rtol=1e-5, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(found[1], gradients[rows], rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.slow
+def test_derivatives_by_limits_and_of_second_order_are_those_of_the_readable_losses():
+    with jax.enable_x64(True):
+        joints, limits = jnp.asarray(test_gradients.smooth_poses()[:3]), hands.narrow_limits(np.float64)
+        direction = jnp.asarray(np.random.default_rng(3).normal(size=joints.shape))
+
+        @jax.jit
+        def derived(joints, limits):
+            each = []
+            for terms in (fast, readable):
+                def total(joints, limits, terms=terms):
+                    return jnp.sum(terms(joints, limits))
+
+                by_limits = jax.grad(lambda hull: total(joints, dataclasses.replace(limits, hull=hull)))(limits.hull)
+                second = jax.jvp(jax.grad(total), (joints, limits), (direction, jax.tree.map(jnp.zeros_like, limits)))[1]
+                along = jax.jvp(lambda joints: total(joints, limits), (joints,), (direction,))[1]
+                each.append((by_limits, second, along))
+            return each
+
+        found, expected = derived(joints, limits)
+    for part, value in zip(found, expected, strict=True):
+        assert np.abs(value).max() > 0
+        np.testing.assert_allclose(part, value, atol=1e-9)
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_programs_for_accelerators_are_elementwise(platform):
+    def of_each(joints, limits):
+        return jax.vmap(derive, (0, None))(joints, limits)
+
+    shapes = jax.ShapeDtypeStruct((64, 21, 3), jnp.float32), hands.narrow_limits()
+    text = jax.export.export(jax.jit(of_each), platforms=[platform])(*shapes).mlir_module()
+    assert text.count("stablehlo.multiply") > 100
+    for refused in ("f64", "stablehlo.dot", "custom_call", "stablehlo.while", "gather", "scatter", "callback"):
+        assert refused not in text, refused
