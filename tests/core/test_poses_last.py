@@ -150,11 +150,14 @@ def test_derivatives_by_limits_and_of_second_order_are_those_of_the_readable_los
         def derived(joints, limits):
             each = []
             for terms in (fast, readable):
+
                 def total(joints, limits, terms=terms):
                     return jnp.sum(terms(joints, limits))
 
                 by_limits = jax.grad(lambda hull: total(joints, dataclasses.replace(limits, hull=hull)))(limits.hull)
-                second = jax.jvp(jax.grad(total), (joints, limits), (direction, jax.tree.map(jnp.zeros_like, limits)))[1]
+                second = jax.jvp(jax.grad(total), (joints, limits), (direction, jax.tree.map(jnp.zeros_like, limits)))[
+                    1
+                ]
                 along = jax.jvp(lambda joints: total(joints, limits), (joints,), (direction,))[1]
                 each.append((by_limits, second, along))
             return each
