@@ -297,6 +297,7 @@ def _apart(turn: _Turn, polygons: Array) -> tuple[Array, Array, Array]:
                 closer = distance < nearest
                 nearest = jnp.where(closer, distance, nearest)
                 away = jnp.where(closer, away_x, away[0]), jnp.where(closer, away_y, away[1])
+    assert nearest is not None
     zero = (inside & (nearest >= 0)) | (nearest <= numerics.TINY_SQUARE)
     length = jnp.sqrt(jnp.where(zero, 0.0, nearest))
     return length, _ratio(away[0], length), _ratio(away[1], length)
@@ -415,7 +416,7 @@ def terms(joints: Array, bounds: Bounds, detach: bool = False) -> tuple[list[Arr
         still = root * 0.0
         return values, [_by_joints(each) for each in (stretch, [root, still, still, still], turned)]
     turned[0] = turned[0] + root
-    value = sum(weight * value for weight, value in zip(weights, values, strict=True))
+    value = functools.reduce(jnp.add, [weight * value for weight, value in zip(weights, values, strict=True)])
     return [value], [_by_joints([one + other for one, other in zip(stretch, turned, strict=True)])]
 
 
