@@ -11,6 +11,7 @@ readers, but a division or a square root only once, so quantities that are read 
 """
 
 import functools
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -152,7 +153,7 @@ def _chain(joints: Array) -> _Chain:
     """From `[3, 21, poses]`."""
     wrist, fingers = joints[:, :1], joints[:, 1:].reshape(3, _FINGERS, _LEVELS, -1)
     ends = [wrist, *(fingers[:, :, level] for level in range(_LEVELS))]
-    bones = [Vector(*(end - start)) for start, end in zip(ends[:-1], ends[1:], strict=True)]
+    bones = [Vector(*(end - start)) for start, end in itertools.pairwise(ends)]
     unit, factor = _unit([c for bone in bones for c in (bone.x, bone.y, bone.z)])
     bones = [bone * factor for bone in bones]
     lengths = [bone.length(numerics.COLLAPSED_LENGTH) for bone in bones]
@@ -357,7 +358,7 @@ def _by_joints(bones: list[Vector]) -> Array:
     """The gradient by the joints `[21, 3, poses]` from that by each level's bones."""
 
     def of(*levels: Array) -> Array:
-        ends = [a - b for a, b in zip(levels, levels[1:], strict=False)] + [levels[-1]]
+        ends = [a - b for a, b in itertools.pairwise(levels)] + [levels[-1]]
         wrist = functools.reduce(jnp.add, [levels[0][row] for row in range(_FINGERS)])
         return jnp.concatenate([-wrist[None], jnp.stack(ends, axis=1).reshape(-1, wrist.shape[-1])])
 
@@ -383,8 +384,8 @@ def excess(joints: Array, bounds: Bounds) -> tuple[Array, ...]:
 
 
 def terms(joints: Array, bounds: Bounds, detach: bool = False) -> tuple[list[Array], list[Array]]:
-    """The terms of `losses.constraints` `[poses]` and the gradient of each `[21, 3, poses]`; if `bounds` has weights, of
-    their weighted sum alone.
+    """Returns the terms of `losses.constraints` `[poses]` and the gradient of each `[21, 3, poses]`; if `bounds` has
+    weights, of their weighted sum alone.
 
     Args:
       joints: `[3, 21, poses]`.
@@ -427,7 +428,7 @@ def _mean(parts: list[Array]) -> Array:
 
 
 def _in_blocks(kernel: Callable[..., Any], joints: Array, bounds: Any) -> Any:
-    """Applies a kernel, of joints `[3, 21, poses]` and bounds, to joints `[poses, 21, 3]`; the poses lead its results."""
+    """Applies a kernel, of joints `[3, 21, poses]` and bounds, to joints `[poses, 21, 3]`; poses lead its results."""
 
     def whole(joints: Array, bounds: Any) -> Any:
         return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), kernel(joints.transpose(2, 1, 0), bounds))
@@ -446,7 +447,7 @@ def _in_blocks(kernel: Callable[..., Any], joints: Array, bounds: Any) -> Any:
 
 
 def _of_any_batch(kernel: Callable[..., Any], reference: Callable[..., Any]) -> Callable[..., Any]:
-    """A compiled function of joints `[*batch, 21, 3]` and bounds; under vmap, a mapped axis is one more of the batch."""
+    """Returns a compiled function of joints `[*batch, 21, 3]` and bounds; an axis of vmap is one more of the batch."""
 
     @jax.jit
     def compiled(joints: Array, bounds: Any) -> Any:
@@ -481,8 +482,8 @@ def with_values(reference: Callable[..., Any], kernel: Callable[..., Any]) -> Ca
 def with_gradients(reference: Callable[..., Any], kernel: Callable[..., Any]) -> Callable[..., Any]:
     """Returns a function of joints `[*batch, 21, 3]` and bounds with values and gradients of a kernel, as `terms`.
 
-    Derivatives by the bounds, of higher order, and of bounds that are mapped are those of the reference, which returns a
-    list of values `[*batch]`.
+    Derivatives by the bounds, of higher order, and of bounds that are mapped are those of the reference, which returns
+    a list of values `[*batch]`.
     """
 
     def reference_gradients(joints: Array, bounds: Any) -> Any:
