@@ -1,10 +1,10 @@
 """Fast evaluation of anatomy, distances to limits and biomechanical losses, with the poses as the last axis.
 
 `anatomy`, `hull` and `losses` define the quantities. This module computes the same ones, with the same conventions at
-degenerate poses, and `with_gradients` makes of it functions that take their place. Arrays are `[rows, poses]` with a row for each finger, or
-pair of fingers, and a vector is three such arrays, so that every operation is elementwise: no product of matrices, no
-gather. The gradient of the losses is in closed form. It runs from the tip of a finger to its base, and what all bones
-beyond a joint do to its frame is one vector, their torque.
+degenerate poses, and `with_gradients` makes of it functions that take their place. Arrays are `[rows, poses]` with a
+row for each finger, or pair of fingers, and a vector is three such arrays, so that every operation is elementwise: no
+product of matrices, no gather. The gradient of the losses is in closed form. It runs from the tip of a finger to its
+base, and what all bones beyond a joint do to its frame is one vector, their torque.
 
 On a CPU, poses are taken in chunks that stay in its cache. XLA for CPUs computes a cheap quantity again for each of its
 readers, but a division or a square root only once, so quantities that are read often end in one.
