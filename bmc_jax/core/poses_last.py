@@ -23,6 +23,7 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array
 
 from bmc_jax.core import hand, numerics
+from bmc_jax.core.types import require_shape
 
 #: Poses of a block on a CPU, at most, and the multiple that their number is rounded up to.
 BLOCK, LANES = 256, 16
@@ -366,9 +367,17 @@ def _by_joints(bones: list[Vector]) -> Array:
 
 def joint_angles(joints: Array, bounds: None = None) -> Array:
     """`anatomy.joint_angles` `[5, 3, 2, poses]` of joints `[3, 21, poses]`."""
+    return quantities(joints)[-1]
+
+
+def quantities(joints: Array, bounds: None = None) -> tuple[Array, ...]:
+    """Bone lengths, palm curvature, palm spread and joint angles, as of `anatomy`, with the poses as the last axis."""
     chain = _chain(joints)
-    turns, _ = _turns(chain, _palm(chain))
-    return jnp.stack([jnp.stack([turn.flexion, turn.abduction], axis=1) for turn in turns], axis=1)
+    palm = _palm(chain)
+    turns, _ = _turns(chain, palm)
+    lengths = jnp.stack([own * chain.unit for own in chain.lengths], axis=1)
+    angles = jnp.stack([jnp.stack([turn.flexion, turn.abduction], axis=1) for turn in turns], axis=1)
+    return lengths, palm.curvature, palm.spread, angles
 
 
 def excess(joints: Array, bounds: Bounds) -> tuple[Array, ...]:
@@ -469,12 +478,37 @@ def _of_any_batch(kernel: Callable[..., Any], reference: Callable[..., Any]) -> 
     return function
 
 
+def floating(joints: Array, bounds: Any = None) -> tuple[Array, Any]:
+    """Returns joints `[..., 21, 3]` and bounds in one floating-point type, float32 or wider.
+
+    Raises:
+      ValueError: for joints of another shape, or of whole numbers, which have no gradient.
+    """
+    require_shape("joints in FreiHAND order", joints, hand.NUM_JOINTS, 3)
+    if not jnp.issubdtype(joints.dtype, jnp.floating):
+        raise ValueError(f"joints: expected floating-point numbers, got {joints.dtype}; convert them to float32")
+    given = (leaf for leaf in jax.tree.leaves((joints, bounds)) if not isinstance(leaf, int | float))
+    dtype = jnp.result_type(jnp.float32, *given)
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), (joints, bounds))
+
+
 def with_values(reference: Callable[..., Any], kernel: Callable[..., Any]) -> Callable[..., Any]:
     """Returns a function of joints `[*batch, 21, 3]` and bounds with the values of a kernel and the derivatives of the
     reference."""
     function = jax.custom_jvp(_of_any_batch(kernel, reference))
-    function.defjvp(lambda primals, tangents: jax.jvp(reference, primals, tangents))
+    function.defjvp(functools.partial(_derivative, reference), symbolic_zeros=True)
     return function
+
+
+def _derivative(function: Callable[..., Any], primals: Any, tangents: Any) -> tuple[Any, Any]:
+    """`jax.jvp` by those inputs that have a tangent."""
+    leaves, structure = jax.tree.flatten(primals)
+    moving = {i: leaf for i, leaf in enumerate(jax.tree.leaves(tangents)) if not isinstance(leaf, SymbolicZero)}
+
+    def of_moving(moved: dict[int, Array]) -> Any:
+        return function(*jax.tree.unflatten(structure, [moved.get(i, leaf) for i, leaf in enumerate(leaves)]))
+
+    return jax.jvp(of_moving, ({i: leaves[i] for i in moving},), (moving,))
 
 
 def with_gradients(reference: Callable[..., Any], kernel: Callable[..., Any]) -> Callable[..., Any]:
@@ -496,12 +530,7 @@ def with_gradients(reference: Callable[..., Any], kernel: Callable[..., Any]) ->
     def _(primals: Any, tangents: Any) -> Any:
         still = [isinstance(leaf, SymbolicZero) for leaf in jax.tree.leaves(tangents)]
         if still[0] or not all(still[1:]):
-            leaves, structure = jax.tree.flatten(tangents)
-            moved = [
-                jnp.zeros_like(primal) if fixed else leaf
-                for primal, leaf, fixed in zip(jax.tree.leaves(primals), leaves, still, strict=True)
-            ]
-            return jax.jvp(reference, primals, jax.tree.unflatten(structure, moved))
+            return _derivative(reference, primals, tangents)
         values, gradients = both(*primals)
         return values, [jnp.sum(gradient * tangents[0], axis=(-2, -1)) for gradient in gradients]
 
