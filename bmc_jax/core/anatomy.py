@@ -159,7 +159,7 @@ def joint_angles(joints: Float[Array, "*batch 21 3"], *, detach_frames: bool = F
 
 @functools.cache
 def _fast_angles(detach: bool) -> Callable[..., Array]:
-    return poses_last.with_values(lambda joints, _: _readable_angles(joints, detach), poses_last.joint_angles)
+    return poses_last.with_values(lambda joints, _: _readable_angles(joints, detach), poses_last.JOINT_ANGLES)
 
 
 def _readable_angles(joints: Float[Array, "*batch 21 3"], detach: bool) -> Float[Array, "*batch 5 3 2"]:

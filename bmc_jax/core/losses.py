@@ -207,7 +207,7 @@ def _readable_excess(joints: Array, bounds: poses_last.Bounds, mode: str, detach
 @functools.cache
 def _fast_excess(mode: str, detach_frames: bool) -> Callable[..., tuple[Array, ...]]:
     reference = functools.partial(_readable_excess, mode=mode, detach_frames=detach_frames)
-    return poses_last.with_values(reference, poses_last.excess) if mode == "euclidean" else reference
+    return poses_last.with_values(reference, poses_last.EXCESS) if mode == "euclidean" else reference
 
 
 @functools.cache
@@ -222,7 +222,7 @@ def _terms(mode: str, detach_frames: bool) -> Callable[..., list[Array]]:
 
     if mode != "euclidean":
         return reference
-    return poses_last.with_gradients(reference, functools.partial(poses_last.terms, detach=detach_frames))
+    return poses_last.with_gradients(reference, detach_frames)
 
 
 def labelled(batch: Batch) -> dict[str, Bool[Array, "*batch"]]:

@@ -365,40 +365,57 @@ def _by_joints(bones: list[Vector]) -> Array:
     return jnp.stack([gradient.x, gradient.y, gradient.z], axis=1)
 
 
-def joint_angles(joints: Array, bounds: None = None) -> Array:
-    """`anatomy.joint_angles` `[5, 3, 2, poses]` of joints `[3, 21, poses]`."""
-    return quantities(joints)[-1]
+class Kernel(NamedTuple):
+    """How something is computed with the poses as the last axis."""
+
+    rows: Callable[..., Any]
+    """Of joints `[3, 21, poses]` and bounds: a tree of arrays that end in the poses."""
+    finish: Callable[..., Any]
+    """Of that tree, with the poses as the first axis of each array, and bounds: the results. What joins arrays or adds
+    rows is here: XLA for CPUs would compute what it reads in full for each part or row."""
 
 
-def quantities(joints: Array, bounds: None = None) -> tuple[Array, ...]:
-    """Bone lengths, palm curvature, palm spread and joint angles, as of `anatomy`, with the poses as the last axis."""
+def _quantities(joints: Array, bounds: Any) -> Any:
     chain = _chain(joints)
     palm = _palm(chain)
     turns, _ = _turns(chain, palm)
-    lengths = jnp.stack([own * chain.unit for own in chain.lengths], axis=1)
-    angles = jnp.stack([jnp.stack([turn.flexion, turn.abduction], axis=1) for turn in turns], axis=1)
-    return lengths, palm.curvature, palm.spread, angles
+    lengths = [own * chain.unit for own in chain.lengths]
+    return lengths, palm.curvature, palm.spread, [turn.flexion for turn in turns], [turn.abduction for turn in turns]
 
 
-def excess(joints: Array, bounds: Bounds) -> tuple[Array, ...]:
-    """What `losses.Excess` holds, in the order of its fields, with the poses as the last axis of each."""
+def _join_quantities(found: Any, bounds: Any) -> tuple[Array, ...]:
+    lengths, curvature, spread, flexion, abduction = found
+    return jnp.stack(lengths, axis=-1), curvature, spread, _join_angles((flexion, abduction), bounds)
+
+
+def _join_angles(found: Any, bounds: Any) -> Array:
+    return jnp.stack([jnp.stack(levels, axis=-1) for levels in found], axis=-1)
+
+
+#: Bone lengths, palm curvature, palm spread and joint angles, as of `anatomy`.
+QUANTITIES = Kernel(_quantities, _join_quantities)
+#: `anatomy.joint_angles`.
+JOINT_ANGLES = Kernel(lambda joints, bounds: _quantities(joints, bounds)[-2:], _join_angles)
+
+
+def _excess(joints: Array, bounds: Bounds) -> Any:
     chain = _chain(joints)
     palm = _palm(chain)
     lengths = [_outside(own * chain.unit, bounds.bone_length[:, i])[0] for i, own in enumerate(chain.lengths)]
     angles = [_apart(turn, bounds.hull[:, i])[0] for i, turn in enumerate(_turns(chain, palm)[0])]
-    curvature, spread = _outside(palm.curvature, bounds.curvature)[0], _outside(palm.spread, bounds.spread)[0]
-    return jnp.stack(lengths, axis=1), curvature, spread, jnp.stack(angles, axis=1)
+    return lengths, _outside(palm.curvature, bounds.curvature)[0], _outside(palm.spread, bounds.spread)[0], angles
 
 
-def terms(joints: Array, bounds: Bounds, detach: bool = False) -> tuple[list[Array], list[Array]]:
-    """The terms of `losses.constraints` `[poses]` and the gradient of each `[21, 3, poses]`; if `bounds` has weights, of
-    their weighted sum alone.
+def _join_excess(found: Any, bounds: Bounds) -> tuple[Array, ...]:
+    lengths, curvature, spread, angles = found
+    return jnp.stack(lengths, axis=-1), curvature, spread, jnp.stack(angles, axis=-1)
 
-    Args:
-      joints: `[3, 21, poses]`.
-      bounds: limits, and weights or None.
-      detach: as `detach_frames` of `losses.excess`.
-    """
+
+#: What `losses.Excess` holds, in the order of its fields.
+EXCESS = Kernel(_excess, _join_excess)
+
+
+def _terms(joints: Array, bounds: Bounds, detach: bool) -> tuple[Any, list[Array]]:
     chain = _chain(joints)
     palm = _palm(chain)
     turns, first = _turns(chain, palm)
@@ -406,14 +423,9 @@ def terms(joints: Array, bounds: Bounds, detach: bool = False) -> tuple[list[Arr
     curvature, by_curvature = _outside(palm.curvature, bounds.curvature)
     spread, by_spread = _outside(palm.spread, bounds.spread)
     apart = [_apart(turn, bounds.hull[:, i]) for i, turn in enumerate(turns)]
-    values = [
-        _mean([excess for excess, _ in lengths]),
-        2 * _mean([curvature, spread]),
-        _mean([excess for excess, _, _ in apart]),
-    ]
-    weights = [1.0] * len(values) if bounds.weights is None else bounds.weights
-    counts = _FINGERS * _LEVELS, _FINGERS - 1, _FINGERS * len(turns)
-    length_weight, palm_weight, angle_weight = (weight / count for weight, count in zip(weights, counts, strict=True))
+    parts = [excess for excess, _ in lengths], [curvature, spread], [excess for excess, _, _ in apart]
+    weights = [1.0] * len(parts) if bounds.weights is None else bounds.weights
+    length_weight, palm_weight, angle_weight = (w / count for w, count in zip(weights, _TERM_COUNTS, strict=True))
     stretch = [unit * (slope * length_weight) for unit, (_, slope) in zip(chain.units, lengths, strict=True)]
     scale = chain.factor * palm_weight
     root = _palm_gradient(chain, palm, by_curvature * scale, by_spread * scale)
@@ -422,23 +434,42 @@ def terms(joints: Array, bounds: Bounds, detach: bool = False) -> tuple[list[Arr
     turned = _angle_gradient(chain, palm, turns, first, slopes, detach)
     if bounds.weights is None:
         still = root * 0.0
-        return values, [_by_joints(each) for each in (stretch, [root, still, still, still], turned)]
+        return parts, [_by_joints(each) for each in (stretch, [root, still, still, still], turned)]
     turned[0] = turned[0] + root
-    value = sum(weight * value for weight, value in zip(weights, values, strict=True))
-    return [value], [_by_joints([one + other for one, other in zip(stretch, turned, strict=True)])]
+    return parts, [_by_joints([one + other for one, other in zip(stretch, turned, strict=True)])]
 
 
-def _mean(parts: list[Array]) -> Array:
-    """The mean over all rows, added one by one: XLA for CPUs would compute what a sum reads again for each row."""
-    total = functools.reduce(jnp.add, parts)
-    return functools.reduce(jnp.add, [total[row] for row in range(len(total))]) / (len(total) * len(parts))
+#: Bones, pairs of neighbouring fingers and joints that the terms are means over.
+_TERM_COUNTS = _FINGERS * _LEVELS, _FINGERS - 1, _FINGERS * (_LEVELS - 1)
 
 
-def _in_blocks(kernel: Callable[..., Any], joints: Array, bounds: Any) -> Any:
-    """Applies a kernel, of joints `[3, 21, poses]` and bounds, to joints `[poses, 21, 3]`; the poses lead its results."""
+def _mean_terms(parts: Any, bounds: Bounds) -> list[Array]:
+    sums = (jnp.sum(functools.reduce(jnp.add, rows), axis=-1) for rows in parts)
+    values = [total / count for total, count in zip(sums, _TERM_COUNTS, strict=True)]
+    if bounds.weights is None:
+        return values
+    return [functools.reduce(jnp.add, [weight * value for weight, value in zip(bounds.weights, values, strict=True)])]
+
+
+def terms(detach: bool, gradient: bool) -> Kernel:
+    """Returns the kernel of the terms of `losses.constraints` `[poses]` or, if the bounds have weights, of their
+    weighted sum alone; and of the gradient of each `[poses, 21, 3]`.
+
+    Args:
+      detach: as `detach_frames` of `losses.excess`.
+      gradient: whether the results are pairs of values and gradients.
+    """
+    both = functools.partial(_terms, detach=detach)
+    if gradient:
+        return Kernel(both, lambda found, bounds: (_mean_terms(found[0], bounds), found[1]))
+    return Kernel(lambda *given: both(*given)[0], _mean_terms)
+
+
+def _in_blocks(rows: Callable[..., Any], joints: Array, bounds: Any) -> Any:
+    """Applies the `rows` of a kernel to joints `[poses, 21, 3]`."""
 
     def whole(joints: Array, bounds: Any) -> Any:
-        return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), kernel(joints.transpose(2, 1, 0), bounds))
+        return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), rows(joints.transpose(2, 1, 0), bounds))
 
     def in_blocks(joints: Array, bounds: Any) -> Any:
         count = len(joints)
@@ -447,13 +478,13 @@ def _in_blocks(kernel: Callable[..., Any], joints: Array, bounds: Any) -> Any:
         size = -(-count // (blocks * LANES)) * LANES
         padded = jnp.pad(joints, ((0, blocks * size - count), (0, 0), (0, 0)))
         split = padded.reshape(blocks, size, *joints.shape[1:]).transpose(0, 3, 2, 1)
-        found = jax.lax.map(lambda block: kernel(block, bounds), split)
+        found = jax.lax.map(lambda block: rows(block, bounds), split)
         return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 1).reshape(-1, *leaf.shape[1:-1])[:count], found)
 
     return jax.lax.platform_dependent(joints, bounds, cpu=in_blocks, default=whole)
 
 
-def _of_any_batch(kernel: Callable[..., Any], reference: Callable[..., Any]) -> Callable[..., Any]:
+def _of_any_batch(kernel: Kernel, reference: Callable[..., Any]) -> Callable[..., Any]:
     """A compiled function of joints `[*batch, 21, 3]` and bounds; under vmap, a mapped axis is one more of the batch."""
 
     @jax.jit
@@ -461,7 +492,7 @@ def _of_any_batch(kernel: Callable[..., Any], reference: Callable[..., Any]) -> 
         batch = joints.shape[:-2]
         if 0 in batch:
             return reference(joints, bounds)
-        found = _in_blocks(kernel, joints.reshape(-1, *joints.shape[-2:]), bounds)
+        found = kernel.finish(_in_blocks(kernel.rows, joints.reshape(-1, *joints.shape[-2:]), bounds), bounds)
         return jax.tree.map(lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), found)
 
     function = custom_vmap(compiled)
@@ -492,7 +523,7 @@ def floating(joints: Array, bounds: Any = None) -> tuple[Array, Any]:
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), (joints, bounds))
 
 
-def with_values(reference: Callable[..., Any], kernel: Callable[..., Any]) -> Callable[..., Any]:
+def with_values(reference: Callable[..., Any], kernel: Kernel) -> Callable[..., Any]:
     """Returns a function of joints `[*batch, 21, 3]` and bounds with the values of a kernel and the derivatives of the
     reference."""
     function = jax.custom_jvp(_of_any_batch(kernel, reference))
@@ -511,8 +542,8 @@ def _derivative(function: Callable[..., Any], primals: Any, tangents: Any) -> tu
     return jax.jvp(of_moving, ({i: leaves[i] for i in moving},), (moving,))
 
 
-def with_gradients(reference: Callable[..., Any], kernel: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns a function of joints `[*batch, 21, 3]` and bounds with values and gradients of a kernel, as `terms`.
+def with_gradients(reference: Callable[..., Any], detach: bool) -> Callable[..., Any]:
+    """Returns a function of joints `[*batch, 21, 3]` and bounds with the values and gradients of `terms`.
 
     Derivatives by the bounds, of higher order, and of bounds that are mapped are those of the reference, which returns a
     list of values `[*batch]`.
@@ -523,8 +554,8 @@ def with_gradients(reference: Callable[..., Any], kernel: Callable[..., Any]) ->
         ones = [[jnp.full_like(value, i == k) for i, value in enumerate(found)] for k in range(len(found))]
         return found, [pull_back(one)[0] for one in ones]
 
-    function = jax.custom_jvp(_of_any_batch(lambda *given: kernel(*given)[0], reference))
-    both = with_values(reference_gradients, kernel)
+    function = jax.custom_jvp(_of_any_batch(terms(detach, gradient=False), reference))
+    both = with_values(reference_gradients, terms(detach, gradient=True))
 
     @functools.partial(function.defjvp, symbolic_zeros=True)
     def _(primals: Any, tangents: Any) -> Any:
