@@ -354,7 +354,7 @@ def _palm_gradient(chain: _Chain, palm: _Palm, by_curvature: Array, by_spread: A
 
 
 def _by_joints(bones: list[Vector]) -> Array:
-    """The gradient by the joints `[21, 3, poses]` from that by each level's bones."""
+    """The gradient by the joints `[3, 21, poses]` from that by each level's bones."""
 
     def of(*levels: Array) -> Array:
         ends = [a - b for a, b in zip(levels, levels[1:], strict=False)] + [levels[-1]]
@@ -362,7 +362,7 @@ def _by_joints(bones: list[Vector]) -> Array:
         return jnp.concatenate([-wrist[None], jnp.stack(ends, axis=1).reshape(-1, wrist.shape[-1])])
 
     gradient = bones[0].each(of, *bones[1:])
-    return jnp.stack([gradient.x, gradient.y, gradient.z], axis=1)
+    return jnp.stack([gradient.x, gradient.y, gradient.z])
 
 
 class Kernel(NamedTuple):
@@ -423,8 +423,8 @@ def _terms(joints: Array, bounds: Bounds, detach: bool) -> tuple[Any, list[Array
     curvature, by_curvature = _outside(palm.curvature, bounds.curvature)
     spread, by_spread = _outside(palm.spread, bounds.spread)
     apart = [_apart(turn, bounds.hull[:, i]) for i, turn in enumerate(turns)]
-    parts = [excess for excess, _ in lengths], [curvature, spread], [excess for excess, _, _ in apart]
-    weights = [1.0] * len(parts) if bounds.weights is None else bounds.weights
+    values = [_mean([excess for excess, _ in lengths]), 2 * _mean([curvature, spread]), _mean([row for row, _, _ in apart])]
+    weights = [1.0] * len(values) if bounds.weights is None else bounds.weights
     length_weight, palm_weight, angle_weight = (w / count for w, count in zip(weights, _TERM_COUNTS, strict=True))
     stretch = [unit * (slope * length_weight) for unit, (_, slope) in zip(chain.units, lengths, strict=True)]
     scale = chain.factor * palm_weight
@@ -434,16 +434,25 @@ def _terms(joints: Array, bounds: Bounds, detach: bool) -> tuple[Any, list[Array
     turned = _angle_gradient(chain, palm, turns, first, slopes, detach)
     if bounds.weights is None:
         still = root * 0.0
-        return parts, [_by_joints(each) for each in (stretch, [root, still, still, still], turned)]
+        return values, [_by_joints(each) for each in (stretch, [root, still, still, still], turned)]
     turned[0] = turned[0] + root
-    return parts, [_by_joints([one + other for one, other in zip(stretch, turned, strict=True)])]
+    value = functools.reduce(jnp.add, [weight * value for weight, value in zip(weights, values, strict=True)])
+    return [value], [_by_joints([one + other for one, other in zip(stretch, turned, strict=True)])]
+
+
+def _mean(rows: list[Array]) -> Array:
+    """The mean over all rows, added one by one."""
+    total = functools.reduce(jnp.add, rows)
+    return functools.reduce(jnp.add, [total[row] for row in range(len(total))]) / (len(rows) * len(total))
 
 
 #: Bones, pairs of neighbouring fingers and joints that the terms are means over.
 _TERM_COUNTS = _FINGERS * _LEVELS, _FINGERS - 1, _FINGERS * (_LEVELS - 1)
 
 
-def _mean_terms(parts: Any, bounds: Bounds) -> list[Array]:
+def _mean_terms(found: Any, bounds: Bounds) -> list[Array]:
+    lengths, curvature, spread, angles = found
+    parts = lengths, [curvature, spread], angles
     sums = (jnp.sum(functools.reduce(jnp.add, rows), axis=-1) for rows in parts)
     values = [total / count for total, count in zip(sums, _TERM_COUNTS, strict=True)]
     if bounds.weights is None:
@@ -459,29 +468,52 @@ def terms(detach: bool, gradient: bool) -> Kernel:
       detach: as `detach_frames` of `losses.excess`.
       gradient: whether the results are pairs of values and gradients.
     """
-    both = functools.partial(_terms, detach=detach)
     if gradient:
-        return Kernel(both, lambda found, bounds: (_mean_terms(found[0], bounds), found[1]))
-    return Kernel(lambda *given: both(*given)[0], _mean_terms)
+        return Kernel(functools.partial(_terms, detach=detach), lambda found, bounds: found)
+    return Kernel(_excess, _mean_terms)
 
 
-def _in_blocks(rows: Callable[..., Any], joints: Array, bounds: Any) -> Any:
+def _transposed(arrays: Any, *, last: bool) -> Any:
+    """Reverses the axes of arrays, of which one end is the poses, `last` after it; through memory, in a loop over blocks.
+
+    XLA for CPUs would compute what is transposed within the transposition, many times slower.
+    """
+    leaves, structure = jax.tree.flatten(arrays)
+    count = leaves[0].shape[0 if last else -1]
+    blocks = max(-(-count // BLOCK), min(count, 2))
+    size = -(-count // blocks)
+
+    def reverse(leaf: Array) -> Array:
+        return leaf.transpose(*reversed(range(leaf.ndim)))
+
+    def move(block: Array, found: list[Array]) -> list[Array]:
+        start = block * size
+        parts = [
+            reverse(jax.lax.dynamic_slice_in_dim(leaf, start, size, axis=0 if last else leaf.ndim - 1))
+            for leaf in leaves
+        ]
+        return [
+            jax.lax.dynamic_update_slice_in_dim(whole, part, start, axis=whole.ndim - 1 if last else 0)
+            for whole, part in zip(found, parts, strict=True)
+        ]
+
+    empty = [jnp.zeros_like(reverse(leaf)) for leaf in leaves]
+    return jax.tree.unflatten(structure, jax.lax.fori_loop(0, blocks, move, empty))
+
+
+def _apply(rows: Callable[..., Any], joints: Array, bounds: Any) -> Any:
     """Applies the `rows` of a kernel to joints `[poses, 21, 3]`."""
 
-    def whole(joints: Array, bounds: Any) -> Any:
-        return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), rows(joints.transpose(2, 1, 0), bounds))
+    def reverse(leaf: Array) -> Array:
+        return leaf.transpose(*reversed(range(leaf.ndim)))
 
-    def in_blocks(joints: Array, bounds: Any) -> Any:
-        count = len(joints)
-        # Two blocks at least: a loop is what keeps XLA from computing inside the transposition, many times slower.
-        blocks = max(-(-count // BLOCK), 1 + (count > LANES))
-        size = -(-count // (blocks * LANES)) * LANES
-        padded = jnp.pad(joints, ((0, blocks * size - count), (0, 0), (0, 0)))
-        split = padded.reshape(blocks, size, *joints.shape[1:]).transpose(0, 3, 2, 1)
-        found = jax.lax.map(lambda block: rows(block, bounds), split)
-        return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 1).reshape(-1, *leaf.shape[1:-1])[:count], found)
+    def on_cpu(joints: Array, bounds: Any) -> Any:
+        return _transposed(rows(_transposed(joints, last=True), bounds), last=False)
 
-    return jax.lax.platform_dependent(joints, bounds, cpu=in_blocks, default=whole)
+    def elsewhere(joints: Array, bounds: Any) -> Any:
+        return jax.tree.map(reverse, rows(reverse(joints), bounds))
+
+    return jax.lax.platform_dependent(joints, bounds, cpu=on_cpu, default=elsewhere)
 
 
 def _of_any_batch(kernel: Kernel, reference: Callable[..., Any]) -> Callable[..., Any]:
@@ -492,7 +524,7 @@ def _of_any_batch(kernel: Kernel, reference: Callable[..., Any]) -> Callable[...
         batch = joints.shape[:-2]
         if 0 in batch:
             return reference(joints, bounds)
-        found = kernel.finish(_in_blocks(kernel.rows, joints.reshape(-1, *joints.shape[-2:]), bounds), bounds)
+        found = kernel.finish(_apply(kernel.rows, joints.reshape(-1, *joints.shape[-2:]), bounds), bounds)
         return jax.tree.map(lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), found)
 
     function = custom_vmap(compiled)
