@@ -98,13 +98,17 @@ def limit(fitted) -> Callable[..., Any] | None:
     flags = ["-O3", "-march=native", "-ffast-math", "-shared", "-fPIC", "-Wno-psabi", "-o", str(library)]
     subprocess.run(["g++", *flags, str(Path(__file__).with_name("losses_limit.cpp"))], check=True)
     program = ctypes.CDLL(str(library)).value_and_gradient
-    bounds = [np.ascontiguousarray(getattr(fitted, name), np.float32) for name in ("bone_length", "curvature", "spread")]
+    bounds = [
+        np.ascontiguousarray(getattr(fitted, name), np.float32) for name in ("bone_length", "curvature", "spread")
+    ]
     polygons = np.ascontiguousarray(fitted.hull, np.float32)
     weights = np.array([WEIGHTS.bone_length, WEIGHTS.palm, WEIGHTS.joint_angle], np.float32)
 
     def call(joints: np.ndarray):
         value, gradient = np.empty(len(joints), np.float32), np.empty_like(joints)
-        given = [array.ctypes.data_as(ctypes.c_void_p) for array in (joints, *bounds, polygons, weights, value, gradient)]
+        given = [
+            array.ctypes.data_as(ctypes.c_void_p) for array in (joints, *bounds, polygons, weights, value, gradient)
+        ]
         program(given[0], len(joints), *given[1:5], polygons.shape[2], *given[5:])
         return value, gradient
 

@@ -247,7 +247,7 @@ def main() -> None:
     parser.add_argument("joints", metavar="JOINTS.npy")
     parser.add_argument("--count", type=int, default=512, help="poses of the other half (default: 512)")
     parser.add_argument("--photographs", metavar="FOLDER", help="with mediapipe.npz and annotations.json")
-    parser.add_argument("--only", choices=("presets", "compilation"), help="one part (default: all)")
+    parser.add_argument("--only", choices=("presets", "compilation", "speed"), help="one part (default: all)")
     options = parser.parse_args()
     generator = np.random.default_rng(0)
     poses = generator.permutation(np.load(options.joints).astype(np.float32))
@@ -263,6 +263,7 @@ def main() -> None:
         single(truth, held, generator)
         near = truth[(truth[..., 2].min(axis=1) > 0.3) & (truth[..., 2].max(axis=1) < 0.9)]
         moving(sequence(near[:40]), held["other half"], generator)
+    if options.only in (None, "speed"):
         speed(truth, held, generator)
 
 

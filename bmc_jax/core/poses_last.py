@@ -6,11 +6,12 @@ pair of fingers, and a vector is three such arrays, so that every operation is e
 gather. The gradient of the losses is in closed form. It runs from the tip of a finger to its base, and what all bones
 beyond a joint do to its frame is one vector, their torque.
 
-On a CPU, poses are taken in chunks that stay in its cache. XLA for CPUs computes a cheap quantity again for each of its
-readers, but a division or a square root only once, so quantities that are read often end in one.
+XLA for CPUs computes a cheap quantity again for each of its readers, but a division or a square root only once, so
+quantities that are read often end in one.
 """
 
 import functools
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -25,8 +26,8 @@ from jaxtyping import Array
 from bmc_jax.core import hand, numerics
 from bmc_jax.core.types import require_shape
 
-#: Poses of a block on a CPU, at most, and the multiple that their number is rounded up to.
-BLOCK, LANES = 256, 16
+#: Poses that a CPU transposes at a time.
+BLOCK = 256
 
 _FINGERS, _LEVELS = hand.FINGER_JOINTS.shape
 #: Coefficients of the arctangent's odd polynomial on [0, 1] beyond the first, the highest first; relative error 2e-8.
@@ -153,7 +154,7 @@ def _chain(joints: Array) -> _Chain:
     """From `[3, 21, poses]`."""
     wrist, fingers = joints[:, :1], joints[:, 1:].reshape(3, _FINGERS, _LEVELS, -1)
     ends = [wrist, *(fingers[:, :, level] for level in range(_LEVELS))]
-    bones = [Vector(*(end - start)) for start, end in zip(ends[:-1], ends[1:], strict=True)]
+    bones = [Vector(*(end - start)) for start, end in itertools.pairwise(ends)]
     unit, factor = _unit([c for bone in bones for c in (bone.x, bone.y, bone.z)])
     bones = [bone * factor for bone in bones]
     lengths = [bone.length(numerics.COLLAPSED_LENGTH) for bone in bones]
@@ -298,6 +299,7 @@ def _apart(turn: _Turn, polygons: Array) -> tuple[Array, Array, Array]:
                 closer = distance < nearest
                 nearest = jnp.where(closer, distance, nearest)
                 away = jnp.where(closer, away_x, away[0]), jnp.where(closer, away_y, away[1])
+    assert nearest is not None
     zero = (inside & (nearest >= 0)) | (nearest <= numerics.TINY_SQUARE)
     length = jnp.sqrt(jnp.where(zero, 0.0, nearest))
     return length, _ratio(away[0], length), _ratio(away[1], length)
@@ -357,7 +359,7 @@ def _by_joints(bones: list[Vector]) -> Array:
     """The gradient by the joints `[3, 21, poses]` from that by each level's bones."""
 
     def of(*levels: Array) -> Array:
-        ends = [a - b for a, b in zip(levels, levels[1:], strict=False)] + [levels[-1]]
+        ends = [a - b for a, b in itertools.pairwise(levels)] + [levels[-1]]
         wrist = functools.reduce(jnp.add, [levels[0][row] for row in range(_FINGERS)])
         return jnp.concatenate([-wrist[None], jnp.stack(ends, axis=1).reshape(-1, wrist.shape[-1])])
 
@@ -371,8 +373,8 @@ class Kernel(NamedTuple):
     rows: Callable[..., Any]
     """Of joints `[3, 21, poses]` and bounds: a tree of arrays that end in the poses."""
     finish: Callable[..., Any]
-    """Of that tree, with the poses as the first axis of each array, and bounds: the results. What joins arrays or adds
-    rows is here: XLA for CPUs would compute what it reads in full for each part or row."""
+    """Of that tree, with the axes of each array reversed, and bounds: the results. It joins arrays and adds rows, which
+    XLA for CPUs would compute in full for each part or row that is read."""
 
 
 def _quantities(joints: Array, bounds: Any) -> Any:
@@ -423,7 +425,11 @@ def _terms(joints: Array, bounds: Bounds, detach: bool) -> tuple[Any, list[Array
     curvature, by_curvature = _outside(palm.curvature, bounds.curvature)
     spread, by_spread = _outside(palm.spread, bounds.spread)
     apart = [_apart(turn, bounds.hull[:, i]) for i, turn in enumerate(turns)]
-    values = [_mean([excess for excess, _ in lengths]), 2 * _mean([curvature, spread]), _mean([row for row, _, _ in apart])]
+    values = [
+        _mean([excess for excess, _ in lengths]),
+        2 * _mean([curvature, spread]),
+        _mean([row for row, _, _ in apart]),
+    ]
     weights = [1.0] * len(values) if bounds.weights is None else bounds.weights
     length_weight, palm_weight, angle_weight = (w / count for w, count in zip(weights, _TERM_COUNTS, strict=True))
     stretch = [unit * (slope * length_weight) for unit, (_, slope) in zip(chain.units, lengths, strict=True)]
@@ -473,23 +479,25 @@ def terms(detach: bool, gradient: bool) -> Kernel:
     return Kernel(_excess, _mean_terms)
 
 
-def _transposed(arrays: Any, *, last: bool) -> Any:
-    """Reverses the axes of arrays, of which one end is the poses, `last` after it; through memory, in a loop over blocks.
+def _reversed(array: Array) -> Array:
+    return array.transpose(*reversed(range(array.ndim)))
 
-    XLA for CPUs would compute what is transposed within the transposition, many times slower.
+
+def _transposed(arrays: Any, *, last: bool) -> Any:
+    """Reverses the axes of arrays that have the poses at one end, after it at the `last`, in a loop over blocks.
+
+    What a loop reads and writes is in memory: XLA for CPUs would compute what is transposed within the transposition,
+    many times slower.
     """
     leaves, structure = jax.tree.flatten(arrays)
     count = leaves[0].shape[0 if last else -1]
     blocks = max(-(-count // BLOCK), min(count, 2))
     size = -(-count // blocks)
 
-    def reverse(leaf: Array) -> Array:
-        return leaf.transpose(*reversed(range(leaf.ndim)))
-
     def move(block: Array, found: list[Array]) -> list[Array]:
         start = block * size
         parts = [
-            reverse(jax.lax.dynamic_slice_in_dim(leaf, start, size, axis=0 if last else leaf.ndim - 1))
+            _reversed(jax.lax.dynamic_slice_in_dim(leaf, start, size, axis=0 if last else leaf.ndim - 1))
             for leaf in leaves
         ]
         return [
@@ -497,27 +505,24 @@ def _transposed(arrays: Any, *, last: bool) -> Any:
             for whole, part in zip(found, parts, strict=True)
         ]
 
-    empty = [jnp.zeros_like(reverse(leaf)) for leaf in leaves]
+    empty = [jnp.zeros_like(_reversed(leaf)) for leaf in leaves]
     return jax.tree.unflatten(structure, jax.lax.fori_loop(0, blocks, move, empty))
 
 
 def _apply(rows: Callable[..., Any], joints: Array, bounds: Any) -> Any:
     """Applies the `rows` of a kernel to joints `[poses, 21, 3]`."""
 
-    def reverse(leaf: Array) -> Array:
-        return leaf.transpose(*reversed(range(leaf.ndim)))
-
     def on_cpu(joints: Array, bounds: Any) -> Any:
         return _transposed(rows(_transposed(joints, last=True), bounds), last=False)
 
     def elsewhere(joints: Array, bounds: Any) -> Any:
-        return jax.tree.map(reverse, rows(reverse(joints), bounds))
+        return jax.tree.map(_reversed, rows(_reversed(joints), bounds))
 
     return jax.lax.platform_dependent(joints, bounds, cpu=on_cpu, default=elsewhere)
 
 
 def _of_any_batch(kernel: Kernel, reference: Callable[..., Any]) -> Callable[..., Any]:
-    """A compiled function of joints `[*batch, 21, 3]` and bounds; under vmap, a mapped axis is one more of the batch."""
+    """Returns a compiled function of joints `[*batch, 21, 3]` and bounds; an axis of vmap is one more of the batch."""
 
     @jax.jit
     def compiled(joints: Array, bounds: Any) -> Any:
@@ -577,8 +582,8 @@ def _derivative(function: Callable[..., Any], primals: Any, tangents: Any) -> tu
 def with_gradients(reference: Callable[..., Any], detach: bool) -> Callable[..., Any]:
     """Returns a function of joints `[*batch, 21, 3]` and bounds with the values and gradients of `terms`.
 
-    Derivatives by the bounds, of higher order, and of bounds that are mapped are those of the reference, which returns a
-    list of values `[*batch]`.
+    Derivatives by the bounds, of higher order, and of bounds that are mapped are those of the reference, which returns
+    a list of values `[*batch]`.
     """
 
     def reference_gradients(joints: Array, bounds: Any) -> Any:

@@ -68,6 +68,7 @@ def step(
         rays = rays[1:].reshape(5, 4, 3, -1)
 
     def on_rays(vectors):
+        assert rays is not None
         onto = rays.reshape((1,) * (vectors.ndim - rays.ndim) + rays.shape)
         return _sum(vectors[..., x, :] * onto[..., x, :] for x in range(3))
 

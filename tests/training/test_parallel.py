@@ -95,7 +95,7 @@ def test_batch_norm_has_the_statistics_of_its_group_of_devices(size, groups):
         layer = backbone.batch_norm(True, np.float32, step.network(config, axis_name=parallel.AXIS).devices)()
         return layer.apply(layer.init(jax.random.key(0), x), x, mutable=["batch_stats"])[0]
 
-    found = parallel.parallelize(on_device, (0,), 0)(x)
+    found = np.asarray(parallel.parallelize(on_device, (0,), 0)(x))
     for group in groups:
         together = x[list(group)]
         expected = (together - together.mean((0, 1))) / np.sqrt(together.var((0, 1)) + 1e-5)
