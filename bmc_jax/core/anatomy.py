@@ -14,12 +14,15 @@ point the gradient of the quantity concerned is zero. "Zero" and "collinear" are
 `COLLAPSED_SINE`, which are relative to the hand's longest bone, so that they hold in every unit.
 """
 
+import functools
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from bmc_jax.core import hand, numerics
+from bmc_jax.core import hand, numerics, poses_last
 from bmc_jax.core.types import require_shape
 
 _SCALE_BONE = tuple(int(i) for i in np.argwhere(hand.SCALE_BONE[1] == hand.FINGER_JOINTS)[0])
@@ -150,7 +153,17 @@ def joint_angles(joints: Float[Array, "*batch 21 3"], *, detach_frames: bool = F
     Returns:
       Finger x (PIP, DIP, TIP) x (flexion, abduction), radians.
     """
-    _, local = _local_bones(joints, detach_frames)
+    angles = _fast_angles(detach_frames)(*poses_last.floating(joints))
+    return angles.astype(joints.dtype)
+
+
+@functools.cache
+def _fast_angles(detach: bool) -> Callable[..., Array]:
+    return poses_last.with_values(lambda joints, _: _readable_angles(joints, detach), poses_last.JOINT_ANGLES)
+
+
+def _readable_angles(joints: Float[Array, "*batch 21 3"], detach: bool) -> Float[Array, "*batch 5 3 2"]:
+    _, local = _local_bones(joints, detach)
     x, y, z = local[..., 0], local[..., 1], local[..., 2]
     flexion = numerics.atan2(x, z, numerics.COLLAPSED_SINE)
     abduction = numerics.atan2(y, numerics.norm(jnp.stack([x, z], axis=-1), numerics.COLLAPSED_SINE))

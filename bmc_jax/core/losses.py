@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from bmc_jax.core import anatomy, hand, hull, numerics, poses_last
-from bmc_jax.core.types import Batch, Limits, LimitsMetadata, Prediction
+from bmc_jax.core.types import Batch, Limits, Prediction
 
 
 @jax.tree_util.register_dataclass
@@ -119,12 +119,8 @@ def excess(
       detach_frames: let the gradient of a bone's angle move that bone only, not the palm and the bones that its frame
         is built from.
     """
-    return Excess(
-        bone_length=_bone_length_excess(joints, limits),
-        curvature=_outside(anatomy.palm_curvature(joints), limits.curvature),
-        spread=_outside(anatomy.palm_spread(joints), limits.spread),
-        angles=_angle_excess(joints, limits, mode=mode, independent=independent, detach_frames=detach_frames),
-    )
+    found = _fast_excess(mode, detach_frames)(*poses_last.floating(joints, _bounds(limits, independent)))
+    return Excess(*found)
 
 
 def bone_length(joints: Float[Array, "*batch 21 3"], limits: Limits) -> Float[Array, "*batch"]:
@@ -168,7 +164,7 @@ def constraints(
     Values and gradients by joints are computed with the poses as the last axis (`poses_last`), but for the modes on the
     circle. Gradients by the limits and derivatives of higher order are those of `excess`.
     """
-    found = _terms(mode, detach_frames)(*_float(joints, _bounds(limits, independent)))
+    found = _terms(mode, detach_frames)(*poses_last.floating(joints, _bounds(limits, independent)))
     return dict(zip(_BIOMECHANICAL, found, strict=True))
 
 
@@ -186,7 +182,7 @@ def biomechanical(
     Value and gradient are zero where the pose is within every limit.
     """
     factors = [getattr(weights, name) for name in _BIOMECHANICAL]
-    return _terms(mode, detach_frames)(*_float(joints, _bounds(limits, independent, factors)))[0]
+    return _terms(mode, detach_frames)(*poses_last.floating(joints, _bounds(limits, independent, factors)))[0]
 
 
 _BIOMECHANICAL = ("bone_length", "palm", "joint_angle")
@@ -197,10 +193,21 @@ def _bounds(limits: Limits, independent: bool, weights: list[Any] | None = None)
     return poses_last.Bounds(limits.bone_length, limits.curvature, limits.spread, polygon, weights)
 
 
-def _float(joints: Array, bounds: poses_last.Bounds) -> tuple[Array, poses_last.Bounds]:
-    """Joints and bounds in one type of floating-point numbers, float32 or wider."""
-    dtype = jnp.result_type(jnp.asarray(joints), jnp.float32, *map(jnp.asarray, bounds[:4]))
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), (joints, bounds))
+def _readable_excess(joints: Array, bounds: poses_last.Bounds, mode: str, detach_frames: bool) -> tuple[Array, ...]:
+    """What `Excess` holds, in the order of its fields."""
+    angles = anatomy.joint_angles(joints, detach_frames=detach_frames)
+    return (
+        _outside(anatomy.bone_lengths(joints), bounds.bone_length),
+        _outside(anatomy.palm_curvature(joints), bounds.curvature),
+        _outside(anatomy.palm_spread(joints), bounds.spread),
+        hull.distance(angles, bounds.hull, mode),
+    )
+
+
+@functools.cache
+def _fast_excess(mode: str, detach_frames: bool) -> Callable[..., tuple[Array, ...]]:
+    reference = functools.partial(_readable_excess, mode=mode, detach_frames=detach_frames)
+    return poses_last.with_values(reference, poses_last.EXCESS) if mode == "euclidean" else reference
 
 
 @functools.cache
@@ -208,15 +215,14 @@ def _terms(mode: str, detach_frames: bool) -> Callable[..., list[Array]]:
     """The terms of joints and bounds, or if these have weights, the weighted sum alone."""
 
     def reference(joints: Array, bounds: Any) -> list[Array]:
-        limits = Limits(*bounds[:4], support=bounds.hull, meta=LimitsMetadata(source="", count=0))
-        terms = excess(joints, limits, mode=mode, detach_frames=detach_frames).terms
+        terms = Excess(*_readable_excess(joints, bounds, mode, detach_frames)).terms
         if bounds.weights is None:
             return list(terms.values())
         return [functools.reduce(operator.add, map(operator.mul, bounds.weights, terms.values()))]
 
     if mode != "euclidean":
         return reference
-    return poses_last.with_gradients(reference, functools.partial(poses_last.terms, detach=detach_frames))
+    return poses_last.with_gradients(reference, detach_frames)
 
 
 def labelled(batch: Batch) -> dict[str, Bool[Array, "*batch"]]:

@@ -6,8 +6,8 @@ row for each finger, or pair of fingers, and a vector is three such arrays, so t
 product of matrices, no gather. The gradient of the losses is in closed form. It runs from the tip of a finger to its
 base, and what all bones beyond a joint do to its frame is one vector, their torque.
 
-On a CPU, poses are taken in chunks that stay in its cache. XLA for CPUs computes a cheap quantity again for each of its
-readers, but a division or a square root only once, so quantities that are read often end in one.
+XLA for CPUs computes a cheap quantity again for each of its readers, but a division or a square root only once, so
+quantities that are read often end in one.
 """
 
 import functools
@@ -24,9 +24,10 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array
 
 from bmc_jax.core import hand, numerics
+from bmc_jax.core.types import require_shape
 
-#: Poses of a block on a CPU, at most, and the multiple that their number is rounded up to.
-BLOCK, LANES = 256, 16
+#: Poses that a CPU transposes at a time.
+BLOCK = 256
 
 _FINGERS, _LEVELS = hand.FINGER_JOINTS.shape
 #: Coefficients of the arctangent's odd polynomial on [0, 1] beyond the first, the highest first; relative error 2e-8.
@@ -355,7 +356,7 @@ def _palm_gradient(chain: _Chain, palm: _Palm, by_curvature: Array, by_spread: A
 
 
 def _by_joints(bones: list[Vector]) -> Array:
-    """The gradient by the joints `[21, 3, poses]` from that by each level's bones."""
+    """The gradient by the joints `[3, 21, poses]` from that by each level's bones."""
 
     def of(*levels: Array) -> Array:
         ends = [a - b for a, b in itertools.pairwise(levels)] + [levels[-1]]
@@ -363,35 +364,60 @@ def _by_joints(bones: list[Vector]) -> Array:
         return jnp.concatenate([-wrist[None], jnp.stack(ends, axis=1).reshape(-1, wrist.shape[-1])])
 
     gradient = bones[0].each(of, *bones[1:])
-    return jnp.stack([gradient.x, gradient.y, gradient.z], axis=1)
+    return jnp.stack([gradient.x, gradient.y, gradient.z])
 
 
-def joint_angles(joints: Array, bounds: None = None) -> Array:
-    """`anatomy.joint_angles` `[5, 3, 2, poses]` of joints `[3, 21, poses]`."""
+class Kernel(NamedTuple):
+    """How something is computed with the poses as the last axis."""
+
+    rows: Callable[..., Any]
+    """Of joints `[3, 21, poses]` and bounds: a tree of arrays that end in the poses."""
+    finish: Callable[..., Any]
+    """Of that tree, with the axes of each array reversed, and bounds: the results. It joins arrays and adds rows, which
+    XLA for CPUs would compute in full for each part or row that is read."""
+
+
+def _quantities(joints: Array, bounds: Any) -> Any:
     chain = _chain(joints)
-    turns, _ = _turns(chain, _palm(chain))
-    return jnp.stack([jnp.stack([turn.flexion, turn.abduction], axis=1) for turn in turns], axis=1)
+    palm = _palm(chain)
+    turns, _ = _turns(chain, palm)
+    lengths = [own * chain.unit for own in chain.lengths]
+    return lengths, palm.curvature, palm.spread, [turn.flexion for turn in turns], [turn.abduction for turn in turns]
 
 
-def excess(joints: Array, bounds: Bounds) -> tuple[Array, ...]:
-    """What `losses.Excess` holds, in the order of its fields, with the poses as the last axis of each."""
+def _join_quantities(found: Any, bounds: Any) -> tuple[Array, ...]:
+    lengths, curvature, spread, flexion, abduction = found
+    return jnp.stack(lengths, axis=-1), curvature, spread, _join_angles((flexion, abduction), bounds)
+
+
+def _join_angles(found: Any, bounds: Any) -> Array:
+    return jnp.stack([jnp.stack(levels, axis=-1) for levels in found], axis=-1)
+
+
+#: Bone lengths, palm curvature, palm spread and joint angles, as of `anatomy`.
+QUANTITIES = Kernel(_quantities, _join_quantities)
+#: `anatomy.joint_angles`.
+JOINT_ANGLES = Kernel(lambda joints, bounds: _quantities(joints, bounds)[-2:], _join_angles)
+
+
+def _excess(joints: Array, bounds: Bounds) -> Any:
     chain = _chain(joints)
     palm = _palm(chain)
     lengths = [_outside(own * chain.unit, bounds.bone_length[:, i])[0] for i, own in enumerate(chain.lengths)]
     angles = [_apart(turn, bounds.hull[:, i])[0] for i, turn in enumerate(_turns(chain, palm)[0])]
-    curvature, spread = _outside(palm.curvature, bounds.curvature)[0], _outside(palm.spread, bounds.spread)[0]
-    return jnp.stack(lengths, axis=1), curvature, spread, jnp.stack(angles, axis=1)
+    return lengths, _outside(palm.curvature, bounds.curvature)[0], _outside(palm.spread, bounds.spread)[0], angles
 
 
-def terms(joints: Array, bounds: Bounds, detach: bool = False) -> tuple[list[Array], list[Array]]:
-    """Returns the terms of `losses.constraints` `[poses]` and the gradient of each `[21, 3, poses]`; if `bounds` has
-    weights, of their weighted sum alone.
+def _join_excess(found: Any, bounds: Bounds) -> tuple[Array, ...]:
+    lengths, curvature, spread, angles = found
+    return jnp.stack(lengths, axis=-1), curvature, spread, jnp.stack(angles, axis=-1)
 
-    Args:
-      joints: `[3, 21, poses]`.
-      bounds: limits, and weights or None.
-      detach: as `detach_frames` of `losses.excess`.
-    """
+
+#: What `losses.Excess` holds, in the order of its fields.
+EXCESS = Kernel(_excess, _join_excess)
+
+
+def _terms(joints: Array, bounds: Bounds, detach: bool) -> tuple[Any, list[Array]]:
     chain = _chain(joints)
     palm = _palm(chain)
     turns, first = _turns(chain, palm)
@@ -402,11 +428,10 @@ def terms(joints: Array, bounds: Bounds, detach: bool = False) -> tuple[list[Arr
     values = [
         _mean([excess for excess, _ in lengths]),
         2 * _mean([curvature, spread]),
-        _mean([excess for excess, _, _ in apart]),
+        _mean([row for row, _, _ in apart]),
     ]
     weights = [1.0] * len(values) if bounds.weights is None else bounds.weights
-    counts = _FINGERS * _LEVELS, _FINGERS - 1, _FINGERS * len(turns)
-    length_weight, palm_weight, angle_weight = (weight / count for weight, count in zip(weights, counts, strict=True))
+    length_weight, palm_weight, angle_weight = (w / count for w, count in zip(weights, _TERM_COUNTS, strict=True))
     stretch = [unit * (slope * length_weight) for unit, (_, slope) in zip(chain.units, lengths, strict=True)]
     scale = chain.factor * palm_weight
     root = _palm_gradient(chain, palm, by_curvature * scale, by_spread * scale)
@@ -421,32 +446,82 @@ def terms(joints: Array, bounds: Bounds, detach: bool = False) -> tuple[list[Arr
     return [value], [_by_joints([one + other for one, other in zip(stretch, turned, strict=True)])]
 
 
-def _mean(parts: list[Array]) -> Array:
-    """The mean over all rows, added one by one: XLA for CPUs would compute what a sum reads again for each row."""
-    total = functools.reduce(jnp.add, parts)
-    return functools.reduce(jnp.add, [total[row] for row in range(len(total))]) / (len(total) * len(parts))
+def _mean(rows: list[Array]) -> Array:
+    """The mean over all rows, added one by one."""
+    total = functools.reduce(jnp.add, rows)
+    return functools.reduce(jnp.add, [total[row] for row in range(len(total))]) / (len(rows) * len(total))
 
 
-def _in_blocks(kernel: Callable[..., Any], joints: Array, bounds: Any) -> Any:
-    """Applies a kernel, of joints `[3, 21, poses]` and bounds, to joints `[poses, 21, 3]`; poses lead its results."""
-
-    def whole(joints: Array, bounds: Any) -> Any:
-        return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), kernel(joints.transpose(2, 1, 0), bounds))
-
-    def in_blocks(joints: Array, bounds: Any) -> Any:
-        count = len(joints)
-        # Two blocks at least: a loop is what keeps XLA from computing inside the transposition, many times slower.
-        blocks = max(-(-count // BLOCK), 1 + (count > LANES))
-        size = -(-count // (blocks * LANES)) * LANES
-        padded = jnp.pad(joints, ((0, blocks * size - count), (0, 0), (0, 0)))
-        split = padded.reshape(blocks, size, *joints.shape[1:]).transpose(0, 3, 2, 1)
-        found = jax.lax.map(lambda block: kernel(block, bounds), split)
-        return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 1).reshape(-1, *leaf.shape[1:-1])[:count], found)
-
-    return jax.lax.platform_dependent(joints, bounds, cpu=in_blocks, default=whole)
+#: Bones, pairs of neighbouring fingers and joints that the terms are means over.
+_TERM_COUNTS = _FINGERS * _LEVELS, _FINGERS - 1, _FINGERS * (_LEVELS - 1)
 
 
-def _of_any_batch(kernel: Callable[..., Any], reference: Callable[..., Any]) -> Callable[..., Any]:
+def _mean_terms(found: Any, bounds: Bounds) -> list[Array]:
+    lengths, curvature, spread, angles = found
+    parts = lengths, [curvature, spread], angles
+    sums = (jnp.sum(functools.reduce(jnp.add, rows), axis=-1) for rows in parts)
+    values = [total / count for total, count in zip(sums, _TERM_COUNTS, strict=True)]
+    if bounds.weights is None:
+        return values
+    return [functools.reduce(jnp.add, [weight * value for weight, value in zip(bounds.weights, values, strict=True)])]
+
+
+def terms(detach: bool, gradient: bool) -> Kernel:
+    """Returns the kernel of the terms of `losses.constraints` `[poses]` or, if the bounds have weights, of their
+    weighted sum alone; and of the gradient of each `[poses, 21, 3]`.
+
+    Args:
+      detach: as `detach_frames` of `losses.excess`.
+      gradient: whether the results are pairs of values and gradients.
+    """
+    if gradient:
+        return Kernel(functools.partial(_terms, detach=detach), lambda found, bounds: found)
+    return Kernel(_excess, _mean_terms)
+
+
+def _reversed(array: Array) -> Array:
+    return array.transpose(*reversed(range(array.ndim)))
+
+
+def _transposed(arrays: Any, *, last: bool) -> Any:
+    """Reverses the axes of arrays that have the poses at one end, after it at the `last`, in a loop over blocks.
+
+    What a loop reads and writes is in memory: XLA for CPUs would compute what is transposed within the transposition,
+    many times slower.
+    """
+    leaves, structure = jax.tree.flatten(arrays)
+    count = leaves[0].shape[0 if last else -1]
+    blocks = max(-(-count // BLOCK), min(count, 2))
+    size = -(-count // blocks)
+
+    def move(block: Array, found: list[Array]) -> list[Array]:
+        start = block * size
+        parts = [
+            _reversed(jax.lax.dynamic_slice_in_dim(leaf, start, size, axis=0 if last else leaf.ndim - 1))
+            for leaf in leaves
+        ]
+        return [
+            jax.lax.dynamic_update_slice_in_dim(whole, part, start, axis=whole.ndim - 1 if last else 0)
+            for whole, part in zip(found, parts, strict=True)
+        ]
+
+    empty = [jnp.zeros_like(_reversed(leaf)) for leaf in leaves]
+    return jax.tree.unflatten(structure, jax.lax.fori_loop(0, blocks, move, empty))
+
+
+def _apply(rows: Callable[..., Any], joints: Array, bounds: Any) -> Any:
+    """Applies the `rows` of a kernel to joints `[poses, 21, 3]`."""
+
+    def on_cpu(joints: Array, bounds: Any) -> Any:
+        return _transposed(rows(_transposed(joints, last=True), bounds), last=False)
+
+    def elsewhere(joints: Array, bounds: Any) -> Any:
+        return jax.tree.map(_reversed, rows(_reversed(joints), bounds))
+
+    return jax.lax.platform_dependent(joints, bounds, cpu=on_cpu, default=elsewhere)
+
+
+def _of_any_batch(kernel: Kernel, reference: Callable[..., Any]) -> Callable[..., Any]:
     """Returns a compiled function of joints `[*batch, 21, 3]` and bounds; an axis of vmap is one more of the batch."""
 
     @jax.jit
@@ -454,7 +529,7 @@ def _of_any_batch(kernel: Callable[..., Any], reference: Callable[..., Any]) -> 
         batch = joints.shape[:-2]
         if 0 in batch:
             return reference(joints, bounds)
-        found = _in_blocks(kernel, joints.reshape(-1, *joints.shape[-2:]), bounds)
+        found = kernel.finish(_apply(kernel.rows, joints.reshape(-1, *joints.shape[-2:]), bounds), bounds)
         return jax.tree.map(lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), found)
 
     function = custom_vmap(compiled)
@@ -471,16 +546,41 @@ def _of_any_batch(kernel: Callable[..., Any], reference: Callable[..., Any]) -> 
     return function
 
 
-def with_values(reference: Callable[..., Any], kernel: Callable[..., Any]) -> Callable[..., Any]:
+def floating(joints: Array, bounds: Any = None) -> tuple[Array, Any]:
+    """Returns joints `[..., 21, 3]` and bounds in one floating-point type, float32 or wider.
+
+    Raises:
+      ValueError: for joints of another shape, or of whole numbers, which have no gradient.
+    """
+    require_shape("joints in FreiHAND order", joints, hand.NUM_JOINTS, 3)
+    if not jnp.issubdtype(joints.dtype, jnp.floating):
+        raise ValueError(f"joints: expected floating-point numbers, got {joints.dtype}; convert them to float32")
+    given = (leaf for leaf in jax.tree.leaves((joints, bounds)) if not isinstance(leaf, int | float))
+    dtype = jnp.result_type(jnp.float32, *given)
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), (joints, bounds))
+
+
+def with_values(reference: Callable[..., Any], kernel: Kernel) -> Callable[..., Any]:
     """Returns a function of joints `[*batch, 21, 3]` and bounds with the values of a kernel and the derivatives of the
     reference."""
     function = jax.custom_jvp(_of_any_batch(kernel, reference))
-    function.defjvp(lambda primals, tangents: jax.jvp(reference, primals, tangents))
+    function.defjvp(functools.partial(_derivative, reference), symbolic_zeros=True)
     return function
 
 
-def with_gradients(reference: Callable[..., Any], kernel: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns a function of joints `[*batch, 21, 3]` and bounds with values and gradients of a kernel, as `terms`.
+def _derivative(function: Callable[..., Any], primals: Any, tangents: Any) -> tuple[Any, Any]:
+    """`jax.jvp` by those inputs that have a tangent."""
+    leaves, structure = jax.tree.flatten(primals)
+    moving = {i: leaf for i, leaf in enumerate(jax.tree.leaves(tangents)) if not isinstance(leaf, SymbolicZero)}
+
+    def of_moving(moved: dict[int, Array]) -> Any:
+        return function(*jax.tree.unflatten(structure, [moved.get(i, leaf) for i, leaf in enumerate(leaves)]))
+
+    return jax.jvp(of_moving, ({i: leaves[i] for i in moving},), (moving,))
+
+
+def with_gradients(reference: Callable[..., Any], detach: bool) -> Callable[..., Any]:
+    """Returns a function of joints `[*batch, 21, 3]` and bounds with the values and gradients of `terms`.
 
     Derivatives by the bounds, of higher order, and of bounds that are mapped are those of the reference, which returns
     a list of values `[*batch]`.
@@ -491,19 +591,14 @@ def with_gradients(reference: Callable[..., Any], kernel: Callable[..., Any]) ->
         ones = [[jnp.full_like(value, i == k) for i, value in enumerate(found)] for k in range(len(found))]
         return found, [pull_back(one)[0] for one in ones]
 
-    function = jax.custom_jvp(_of_any_batch(lambda *given: kernel(*given)[0], reference))
-    both = with_values(reference_gradients, kernel)
+    function = jax.custom_jvp(_of_any_batch(terms(detach, gradient=False), reference))
+    both = with_values(reference_gradients, terms(detach, gradient=True))
 
     @functools.partial(function.defjvp, symbolic_zeros=True)
     def _(primals: Any, tangents: Any) -> Any:
         still = [isinstance(leaf, SymbolicZero) for leaf in jax.tree.leaves(tangents)]
         if still[0] or not all(still[1:]):
-            leaves, structure = jax.tree.flatten(tangents)
-            moved = [
-                jnp.zeros_like(primal) if fixed else leaf
-                for primal, leaf, fixed in zip(jax.tree.leaves(primals), leaves, still, strict=True)
-            ]
-            return jax.jvp(reference, primals, jax.tree.unflatten(structure, moved))
+            return _derivative(reference, primals, tangents)
         values, gradients = both(*primals)
         return values, [jnp.sum(gradient * tangents[0], axis=(-2, -1)) for gradient in gradients]
 
