@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from bmc_jax.core import anatomy, hand, hull, numerics, poses_last
-from bmc_jax.core.types import Batch, Limits, LimitsMetadata, Prediction
+from bmc_jax.core.types import Batch, Limits, LimitsMetadata, Prediction, require_shape
 
 
 @jax.tree_util.register_dataclass
@@ -199,6 +199,7 @@ def _bounds(limits: Limits, independent: bool, weights: list[Any] | None = None)
 
 def _float(joints: Array, bounds: poses_last.Bounds) -> tuple[Array, poses_last.Bounds]:
     """Joints and bounds in one type of floating-point numbers, float32 or wider."""
+    require_shape("joints in FreiHAND order", joints, hand.NUM_JOINTS, 3)
     dtype = jnp.result_type(jnp.asarray(joints), jnp.float32, *map(jnp.asarray, bounds[:4]))
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), (joints, bounds))
 
