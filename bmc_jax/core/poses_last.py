@@ -306,7 +306,7 @@ def _apart(turn: _Turn, polygons: Array) -> tuple[Array, Array, Array]:
 
 
 def _normals_gradient(palm: _Palm, roots: Vector, planes: Vector, edges: Vector) -> Vector:
-    """Returns the gradient by the root bones from those by the normals of the 4 planes and the 3 edges in the middle."""
+    """Returns the gradient by the root bones from those by the normals of the 4 planes and 3 edges in the middle."""
     none = edges[:1] * 0.0
     sums = _tangential(edges, palm.edges, palm.edge_lengths)
     planes = planes + _rows(none, sums) + _rows(sums, none)
