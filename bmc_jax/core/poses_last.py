@@ -65,7 +65,7 @@ class Vector:
         return self.each(lambda c: c[rows])
 
     def where(self, mask: Array, other: "Vector") -> "Vector":
-        """The vector where the mask is set, the other one elsewhere."""
+        """Returns the vector where the mask is set, the other one elsewhere."""
         return self.each(lambda c, d: jnp.where(mask, c, d), other)
 
     def dot(self, other: "Vector") -> Array:
@@ -76,17 +76,17 @@ class Vector:
         return Vector(u.y * v.z - u.z * v.y, u.z * v.x - u.x * v.z, u.x * v.y - u.y * v.x)
 
     def length(self, least: float) -> Array:
-        """The length; 0 up to `least`."""
+        """Returns the length; 0 up to `least`."""
         squared = self.dot(self)
         return jnp.sqrt(jnp.where(squared <= least**2, 0.0, squared))
 
     def unit(self, length: Array) -> "Vector":
-        """The vector divided by its length, zero where that is 0."""
+        """Returns the vector divided by its length, zero where that is 0."""
         return self.each(lambda c: _ratio(c, length))
 
 
 def _ratio(value: Array, length: Array) -> Array:
-    """The quotient, 0 where the length is 0."""
+    """Returns the quotient, 0 where the length is 0."""
     return jnp.where(length == 0, 0.0, value) / _or_one(length)
 
 
@@ -99,7 +99,7 @@ def _rows(*parts: Vector) -> Vector:
 
 
 def _tangential(gradient: Vector, unit: Vector, length: Array) -> Vector:
-    """The gradient by a vector from that by its unit vector; zero where its length is 0."""
+    """Returns the gradient by a vector from that by its unit vector; zero where its length is 0."""
     return (gradient - unit * gradient.dot(unit)).unit(length)
 
 
@@ -151,7 +151,7 @@ class _Chain(NamedTuple):
 
 
 def _chain(joints: Array) -> _Chain:
-    """From `[3, 21, poses]`."""
+    """Returns the bones of joints `[3, 21, poses]`."""
     wrist, fingers = joints[:, :1], joints[:, 1:].reshape(3, _FINGERS, _LEVELS, -1)
     ends = [wrist, *(fingers[:, :, level] for level in range(_LEVELS))]
     bones = [Vector(*(end - start)) for start, end in itertools.pairwise(ends)]
@@ -162,7 +162,7 @@ def _chain(joints: Array) -> _Chain:
 
 
 def _unit(coordinates: list[Array]) -> tuple[Array, Array]:
-    """The power of two up to the largest finite coordinate, `[1, poses]`, and its reciprocal."""
+    """Returns the power of two up to the largest finite coordinate, `[1, poses]`, and its reciprocal."""
     sizes = (jnp.where(jnp.abs(c) < jnp.inf, jnp.abs(c), 0.0) for c in coordinates)
     largest = functools.reduce(jnp.maximum, sizes)
     largest = functools.reduce(jnp.maximum, [largest[row : row + 1] for row in range(_FINGERS)])
@@ -193,6 +193,7 @@ class _Palm(NamedTuple):
 
 
 def _palm(chain: _Chain) -> _Palm:
+    """Computes curvature (Eq. 1), normals (Eq. 2) and spread (Eq. 3)."""
     roots, units = chain.bones[0], chain.units[0]
     normals = _second(roots).cross(_first(roots))
     plane_lengths = normals.length(numerics.COLLAPSED_SINE)
@@ -232,7 +233,7 @@ class _Turn(NamedTuple):
 
 
 def _turns(chain: _Chain, palm: _Palm) -> tuple[list[_Turn], Vector]:
-    """The PIP, DIP and TIP bones, and the first y axes."""
+    """Returns the PIP, DIP and TIP bones in their frames (Eq. 4 to 6), and the first y axes."""
     normals = _rows(palm.planes[:2], palm.edges[1:], palm.planes[-1:])
     z = chain.units[0]
     y = normals.cross(z)
@@ -258,7 +259,7 @@ def _turns(chain: _Chain, palm: _Palm) -> tuple[list[_Turn], Vector]:
 
 
 def _outside(value: Array, bounds: Array) -> tuple[Array, Array]:
-    """The excess over an interval, as `losses.interval`, and its slope."""
+    """Returns the excess over an interval, as `losses.interval`, and its slope."""
     low, high = bounds[:, 0, None], bounds[:, 1, None]
     within = (value >= low) & (value <= high)
     excess = jnp.where(within, 0.0, jnp.where(value < low, low - value, value - high))
@@ -266,7 +267,7 @@ def _outside(value: Array, bounds: Array) -> tuple[Array, Array]:
 
 
 def _apart(turn: _Turn, polygons: Array) -> tuple[Array, Array, Array]:
-    """The distance to hulls `[5, vertex, 2]`, as `hull.distance`, and its gradient by flexion and abduction.
+    """Returns the distance to hulls `[5, vertex, 2]` (Eq. 7), as `hull.distance`, and its gradient by both angles.
 
     A hull is met in the turn that is nearest by its middle, or in the next one on the other side.
     """
@@ -306,7 +307,7 @@ def _apart(turn: _Turn, polygons: Array) -> tuple[Array, Array, Array]:
 
 
 def _normals_gradient(palm: _Palm, roots: Vector, planes: Vector, edges: Vector) -> Vector:
-    """The gradient by the root bones from those by the normals of the 4 planes and the 3 edges in the middle."""
+    """Returns the gradient by the root bones from those by the normals of the 4 planes and 3 edges in the middle."""
     none = edges[:1] * 0.0
     sums = _tangential(edges, palm.edges, palm.edge_lengths)
     planes = planes + _rows(none, sums) + _rows(sums, none)
@@ -318,7 +319,7 @@ def _normals_gradient(palm: _Palm, roots: Vector, planes: Vector, edges: Vector)
 def _angle_gradient(
     chain: _Chain, palm: _Palm, turns: list[_Turn], first: Vector, slopes: list[tuple[Array, Array]], detach: bool
 ) -> list[Vector]:
-    """The gradient by each level's bones from those by flexion and abduction."""
+    """Returns the gradient by each level's bones from those by flexion and abduction."""
     torque, gradient = None, []
     for turn, length, (by_flexion, by_abduction) in zip(turns[::-1], chain.lengths[:0:-1], slopes[::-1], strict=True):
         if torque is not None:
@@ -341,7 +342,7 @@ def _angle_gradient(
 
 
 def _palm_gradient(chain: _Chain, palm: _Palm, by_curvature: Array, by_spread: Array) -> Vector:
-    """The gradient by the root bones."""
+    """Returns the gradient by the root bones."""
     roots, units, lengths = chain.bones[0], chain.units[0], _or_one(chain.lengths[0])
     slope = _ratio(by_curvature * chain.factor, palm.distance)
     by_bend = palm.along * slope

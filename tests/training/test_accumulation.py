@@ -48,6 +48,7 @@ def test_four_parts_on_each_of_four_devices_are_one_large_batch_on_one(monkeypat
     run = examples.on_batches(feed.train_program(config))
     found, metrics = after_two_steps(run, parallel.replicate(start), batch)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), found.params, whole.params)
+    assert metrics.pop(feed.FINITE).all()
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), metrics, whole_metrics)
     np.testing.assert_array_equal(found.batch_stats["backbone"]["seen"], [2 * 4, 2 * 4])
     moved = jax.tree.map(lambda now, before: np.abs(now - before).max(), whole.params, start.params)
