@@ -1,7 +1,8 @@
 """The biomechanical losses in plain PyTorch: what `losses.py` of this folder compares with.
 
 Batched over examples and fingers; ragged hulls, so the angle loss loops over the 15 joints and works out only the poses
-that are outside, as PyTorch versions of these losses do. The same equations as `bmc_jax`, eager, on the CPU.
+that are outside, as PyTorch versions of these losses do. The same equations as `bmc_jax`, on the CPU. With hulls of one
+size it works out all at once, without a branch, which `torch.compile` needs for one program.
 """
 
 import math
@@ -66,8 +67,21 @@ def hull_distance(angles, hull):
     return distance
 
 
+def hull_distances(angles, hulls):
+    """Distances `[N, 15]` of `[N, 15, 2]` to convex counter-clockwise polygons `[15, V, 2]`, flexion modulo a turn."""
+    turns = torch.tensor([[-2 * math.pi, 0.0], [0.0, 0.0], [2 * math.pi, 0.0]], dtype=hulls.dtype)
+    offset = angles[:, :, None, None] - (hulls[:, None] + turns[:, None])
+    edge = (torch.roll(hulls, -1, dims=1) - hulls)[:, None]
+    outside = ~(edge[..., 0] * offset[..., 1] >= edge[..., 1] * offset[..., 0]).all(dim=-1).any(dim=-1)
+    along = ((offset * edge).sum(dim=-1) / (edge * edge).sum(dim=-1)).clamp(0, 1)
+    away = offset - along[..., None] * edge
+    nearest = (away * away).sum(dim=-1).flatten(2).min(dim=-1).values
+    return torch.where(outside, torch.where(outside, nearest, 1.0).sqrt(), 0.0)
+
+
 def biomechanical(joints, limits, weights):
-    """L_BMC `[N]` (Eq. 9). `limits` has the tensors `bone_length`, `curvature`, `spread`, and 15 polygons `hulls`."""
+    """L_BMC `[N]` (Eq. 9). `limits` has the tensors `bone_length`, `curvature`, `spread`, and `hulls`: 15 polygons, or
+    one tensor of them."""
     chain = bones(joints)
     root_bones = chain[:, :, 0]
     bone_length = interval(torch.linalg.norm(chain, dim=-1), limits["bone_length"]).mean(dim=(1, 2))
@@ -81,5 +95,8 @@ def biomechanical(joints, limits, weights):
     palm = (interval(curvature, limits["curvature"]) + interval(spread, limits["spread"])).mean(dim=-1)
 
     angles = joint_angles(chain).flatten(1, 2)
-    joint_angle = sum(hull_distance(angles[:, i], hull) for i, hull in enumerate(limits["hulls"])) / 15
+    if isinstance(limits["hulls"], torch.Tensor):
+        joint_angle = hull_distances(angles, limits["hulls"]).mean(dim=-1)
+    else:
+        joint_angle = sum(hull_distance(angles[:, i], hull) for i, hull in enumerate(limits["hulls"])) / 15
     return weights.bone_length * bone_length + weights.palm * palm + weights.joint_angle * joint_angle

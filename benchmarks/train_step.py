@@ -36,14 +36,14 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 import train_step_torch
+from examples import examples
 from machine import machine
 
-from bmc_jax import camera, limits, step
+from bmc_jax import limits, step
 from bmc_jax.config import Config
 from bmc_jax.core.types import Batch
 from bmc_jax.data.cache import Resident
 from bmc_jax.models import backbone, pose_network
-from bmc_jax.synthesis import skeleton
 from bmc_jax.training import feed, flops, parallel
 
 #: Images of the paper's run, as the issue of its speed is put: 75,000 for 70 epochs.
@@ -80,29 +80,6 @@ def with_xlas() -> Iterator[None]:
 def without_resnet() -> Iterator[None]:
     with mock.patch.object(pose_network, "ResNet", Pixels):
         yield
-
-
-def examples(count: int, size: int) -> Batch:
-    """Noise with the labels of synthetic hands, half a metre away, one half of them in 2D only."""
-    generator = np.random.default_rng(0)
-    joints = skeleton.clinical_poses(count, seed=0)
-    joints = (joints - joints[:, :1] + np.array([0.0, 0.0, 0.5])).astype(np.float32)
-    middle = (size - 1) / 2
-    intrinsics = np.array([[2.0 * size, 0, middle], [0, 2.0 * size, middle], [0, 0, 1]], np.float32)
-    intrinsics = np.broadcast_to(intrinsics, (count, 3, 3)).copy()
-    everywhere = np.ones((count, 21), bool)
-    return Batch(
-        image=generator.integers(0, 256, (count, size, size, 3), np.uint8),
-        intrinsics=intrinsics,
-        joints_2d=np.asarray(camera.project(jnp.asarray(joints), jnp.asarray(intrinsics))),
-        joints_2d_valid=everywhere,
-        joints_3d=joints,
-        joints_3d_valid=everywhere & (np.arange(count) < count / 2)[:, None],
-        scale=np.linalg.norm(joints[:, 10] - joints[:, 9], axis=-1),
-        source=np.zeros(count, np.int32),
-        index=np.arange(count, dtype=np.int32),
-        present=np.ones(count, bool),
-    )
 
 
 def ours(options: Config, batch: Batch) -> tuple[Callable, Callable, float]:

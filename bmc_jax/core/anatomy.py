@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from bmc_jax.core import hand, numerics, poses_last
+from bmc_jax.core import fast_anatomy, hand, numerics, poses_last
 from bmc_jax.core.types import require_shape
 
 _SCALE_BONE = tuple(int(i) for i in np.argwhere(hand.SCALE_BONE[1] == hand.FINGER_JOINTS)[0])
@@ -159,7 +159,7 @@ def joint_angles(joints: Float[Array, "*batch 21 3"], *, detach_frames: bool = F
 
 @functools.cache
 def _fast_angles(detach: bool) -> Callable[..., Array]:
-    return poses_last.with_values(lambda joints, _: _readable_angles(joints, detach), poses_last.JOINT_ANGLES)
+    return poses_last.with_values(lambda joints, _: _readable_angles(joints, detach), fast_anatomy.JOINT_ANGLES)
 
 
 def _readable_angles(joints: Float[Array, "*batch 21 3"], detach: bool) -> Float[Array, "*batch 5 3 2"]:

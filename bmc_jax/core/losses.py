@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from bmc_jax.core import anatomy, hand, hull, numerics, poses_last
+from bmc_jax.core import anatomy, fast_anatomy, hand, hull, numerics, poses_last
 from bmc_jax.core.types import Batch, Limits, Prediction
 
 
@@ -188,12 +188,12 @@ def biomechanical(
 _BIOMECHANICAL = ("bone_length", "palm", "joint_angle")
 
 
-def _bounds(limits: Limits, independent: bool, weights: list[Any] | None = None) -> poses_last.Bounds:
+def _bounds(limits: Limits, independent: bool, weights: list[Any] | None = None) -> fast_anatomy.Bounds:
     polygon = hull.box(jnp.asarray(limits.hull)) if independent else limits.hull
-    return poses_last.Bounds(limits.bone_length, limits.curvature, limits.spread, polygon, weights)
+    return fast_anatomy.Bounds(limits.bone_length, limits.curvature, limits.spread, polygon, weights)
 
 
-def _readable_excess(joints: Array, bounds: poses_last.Bounds, mode: str, detach_frames: bool) -> tuple[Array, ...]:
+def _readable_excess(joints: Array, bounds: fast_anatomy.Bounds, mode: str, detach_frames: bool) -> tuple[Array, ...]:
     """What `Excess` holds, in the order of its fields."""
     angles = anatomy.joint_angles(joints, detach_frames=detach_frames)
     return (
@@ -207,7 +207,7 @@ def _readable_excess(joints: Array, bounds: poses_last.Bounds, mode: str, detach
 @functools.cache
 def _fast_excess(mode: str, detach_frames: bool) -> Callable[..., tuple[Array, ...]]:
     reference = functools.partial(_readable_excess, mode=mode, detach_frames=detach_frames)
-    return poses_last.with_values(reference, poses_last.EXCESS) if mode == "euclidean" else reference
+    return poses_last.with_values(reference, fast_anatomy.EXCESS) if mode == "euclidean" else reference
 
 
 @functools.cache
@@ -222,7 +222,7 @@ def _terms(mode: str, detach_frames: bool) -> Callable[..., list[Array]]:
 
     if mode != "euclidean":
         return reference
-    return poses_last.with_gradients(reference, detach_frames)
+    return poses_last.with_gradients(reference, fast_anatomy.TERMS, fast_anatomy.terms_and_gradients(detach_frames))
 
 
 def labelled(batch: Batch) -> dict[str, Bool[Array, "*batch"]]:
