@@ -260,9 +260,8 @@ def main() -> None:
         print(f"| {processes} | " + " | ".join(cells) + " |", flush=True)
 
     print("\n## Counted: collectives of a step of the paper's network\n")
-    print(
-        "| BatchNorm over | collectives | MB in all | largest, MB | median of the others, bytes |\n|---|---|---|---|---|"
-    )
+    print("| BatchNorm over | collectives | MB in all | largest, MB | median of the others, bytes |")
+    print("|---" * 5 + "|")
     counts = counted()
     for name, sizes in counts.items():
         largest = max(sizes)

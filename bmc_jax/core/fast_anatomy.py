@@ -261,10 +261,11 @@ def _outside(value: Array, bounds: Array) -> tuple[Array, Array]:
     return excess, jnp.where(within, 0.0, jnp.where(value < low, -1.0, 1.0))
 
 
-def _apart(turn: _Turn, polygons: Array) -> tuple[Array, Array, Array]:
+def _apart(turn: _Turn, polygons: Array, unroll: int) -> tuple[Array, Array, Array]:
     """Returns the distance to hulls `[5, vertex, 2]` (Eq. 7), as `hull.distance`, and its gradient by both angles.
 
-    A hull is met in the turn that is nearest by its middle, or in the next one on the other side.
+    A hull is met in the turn that is nearest by its middle, or in the next one on the other side. `unroll` is how many
+    edges an iteration takes.
     """
     x, y = polygons[..., 0], polygons[..., 1]
     middle = ((jnp.max(x, axis=1) + jnp.min(x, axis=1)) / 2)[:, None]
@@ -276,29 +277,27 @@ def _apart(turn: _Turn, polygons: Array) -> tuple[Array, Array, Array]:
     squared = edge_x * edge_x + edge_y * edge_y
     along_x, along_y = numerics.divide(edge_x, squared), numerics.divide(edge_y, squared)
 
-    nearest, away = None, (flexion, abduction)
-    inside = jnp.zeros(flexion.shape, bool)
-    below = [abduction < y[:, k, None] for k in range(x.shape[1])]
-    for k in range(x.shape[1]):
-        ex, ey, ax, ay, sx, sy = (of[:, k, None] for of in (edge_x, edge_y, along_x, along_y, x, y))
-        straddles = below[k] ^ below[(k + 1) % x.shape[1]]
+    def meet(found: tuple[Array, ...], edge: tuple[Array, ...]) -> tuple[tuple[Array, ...], None]:
+        nearest, away_x, away_y, inside = found
+        sx, sy, end_y, ex, ey, ax, ay = (part[:, None] for part in edge)
+        straddles = (abduction < sy) ^ (abduction < end_y)
         offset_y = abduction - sy
         for offset_x in (flexion - sx, flexion + other - sx):
             share = jnp.clip(offset_x * ax + offset_y * ay, 0.0, 1.0)
-            away_x, away_y = offset_x - share * ex, offset_y - share * ey
-            distance = away_x * away_x + away_y * away_y
-            crosses = straddles & ((offset_y * ex > offset_x * ey) == (ey > 0))
-            inside = inside ^ crosses
-            if nearest is None:
-                nearest, away = distance, (away_x, away_y)
-            else:
-                closer = distance < nearest
-                nearest = jnp.where(closer, distance, nearest)
-                away = jnp.where(closer, away_x, away[0]), jnp.where(closer, away_y, away[1])
-    assert nearest is not None
+            from_x, from_y = offset_x - share * ex, offset_y - share * ey
+            distance = from_x * from_x + from_y * from_y
+            inside = inside ^ (straddles & ((offset_y * ex > offset_x * ey) == (ey > 0)))
+            closer = distance < nearest
+            nearest = jnp.minimum(nearest, distance)
+            away_x, away_y = jnp.where(closer, from_x, away_x), jnp.where(closer, from_y, away_y)
+        return (nearest, away_x, away_y, inside), None
+
+    edges = (x, y, jnp.roll(y, -1, axis=1), edge_x, edge_y, along_x, along_y)
+    start = (jnp.full_like(flexion, jnp.inf), flexion, abduction, jnp.zeros(flexion.shape, bool))
+    (nearest, away_x, away_y, inside), _ = jax.lax.scan(meet, start, tuple(part.T for part in edges), unroll=unroll)
     zero = (inside & (nearest >= 0)) | (nearest <= numerics.TINY_SQUARE)
     length = jnp.sqrt(jnp.where(zero, 0.0, nearest))
-    return length, _ratio(away[0], length), _ratio(away[1], length)
+    return length, _ratio(away_x, length), _ratio(away_y, length)
 
 
 def _normals_gradient(palm: _Palm, roots: Vector, planes: Vector, edges: Vector) -> Vector:
@@ -363,17 +362,20 @@ def _by_joints(bones: list[Vector]) -> Array:
     return jnp.stack([gradient.x, gradient.y, gradient.z])
 
 
-def _quantities(joints: Array, bounds: Any) -> Any:
-    chain = _chain(joints)
-    palm = _palm(chain)
-    turns, _ = _turns(chain, palm)
+def _quantities(chain: _Chain, palm: _Palm, turns: list[_Turn]) -> Any:
     lengths = [own * chain.unit for own in chain.lengths]
     return lengths, palm.curvature, palm.spread, [turn.flexion for turn in turns], [turn.abduction for turn in turns]
 
 
+def _measured(joints: Array, bounds: Any, unroll: int) -> Any:
+    chain = _chain(joints)
+    palm = _palm(chain)
+    return _quantities(chain, palm, _turns(chain, palm)[0])
+
+
 def _join_quantities(found: Any, bounds: Any) -> tuple[Array, ...]:
-    lengths, curvature, spread, flexion, abduction = found
-    return jnp.stack(lengths, axis=-1), curvature, spread, _join_angles((flexion, abduction), bounds)
+    lengths, curvature, spread, *angles = found
+    return jnp.stack(lengths, axis=-1), curvature, spread, _join_angles(angles, bounds)
 
 
 def _join_angles(found: Any, bounds: Any) -> Array:
@@ -381,17 +383,35 @@ def _join_angles(found: Any, bounds: Any) -> Array:
 
 
 #: Bone lengths, palm curvature, palm spread and joint angles, as of `anatomy`.
-QUANTITIES = Kernel(_quantities, _join_quantities)
+QUANTITIES = Kernel(_measured, _join_quantities)
 #: `anatomy.joint_angles`.
-JOINT_ANGLES = Kernel(lambda joints, bounds: _quantities(joints, bounds)[-2:], _join_angles)
+JOINT_ANGLES = Kernel(lambda *given: _measured(*given)[-2:], _join_angles)
 
 
-def _excess(joints: Array, bounds: Bounds) -> Any:
+def _assessment(joints: Array, bounds: Bounds, unroll: int) -> Any:
     chain = _chain(joints)
     palm = _palm(chain)
-    lengths = [_outside(own * chain.unit, bounds.bone_length[:, i])[0] for i, own in enumerate(chain.lengths)]
-    angles = [_apart(turn, bounds.hull[:, i])[0] for i, turn in enumerate(_turns(chain, palm)[0])]
-    return lengths, _outside(palm.curvature, bounds.curvature)[0], _outside(palm.spread, bounds.spread)[0], angles
+    turns, _ = _turns(chain, palm)
+    lengths, curvature, spread, *angles = _quantities(chain, palm, turns)
+    outside = [_outside(own, bounds.bone_length[:, i])[0] for i, own in enumerate(lengths)]
+    apart = [_apart(turn, bounds.hull[:, i], unroll) for i, turn in enumerate(turns)]
+    away = [[distance * x for distance, x, _ in apart], [distance * y for distance, _, y in apart]]
+    palm_excess = _outside(curvature, bounds.curvature)[0], _outside(spread, bounds.spread)[0]
+    excess = outside, *palm_excess, [distance for distance, _, _ in apart]
+    return (lengths, curvature, spread, *angles), away, excess
+
+
+def _join_assessment(found: Any, bounds: Bounds) -> tuple[tuple[Array, ...], Array, tuple[Array, ...]]:
+    quantities, away, excess = found
+    return _join_quantities(quantities, bounds), _join_angles(away, bounds), _join_excess(excess, bounds)
+
+
+#: What `QUANTITIES` holds; by which angles (flexion, abduction) each joint is beyond its hull; what `EXCESS` holds.
+ASSESSMENT = Kernel(_assessment, _join_assessment)
+
+
+def _excess(joints: Array, bounds: Bounds, unroll: int) -> Any:
+    return _assessment(joints, bounds, unroll)[-1]
 
 
 def _join_excess(found: Any, bounds: Bounds) -> tuple[Array, ...]:
@@ -403,14 +423,14 @@ def _join_excess(found: Any, bounds: Bounds) -> tuple[Array, ...]:
 EXCESS = Kernel(_excess, _join_excess)
 
 
-def _terms(joints: Array, bounds: Bounds, detach: bool) -> tuple[Any, list[Array]]:
+def _terms(joints: Array, bounds: Bounds, unroll: int, *, detach: bool) -> tuple[Any, list[Array]]:
     chain = _chain(joints)
     palm = _palm(chain)
     turns, first = _turns(chain, palm)
     lengths = [_outside(own * chain.unit, bounds.bone_length[:, i]) for i, own in enumerate(chain.lengths)]
     curvature, by_curvature = _outside(palm.curvature, bounds.curvature)
     spread, by_spread = _outside(palm.spread, bounds.spread)
-    apart = [_apart(turn, bounds.hull[:, i]) for i, turn in enumerate(turns)]
+    apart = [_apart(turn, bounds.hull[:, i], unroll) for i, turn in enumerate(turns)]
     values = [
         _mean([excess for excess, _ in lengths]),
         2 * _mean([curvature, spread]),

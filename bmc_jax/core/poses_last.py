@@ -25,7 +25,7 @@ class Kernel(NamedTuple):
     """How something is computed with the poses as the last axis."""
 
     rows: Callable[..., Any]
-    """Of joints `[3, 21, poses]` and bounds: a tree of arrays that end in the poses."""
+    """Of joints `[3, 21, poses]`, bounds and how far `lax.scan` is unrolled: a tree of arrays that end in the poses."""
     finish: Callable[..., Any]
     """Of that tree, with the axes of each array reversed, and bounds: the results. It joins arrays and adds rows, which
     XLA for CPUs would compute in full for each part or row that is read."""
@@ -65,10 +65,12 @@ def _apply(rows: Callable[..., Any], joints: Array, bounds: Any) -> Any:
     """Applies the `rows` of a kernel to joints `[poses, 21, 3]`."""
 
     def on_cpu(joints: Array, bounds: Any) -> Any:
-        return _transposed(rows(_transposed(joints, last=True), bounds), last=False)
+        # Loops are compiled sooner, and no slower.
+        return _transposed(rows(_transposed(joints, last=True), bounds, 2), last=False)
 
     def elsewhere(joints: Array, bounds: Any) -> Any:
-        return jax.tree.map(_reversed, rows(_reversed(joints), bounds))
+        # One elementwise program.
+        return jax.tree.map(_reversed, rows(_reversed(joints), bounds, True))
 
     return jax.lax.platform_dependent(joints, bounds, cpu=on_cpu, default=elsewhere)
 

@@ -10,13 +10,13 @@ import numpy as np
 from jaxtyping import Array, Float
 from tabulate import tabulate
 
-from bmc_jax.core import anatomy, camera, hand, hull, losses, numerics, validation
+from bmc_jax.core import anatomy, camera, fast_anatomy, hand, hull, losses, numerics, poses_last, validation
 from bmc_jax.core.losses import Excess
 from bmc_jax.core.types import Limits
 from bmc_jax.limits.io import PALM_PAIRS
 
-#: Poses measured at a time, and poses compared with hulls, each angle with every edge.
-MEASURE_CHUNK, ASSESS_CHUNK = 4096, 512
+#: Poses measured at a time.
+CHUNK = 4096
 #: Sides on which an angle is outside, by the angle that is further beyond and its sign.
 SIDES = ("too bent", "too stretched", "towards the thumb", "towards the little finger")
 
@@ -39,21 +39,22 @@ def measure(poses: np.ndarray) -> dict[str, np.ndarray]:
     Returns `bone_length [N, 5, 4]`, `curvature [N, 4]`, `spread [N, 4]` and `angles [N, 5, 3, 2]`, float32, in scale
     units and radians; flexion in [-pi, pi].
     """
-    return in_chunks(_measure, MEASURE_CHUNK, poses.astype(np.float32))
+    return in_chunks(_measure, CHUNK, poses.astype(np.float32))
 
 
 @jax.jit
 def _measure(joints: Float[Array, "pose 21 3"]) -> dict[str, Float[Array, "..."]]:
-    return _quantities(anatomy.normalize(joints)[0])
+    found = _quantities(*poses_last.floating(anatomy.normalize(joints)[0]))
+    return dict(zip(_QUANTITIES, found, strict=True))
 
 
-def _quantities(joints: Float[Array, "pose 21 3"]) -> dict[str, Float[Array, "..."]]:
-    return {
-        "bone_length": anatomy.bone_lengths(joints),
-        "curvature": anatomy.palm_curvature(joints),
-        "spread": anatomy.palm_spread(joints),
-        "angles": anatomy.joint_angles(joints),
-    }
+def _readable_quantities(joints: Float[Array, "pose 21 3"], _: Any = None) -> tuple[Float[Array, "..."], ...]:
+    found = (anatomy.bone_lengths, anatomy.palm_curvature, anatomy.palm_spread, anatomy.joint_angles)
+    return tuple(quantity(joints) for quantity in found)
+
+
+_QUANTITIES = ("bone_length", "curvature", "spread", "angles")
+_quantities = poses_last.with_values(_readable_quantities, fast_anatomy.QUANTITIES)
 
 
 @dataclass(frozen=True)
@@ -88,22 +89,32 @@ def assess(joints: np.ndarray, limits: Limits, *, left: np.ndarray | None = None
       left: which are left hands, `[n]`. They are mirrored first: angles have the same signs on both hands.
     """
     right = joints if left is None else camera.mirror(joints, left)
-    measured, nearest, excess = in_chunks(
-        lambda chunk: _assess(chunk, limits), ASSESS_CHUNK, np.asarray(right, np.float32)
-    )
+    measured, away, excess = in_chunks(lambda chunk: _assess(chunk, limits), CHUNK, np.asarray(right, np.float32))
     angles = hull.unroll(measured["angles"])
     return Assessment(
         **measured | {"angles": angles},
-        nearest_angles=angles + (nearest - measured["angles"]),
+        nearest_angles=angles - away,
         excess=jax.tree.map(lambda value: np.where(value > numerics.LIMIT_TOLERANCE, value, 0), excess),
     )
 
 
 @jax.jit
 def _assess(joints: Float[Array, "pose 21 3"], limits: Limits) -> tuple[dict[str, Any], Any, Excess]:
-    measured = _quantities(joints)
-    nearest, _ = hull.project(measured["angles"], limits.hull)
-    return measured, nearest, losses.excess(joints, limits)
+    bounds = fast_anatomy.Bounds(limits.bone_length, limits.curvature, limits.spread, limits.hull)
+    measured, away, excess = _assessment(*poses_last.floating(joints, bounds))
+    return dict(zip(_QUANTITIES, measured, strict=True)), away, Excess(*excess)
+
+
+def _readable_assessment(joints: Float[Array, "pose 21 3"], bounds: fast_anatomy.Bounds) -> tuple[Any, Any, Any]:
+    measured = _readable_quantities(joints)
+    nearest, beyond = hull.project(measured[-1], bounds.hull)
+    outside = (
+        losses.interval(value, of[..., 0], of[..., 1]) for value, of in zip(measured[:-1], bounds[:3], strict=True)
+    )
+    return measured, measured[-1] - nearest, (*outside, beyond)
+
+
+_assessment = poses_last.with_values(_readable_assessment, fast_anatomy.ASSESSMENT)
 
 
 @dataclass(frozen=True)
