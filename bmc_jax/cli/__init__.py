@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from bmc_jax import __version__
-from bmc_jax.cli import checkpoint, data, experiment, lift, poses, runs, score
+from bmc_jax.cli import checkpoint, configs, data, experiment, lift, poses, runs, score
 from bmc_jax.cli import limits as limits_verbs
 from bmc_jax.cli.arguments import TEXT, add_group
 from bmc_jax.runtime import compilation_cache, files
@@ -26,7 +26,7 @@ A run is a folder: train creates it, evaluate measures its checkpoints, report s
 """
 EXAMPLES = """\
 examples:
-  bmc train --config=configs/quickstart.py --workdir=runs/quickstart
+  bmc train --config=quickstart --workdir=runs/quickstart
   bmc evaluate runs/quickstart
   bmc report runs/quickstart
   bmc experiment lifting --seeds 5
@@ -139,5 +139,6 @@ def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     limits = add_group(verbs, "limits", "fit, show, check and compare biomechanical limits")
     limits_verbs.add(limits)
     poses.add(limits)
+    configs.add(add_group(verbs, "configs", "list and copy the project's configurations and launch files"))
     data.add(add_group(verbs, "data", "build, verify, list and preview data"), arguments)
     return parser
