@@ -36,9 +36,8 @@ def main() -> None:
         seconds = time.perf_counter() - start
         sizes = Counter({path.name: size(path) for path in packages.iterdir()})
         count = len(list(packages.glob("*.dist-info")))
-        print(
-            f"{' '.join(options.requirements)}: {(sizes.total() - empty) / 1e6:,.0f} MB, {seconds:.0f} s, {count} packages"
-        )
+        what = " ".join(options.requirements)
+        print(f"{what}: {(sizes.total() - empty) / 1e6:,.0f} MB, {seconds:.0f} s, {count} packages")
         print(*(f"{number / 1e6:8,.0f} MB  {name}" for name, number in sizes.most_common(LARGEST)), sep="\n")
 
 

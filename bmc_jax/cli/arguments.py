@@ -36,6 +36,19 @@ def add_verb(verbs: Any, name: str, run: Any, words: str, epilog: str = "") -> a
     parser = verbs.add_parser(name, help=words, description=words, epilog=epilog, **TEXT)
     parser.set_defaults(run=run)
     parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show an error's traceback")
+    amount = parser.add_mutually_exclusive_group()
+    amount.add_argument(
+        "--quiet",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="print results, warnings and errors, but no progress",
+    )
+    amount.add_argument(
+        "--verbose",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="also print the log messages of JAX, Orbax and other libraries",
+    )
     parser.add_argument(
         "--no-compilation-cache",
         dest="compilation_cache",

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.metadata
+import itertools
 import os
 import platform
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bmc_jax.cli.arguments import add_verb
+from bmc_jax.core.plural import counted
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -30,7 +32,7 @@ class Finding(NamedTuple):
 
 
 def add(verbs: Any) -> None:
-    add_verb(verbs, "doctor", _doctor, "show versions, devices, memory, compile cache and extras, and what is wrong", """\
+    add_verb(verbs, "doctor", _doctor, "show versions, devices, memory, cache and extras, and what is wrong", """\
 example:
   bmc doctor
 
@@ -40,11 +42,11 @@ The exit status is 1 if something is wrong.
 
 def _doctor(options: argparse.Namespace) -> int:
     problems = 0
-    for examine in (_versions, _devices, _memory, _compilation_cache, _files, _extras):
-        for finding in examine():
-            print(f"{'!' if finding.problem else ' '} {finding.name:18} {finding.value}", flush=True)
-            problems += finding.problem
-    print(f"\n{'1 problem' if problems == 1 else f'{problems} problems'} found" if problems else "\nnothing is wrong")
+    cache = _compilation_cache(options.compilation_cache)
+    for finding in itertools.chain(_versions(), _devices(), _memory(), cache, _files(), _extras()):
+        print(f"{'!' if finding.problem else ' '} {finding.name:18} {finding.value}", flush=True)
+        problems += finding.problem
+    print(f"\n{counted(problems, 'problem')} found" if problems else "\nno problem found")
     return int(problems > 0)
 
 
@@ -74,9 +76,12 @@ def _required(extra: str = "") -> "list[Requirement]":
     return [
         requirement
         for requirement in found
-        if bool(extra) == ("extra" in str(requirement.marker))
-        and (requirement.marker is None or requirement.marker.evaluate({"extra": extra}))
+        if bool(extra) == ("extra" in str(requirement.marker)) and _applies(requirement, extra)
     ]
+
+
+def _applies(requirement: "Requirement", extra: str) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
 
 
 def _problem(requirement: "Requirement") -> str:
@@ -97,7 +102,7 @@ def _plugins(package: str, extra: str) -> list[str]:
 
     absent = []
     for requirement in map(Requirement, importlib.metadata.requires(package) or []):
-        if "extra" in str(requirement.marker) and requirement.marker.evaluate({"extra": extra}):
+        if "extra" in str(requirement.marker) and _applies(requirement, extra):
             try:
                 importlib.metadata.version(requirement.name)
             except importlib.metadata.PackageNotFoundError:
@@ -131,15 +136,17 @@ def _memory() -> Iterator[Finding]:
             yield Finding("device memory", f"{', '.join(map(cache.gigabytes, on_devices))} free")
 
 
-def _compilation_cache() -> Iterator[Finding]:
+def _compilation_cache(enabled: bool) -> Iterator[Finding]:
     from bmc_jax.runtime import compilation_cache
 
     name = "compile cache"
     chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     if os.environ.get("JAX_ENABLE_COMPILATION_CACHE", "1").lower() in compilation_cache.OFF:
         yield Finding(name, "off, by JAX_ENABLE_COMPILATION_CACHE")
+    elif not enabled:
+        yield Finding(name, "off, by --no-compilation-cache")
     elif chosen is None:
-        yield Finding(name, f"off: by --no-compilation-cache, or since {compilation_cache.folder()} cannot be used")
+        yield Finding(name, "its folder cannot be used, see the warning above; set JAX_COMPILATION_CACHE_DIR", True)
     else:
         sizes = [file.stat().st_size for file in Path(chosen).glob("*") if file.is_file()]
         yield Finding(name, f"{chosen}, {len(sizes):,} files, {sum(sizes) / 1e6:.1f} MB")

@@ -49,7 +49,12 @@ def test_the_citation_names_this_version_its_licence_and_the_paper():
 
 
 def test_the_notice_has_the_terms_of_every_dataset_that_others_publish():
-    names = {"ho3d_v1": "HO-3D v1", "ho3d": "HO-3D", "dexter_object": "Dexter+Object", "coco_wholebody": "COCO-WholeBody"}
+    names = {
+        "ho3d_v1": "HO-3D v1",
+        "ho3d": "HO-3D",
+        "dexter_object": "Dexter+Object",
+        "coco_wholebody": "COCO-WholeBody",
+    }
     for reader in set(READERS) - {"coco_hand", "synthetic"}:
         assert names.get(reader, reader).lower() in text("NOTICE").lower(), reader
 
@@ -90,7 +95,7 @@ def test_an_installed_wheel_trains_exports_checks_and_lifts_without_the_reposito
     venv.create(environment, symlinks=True)
     python = str(environment / "bin/python")
     (packages,) = environment.glob("lib/python*/site-packages")
-    # A folder that a .pth file names is searched; the .pth files in it, such as an editable installation's, are not read.
+    # Python searches the folder that a .pth file names, and not the .pth files in it (editable installations).
     (packages / "libraries.pth").write_text(f"{sysconfig.get_paths()['purelib']}\n", encoding="utf-8")
     install = ["-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index", "--no-compile"]
     subprocess.run([sys.executable, *install, str(wheel)], check=True)

@@ -34,7 +34,7 @@ def test_an_unknown_configuration_is_refused_with_the_known_names_and_the_neares
 
 @pytest.mark.parametrize("text", ["", "..", "zzz"])
 def test_a_name_like_no_other_is_refused_without_a_guess(text):
-    with pytest.raises(FileNotFoundError, match="table8$"):
+    with pytest.raises(FileNotFoundError, match=r"table8$"):
         project_files.find_config(text)
 
 
