@@ -20,6 +20,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "bmc-jax"
+LARGEST = 8
 
 
 def size(distribution: importlib.metadata.Distribution) -> int:
@@ -88,6 +89,8 @@ def main() -> None:
             shares[name] = sum(installed.sizes[one] for one in gone)
         for name, share in sorted(shares.items(), key=lambda item: -item[1]):
             print(f"| {name} | {share / 1e6:,.1f} |")
+        largest = sorted(every, key=installed.sizes.__getitem__, reverse=True)[:LARGEST]
+        print("\nlargest:", ", ".join(f"{name} {installed.sizes[name] / 1e6:,.0f} MB" for name in largest))
 
 
 if __name__ == "__main__":

@@ -178,7 +178,7 @@ def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
         "--print-completion",
         action=_PrintCompletion,
         choices=("bash", "zsh"),
-        help="print the completion script of a shell, see docs/index.md",
+        help="print a completion script, which the shell is to source",
     )
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
     runs.add(verbs)

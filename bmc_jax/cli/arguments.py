@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from bmc_jax.core import choices
+from bmc_jax.core.plural import counted, plural
 
 if TYPE_CHECKING:
     import numpy as np
@@ -191,9 +192,11 @@ def print_findings(poses: "Poses") -> None:
         print(line)
     if len(poses.gaps):
         some = f"{poses.partial:,} with some joints"
-        print(f"{len(poses.gaps):,} of {len(poses.joints):,} frames are gaps, {some}: {_first(poses.gaps)}")
+        many = f"{counted(len(poses.gaps), 'gap')} in {counted(len(poses.joints), 'frame')}"
+        print(f"{many}, {some}: {_first(poses.gaps)}")
     if len(poses.impossible):
-        print(f"{len(poses.impossible):,} poses are of no hand's size and left out: {_first(poses.impossible)}")
+        many = f"{counted(len(poses.impossible), 'pose')} {plural(len(poses.impossible), 'is')}"
+        print(f"{many} of no hand's size and left out: {_first(poses.impossible)}")
 
 
 def _first(indices: "np.ndarray") -> str:
