@@ -151,6 +151,6 @@ def _sample(options: argparse.Namespace) -> None:
             np.savez(file, joints=sample.poses, left=left, order="freihand", unit="m")
         else:
             np.save(file, sample.poses)
-    feasible = f"{sample.kept} of {counted(sample.drawn, 'drawn hand')} {plural(sample.kept, 'is')} feasible"
+    feasible = f"{sample.kept:,} of {counted(sample.drawn, 'drawn hand')} {plural(sample.kept, 'is')} feasible"
     print(f"{feasible}, {100 * sample.acceptance:.1f} %")
     print(f"the first {options.count} written to {options.out}")

@@ -281,7 +281,7 @@ def test_check_names_the_joint_and_the_excess(capsys, tmp_path, poses, limits_fi
     assert cli.main([*check, "--fail", "--list", "1"]) == 1
     text = capsys.readouterr().out
     assert "0 of 1 pose is within every limit" in text
-    assert "violations\npose 0: " in text
+    assert "violation\npose 0: " in text
     assert text.count("pose 0: ") == 1 + text.count("in all: ")
     assert "index TIP bone: length" in text
     assert " mm" in text
