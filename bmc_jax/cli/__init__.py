@@ -132,10 +132,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _output_is_closed() -> bool:
     """Returns whether standard output is a pipe whose reader has gone."""
-    poll = select.poll()
     try:
+        poll = select.poll()
         poll.register(sys.stdout.fileno(), 0)
-    except (AttributeError, OSError, ValueError):  # no file
+    except (AttributeError, OSError, ValueError):  # Windows, or no file
         return False
     return any(event & select.POLLERR for _, event in poll.poll(0))
 

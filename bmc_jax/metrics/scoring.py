@@ -157,8 +157,8 @@ def _match(predicted: Predictions, target: GroundTruth, where: str) -> np.ndarra
             sides = SIDES[int(predicted_left[pose])], SIDES[int(target_left[pose])]
             name = target.names[pose] if target.names else f"pose {pose}"
             raise ValueError(
-                f"{where}: {counted(len(wrong), 'hand')} {plural(len(wrong), 'is')} of the other side than the true ones; "
-                f"that of {name} is a "
+                f"{where}: {counted(len(wrong), 'hand')} {plural(len(wrong), 'is')} of the other side than the true "
+                f"ones; that of {name} is a "
                 f"{sides[0]} hand in the predictions and a {sides[1]} hand in {target.where}"
             )
     return rows

@@ -277,7 +277,7 @@ def test_check_names_the_joint_and_the_excess(capsys, tmp_path, poses, limits_fi
     known = ["--order", "freihand", "--unit", "m", "--side", "right"]
     check = ["limits", "check", str(tmp_path / "one.npy"), "--limits", str(limits_file), *known]
     assert cli.main(check) == 0
-    assert "violations" not in capsys.readouterr().out
+    assert "1 violation\n" not in capsys.readouterr().out
     assert cli.main([*check, "--fail", "--list", "1"]) == 1
     text = capsys.readouterr().out
     assert "0 of 1 pose is within every limit" in text
