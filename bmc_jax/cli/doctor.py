@@ -149,7 +149,7 @@ def _compilation_cache(enabled: bool) -> Iterator[Finding]:
         yield Finding(name, "its folder cannot be used, see the warning above; set JAX_COMPILATION_CACHE_DIR", True)
     else:
         sizes = [file.stat().st_size for file in Path(chosen).glob("*") if file.is_file()]
-        yield Finding(name, f"{chosen}, {len(sizes):,} files, {sum(sizes) / 1e6:.1f} MB")
+        yield Finding(name, f"{chosen}, {counted(len(sizes), 'file')}, {sum(sizes) / 1e6:.1f} MB")
         place = next(place for place in (Path(chosen), *Path(chosen).absolute().parents) if place.exists())
         if not (place.is_dir() and os.access(place, os.W_OK)):
             yield Finding(name, f"{place} is not a folder that you may write; set JAX_COMPILATION_CACHE_DIR", True)
