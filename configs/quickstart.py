@@ -1,8 +1,8 @@
 """The paper's setting with images in miniature: 3D labels on one rendered domain, 2D labels on another that looks like
 photographs, and the biomechanical losses, with limits fitted to the 3D-labelled training poses only.
 
-    bmc train --config=configs/quickstart.py --workdir=runs/quickstart
-    bmc train --config=configs/quickstart.py:mine --workdir=runs/mine
+    bmc train --config=quickstart --workdir=runs/quickstart
+    bmc train --config=quickstart:mine --workdir=runs/mine
 
 The second uses the built dataset `data/mine` for the 2D labels. On two CPU cores either takes about five minutes,
 including rendering. Results are in `benchmarks/RESULTS.md`.

@@ -1,6 +1,6 @@
 """A run through every part in about a minute on a laptop: a check that it all runs, of no use as a result.
 
-bmc train --config=configs/smoke.py --workdir=runs/smoke
+bmc train --config=smoke --workdir=runs/smoke
 """
 
 from bmc_jax.config import Config, Data, Limits, Network, Optimizer, Source, Training

@@ -6,7 +6,9 @@ A verb imports what it needs when it runs, so that help and wrong arguments are 
 import argparse
 import contextlib
 import importlib.metadata
+import logging
 import os
+import select
 import sys
 import traceback
 import warnings
@@ -14,10 +16,10 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from bmc_jax import __version__
-from bmc_jax.cli import checkpoint, data, experiment, lift, poses, runs, score
+from bmc_jax.cli import checkpoint, configs, data, doctor, experiment, lift, poses, runs, score
 from bmc_jax.cli import limits as limits_verbs
 from bmc_jax.cli.arguments import TEXT, add_group
-from bmc_jax.runtime import compilation_cache, files
+from bmc_jax.runtime import compilation_cache, files, quiet
 
 DESCRIPTION = """\
 3D hand pose from single images, weakly supervised through biomechanical constraints.
@@ -26,7 +28,7 @@ A run is a folder: train creates it, evaluate measures its checkpoints, report s
 """
 EXAMPLES = """\
 examples:
-  bmc train --config=configs/quickstart.py --workdir=runs/quickstart
+  bmc train --config=quickstart --workdir=runs/quickstart
   bmc evaluate runs/quickstart
   bmc report runs/quickstart
   bmc experiment lifting --seeds 5
@@ -41,6 +43,8 @@ examples:
 bmc VERB --help has examples of each.
 """
 
+CLOSED_OUTPUT = 141
+"""Exit status of a process that SIGPIPE ends, in a shell."""
 CONFIGURED = (runs.train, experiment.run)
 """Verbs that take --config.FIELD=VALUE."""
 
@@ -49,20 +53,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `bmc` with `arguments`, by default those of the process.
 
     Returns:
-      The exit status: 0, 1 if part of the work was left out or another process was lost, 2 after a user's error.
+      The exit status: 0, 1 if part of the work was left out, a check failed or another process was lost, 2 after a
+      user's error.
 
     Raises:
+      BrokenPipeError: if the reader of standard output has gone.
       SystemExit: for help, wrong arguments, and interruption.
     """
     options = parse(sys.argv[1:] if arguments is None else arguments)
-    with warnings.catch_warnings():
+    if options.verbose:
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+    with warnings.catch_warnings(), quiet.quiet() if options.quiet else contextlib.nullcontext():
         warnings.showwarning = _show_warning
         try:
             if options.compilation_cache:
                 compilation_cache.enable()
             status = options.run(options)
         except (ValueError, OSError, ArithmeticError, MemoryError, ImportError) as error:
-            if options.debug:
+            if options.debug or (isinstance(error, BrokenPipeError) and _output_is_closed()):
                 raise
             print(f"bmc: error: {error}", file=sys.stderr)
             # A lost connection may succeed on a retry; the other errors would not.
@@ -74,12 +82,20 @@ def run_process() -> NoReturn:
     """Runs `bmc` with the arguments of the process, and ends the process with the exit status.
 
     After an error it ends at once: a thread of the library that failed may wait forever, and Python waits for threads.
+    Output that nobody reads, as in `bmc data list | head -1`, is no error: the status is then `CLOSED_OUTPUT`.
     """
     try:
         status = main()
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
         status = 1
+        if isinstance(error, BrokenPipeError) and _output_is_closed():
+            status = CLOSED_OUTPUT
+        else:
+            traceback.print_exc()
+    finally:
+        if _output_is_closed():
+            # The interpreter writes what is left when it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if status == 0:
         sys.exit()
     with contextlib.suppress(Exception):
@@ -114,10 +130,38 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
+def _output_is_closed() -> bool:
+    """Returns whether standard output is a pipe whose reader has gone."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+    except (AttributeError, OSError, ValueError):  # Windows, or no file
+        return False
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         python = ".".join(map(str, sys.version_info[:3]))
         print(f"bmc-jax {__version__} (jax {importlib.metadata.version('jax')}, Python {python})")
+        parser.exit()
+
+
+class _PrintCompletion(argparse.Action):
+    """Prints the completion script of a shell. Where a verb takes free text, the shell completes names of files."""
+
+    def __call__(self, parser: argparse.ArgumentParser, _: Any, shell: Any, __: Any = None) -> None:
+        import shtab
+
+        parser = make_parser(["build"])
+        parsers = [parser]
+        for parser_of_verb in parsers:
+            for action in parser_of_verb._actions:
+                if isinstance(action, argparse._SubParsersAction):
+                    parsers.extend(action.choices.values())
+                elif action.choices is None and action.type is None and action.nargs != 0:
+                    action.complete = shtab.FILE  # type: ignore[attr-defined]
+        print(shtab.complete(parser, shell))
         parser.exit()
 
 
@@ -128,8 +172,14 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     """Returns the parser of `bmc`. It has the options of each dataset only if `arguments` build one."""
     parser = argparse.ArgumentParser("bmc", description=DESCRIPTION, epilog=EXAMPLES, **TEXT)
-    parser.set_defaults(debug=False, compilation_cache=True)
+    parser.set_defaults(debug=False, compilation_cache=True, quiet=False, verbose=False)
     parser.add_argument("--version", action=_Version, nargs=0, help="print the versions of bmc-jax, JAX and Python")
+    parser.add_argument(
+        "--print-completion",
+        action=_PrintCompletion,
+        choices=("bash", "zsh"),
+        help="print a completion script, which the shell is to source",
+    )
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
     runs.add(verbs)
     experiment.add(verbs)
@@ -139,5 +189,7 @@ def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     limits = add_group(verbs, "limits", "fit, show, check and compare biomechanical limits")
     limits_verbs.add(limits)
     poses.add(limits)
+    configs.add(add_group(verbs, "configs", "list and copy the project's configurations and launch files"))
+    doctor.add(verbs)
     data.add(add_group(verbs, "data", "build, verify, list and preview data"), arguments)
     return parser

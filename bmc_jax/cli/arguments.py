@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from bmc_jax.core import choices
+from bmc_jax.core.plural import counted, plural
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +37,19 @@ def add_verb(verbs: Any, name: str, run: Any, words: str, epilog: str = "") -> a
     parser = verbs.add_parser(name, help=words, description=words, epilog=epilog, **TEXT)
     parser.set_defaults(run=run)
     parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show an error's traceback")
+    amount = parser.add_mutually_exclusive_group()
+    amount.add_argument(
+        "--quiet",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="print results, warnings and errors, but no progress",
+    )
+    amount.add_argument(
+        "--verbose",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="also print the log messages of JAX, Orbax and other libraries",
+    )
     parser.add_argument(
         "--no-compilation-cache",
         dest="compilation_cache",
@@ -178,9 +192,11 @@ def print_findings(poses: "Poses") -> None:
         print(line)
     if len(poses.gaps):
         some = f"{poses.partial:,} with some joints"
-        print(f"{len(poses.gaps):,} of {len(poses.joints):,} frames are gaps, {some}: {_first(poses.gaps)}")
+        many = f"{counted(len(poses.gaps), 'gap')} in {counted(len(poses.joints), 'frame')}"
+        print(f"{many}, {some}: {_first(poses.gaps)}")
     if len(poses.impossible):
-        print(f"{len(poses.impossible):,} poses are of no hand's size and left out: {_first(poses.impossible)}")
+        many = f"{counted(len(poses.impossible), 'pose')} {plural(len(poses.impossible), 'is')}"
+        print(f"{many} of no hand's size and left out: {_first(poses.impossible)}")
 
 
 def _first(indices: "np.ndarray") -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from bmc_jax.cli import lift
 from bmc_jax.cli.arguments import add_network_use, add_results, add_step, add_verb, between, numbers
 from bmc_jax.core.choices import LEAST_SCORE, SIDES
+from bmc_jax.core.plural import counted
 
 
 def add(verbs: Any) -> None:
@@ -115,10 +116,9 @@ def _predict(options: argparse.Namespace) -> int:
         boxes = {"boxes": options.boxes, "score": options.score, "image_ids": options.image_ids}
         predicted = predict.predict(folder, inputs, options.out, **boxes, **arguments)
         what = "hand"
-    many = f"{predicted.hands} {what}{'s' if predicted.hands > 1 else ''}"
-    print(f"{many}, {predicted.within} of them within all limits; written to {predicted.out}")
+    print(f"{counted(predicted.hands, what)}, {predicted.within} of them within all limits; written to {predicted.out}")
     for what, count in predicted.unused.items():
-        print(f"not used: {count} {'boxes' if count > 1 else 'box'} {what}")
+        print(f"not used: {counted(count, 'box')} {what}")
     for one in predicted.left_out:
         print(f"left out: {requests.named(one)}", file=sys.stderr)
     return 1 if predicted.left_out else 0

@@ -11,6 +11,7 @@ from typing import Any
 
 from bmc_jax.cli.arguments import COCO, TEXT, add_verb, whole
 from bmc_jax.core.choices import LIFT_LIMITS, READERS, SPLITS
+from bmc_jax.core.plural import counted
 
 
 def add(verbs: Any, arguments: Sequence[str]) -> None:
@@ -181,8 +182,8 @@ def _split_summary(split: str, counts: dict[str, Any]) -> str:
 
     complete, partial = counts["complete_3d"], counts["partial_3d"]
     lines = [
-        f"{split}: {counts['examples']:,} hands, {complete:,} with all 3D joints, {partial:,} with some, "
-        f"{counts['examples'] - complete - partial:,} with none; {counts['left_hands']:,} were left hands; "
+        f"{split}: {counted(counts['examples'], 'hand')}, {complete:,} with all 3D joints, {partial:,} with some, "
+        f"{counts['examples'] - complete - partial:,} with none; {counts['left_hands']:,} of left hands; "
         f"{counts['bytes'] / 1e6:,.1f} MB"
     ]
     if "labelled_joints" in counts:  # not in summaries of earlier versions
@@ -200,7 +201,8 @@ def _split_summary(split: str, counts: dict[str, Any]) -> str:
             numbers = ", ".join(f"{what} {counts[name][what]:.4g}" for what in ("min", "median", "p99", "max"))
             lines.append(f"  {words}: {numbers}")
     if counts["left_by_thumb"]:
-        lines.append(f"  {counts['left_by_thumb']:,} have the thumb on the side of a left hand: preview them")
+        many = counted(counts["left_by_thumb"], "hand")
+        lines.append(f"  {many} with the thumb on the side of a left hand: preview the labels")
     return "\n".join(lines)
 
 
@@ -210,7 +212,8 @@ def _pseudo_labels(options: argparse.Namespace) -> None:
 
     counts = pseudo_labels.write(options.annotations, options.landmarks, options.out, limits.load(options.limits))
     for split, count in counts.items():
-        print(f"{split}: {count['images']:,} images, {count['hands']:,} hands, {count['lifted']:,} with joints_3d")
+        images, hands = counted(count["images"], "image"), counted(count["hands"], "hand")
+        print(f"{split}: {images}, {hands}, {count['lifted']:,} with joints_3d")
     print(f"written to {options.out}; the images are in the folder that --images of `bmc data build coco_hand` names")
 
 
@@ -248,7 +251,7 @@ def _preview(options: argparse.Namespace) -> None:
         title += " · augmented"
     figure = draw.contact_sheet(examples.image, examples.joints_2d, examples.joints_2d_valid, title=title)
     draw.save(figure, options.out)
-    print(f"{len(examples.present)} images drawn in {options.out}")
+    print(f"{counted(len(examples.present), 'image')} drawn in {options.out}")
 
 
 def _examples(options: argparse.Namespace, stored: int) -> tuple[Any, str]:

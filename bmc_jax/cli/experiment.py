@@ -10,7 +10,6 @@ from bmc_jax.cli.arguments import add_verb, positive
 
 FILE = "experiment"
 """Name of the comparison in the experiment's folder, with `.json` and `.md`."""
-CONFIGS = Path("configs")
 
 
 def add(verbs: Any) -> None:
@@ -26,7 +25,7 @@ Each run is a folder of bmc train, DIR/ARM/seedN. The same command resumes unfin
 {FILE}.md into DIR. --config.FIELD=VALUE sets a field of all arms. Several tables on the same data with the same --out
 share the runs of their common arms.
 """)  # fmt: skip
-    parser.add_argument("name", metavar="NAME", help="a file of configs/ with ARMS, or its name there")
+    parser.add_argument("name", metavar="NAME", help="a name of bmc configs list, or a file with ARMS")
     parser.add_argument("--arms", metavar="A,B", help="(default: all that are possible with the data)")
     parser.add_argument("--seeds", type=positive, default=3, metavar="N", help="seeds 0 to N-1 (default: 3)")
     parser.add_argument("--data", default="", metavar="DATA", help="other data, if the file supports ARM@DATA")
@@ -43,11 +42,10 @@ def run(options: argparse.Namespace) -> None:
     from bmc_jax.training import config_io
 
     overrides = config_io.from_arguments(options.overrides)
-    file = options.name if options.name.endswith(".py") else f"{CONFIGS / options.name}.py"
-    chosen = runner.read(file, arms=options.arms.split(",") if options.arms else (), data=options.data)
+    chosen = runner.read(options.name, arms=options.arms.split(",") if options.arms else (), data=options.data)
     for arm in chosen.arms:
         config_io.load(chosen.argument(arm.name), overrides)
-    stem = "_".join(Path(word).stem for word in (file, options.data) if word)
+    stem = "_".join(Path(word).stem for word in (options.name, options.data) if word)
     out = Path(options.out or Path("runs") / stem)
     if options.slurm:
         print(*runner.slurm_jobs(chosen, options.seeds, out, overrides), sep="\n")
@@ -67,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
 def _command(options: argparse.Namespace) -> str:
     """Returns the command without --out and --record, and with file names in place of paths."""
     name, fields = Path(options.name), []
-    words = [name.stem if name.suffix and name.parent.name == CONFIGS.name else name.name]
+    words = [name.stem if name.suffix and name.parent.name == "configs" else name.name]
     words += ["--arms", options.arms] if options.arms else []
     words += ["--data", Path(options.data).name] if options.data else []
     for field in options.overrides:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bmc_jax.cli.arguments import add_results, add_verb, between, numbers
 from bmc_jax.core.choices import FOCAL, JOINT_ORDERS, LIFT_LIMITS, PRESETS, SIDES
+from bmc_jax.core.plural import counted
 
 if TYPE_CHECKING:
     from bmc_jax.inference.lift import LiftedHands, Options
@@ -144,8 +145,7 @@ def report(found: "LiftedHands") -> int:
     """Prints the summary, and returns the exit status."""
     for note in found.notes:
         print(note)
-    hands = f"{found.hands:,} hand{'s' if found.hands > 1 else ''}"
-    print(f"{hands} in {found.frames:,} picture{'s' if found.frames > 1 else ''}; depth from {found.depth}")
+    print(f"{counted(found.hands, 'hand')} in {counted(found.frames, 'picture')}; depth from {found.depth}")
     print(f"the nearest hands within limits, {found.repair}: joints moved by {found.moved:.1f} mm in the mean")
     median, most = found.beyond
     print(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bmc_jax.cli.arguments import FORMATS, add_conventions, add_verb, positive, print_findings, read_poses
 from bmc_jax.core.choices import LEFT_HANDS, PRESETS
+from bmc_jax.core.plural import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -200,7 +201,7 @@ def _check(options: argparse.Namespace) -> int:
         print(f"limits {options.limits}: {allowed.meta.source}\n\n{checking.table(summary)}")
         if options.list:
             violations = limits.check(poses.joints[rows], allowed, indices=rows)
-            print("", f"{len(violations):,} violations", *violations[: options.list], sep="\n")
+            print("", counted(len(violations), "violation"), *violations[: options.list], sep="\n")
         if options.out:
             print(f"written to {options.out}")
     return int(options.fail and summary.within < summary.poses)
@@ -263,7 +264,8 @@ def _depths(options: argparse.Namespace) -> None:
     draw.save(
         plots.depth_stages({stage: joints[pose] for stage, joints in stages.items()}, truth[pose], allowed), options.out
     )
-    print(f"{len(truth):,} test poses of {options.on}; limits: {allowed.meta.source}, {allowed.meta.count:,} poses")
+    fitted_to = f"{allowed.meta.source}, {counted(allowed.meta.count, 'pose')}"
+    print(f"{counted(len(truth), 'test pose')} of {options.on}; limits: {fitted_to}")
     print(checking.aligned(depth_ambiguity.HEAD, depth_ambiguity.cells(rows)))
     print(f"pose {pose}, the nearest to the medians, drawn in {options.out}")
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bmc_jax.cli.arguments import FORMATS, add_conventions, add_verb, positive, print_findings, read_poses
 from bmc_jax.core.choices import LIFT_LIMITS, PRESETS
+from bmc_jax.core.plural import counted, plural
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,7 +87,8 @@ def _repair(options: argparse.Namespace) -> None:
     # Poses that are not changed stay what they are, bit for bit.
     np.save(options.out, np.where(changed[:, None, None], joints, given.joints).astype(given.dtype))
     print_findings(poses)
-    print(f"{len(joints):,} poses: {changed.sum():,} changed, {(~changed & ~gaps).sum():,} not, {gaps.sum():,} gaps")
+    many = f"{counted(len(joints), 'pose')}: {changed.sum():,} changed, {(~changed & ~gaps).sum():,} not"
+    print(f"{many}, {counted(int(gaps.sum()), 'gap')}")
     if changed.any():
         moves = 1000 * np.linalg.norm(np.asarray(result.joints) - poses.joints, axis=-1)
         pose, joint = np.unravel_index(np.argmax(np.where(changed[:, None], moves, -1)), moves.shape)
@@ -98,7 +100,8 @@ def _repair(options: argparse.Namespace) -> None:
     if outside.any():
         usual = ", as is usual: with every joint on its viewing ray, hardly a hand fits exactly"
         print(
-            f"{outside.sum():,} poses remain partly beyond the limits{usual if options.keep == 'projection' else ''}; "
+            f"{counted(int(outside.sum()), 'pose')} partly beyond the limits"
+            f"{usual if options.keep == 'projection' else ''}; "
             f"what remains: {_remaining(np.asarray(result.joints)[outside], allowed, options.keep)}"
         )
     print(f"written to {options.out}")
@@ -148,5 +151,6 @@ def _sample(options: argparse.Namespace) -> None:
             np.savez(file, joints=sample.poses, left=left, order="freihand", unit="m")
         else:
             np.save(file, sample.poses)
-    print(f"{sample.kept} of {sample.drawn} drawn hands are feasible, {100 * sample.acceptance:.1f} %")
+    feasible = f"{sample.kept:,} of {counted(sample.drawn, 'drawn hand')} {plural(sample.kept, 'is')} feasible"
+    print(f"{feasible}, {100 * sample.acceptance:.1f} %")
     print(f"the first {options.count} written to {options.out}")

@@ -11,14 +11,19 @@ from bmc_jax.core.choices import MOST_IMAGES, SPLITS
 def add(verbs: Any) -> None:
     parser = add_verb(verbs, "train", train, "train a configuration in a folder, or resume training there", """\
 examples:
-  bmc train --config=configs/quickstart.py --workdir=runs/quickstart
-  bmc train --config=configs/quickstart.py --workdir=runs/slow --config.optimizer.rate=0.001
-  srun bmc train --config=configs/quickstart.py --workdir=runs/quickstart --distributed
+  bmc train --config=quickstart --workdir=runs/quickstart
+  bmc train --config=quickstart --workdir=runs/slow --config.optimizer.rate=0.001
+  srun bmc train --config=quickstart --workdir=runs/quickstart --distributed
 
 --config.FIELD=VALUE sets any field of the configuration; bmc_jax/config.py lists them with their reasons.
 The same command resumes from the last checkpoint. After SIGTERM or Ctrl-C the exit status is 75.
 """)  # fmt: skip
-    parser.add_argument("--config", required=True, metavar="FILE", help="a file of configs/, or FILE:ARGUMENT")
+    parser.add_argument(
+        "--config",
+        required=True,
+        metavar="NAME|FILE",
+        help="a name of bmc configs list, or a file; either may end with :ARGUMENT",
+    )
     parser.add_argument("--workdir", required=True, metavar="DIR", help="folder of the run, created if missing")
     parser.add_argument(
         "--extend",

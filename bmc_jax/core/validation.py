@@ -12,6 +12,7 @@ import numpy as np
 
 from bmc_jax.core import hand
 from bmc_jax.core.choices import LEFT_HANDS
+from bmc_jax.core.plural import counted, plural
 
 #: Range of the distance from the wrist to the middle MCP in metres, from an infant's hand to above the largest adult's.
 PALM_LENGTH = (0.02, 0.25)
@@ -48,7 +49,8 @@ def describe(total: int, left: int, bent_back: int, undecided: int, treatment: s
     """Returns the counts of one or more screenings in one line."""
     percent = 100 / max(total, 1)
     done = {"drop": "left out", "mirror": "mirrored to right hands", "keep": "kept as they are", "error": "refused"}
-    parts = [f"{total} poses: {left} left hands ({left * percent:.1f} %)" + (f", {done[treatment]}" if left else "")]
+    left_hands = f"{left} left {plural(left, 'hand')} ({left * percent:.1f} %)"
+    parts = [f"{total} {plural(total, 'pose')}: {left_hands}" + (f", {done[treatment]}" if left else "")]
     if bent_back:
         parts.append(
             f"{bent_back} ({bent_back * percent:.1f} %) left-hand-like in their fingers, which bend behind the palm, "
@@ -157,4 +159,4 @@ def _in_front(poses: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 
 def _among(bad: np.ndarray, poses: np.ndarray) -> str:
     indices = ", ".join(str(index) for index in bad[:5]) + (", ..." if len(bad) > 5 else "")
-    return f"{len(bad)} of {len(poses)} poses (index {indices}) {'has' if len(bad) == 1 else 'have'}"
+    return f"{len(bad)} of {counted(len(poses), 'pose')} (index {indices}) {plural(len(bad), 'has')}"

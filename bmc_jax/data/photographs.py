@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from bmc_jax.core.plural import counted
 from bmc_jax.core.types import Batch
 from bmc_jax.data import crop, example_sets
 from bmc_jax.data.readers import coco_hand
@@ -76,7 +77,9 @@ def read(
         reasons = ", ".join(f"{reason} ({count:,})" for reason, count in skipped.items())
         if not kept:
             raise ValueError(f"{path}: no annotation of {len(indices):,} is left: {reasons}")
-        warnings.warn(f"{path}: {skipped.total():,} of {len(indices):,} annotations left out: {reasons}", stacklevel=2)
+        warnings.warn(
+            f"{path}: {skipped.total():,} of {counted(len(indices), 'annotation')} left out: {reasons}", stacklevel=2
+        )
     indices = kept
     files = tuple((rows[i].image or {})["file_name"] for i in indices)
     left = np.array([one["hand"] == "left" for one in records])

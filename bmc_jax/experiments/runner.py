@@ -22,6 +22,7 @@ from bmc_jax.experiments.claims import Claim
 from bmc_jax.experiments.settings import Arm
 from bmc_jax.inference import evaluate, measurements
 from bmc_jax.inference.measurements import Measured
+from bmc_jax.runtime import project_files
 from bmc_jax.runtime.distributed import print_once
 from bmc_jax.training import config_io, run_folder, train
 
@@ -48,17 +49,15 @@ def read(file: str, *, arms: Sequence[str] = (), data: str = "") -> Experiment:
     """Reads the experiment of a file of `configs/`.
 
     Args:
-      file: its path.
+      file: its path, or its name.
       arms: names of arms; by default all that are possible with the data.
       data: value of `--data`.
 
     Raises:
-      FileNotFoundError: if there is no such file.
+      FileNotFoundError: if there is no such file, with the names of the project's.
       ValueError: if it has no arms, not those, or not that data.
     """
-    if not Path(file).is_file():
-        raise FileNotFoundError(f"no configuration file {file!r}; those of the project are in configs/")
-    names = runpy.run_path(file)
+    names = runpy.run_path(str(project_files.find_config(file)))
     if not names.get("ARMS"):
         raise ValueError(f"{file} has no ARMS: it is no experiment")
     all_arms = {arm.name: arm for arm in names["ARMS"]}
@@ -170,8 +169,9 @@ def read_metrics(experiment: Experiment, seeds: int, out: str | os.PathLike) -> 
 
 
 def slurm_jobs(experiment: Experiment, seeds: int, out: str | os.PathLike, overrides: Sequence[str] = ()) -> list[str]:
-    """Returns for each arm the command that submits its seeds to Slurm, one task for each, from the project's root."""
-    array = f"sbatch --array=0-{seeds - 1} --ntasks-per-node=1 --gpus-per-node=1 launch/slurm.sbatch"
+    """Returns for each arm the command that submits its seeds to Slurm, one task for each."""
+    script = shlex.quote(os.path.relpath(project_files.folder("launch") / "slurm.sbatch"))
+    array = f"sbatch --array=0-{seeds - 1} --ntasks-per-node=1 --gpus-per-node=1 {script}"
     fields = [config_io.PREFIX + override for override in overrides]
     return [
         f"{array} {shlex.join([experiment.argument(arm.name), os.fspath(Path(out) / arm.name), *fields])}"

@@ -16,6 +16,7 @@ from tabulate import tabulate
 
 from bmc_jax import metrics
 from bmc_jax.config import Config
+from bmc_jax.core.plural import counted
 from bmc_jax.core.types import Batch, Prediction
 from bmc_jax.data import augment, photographs, sources
 from bmc_jax.inference import training_data
@@ -207,7 +208,8 @@ def table(content: dict[str, Any]) -> str:
     lines = []
     for name, measured in sets.items():
         lines.append(
-            f"{name} · {measured.get('split', 'photographs')} · {measured['count']} images · step {content['step']}"
+            f"{name} · {measured.get('split', 'photographs')} · {counted(measured['count'], 'image')} · "
+            f"step {content['step']}"
         )
         rows = []
         for key, (_, _, digits, _) in evaluation.METRICS.items():
@@ -251,7 +253,7 @@ def _heading(trained: Trained) -> dict[str, Any]:
     return {
         "experiment": trained.config.name,
         "step": int(trained.saved["step"]),
-        "limits": f"{meta.source}, {meta.count:,} poses",
+        "limits": f"{meta.source}, {counted(meta.count, 'pose')}",
         "environment": environment(),
     }
 

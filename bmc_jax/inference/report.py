@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bmc_jax import config, limits, metrics
+from bmc_jax.core.plural import counted
 from bmc_jax.inference import evaluate, measurements
 from bmc_jax.inference.measurements import Domain, Measured, Measures, Photographs
 from bmc_jax.metrics import dataset_protocols, evaluation, published
@@ -136,13 +137,14 @@ def _facts(options: config.Config, measured: Measured | None) -> dict[str, Any]:
     stem = f", patch stem of {network.patch}" if network.patch else ""
     return {
         "training data": "; ".join(
-            f"{source.count:,} {source.name} images{' an epoch' * source.fresh} with {source.labels.upper()} labels"
+            f"{counted(source.count, f'{source.name} image')}{' an epoch' * source.fresh} with {source.labels.upper()} "
+            "labels"
             for source in options.data.train
         ),
         "network": f"ResNet-{network.depth}, width {network.width}{stem}, {network.dtype}, "
         f"images of {options.data.image_size} px",
         "optimizer": f"{rates.name}, rate {rates.rate:g}, {rates.schedule} schedule, batch {options.data.batch_size}, "
-        f"{options.training.epochs:g} epochs = {config.steps(options):,} steps",
+        f"{options.training.epochs:g} epochs = {counted(config.steps(options), 'step')}",
         "biomechanical weights": f"bone length {weights.bone_length:g}, palm {weights.palm:g}, "
         f"joint angle {weights.joint_angle:g}",
         "limits": measured["limits"] if measured else options.limits.source,
@@ -160,7 +162,8 @@ def _measures(name: str, values: Domain, step: int) -> tuple[str, list[list[str]
         reduction = values["reduction_percent"].get(key)
         reduced = "" if reduction is None else f"{reduction:.1f} %"
         rows.append([f"{words}, {unit}" if unit else words, network, mean_pose, reduced, labels])
-    return f"{name}: {values['count']:,} {values['split']} images at step {step:,}", rows
+    images = counted(values["count"], f"{values['split']} image")
+    return f"{name}: {images} at step {step:,}", rows
 
 
 def _bars(domains: Mapping[str, Domain]) -> Figure:

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from bmc_jax.config import Config
+from bmc_jax.core.plural import counted
 from bmc_jax.data import images
 from bmc_jax.data.images import Picture
 from bmc_jax.inference import hand_crop, outputs, requests, viewer
@@ -169,12 +170,12 @@ def frames(clip: Path, left_out: list[tuple[Path, str]]) -> Iterator[tuple[Image
                 yield image.transpose(_TURNS[frame.rotation]) if frame.rotation in _TURNS else image, time
                 number += 1
         except av.FFmpegError as error:
-            left_out.append((clip, f"{clip} breaks off after {number} frames: {error.strerror}"))
+            left_out.append((clip, f"{clip} breaks off after {counted(number, 'frame')}: {error.strerror}"))
             return
         # Some containers end without a word. Sound may be longer than the pictures.
         seconds = (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0.0
         if number < WHOLE * stream.frames or time + 2 / rate < WHOLE * seconds:
-            left_out.append((clip, f"{clip} breaks off after {number} frames, {time:.1f} s"))
+            left_out.append((clip, f"{clip} breaks off after {counted(number, 'frame')}, {time:.1f} s"))
 
 
 class Writer:

@@ -12,6 +12,7 @@ from tabulate import tabulate
 
 from bmc_jax.core import anatomy, camera, fast_anatomy, hand, hull, losses, numerics, poses_last, validation
 from bmc_jax.core.losses import Excess
+from bmc_jax.core.plural import counted, plural
 from bmc_jax.core.types import Limits
 from bmc_jax.limits.io import PALM_PAIRS
 
@@ -315,8 +316,8 @@ def interval_cells(summary: Summary) -> list[list[str]]:
 def table(summary: Summary) -> str:
     """Formats a summary for the terminal."""
     text = [
-        f"{summary.within:,} of {summary.poses:,} poses are within every limit, {summary.angles_within:,} within those "
-        "of the joint angles",
+        f"{summary.within:,} of {counted(summary.poses, 'pose')} {plural(summary.poses, 'is')} within every limit, "
+        f"{summary.angles_within:,} within those of the joint angles",
         "",
         aligned(JOINT_HEAD, joint_cells(summary)),
     ]

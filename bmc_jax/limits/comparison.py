@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bmc_jax.core import hand, hull
+from bmc_jax.core.plural import plural
 from bmc_jax.core.types import Limits
 from bmc_jax.limits.checking import aligned, joint_name
 from bmc_jax.limits.io import PALM_PAIRS
@@ -75,7 +76,7 @@ def describe(limits: Limits) -> str:
     """Formats limits as tables: bones in scale units, palm in degrees, the extent of each hull in degrees."""
     meta = limits.meta
     low, high = meta.percentiles
-    text = [f"limits of {meta.source}: {meta.count} poses, percentiles {low:g} to {high:g}"]
+    text = [f"limits of {meta.source}: {meta.count} {plural(meta.count, 'pose')}, percentiles {low:g} to {high:g}"]
     text.extend(f"  {line}" for line in (*meta.references, *filter(None, [meta.screening])))
     text.append(f"  margins: {meta.margin_degrees:g} degrees, {100 * meta.margin_fraction:.3g} % of lengths")
     bones = [

@@ -15,6 +15,7 @@ import numpy as np
 
 import bmc_jax
 from bmc_jax.core import hand, hull, numerics, validation
+from bmc_jax.core.plural import plural
 from bmc_jax.core.types import Limits, LimitsMetadata
 from bmc_jax.limits.checking import measure
 
@@ -278,7 +279,8 @@ def _build(reach: Reach, meta: LimitsMetadata, vertices: int) -> Limits:
         if hull.width(support) + 2 * margin < numerics.MINIMUM_HULL_WIDTH:
             extent = np.degrees(np.ptp(support, axis=0))
             raise ValueError(
-                f"{hand.FINGERS[finger]} {hand.LEVELS[level + 1]} bone: its angles in the {meta.count} poses of "
+                f"{hand.FINGERS[finger]} {hand.LEVELS[level + 1]} bone: its angles in the {meta.count} "
+                f"{plural(meta.count, 'pose')} of "
                 f"'{meta.source}' lie on a line or in a point ({extent[0]:.3g} degrees of flexion by {extent[1]:.3g} "
                 "of abduction); add poses that differ, or an angle margin"
             )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bmc_jax.core import hull, validation
+from bmc_jax.core.plural import counted
 from bmc_jax.limits import checking
 from bmc_jax.synthesis import skeleton
 
@@ -65,9 +66,10 @@ class Motion:
 
     def sentence(self) -> str:
         """Says how long the sequence is and how much of it is missing."""
-        gaps = f"{self.gaps:,} frames without a hand, the longest gap {self.longest_gap / self.frames_per_second:.2f} s"
+        longest = f"the longest gap {self.longest_gap / self.frames_per_second:.2f} s"
+        gaps = f"{counted(self.gaps, 'frame')} without a hand, {longest}"
         seconds = len(self.seconds) / self.frames_per_second
-        return f"{len(self.seconds):,} frames, {seconds:.2f} s; {gaps if self.gaps else 'no gaps'}"
+        return f"{counted(len(self.seconds), 'frame')}, {seconds:.2f} s; {gaps if self.gaps else 'no gaps'}"
 
 
 def measure(poses: np.ndarray, frames_per_second: float) -> Motion:

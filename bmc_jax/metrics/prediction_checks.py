@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bmc_jax.core import hand, validation
+from bmc_jax.core.plural import counted, plural
 from bmc_jax.synthesis import skeleton
 
 #: Base to tip, thumb to little finger; joint 0 is the wrist in all of them.
@@ -113,8 +114,9 @@ def compare(joints: np.ndarray, target: np.ndarray) -> list[str]:
     apart = np.flatnonzero((ratios < middle * POSSIBLE_RATIO[0]) | (ratios > middle * POSSIBLE_RATIO[1]))
     if len(apart):
         first = int(np.flatnonzero(rows)[apart[0]])
+        many = f"{len(apart):,} of {counted(len(joints), 'predicted hand')} {plural(len(apart), 'has')}"
         notes.append(
-            f"{len(apart):,} of {len(joints):,} predicted hands have another size than the rest, first pose {first}, "
+            f"{many} another size than the rest, first pose {first}, "
             f"{_times(float(ratios[apart[0]]))} times as large as the true one; see that all are in one unit"
         )
     poses, depths = joints[rows], np.nanmedian(np.where(known, target[..., 2], np.nan))

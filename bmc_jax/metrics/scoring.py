@@ -11,6 +11,7 @@ from tabulate import tabulate
 import bmc_jax
 from bmc_jax import metrics
 from bmc_jax.core.choices import SIDES
+from bmc_jax.core.plural import counted, plural
 from bmc_jax.metrics import MILLIMETRES, prediction_checks, prediction_files
 from bmc_jax.metrics import ground_truth as ground_truth_files
 from bmc_jax.metrics.ground_truth import GroundTruth
@@ -80,10 +81,13 @@ def score(
     aligned = metrics.aligned_errors(protocol, joints, target.joints, alignments=alignments)
     count = len(next(iter(aligned.values())).distances)
     if count < total:
-        notes.append(f"{total - count:,} of {total:,} frames have too few tips and do not count")
+        few = f"{total - count:,} of {counted(total, 'frame')} {plural(total - count, 'has')} too few tips"
+        notes.append(f"{few}, which the metrics leave out")
     surplus = len(predicted.joints) - total
     if surplus > 0:
-        notes.append(f"{surplus:,} predictions are of images that the ground truth does not have")
+        notes.append(
+            f"{counted(surplus, 'prediction')} {plural(surplus, 'is')} of images that the ground truth does not have"
+        )
     if target.intrinsics is not None and np.isfinite(target.joints).all():
         behind = int((joints[..., 2] <= 0).any(axis=-1).sum())
         if behind:
@@ -110,7 +114,8 @@ def score(
 
 def table(content: dict[str, Any]) -> str:
     """Returns what `score` returns as text: metrics by alignment, mean errors of fingers and joints, notes."""
-    lines = [f"{content['title']} · {content['count']:,} poses · {content['predictions']} against {content['truth']}"]
+    files = f"{content['predictions']} against {content['truth']}"
+    lines = [f"{content['title']} · {counted(content['count'], 'pose')} · {files}"]
     by_points: dict[str, dict[str, dict[str, Any]]] = {}
     for name, metric in content["figures"].items():
         if name not in _PINHOLE:
@@ -152,7 +157,8 @@ def _match(predicted: Predictions, target: GroundTruth, where: str) -> np.ndarra
             sides = SIDES[int(predicted_left[pose])], SIDES[int(target_left[pose])]
             name = target.names[pose] if target.names else f"pose {pose}"
             raise ValueError(
-                f"{where}: {len(wrong):,} hands are of the other side than the true ones; that of {name} is a "
+                f"{where}: {counted(len(wrong), 'hand')} {plural(len(wrong), 'is')} of the other side than the true "
+                f"ones; that of {name} is a "
                 f"{sides[0]} hand in the predictions and a {sides[1]} hand in {target.where}"
             )
     return rows

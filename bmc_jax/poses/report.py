@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from bmc_jax.core.plural import counted
 from bmc_jax.core.types import Limits
 from bmc_jax.limits import checking, plots, range_of_motion
 from bmc_jax.limits.checking import Summary
@@ -25,7 +26,7 @@ def check(out: str | os.PathLike, name: str, poses: Poses, limits: Limits, summa
     return html.write(
         out,
         "limits_check.html",
-        title=f"{name}: {summary.within:,} of {summary.poses:,} poses within limits",
+        title=f"{name}: {summary.within:,} of {counted(summary.poses, 'pose')} within limits",
         subtitle=f"compared with limits of {limits.meta.source} · bmc-jax",
         findings=(*poses.notes, *poses.findings),
         summary=summary,

@@ -19,6 +19,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from bmc_jax.runtime import provenance
+from bmc_jax.runtime.quiet import is_quiet
 
 INTERRUPTED = 75
 """Exit status after SIGTERM or SIGINT, once the state is saved: "try again later" (EX_TEMPFAIL)."""
@@ -198,8 +199,8 @@ def lost_processes() -> Iterator[None]:
 
 
 def print_once(text: str) -> None:
-    """Prints on process 0 only."""
-    if jax.process_index() == 0:
+    """Prints progress, on process 0 only and not with `--quiet`."""
+    if jax.process_index() == 0 and not is_quiet():
         print(text, flush=True)
 
 

@@ -6,12 +6,14 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
+from bmc_jax.runtime.quiet import is_quiet
+
 SECONDS = 30.0
 """Interval between two lines where standard error is no terminal."""
 
 
 class Progress(tqdm):
-    """tqdm's bar, with its arguments; shown by process 0 alone.
+    """tqdm's bar, with its arguments; shown by process 0 alone, and not with `--quiet`.
 
     A bar inside another is removed when it is done. Where standard error is no terminal, the bar is replaced by a line
     every `SECONDS` and one at the end.
@@ -23,7 +25,7 @@ class Progress(tqdm):
     """Format of a line."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        options = {"leave": None, "dynamic_ncols": True, "disable": jax.process_index() > 0} | options
+        options = {"leave": None, "dynamic_ncols": True, "disable": jax.process_index() > 0 or is_quiet()} | options
         self._plain = not sys.stderr.isatty()
         if not self._plain:
             options |= {"bar_format": self.TERMINAL, "mininterval": 0.5}

@@ -23,7 +23,7 @@ from bmc_jax.core.choices import CACHES, HULL_DISTANCES, MOST_IMAGES
 from bmc_jax.data import augment
 from bmc_jax.data.record import WINDOW
 from bmc_jax.models import pretrained
-from bmc_jax.runtime import files, json_files
+from bmc_jax.runtime import files, json_files, project_files
 
 FILE = "config.json"
 """Name of the configuration in a run's folder."""
@@ -106,18 +106,17 @@ def load(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Config:
     """Loads a configuration file.
 
     Args:
-      path: a Python file with a function `get_config`, or "path:argument" to call it with an argument.
+      path: a Python file with a function `get_config`, or the name of one of the project's; with ":argument" behind it,
+        the function is called with the argument.
       overrides: changes to the configuration, "field.of.it=value".
 
     Raises:
-      FileNotFoundError: if there is no such file.
+      FileNotFoundError: if there is no such file, with the names of the project's.
       ValueError: on a file whose `get_config` does not return a `Config`, an override of an unknown field, or a value
         of the wrong type or out of range, naming it.
     """
     name, _, argument = str(path).partition(":")
-    if not Path(name).is_file():
-        raise FileNotFoundError(f"no configuration file {name!r}; those of the project are in configs/")
-    get_config = runpy.run_path(name).get("get_config")
+    get_config = runpy.run_path(str(project_files.find_config(name))).get("get_config")
     config = get_config(*([argument] if argument else [])) if get_config else None
     if not isinstance(config, Config):
         raise ValueError(f"{name} has no function get_config() that returns a bmc_jax.config.Config")

@@ -20,6 +20,7 @@ from tensorboardX import SummaryWriter
 from bmc_jax.config import Config
 from bmc_jax.runtime import files
 from bmc_jax.runtime.progress import Progress
+from bmc_jax.runtime.quiet import is_quiet
 from bmc_jax.training import config_io, flops
 
 FILE = "metrics.jsonl"
@@ -107,8 +108,8 @@ class Log:
             self._bar.set_postfix_str(f"loss {metrics['loss']:.3g}{waiting}", refresh=False)
 
     def print(self, line: str) -> None:
-        """Prints a line above the bar."""
-        if self._writes:
+        """Prints a line above the bar, not with `--quiet`."""
+        if self._writes and not is_quiet():
             self._bar.write(line, file=sys.stderr)
 
     def picture(self, step: int, image: np.ndarray) -> None:

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from bmc_jax import limits
 from bmc_jax.config import Config, steps
+from bmc_jax.core.plural import counted
 from bmc_jax.data import input_pipeline, sources
 from bmc_jax.runtime import distributed, files, json_files
 from bmc_jax.runtime.provenance import environment
@@ -133,7 +134,7 @@ def _train(config: Config, workdir: Path, *, new: Config) -> int:
     evaluation = periodic_eval.PeriodicEvaluation(config, hand_limits)
 
     distributed.print_once(
-        f"training {config.name}: steps {done + 1} to {total}, {jax.device_count()} devices, in {workdir}"
+        f"training {config.name}: steps {done + 1} to {total}, {counted(jax.device_count(), 'device')}, in {workdir}"
     )
     metadata = {
         "config": config_io.to_dict(config),

@@ -277,11 +277,11 @@ def test_check_names_the_joint_and_the_excess(capsys, tmp_path, poses, limits_fi
     known = ["--order", "freihand", "--unit", "m", "--side", "right"]
     check = ["limits", "check", str(tmp_path / "one.npy"), "--limits", str(limits_file), *known]
     assert cli.main(check) == 0
-    assert "violations" not in capsys.readouterr().out
+    assert "1 violation\n" not in capsys.readouterr().out
     assert cli.main([*check, "--fail", "--list", "1"]) == 1
     text = capsys.readouterr().out
-    assert "0 of 1 poses are within every limit" in text
-    assert "violations\npose 0: " in text
+    assert "0 of 1 pose is within every limit" in text
+    assert "violation\npose 0: " in text
     assert text.count("pose 0: ") == 1 + text.count("in all: ")
     assert "index TIP bone: length" in text
     assert " mm" in text
@@ -350,8 +350,8 @@ def test_preview_of_photographs_warns_in_one_line(capsys, tmp_path):
     out = tmp_path / "preview.png"
     assert cli.main(["data", "preview", f"coco:{file}", "--out", str(out)]) == 0
     said = capsys.readouterr()
-    assert said.out == f"1 images drawn in {out}\n"
-    assert said.err.startswith(f"bmc: warning: {file}: 1 images have no 'K'")
+    assert said.out == f"1 image drawn in {out}\n"
+    assert said.err.startswith(f"bmc: warning: {file}: 1 image has no 'K'")
     assert said.err.count("\n") == 1
     assert out.exists()
 

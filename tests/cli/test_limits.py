@@ -29,13 +29,13 @@ def test_check_writes_a_page_that_stands_alone(capsys, tmp_path, adults):
     status, text, _ = run(capsys, "limits", "check", file, "--limits", "functional", "--out", page)
     assert status == 0
     assert "unit mm (detected)" in text
-    assert "1 of 200 frames are gaps" in text
+    assert "1 gap in 200 frames" in text
     assert re.search(r"index PIP +\d+ +\d", text)
     content = page.read_text()
     assert not re.search(r"https?://|<script|<link", content)
     assert content.count("data:image/png;base64,") == 2
     assert "prefers-color-scheme: dark" in content
-    assert "1 gaps are left out" in content
+    assert "1 gap is left out" in content
     assert list(page.parent.iterdir()) == [page]
 
 
@@ -87,7 +87,7 @@ def test_gaps_are_counted_and_named(capsys, tmp_path, adults):
     (tmp_path / "a.json").write_text(json.dumps(rows))
     status, text, _ = run(capsys, "limits", "check", tmp_path / "a.json")
     assert status == 0
-    assert "3 of 8 frames are gaps, 1 with some joints: 2, 5, 6" in text
+    assert "3 gaps in 8 frames, 1 with some joints: 2, 5, 6" in text
 
 
 def test_personalize_compare_and_motion_write_their_files(capsys, tmp_path, monkeypatch, adults):
@@ -104,7 +104,7 @@ def test_personalize_compare_and_motion_write_their_files(capsys, tmp_path, monk
     assert (tmp_path / "compare.png").read_bytes()[1:4] == b"PNG"
     status, text, _ = run(capsys, "limits", "motion", "sequence.npy", "--fps", "30", "--out", "motion.html")
     assert status == 0
-    assert "11 of 90 frames are gaps" in text
+    assert "11 gaps in 90 frames" in text
     content = (tmp_path / "motion.html").read_text()
     assert content.count("data:image/png;base64,") == 1
     assert "clinical norm" in content

@@ -91,7 +91,7 @@ def test_photograph_without_intrinsics_warns_and_takes_the_default(tmp_path):
     content = json.loads(file.read_text())
     del content["images"][0]["K"]
     file.write_text(json.dumps(content))
-    with pytest.warns(UserWarning, match=r"1 images have no 'K', one.png first; their focal length"):
+    with pytest.warns(UserWarning, match=r"1 image has no 'K', one.png first; the focal length"):
         batch = photographs.read(file, size=SIZE, margin=2.0).batch
     assert batch.intrinsics[0, 0, 0] == pytest.approx(coco_hand.DEFAULT_FOCAL * WIDTH * SIZE / 80)
 

@@ -218,7 +218,7 @@ def spoil(poses, index, value):
             lambda p: np.concatenate([p, p[:3] * MIRROR]),
             r"3 of 603 poses \(index 600, 601, 602\) have the thumb behind",
         ),
-        (lambda p: p[:1], "thumb PIP bone: its angles in the 1 poses of 'test' lie on a line or in a point"),
+        (lambda p: p[:1], "thumb PIP bone: its angles in the 1 pose of 'test' lie on a line or in a point"),
         (lambda p: np.repeat(p[:1], 50, axis=0), "thumb PIP bone: .*add poses that differ, or an angle margin"),
     ],
 )

@@ -92,7 +92,7 @@ def test_ho3d_of_its_own_files(tmp_path, true, predicted):
     np.savez(tmp_path / "mine.npz", joints=predicted[order], names=[*np.array(names)[order][:6], "SM1/9999"])
     again = scoring.score(tmp_path / "mine.npz", tmp_path, "ho3d")
     assert value(again, "joints_procrustes_mean_mm") == pytest.approx(value(content, "joints_procrustes_mean_mm"))
-    assert again["notes"] == ["1 predictions are of images that the ground truth does not have"]
+    assert again["notes"] == ["1 prediction is of images that the ground truth does not have"]
 
 
 def test_hands19_by_subsets(tmp_path, true, predicted):

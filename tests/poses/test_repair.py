@@ -246,7 +246,7 @@ def test_repair_verb_writes_poses_as_they_came_and_says_what_it_did(tmp_path, ca
     told = ["--limits", "clinical", "--order", "rhd", "--unit", "mm", "--side", "left", "--out", str(out)]
     assert main(["limits", "repair", str(tmp_path / "poses.npz"), *told]) == 0
     said = capsys.readouterr().out
-    assert "15 changed, 0 not, 1 gaps" in said
+    assert "15 changed, 0 not, 1 gap" in said
     assert "mm a joint" in said
     written = np.load(out)
     np.testing.assert_array_equal(written[0], theirs[0])

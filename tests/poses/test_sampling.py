@@ -266,7 +266,7 @@ def test_bmc_limits_sample_writes_poses_that_bmc_limits_check_passes(tmp_path, c
     np.testing.assert_array_equal(written, sampling.sample(KEY, clinical(), count, scale=0.04).poses)
     assert cli.main(["limits", "check", out, "--list", "--fail"]) == 0
     text = capsys.readouterr().out
-    assert f"{count} of {count} poses are within every limit" in text
+    assert f"{count} of {count} {'pose is' if count == 1 else 'poses are'} within every limit" in text
     assert "0 violations" in text
     assert "limits clinical: clinical joint ranges" in text
 

@@ -12,6 +12,7 @@ from support import paths
 import bmc_jax
 
 FRAMEWORKS = {"flax", "optax", "orbax", "grain", "tensorflow", "tensorflow_datasets", "matplotlib", "PIL", "torch"}
+FRAMEWORKS |= {"array_record", "chex", "jinja2", "ml_collections", "safetensors", "tensorboardX", "tensorstore", "tqdm"}
 PUBLIC = [name for name in dir(bmc_jax) if not name.startswith("_")]
 
 

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from bmc_jax.core import hand
+from bmc_jax.core.plural import counted, plural
 from bmc_jax.data.pose_files import results, tables
 from bmc_jax.data.pose_files.results import Hands
 from bmc_jax.data.readers import array_files, safe_pickle
@@ -82,7 +83,8 @@ def read(path: str | os.PathLike) -> PoseFile:
     hands = reader(path)
     joints = _poses(hands.rows, str(path))
     zero = _take_zeros(joints)
-    notes = [f"{len(zero):,} poses are all zeros, no hand: {_listed(zero)}"] if len(zero) else []
+    zeros = f"{counted(len(zero), 'pose')} {plural(len(zero), 'is')} all zeros, no hand: {_listed(zero)}"
+    notes = [zeros] if len(zero) else []
     dtype = hands.rows.dtype if isinstance(hands.rows, np.ndarray) else np.dtype(np.float64)
     return PoseFile(
         joints,

@@ -23,6 +23,7 @@ import numpy as np
 
 from bmc_jax.core import hand
 from bmc_jax.core.choices import JOINT_ORDERS, SIDES
+from bmc_jax.core.plural import counted
 from bmc_jax.data import pose_files
 from bmc_jax.data.pose_files import results
 from bmc_jax.data.readers import array_files, coco_hand, coco_wholebody, joint_order, safe_pickle
@@ -289,9 +290,8 @@ def _of_frames(frames: Sequence[Any], path: Path) -> LandmarkFile | None:
         )
     world = sum(one.world is not None for one in found.hands)
     depth = sum(one.z is not None for one in found.hands)
-    found.notes.append(
-        f"{len(found.hands):,} hands in {found.frames:,} frames: {depth:,} with depth, {world:,} with world landmarks"
-    )
+    many = f"{counted(len(found.hands), 'hand')} in {counted(found.frames, 'frame')}"
+    found.notes.append(f"{many}: {depth:,} with depth, {world:,} with world landmarks")
     return found
 
 
@@ -406,7 +406,7 @@ def _of_coco(path: Path, order: str | None) -> LandmarkFile:
         found.hands.append(LandmarkHand(**about, pixels=points, left="left" in words if words else None))
     if not found.hands:
         raise ValueError(f"{path}: none of its {len(content['annotations']):,} annotations has keypoints of a hand")
-    found.notes.append(f"{len(found.hands):,} hands with 2D keypoints in {len(images):,} images")
+    found.notes.append(f"{counted(len(found.hands), 'hand')} with 2D keypoints in {counted(len(images), 'image')}")
     return found
 
 

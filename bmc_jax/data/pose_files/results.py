@@ -12,6 +12,7 @@ import numpy as np
 
 from bmc_jax.core import hand
 from bmc_jax.core.choices import JOINT_ORDERS, LENGTH_UNITS
+from bmc_jax.core.plural import counted
 
 #: Fields that hold poses, of this package and of others, without underscores and in lower case.
 POSES = ("joints", "predkeypoints3d", "joints3d", "keypoints3d")
@@ -168,7 +169,9 @@ def _numbered(found: Hands, frames: int) -> Hands:
     """Notes how poses are numbered where frames have several hands."""
     if len(found.frames) == frames:
         return Hands(found.rows, [], *_of_all(found))
-    found.notes.append(f"{len(found.frames):,} poses, {frames:,} frames: one hand after the other in each frame")
+    found.notes.append(
+        f"{counted(len(found.frames), 'pose')}, {counted(frames, 'frame')}: one hand after the other in each frame"
+    )
     return found
 
 

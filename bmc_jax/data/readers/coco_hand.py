@@ -29,6 +29,7 @@ import numpy as np
 
 from bmc_jax.core import hand
 from bmc_jax.core.choices import JOINT_ORDERS, SIDES, SPLITS
+from bmc_jax.core.plural import counted, plural
 from bmc_jax.data.readers import joint_order
 from bmc_jax.data.readers.annotation import (
     OCCLUDED,
@@ -252,8 +253,9 @@ def warn_of_missing_k(file: Path, images: Sequence[dict[str, Any]], stated: Stat
     """Warns of images without K, with the focal length that is taken."""
     without_k = [image.get("file_name", "?") for image in images if not image.get("K")]
     if without_k:
+        many = f"{counted(len(without_k), 'image')} {plural(len(without_k), 'has')}"
         warnings.warn(
-            f"{file}: {len(without_k)} images have no 'K', {without_k[0]} first; their focal length is taken to be "
+            f"{file}: {many} no 'K', {without_k[0]} first; the focal length is taken to be "
             f"{stated.focal:g} x the longer image side. Depths are as wrong as that is: add 'K' to the images.",
             stacklevel=4,
         )

@@ -7,6 +7,7 @@ from typing import Any
 import bmc_jax
 from bmc_jax.config import steps
 from bmc_jax.core import hand, numerics
+from bmc_jax.core.plural import counted
 from bmc_jax.inference import evaluate, measurements, training_data
 from bmc_jax.metrics import evaluation
 from bmc_jax.runtime import json_files
@@ -113,7 +114,7 @@ def measured(trained: Trained) -> dict[str, Any]:
     names = [
         title
         for name, domain in domains.items()
-        for title in (f"{name}, {domain['split']}, {domain['count']:,} images", "mean pose")
+        for title in (f"{name}, {domain['split']}, {counted(domain['count'], 'image')}", "mean pose")
     ]
     return {"head": ("", *names), "rows": rows, "passes": content["passes"], "turns": content["turns"]}
 
