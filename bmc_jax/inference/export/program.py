@@ -134,15 +134,16 @@ def difference(name: str, found: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.max(np.abs(apart) / np.maximum(np.abs(wanted), 1.0)))
 
 
-def probes(size: int) -> dict[str, Any]:
+def probes(size: int, count: int = HANDS) -> dict[str, Any]:
     """Images of noise, coarse and fine, through three lenses, to compare by."""
     generator = np.random.default_rng(0)
-    coarse = generator.integers(0, 256, (HANDS, 4, 4, 3), np.uint8)
+    coarse = generator.integers(0, 256, (count, 4, 4, 3), np.uint8)
     rows = np.arange(size) * 4 // size
-    noise = generator.integers(-20, 21, (HANDS, size, size, 3))
+    noise = generator.integers(-20, 21, (count, size, size, 3))
     image = np.clip(coarse[:, rows][:, :, rows] + noise, 0, 255).astype(np.uint8)
-    focal, middle = size * np.array([1.0, 2.0, 4.0]), (size - 1) / 2
-    intrinsics = np.zeros((HANDS, 3, 3), np.float32)
+    each = np.arange(count) % 3
+    focal, middle = size * 2.0**each, (size - 1) / 2
+    intrinsics = np.zeros((count, 3, 3), np.float32)
     intrinsics[:, 0, 0] = intrinsics[:, 1, 1] = focal
     intrinsics[:, :2, 2], intrinsics[:, 2, 2] = middle, 1.0
-    return {"image": image, "K": intrinsics, "scale": np.array([0.03, 0.04, 0.05], np.float32)}
+    return {"image": image, "K": intrinsics, "scale": (0.03 + 0.01 * each).astype(np.float32)}
