@@ -64,10 +64,11 @@ def translate(
     for name, value, about in zip(sorted(answer), found, closed.jaxpr.outvars, strict=True):
         graph.nodes.append(onnx.helper.make_node("Identity", [graph.full(value, about.aval.shape)], [name]))
         outputs.append(_tensor(onnx, name, answer[name]))
+    used = {name for node in graph.nodes for name in node.input}
+    weights = [weight for weight in graph.weights if weight.name in used]
+    rows = [_tensor(onnx, *item) for item in given.items()]
     model = onnx.helper.make_model(
-        onnx.helper.make_graph(
-            graph.nodes, "hand", [_tensor(onnx, *item) for item in given.items()], outputs, graph.weights
-        ),
+        onnx.helper.make_graph(graph.nodes, "hand", rows, outputs, weights),
         opset_imports=[onnx.helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="bmc-jax",
@@ -127,12 +128,10 @@ class _Graph:
                 return [np.asarray(equation.primitive.bind(*values, **params))]
         if name in _SAME:
             return [self._elementwise(_SAME[name], *values)]
-        translated = getattr(self, f"_{name}", None)
+        translated = getattr(self, f"_{name.replace('-', '_')}", None)
         if translated is None:
             raise ValueError(f"expected primitives that ONNX export knows, got {name}; leave --onnx out for this network")
-        full = [np.asarray(v) if isinstance(v, np.ndarray) else v for v in values]
-        shapes = [atom.aval.shape for atom in equation.invars]
-        return [translated(full, shapes, out.aval, **params)]
+        return [translated(values, [atom.aval.shape for atom in equation.invars], out.aval, **params)]
 
     # Building blocks.
 
@@ -265,6 +264,18 @@ class _Graph:
         taken = np.asarray(jax.lax.slice_p.bind(numbers, **params))
         return self._taken(self.full(values[0], shapes[0]), taken, _sizes(out.shape))
 
+    def _scatter_add(self, values: list[Value], shapes: Any, out: Any, **params: Any) -> Symbol:
+        """Adds numbers at fixed places, each at a place of its own."""
+        value, indices, added = values
+        if not isinstance(indices, np.ndarray):
+            raise ValueError("expected fixed indices, got computed ones; leave --onnx out for this network")
+        numbers = np.arange(1.0, 1 + math.prod(shapes[2][1:]), dtype=np.float32).reshape(1, *shapes[2][1:])
+        empty = np.zeros((1, *shapes[0][1:]), np.float32)
+        placed = np.asarray(jax.lax.scatter_add_p.bind(empty, indices, numbers, **params))
+        flat = self.node("Reshape", self.full(added, shapes[2]), self._integers(0, -1))
+        padded = self.node("Pad", flat, self._integers(0, 1, 0, 0))
+        return self._elementwise("Add", value, self._taken(padded, placed.astype(np.int64), _sizes(out.shape)))
+
     def _taken(self, name: str, numbers: np.ndarray, sizes: tuple[Any, ...]) -> Symbol:
         """Returns, of each row, the given ones of its numbers."""
         flat = self.node("Reshape", name, self._integers(0, -1))
@@ -286,7 +297,9 @@ class _Graph:
         order = [axis for axis in range(len(shapes[0])) if axis != left] + [left]
         first = names[0] if order == sorted(order) else self.node("Transpose", names[0], perm=order)
         second = self.node("Transpose", names[1], perm=[1, 0]) if right == 1 else names[1]
-        return Symbol(self.node("MatMul", first, second), _sizes(out.shape))
+        if len(shapes[1]) == 1:  # as a column: onnxruntime 1.32 computes a transposed array times a vector wrongly
+            second = self._resized(second, (*shapes[1], 1)).name
+        return self._resized(self.node("MatMul", first, second), _sizes(out.shape))
 
     def _conv_general_dilated(self, values: list[Value], shapes: Any, out: Any, **params: Any) -> Symbol:
         numbers, padding = params["dimension_numbers"], params["padding"]
