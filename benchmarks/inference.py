@@ -39,7 +39,7 @@ from bmc_jax.config import Config
 from bmc_jax.core.types import Batch
 from bmc_jax.inference import export
 from bmc_jax.inference.export import program
-from bmc_jax.training import checkpoint, config_io, forward, parallel
+from bmc_jax.training import checkpoint, config_io, forward, parallel, weights_file
 
 #: Seconds of a round, at least.
 ROUND = 0.5
@@ -168,7 +168,7 @@ def ready(folder: Path, options: Config) -> str:
     command = [sys.executable, "-I", "-c", FRESH, os.fspath(folder), os.fspath(folder / "given.npz")]
     times = [subprocess.run(command, check=True, capture_output=True, text=True, timeout=600).stdout for _ in range(3)]
     imported, loaded, first = np.min([json.loads(told) for told in times], axis=0)
-    sizes = [(folder / name).stat().st_size / 1e6 for name in (program.FILE, program.WEIGHTS, export.BACKBONE)]
+    sizes = [(folder / name).stat().st_size / 1e6 for name in (program.FILE, weights_file.FILE, export.BACKBONE)]
     return (
         f"{options.network.dtype}: program {sizes[0]:.2f} MB, weights {sizes[1]:.1f} MB, backbone {sizes[2]:.1f} MB; "
         f"in a new process importing JAX takes {imported:.2f} s, loading {loaded:.2f} s, the first answer {first:.2f} s"
