@@ -80,7 +80,7 @@ def _require_name(repository: str) -> None:
 
 def _library() -> Any:
     try:
-        import huggingface_hub
+        import huggingface_hub.errors
     except ModuleNotFoundError as error:
         raise ValueError("the Hugging Face Hub needs huggingface_hub: pip install 'bmc-jax[hub]'") from error
     return huggingface_hub

@@ -20,6 +20,10 @@ from bmc_jax.inference.export import onnx_graph, program
 from bmc_jax.training import step
 
 FILE = "hand.onnx"
+TOLERANCES = {"joints_3d": 1e-5}
+"""Greatest difference between runtime and checkpoint, metres, relative above one; `TOLERANCE` for the other outputs."""
+TOLERANCE = 1e-4
+"""In pixels and scale units, relative above one: runtimes add in orders of their own."""
 COUNTS = (1, 5)
 """Numbers of hands for which runtime and checkpoint are compared."""
 
@@ -68,7 +72,7 @@ def check(folder: Path, weights: dict[str, Any], *, config: Config) -> float:
     """Returns the largest difference between the file in onnxruntime and these weights in JAX, both on the CPU.
 
     Raises:
-      ValueError: if the difference is above `program.TOLERANCE`, naming the output.
+      ValueError: if a difference is above its tolerance, naming the output.
     """
     import onnxruntime
 
@@ -82,9 +86,10 @@ def check(folder: Path, weights: dict[str, Any], *, config: Config) -> float:
         found = session.run(None, {name: rows[:count] for name, rows in given.items()})
         for name, rows in zip(names, found, strict=True):
             apart = program.difference(name, rows, wanted[name][:count])
-            if not apart <= program.TOLERANCE:
+            tolerance = TOLERANCES.get(name, TOLERANCE)
+            if not apart <= tolerance:
                 raise ValueError(
-                    f"{FILE}: expected the checkpoint's {name} within {program.TOLERANCE:g} for {count} hands, got "
+                    f"{FILE}: expected the checkpoint's {name} within {tolerance:g} for {count} hands, got "
                     f"{apart:.2g}; leave --onnx out and report it"
                 )
             largest = max(largest, apart)
