@@ -15,6 +15,7 @@ NEEDED = ("config.json", "limits.json", "data.json", "initial_weights.json", "ex
 """Files that a network is loaded from."""
 NOT_PUSHED = ("checkpoints/*",)
 """Files of an exported folder that stay here: `model.safetensors` has the same weights."""
+_UNREACHABLE = "the Hugging Face Hub cannot be reached, and the cache does not hold it; try again online"
 _NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -38,7 +39,7 @@ def download(name: str) -> Path:
     _require_name(repository)
     library = _library()
     with _errors(library, name):
-        return Path(library.snapshot_download(repository, revision=revision or None, allow_patterns=list(NEEDED)))
+        return Path(library.HfApi().snapshot_download(repository, revision=revision or None, allow_patterns=list(NEEDED)))
 
 
 def push(folder: Path, repository: str) -> str:
@@ -57,8 +58,9 @@ def push(folder: Path, repository: str) -> str:
     _require_name(repository)
     library = _library()
     with _errors(library, repository):
-        library.create_repo(repository, exist_ok=True, private=True)
-        commit = library.upload_folder(
+        api = library.HfApi()
+        api.create_repo(repository, exist_ok=True, private=True)
+        commit = api.upload_folder(
             repo_id=repository,
             folder_path=folder,
             ignore_patterns=list(NOT_PUSHED),
@@ -98,12 +100,15 @@ def _errors(library: Any, name: str) -> Iterator[None]:
             "check the name, and set HF_TOKEN if it is private"
         ) from error
     except errors.LocalEntryNotFoundError as error:
-        raise ConnectionError(
-            f"{name}: the Hugging Face Hub cannot be reached, and the cache does not hold it; try again online"
-        ) from error
+        raise ConnectionError(f"{name}: {_UNREACHABLE}") from error
     except errors.HfHubHTTPError as error:
         status = getattr(error.response, "status_code", None)
         kind = PermissionError if status in (401, 403) else ConnectionError
         raise kind(
             f"{name}: the Hugging Face Hub answers {status or error}; set HF_TOKEN to a token that may write there"
         ) from error
+    except Exception as error:
+        # Of the hub's HTTP client, which was another library in each of its major versions.
+        if any(kind.__name__ in ("TransportError", "RequestException") for kind in type(error).__mro__):
+            raise ConnectionError(f"{name}: {_UNREACHABLE}") from error
+        raise

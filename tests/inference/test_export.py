@@ -284,6 +284,8 @@ def test_card_tells_the_facts_of_the_run(exported):
         "the default is 0.0400, the mean of the 3D-labelled training data, mannequin",
     ):
         assert fact in told or fact.replace("12.35", "12.34") in told, fact
+    assert "&#" not in told
+    assert "wrist by the bone's length" in told
     assert "None" not in told
     assert "nan" not in told.split()
 
