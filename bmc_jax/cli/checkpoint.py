@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bmc_jax.cli import lift
-from bmc_jax.cli.arguments import add_network_use, add_results, add_step, add_verb, between, numbers
+from bmc_jax.cli.arguments import add_network_use, add_results, add_step, add_verb, between, formats, numbers
 from bmc_jax.core.choices import LEAST_SCORE, SIDES
 
 
@@ -17,7 +17,7 @@ examples:
   bmc predict runs/quickstart photo.jpg --box 120,80,200,220 --hand left --out predicted
   bmc predict runs/quickstart photographs --boxes detected.json --passes 2 --out predicted --format json csv
   bmc predict runs/quickstart photographs --boxes results.json --image-ids images.json --score 0.5 --out predicted
-  bmc predict runs/quickstart clip.mp4 --out clip --force
+  bmc predict runs/quickstart clip.mp4 --out clip --force --rerun
   bmc predict photographs --landmarks mediapipe --out lifted       # no checkpoint: MediaPipe finds the hands
   bmc predict clip.mp4 --landmarks mediapipe --smooth 8 --out lifted
   bmc predict --landmarks mediapipe --webcam 0 --out live
@@ -104,7 +104,7 @@ def _predict(options: argparse.Namespace) -> int:
         "box": options.box,
         "intrinsics": options.intrinsics,
         "scale": options.scale,
-        "formats": options.format,
+        "formats": formats(options),
         "passes": options.passes,
         "turns": options.turns,
         "force": options.force,

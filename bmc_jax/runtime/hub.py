@@ -39,7 +39,9 @@ def download(name: str) -> Path:
     _require_name(repository)
     library = _library()
     with _errors(library, name):
-        return Path(library.HfApi().snapshot_download(repository, revision=revision or None, allow_patterns=list(NEEDED)))
+        return Path(
+            library.HfApi().snapshot_download(repository, revision=revision or None, allow_patterns=list(NEEDED))
+        )
 
 
 def push(folder: Path, repository: str) -> str:

@@ -49,4 +49,3 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         ) from error
     trees: dict[str, Any] = {"batch_stats": {}} | flax.traverse_util.unflatten_dict(weights, sep="/")
     return {"step": step, **trees}, about
-

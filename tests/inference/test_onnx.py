@@ -47,9 +47,7 @@ def test_exported_file_gives_the_checkpoints_joints_in_metres(run, tmp_path, qui
     wanted = jax.device_get(jax.jit(functools.partial(step.eval_step, config=average_run.options()))(state, given))
     opened = session(str(out / onnx_program.FILE))
     for count in (1, 5):
-        found = named(
-            opened, {"image": given.image[:count], "K": given.intrinsics[:count], "scale": scale[:count]}
-        )
+        found = named(opened, {"image": given.image[:count], "K": given.intrinsics[:count], "scale": scale[:count]})
         metres = wanted.joints_3d[:count] * scale[:count, None, None]
         np.testing.assert_allclose(found["joints_3d"], metres, rtol=0, atol=1e-5)
         np.testing.assert_allclose(found["joints_2d"], wanted.joints_2d[:count], rtol=1e-5, atol=1e-4)
@@ -88,7 +86,9 @@ def test_other_networks_are_translated_and_compared(tmp_path, as_users_have_it, 
     onnx_program.write(tmp_path, weights, config=config)
     assert onnx_program.check(tmp_path, weights, config=config) <= onnx_program.TOLERANCE
     weights[head] += 1.0
-    with pytest.raises(ValueError, match=r"hand.onnx: expected the checkpoint's joints_2d within 0.0001 for 1 hands, got"):
+    with pytest.raises(
+        ValueError, match=r"hand.onnx: expected the checkpoint's joints_2d within 0.0001 for 1 hands, got"
+    ):
         onnx_program.check(tmp_path, weights, config=config)
 
 
@@ -135,7 +135,9 @@ def test_what_cannot_be_translated_is_named(as_users_have_it, function, words):
 
 def test_missing_packages_are_named_before_any_work(run, tmp_path, monkeypatch):
     find = onnx_program.importlib.util.find_spec
-    monkeypatch.setattr(onnx_program.importlib.util, "find_spec", lambda name: None if name[:4] == "onnx" else find(name))
+    monkeypatch.setattr(
+        onnx_program.importlib.util, "find_spec", lambda name: None if name[:4] == "onnx" else find(name)
+    )
     with pytest.raises(ValueError, match=r"--onnx needs onnx and onnxruntime: pip install 'bmc-jax\[onnx\]'"):
         export.export(run, tmp_path / "out", onnx=True)
     assert not (tmp_path / "out").exists()

@@ -130,7 +130,9 @@ class _Graph:
             return [self._elementwise(_SAME[name], *values)]
         translated = getattr(self, f"_{name.replace('-', '_')}", None)
         if translated is None:
-            raise ValueError(f"expected primitives that ONNX export knows, got {name}; leave --onnx out for this network")
+            raise ValueError(
+                f"expected primitives that ONNX export knows, got {name}; leave --onnx out for this network"
+            )
         return [translated(values, [atom.aval.shape for atom in equation.invars], out.aval, **params)]
 
     # Building blocks.
