@@ -128,9 +128,9 @@ def joints(
     Raises:
       ValueError: if an argument has another shape.
     """
-    require_shape("pose", pose, 45)
+    pose = _from_flat(mano, pose, flat_hand_mean)
     given = [pose, _shape(mano, shape), *(np.zeros(3) if one is None else one for one in (orientation, translation))]
-    return _of_each(_joints, mano, flat_hand_mean, *given)
+    return _of_each(_joints, mano, *given)
 
 
 def angles(
@@ -155,8 +155,7 @@ def angles(
     Raises:
       ValueError: if an argument has another shape.
     """
-    found = joints(mano, pose, shape, flat_hand_mean=flat_hand_mean)
-    return anatomy.joint_angles(hand.mirror(found) if mano.left else found)
+    return _of_each(_angles, mano, _from_flat(mano, pose, flat_hand_mean), _shape(mano, shape))
 
 
 def pose_from_angles(
@@ -185,27 +184,44 @@ def pose_from_angles(
     """
     require_shape("angles", angles, 5, 3, 2)
     flat = jnp.reshape(angles, (*np.shape(angles)[:-3], 30))
-    return _of_each(_pose_from_angles, mano, flat_hand_mean, flat, _shape(mano, shape))
+    pose = _of_each(_pose_from_angles, mano, flat, _shape(mano, shape))
+    return pose if flat_hand_mean else pose - _mean(mano, pose)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 2))
-def _of_each(function: Callable[..., Array], mano: Mano, flat_hand_mean: bool, *arguments: Any) -> Array:
+def _from_flat(mano: Mano, pose: Any, flat_hand_mean: bool) -> Array:
+    """Returns a pose relative to the flat hand."""
+    require_shape("pose", pose, 45)
+    pose = jnp.asarray(pose)
+    return pose if flat_hand_mean else pose + _mean(mano, pose)
+
+
+def _mean(mano: Mano, pose: Float[Array, "*batch 45"]) -> Float[Array, "*batch 45"]:
+    return jnp.broadcast_to(mano.mean, pose.shape)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _of_each(function: Callable[..., Array], mano: Mano, *arguments: Any) -> Array:
     """Returns what a function of one hand gives for each hand, whose arguments are vectors."""
     batch = np.broadcast_shapes(*(np.shape(one)[:-1] for one in arguments))
     rows = [jnp.broadcast_to(one, (*batch, np.shape(one)[-1])).reshape(-1, np.shape(one)[-1]) for one in arguments]
-    found = jax.vmap(functools.partial(function, mano, flat_hand_mean))(*rows)
+    found = jax.vmap(functools.partial(function, mano))(*rows)
     return found.reshape(*batch, *found.shape[1:])
 
 
-def _joints(mano: Mano, flat_hand_mean: bool, pose: Array, shape: Array, orientation: Array, translation: Array) -> Array:
+def _joints(mano: Mano, pose: Array, shape: Array, orientation: Array, translation: Array) -> Array:
     rest, tips = _rest(mano, shape)
-    rotations = jax.vmap(_matrix)((pose if flat_hand_mean else pose + mano.mean).reshape(15, 3))
+    rotations = jax.vmap(_matrix)(pose.reshape(15, 3))
     turns, places = _chain(rest, rotations, _matrix(orientation))
     found = _in_order(places, _tips(mano, rest, tips, rotations, turns, places))
     return found + translation[None]
 
 
-def _pose_from_angles(mano: Mano, flat_hand_mean: bool, angles: Array, shape: Array) -> Array:
+def _angles(mano: Mano, pose: Array, shape: Array) -> Array:
+    found = _joints(mano, pose, shape, jnp.zeros(3), jnp.zeros(3))
+    return anatomy.joint_angles(hand.mirror(found) if mano.left else found)
+
+
+def _pose_from_angles(mano: Mano, angles: Array, shape: Array) -> Array:
     rest, tips = _rest(mano, shape)
     flip = jnp.array([[-1.0, 1.0, 1.0]]) if mano.left else jnp.ones((1, 3))
     last = _JOINTS[:, -1]
@@ -224,8 +240,7 @@ def _pose_from_angles(mano: Mano, flat_hand_mean: bool, angles: Array, shape: Ar
         return _in_manos_order(jnp.concatenate([whole[:, :1], own], axis=1))
 
     rotations = jax.lax.fori_loop(0, _ROUNDS, closer, jnp.broadcast_to(jnp.eye(3), (15, 3, 3)))
-    pose = Rotation.from_matrix(rotations).as_rotvec().reshape(45)
-    return pose if flat_hand_mean else pose - mano.mean
+    return Rotation.from_matrix(rotations).as_rotvec().reshape(45)
 
 
 def _shape(mano: Mano, shape: Any) -> Array:
@@ -260,7 +275,10 @@ def _chain(
     rest: Float[Array, "16 3"], rotations: Float[Array, "15 3 3"], root: Float[Array, "3 3"]
 ) -> tuple[Float[Array, "16 3 3"], Float[Array, "16 3"]]:
     """Returns rotation and position of MANO's joints."""
-    own, bones = rotations.reshape(5, 3, 3, 3)[_FINGERS], rest[_JOINTS] - rest[np.maximum(mano_file.PARENTS, 0)][_JOINTS]
+    own, bones = (
+        rotations.reshape(5, 3, 3, 3)[_FINGERS],
+        rest[_JOINTS] - rest[np.maximum(mano_file.PARENTS, 0)][_JOINTS],
+    )
     turn, place = jnp.broadcast_to(root, (5, 3, 3)), jnp.broadcast_to(rest[0], (5, 3))
     turns, places = [], []
     for level in range(3):

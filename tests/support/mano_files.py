@@ -28,7 +28,9 @@ def content(seed: int = 0) -> dict[str, np.ndarray]:
     own = np.arange(32).reshape(16, 2)
     for joint, pair in enumerate(own):
         regressor[joint, pair] = 0.5
-    directions = np.array([[-0.55, -0.25, 0.8], [-0.25, 0.03, 0.97], [0.0, 0.06, 1.0], [0.2, 0.03, 0.97], [0.38, -0.05, 0.9]])
+    directions = np.array(
+        [[-0.55, -0.25, 0.8], [-0.25, 0.03, 0.97], [0.0, 0.06, 1.0], [0.2, 0.03, 0.97], [0.38, -0.05, 0.9]]
+    )
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     for finger, (base, direction) in enumerate(zip(BASES, directions, strict=True)):
         lengths = np.cumsum(skeleton.BONES[finger]) / 1000

@@ -48,11 +48,15 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
         # The root's parent is -1, or 2^32 - 1 where the table has no signs.
         parents = np.asarray(content["kintree_table"])[0].astype(np.int64).astype(np.int32).tolist()
     except (TypeError, KeyError, IndexError, ValueError) as error:
-        raise ValueError(f"{where}: expected the arrays of a MANO hand, got others ({error}); fetch it again") from error
+        raise ValueError(
+            f"{where}: expected the arrays of a MANO hand, got others ({error}); fetch it again"
+        ) from error
     sizes = {"vertices": len(arrays["v_template"]) if arrays["v_template"].ndim else 0}
     for name, shape in SHAPES.items():
         wanted, found = [sizes.get(size, size) for size in shape], arrays[name].shape
-        fits = len(found) == len(wanted) and all(isinstance(b, str) or a == b for a, b in zip(found, wanted, strict=True))
+        fits = len(found) == len(wanted) and all(
+            isinstance(b, str) or a == b for a, b in zip(found, wanted, strict=True)
+        )
         if not fits or not np.isfinite(arrays[name]).all():
             raise ValueError(f"{where}: {name}: expected finite numbers {wanted}, got {list(found)}; fetch it again")
     if parents != list(PARENTS):
