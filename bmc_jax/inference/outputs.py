@@ -94,7 +94,7 @@ class PredictedHands:
 
 
 def validate(formats: Sequence[str], scale: float | int | None) -> None:
-    """Raises ValueError for an unknown format, one whose library is not installed, or a scale outside the range of bones."""
+    """Raises ValueError for a format that is unknown or lacks its library, or a scale outside the range of bones."""
     known = (*PREDICTION_FORMATS, RECORDING)
     if not formats or not set(formats) <= set(known):
         raise ValueError(f"formats {list(formats)}: name one or more of {', '.join(known)}")

@@ -1,8 +1,8 @@
 """MANO's pose parameters, as smplx and manotorch take them, to joints and joint angles and back.
 
-A pose is 15 rotations as axis-angle, 45 numbers in radians, of the joints of index, middle, little, ring and thumb, each
-from its base; each is relative to its parent and to MANO's flat hand, or to its mean hand. The joints are those of
-MANO's skeleton and, for the five tips, a vertex of its mesh.
+A pose is 15 rotations as axis-angle, 45 numbers in radians, of the joints of index, middle, little, ring and thumb,
+each from its base. A rotation is relative to that of the joint's parent, and to MANO's flat hand or to its mean hand.
+The joints are those of MANO's skeleton and, for the five tips, a vertex of its mesh.
 
 MANO's file is not part of this package, see `data.readers.mano_file`. Only what the joints depend on is kept of it.
 """
@@ -149,8 +149,8 @@ def angles(
       flat_hand_mean: see `joints`.
 
     Returns:
-      (flexion, abduction) of each finger's PIP, DIP and TIP bone, radians, as `anatomy.joint_angles`. Signs are the same
-      on both hands.
+      (flexion, abduction) of each finger's PIP, DIP and TIP bone, radians, as `anatomy.joint_angles`. Signs are the
+      same on both hands.
 
     Raises:
       ValueError: if an argument has another shape.
@@ -275,10 +275,8 @@ def _chain(
     rest: Float[Array, "16 3"], rotations: Float[Array, "15 3 3"], root: Float[Array, "3 3"]
 ) -> tuple[Float[Array, "16 3 3"], Float[Array, "16 3"]]:
     """Returns rotation and position of MANO's joints."""
-    own, bones = (
-        rotations.reshape(5, 3, 3, 3)[_FINGERS],
-        rest[_JOINTS] - rest[np.maximum(mano_file.PARENTS, 0)][_JOINTS],
-    )
+    own = rotations.reshape(5, 3, 3, 3)[_FINGERS]
+    bones = rest[_JOINTS] - rest[np.maximum(mano_file.PARENTS, 0)][_JOINTS]
     turn, place = jnp.broadcast_to(root, (5, 3, 3)), jnp.broadcast_to(rest[0], (5, 3))
     turns, places = [], []
     for level in range(3):
@@ -292,7 +290,8 @@ def _chain(
     )
 
 
-def _in_manos_order(fingers: Float[Array, "5 3 *size"]) -> Float[Array, "15 *size"]:
+def _in_manos_order(fingers: Float[Array, "5 3 *_"]) -> Float[Array, "15 *_"]:
+    """Returns values of each finger's joints in MANO's order."""
     return fingers[np.argsort(_FINGERS)].reshape(15, *fingers.shape[2:])
 
 

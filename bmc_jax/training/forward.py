@@ -55,7 +55,8 @@ def load(folder: str | os.PathLike, step: int | str | None = None) -> Trained:
     """Loads a trained network.
 
     Args:
-      folder: a run's folder, or an exported one, or `hf:owner/name` for one on the Hugging Face Hub, see `hub.download`.
+      folder: a run's folder, or an exported one, or `hf:owner/name` for one on the Hugging Face Hub, see
+        `hub.download`.
       step: number of a saved step, "best" for the one with the best `training.best`, None for the newest.
 
     Raises:

@@ -1,7 +1,7 @@
 """The weights of an exported network in one safetensors file, which needs no orbax to be read.
 
-The tensors have their paths in Flax's trees as names, `params/backbone/conv1/kernel`. The file's metadata holds the step
-and, as JSON, the checkpoint's metadata.
+The tensors have their paths in Flax's trees as names, `params/backbone/conv1/kernel`. The file's metadata holds the
+step and, as JSON, the checkpoint's metadata.
 """
 
 import json

@@ -13,7 +13,7 @@ COMMIT = "c" * 40
 
 
 class Hub(ThreadingHTTPServer):
-    """What it holds: `files` by path, of the repository `repository`; `refuse` is the status of every answer, if set."""
+    """It holds `files` by path, of the repository `repository`; `refuse` is the status of every answer, if set."""
 
     def __init__(self, repository: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)

@@ -1,7 +1,7 @@
 """The file of a MANO hand, `MANO_RIGHT.pkl` or `MANO_LEFT.pkl`, read without chumpy and without running its code.
 
-Its licence forbids to pass it on; it is at https://mano.is.tue.mpg.de. Its pickle holds numpy arrays, a sparse matrix of
-scipy and expressions of chumpy, of which it has two kinds: an array, and a selection of an array's numbers.
+Its licence forbids to pass it on; it is at https://mano.is.tue.mpg.de. Its pickle holds numpy arrays, a sparse matrix
+of scipy and expressions of chumpy, of which it has two kinds: an array, and a selection of an array's numbers.
 """
 
 import os
@@ -61,8 +61,8 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
             raise ValueError(f"{where}: {name}: expected finite numbers {wanted}, got {list(found)}; fetch it again")
     if parents != list(PARENTS):
         raise ValueError(
-            f"{where}: kintree_table: expected the parents {list(PARENTS)} of MANO's joints, got {parents}; SMPL+H's and "
-            "SMPL-X's bodies are not read, give MANO_RIGHT.pkl"
+            f"{where}: kintree_table: expected the parents {list(PARENTS)} of MANO's joints, got {parents}; give "
+            "MANO_RIGHT.pkl, not a body of SMPL+H or SMPL-X"
         )
     return arrays
 

@@ -49,13 +49,21 @@ def export(
     """Exports the newest checkpoint of a run, or that of a step or "best", to the folder `out`, and returns `out`.
 
     A run with `optimizer.ema` exports its average. An exported folder can be exported again. With `force` an export in
-    `out` is replaced, but nothing else. With `onnx` the network is also written as an ONNX file. With `push`, `owner/name`, the folder is
-    uploaded to the Hugging Face Hub afterwards, see `hub.push`.
+    `out` is replaced, but nothing else.
+
+    Args:
+      folder: of a run or an export, see `training.forward.load`.
+      out: folder to write.
+      step: number of a saved step, "best", or None for the newest.
+      force: whether an earlier export in `out` is replaced.
+      onnx: whether to write the network as an ONNX file too.
+      push: `owner/name` of a repository on the Hugging Face Hub to which the folder is uploaded, see `hub.push`.
 
     Raises:
       FileNotFoundError, ValueError: see `training.forward.load`.
       FileExistsError: if something is in `out`, before any work.
-      ValueError: if flatbuffers or what `onnx` needs is missing, or a part differs from the checkpoint when it is read again.
+      ValueError: if a library that is needed is not installed, or a part differs from the checkpoint when it is read
+        again.
       ChildProcessError: if the program fails in a separate process.
       FileNotFoundError, ConnectionError, PermissionError: see `hub.push`; `out` is complete then.
     """
