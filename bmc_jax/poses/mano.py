@@ -290,7 +290,7 @@ def _chain(
     )
 
 
-def _in_manos_order(fingers: Float[Array, "5 3 *_"]) -> Float[Array, "15 *_"]:
+def _in_manos_order(fingers: Float[Array, "5 3 ..."]) -> Float[Array, "15 ..."]:
     """Returns values of each finger's joints in MANO's order."""
     return fingers[np.argsort(_FINGERS)].reshape(15, *fingers.shape[2:])
 
