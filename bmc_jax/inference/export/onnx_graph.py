@@ -61,8 +61,8 @@ def translate(
     names = sorted(given)  # as JAX orders the entries of a dict
     found = graph.run(closed.jaxpr, closed.consts, [Symbol(name, _sizes(given[name].shape)) for name in names])
     outputs = []
-    for name, value, about in zip(sorted(answer), found, closed.jaxpr.outvars, strict=True):
-        graph.nodes.append(onnx.helper.make_node("Identity", [graph.full(value, about.aval.shape)], [name]))
+    for name, value in zip(sorted(answer), found, strict=True):
+        graph.nodes.append(onnx.helper.make_node("Identity", [graph.full(value, answer[name].shape)], [name]))
         outputs.append(_tensor(onnx, name, answer[name]))
     used = {name for node in graph.nodes for name in node.input}
     weights = [weight for weight in graph.weights if weight.name in used]

@@ -85,7 +85,7 @@ def check(folder: Path, weights: dict[str, Any], *, config: Config) -> float:
     for count in COUNTS:
         found = session.run(None, {name: rows[:count] for name, rows in given.items()})
         for name, rows in zip(names, found, strict=True):
-            apart = program.difference(name, rows, wanted[name][:count])
+            apart = program.difference(name, np.asarray(rows), wanted[name][:count])
             tolerance = TOLERANCES.get(name, TOLERANCE)
             if not apart <= tolerance:
                 raise ValueError(
