@@ -2,11 +2,11 @@
 
     python benchmarks/inference.py [--batches 1 64 1024] [--dtypes float32 bfloat16] [--compile] [--one-core]
 
-Needs the extras `bench`, `export` and `onnx`; with a GPU, a PyTorch that knows it. ResNet-50 at 128x128 with random weights,
-the same in both libraries, whose pixels are compared first. Ours is all of prediction: network, refiner, lifting;
-images are on the device already. PyTorch's is the network up to its head (see `inference_torch`), eager, channels last,
-on a GPU under autocast for bfloat16. "Exported" is `load.py` of an exported folder, from numpy to numpy, with angles
-and plausibility. All take turns in one process, and the shortest of some rounds counts.
+Needs the extras `bench`, `export` and `onnx`; with a GPU, a PyTorch that knows it. ResNet-50 at 128x128 with random
+weights, the same in both libraries, whose pixels are compared first. Ours is all of prediction: network, refiner,
+lifting; images are on the device already. PyTorch's is the network up to its head (see `inference_torch`), eager,
+channels last, on a GPU under autocast for bfloat16. "Exported" is `load.py` of an exported folder, from numpy to numpy,
+with angles and plausibility. All take turns in one process, and the shortest of some rounds counts.
 
 With --one-core each has one thread on one core and CPU seconds are counted, which other work on the machine disturbs
 least. A batch of 1 is run often enough to last half a second in a round.

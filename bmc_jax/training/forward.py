@@ -66,7 +66,12 @@ def load(folder: str | os.PathLike, step: int | str | None = None) -> Trained:
     """
     folder = hub.download(str(folder)) if hub.names(folder) else Path(folder)
     config = config_io.read(folder)
-    if step is None and _is_weights_alone(folder):
+    if _is_weights_alone(folder):
+        if step is not None:
+            raise FileNotFoundError(
+                f"{folder}: expected checkpoints to choose step {step} from, got {weights_file.FILE} alone; leave "
+                "step out"
+            )
         saved, _ = weights_file.read(folder)
         return Trained(folder, config, limits.load(folder / limits.FILE), saved)
     number = None if step is None or step == BEST else int(step)

@@ -50,6 +50,10 @@ def test_pushed_network_is_loaded_by_its_name(run, tmp_path, served, capsys):
     assert not any(name.startswith("checkpoints") for name in served.files)
     model = bmc_jax.load(f"hf:{NAME}")
     assert model.config == average_run.options()
+    with pytest.raises(
+        FileNotFoundError, match=r"expected checkpoints to choose step 3 from, got model.safetensors alone"
+    ):
+        bmc_jax.load(f"hf:{NAME}", step=3)
     average = checkpoint.load(run)["average"]
     for part in ("params", "batch_stats"):
         jax.tree.map(np.testing.assert_array_equal, model.trained.saved[part], average[part])
