@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import average_run, examples
+from support import average_run, examples, initialized_weights
 
 from bmc_jax import cli, step
 from bmc_jax.inference import export, training_data
@@ -60,18 +60,6 @@ def test_exported_file_gives_the_checkpoints_joints_in_metres(run, tmp_path, qui
     assert properties["joint_order"] == "freihand"
 
 
-def initialized(config):
-    """Weights that keep the variance of what they are given."""
-    generator, shapes = np.random.default_rng(0), jax.eval_shape(functools.partial(step.create, config))
-    weights = program.flatten(jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), shapes))
-    for name, array in weights.items():
-        if name.endswith("kernel"):
-            array *= generator.normal(0, 1 / np.sqrt(np.prod(array.shape[:-1])), array.shape)
-        elif name.endswith(("mean", "bias")):
-            array *= 0
-    return weights
-
-
 @pytest.mark.parametrize(
     "network",
     [{"pool": "heatmaps", "lift": True, "patch": 8}, {"patch": 0, "dtype": "bfloat16", "refine": False}],
@@ -80,7 +68,7 @@ def initialized(config):
 def test_other_networks_are_translated_and_compared(tmp_path, as_users_have_it, network):
     tiny = examples.tiny_config()
     config = dataclasses.replace(tiny, network=dataclasses.replace(tiny.network, **network))
-    weights = initialized(config)
+    weights = initialized_weights.of(config)
     head = "params/lifting/head/bias" if config.network.lift else "params/head/bias"
     weights[head] = np.random.default_rng(1).uniform(-0.5, 0.5, 63).astype(np.float32)
     onnx_program.write(tmp_path, weights, config=config)
