@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.spatial.transform import Rotation
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from bmc_jax.core import anatomy, hand, kinematics
 from bmc_jax.core.choices import SIDES
@@ -44,7 +44,7 @@ _ROUNDS = 6
 @dataclasses.dataclass(frozen=True)
 @typing.no_type_check
 class Mano:
-    """What joints depend on in a MANO hand. A pytree of float32 arrays."""
+    """What joints depend on in a MANO hand. A pytree of arrays, float32 and `left`."""
 
     joints: Float[Any, "16 3"]
     """Of the mean shape, metres, MANO's order."""
@@ -60,7 +60,7 @@ class Mano:
     """Pose of the mean hand, radians."""
     components: Float[Any, "component 45"]
     """Principal components: n coefficients stand for the pose `coefficients @ components[:n]`."""
-    left: bool = dataclasses.field(metadata={"static": True})
+    left: Bool[Any, ""]
     """Whether it is a left hand."""
 
 
@@ -99,7 +99,8 @@ def load(path: str | os.PathLike, *, side: str | None = None, tips: str = "smplx
         "mean": found["hands_mean"],
         "components": found["hands_components"],
     }
-    return Mano(**{name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()}, left=side == "left")
+    weights = {name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()}
+    return Mano(**weights, left=jnp.asarray(side == "left"))
 
 
 def joints(
@@ -199,13 +200,17 @@ def _mean(mano: Mano, pose: Float[Array, "*batch 45"]) -> Float[Array, "*batch 4
     return jnp.broadcast_to(mano.mean, pose.shape)
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def _of_each(function: Callable[..., Array], mano: Mano, *arguments: Any) -> Array:
     """Returns what a function of one hand gives for each hand, whose arguments are vectors."""
     batch = np.broadcast_shapes(*(np.shape(one)[:-1] for one in arguments))
     rows = [jnp.broadcast_to(one, (*batch, np.shape(one)[-1])).reshape(-1, np.shape(one)[-1]) for one in arguments]
-    found = jax.vmap(functools.partial(function, mano))(*rows)
+    found = _compiled(function, mano, *rows)
     return found.reshape(*batch, *found.shape[1:])
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _compiled(function: Callable[..., Array], mano: Mano, *rows: Array) -> Array:
+    return jax.vmap(functools.partial(function, mano))(*rows)
 
 
 def _joints(mano: Mano, pose: Array, shape: Array, orientation: Array, translation: Array) -> Array:
@@ -218,12 +223,12 @@ def _joints(mano: Mano, pose: Array, shape: Array, orientation: Array, translati
 
 def _angles(mano: Mano, pose: Array, shape: Array) -> Array:
     found = _joints(mano, pose, shape, jnp.zeros(3), jnp.zeros(3))
-    return anatomy.joint_angles(hand.mirror(found) if mano.left else found)
+    return anatomy.joint_angles(hand.mirror(found, mano.left))
 
 
 def _pose_from_angles(mano: Mano, angles: Array, shape: Array) -> Array:
     rest, tips = _rest(mano, shape)
-    flip = jnp.array([[-1.0, 1.0, 1.0]]) if mano.left else jnp.ones((1, 3))
+    flip = jnp.where(mano.left, jnp.array([[-1.0, 1.0, 1.0]]), 1.0)
     last = _JOINTS[:, -1]
 
     def closer(_: Any, rotations: Array) -> Array:

@@ -33,13 +33,18 @@ def served(tmp_path, monkeypatch):
         yield server
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return average_run.write(tmp_path_factory.mktemp("runs") / "tiny")
+
+
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def run(trained, monkeypatch):
     """A run, of which exports leave out the program, which takes seconds."""
     monkeypatch.setattr(training_data.synthesis, "poses", average_run.hands_of_40_mm)
     monkeypatch.setattr(program, "write", lambda *_, **__: None)
     monkeypatch.setattr(program, "check", lambda *_, **__: 0.0)
-    return average_run.write(tmp_path / "run")
+    return trained
 
 
 def test_pushed_network_is_loaded_by_its_name(run, tmp_path, served, capsys):

@@ -105,7 +105,7 @@ def mirrored(one):
         weights=one.weights,
         mean=one.mean,
         components=one.components,
-        left=True,
+        left=np.array(True),
     )
 
 
@@ -138,9 +138,9 @@ def test_flexion_of_one_joint_changes_its_angle_alone(right):
 def test_gradients_are_finite_for_the_flat_hand_and_half_turns(right):
     pose = np.zeros((6, 45), np.float32)
     pose[1, 3] = np.pi
-    gradient = jax.grad(lambda pose: mano.angles(right, pose, flat_hand_mean=True).sum())(jnp.asarray(pose))
+    gradient = jax.grad(lambda pose: mano.joints(right, pose, flat_hand_mean=True).sum())(jnp.asarray(pose))
     assert np.isfinite(gradient).all()
-    assert np.abs(gradient).max() > 0.1
+    assert np.abs(gradient).max() > 0.01
 
 
 @pytest.mark.parametrize("protocol", [0, 1, 2, 4])
