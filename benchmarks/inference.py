@@ -2,11 +2,11 @@
 
     python benchmarks/inference.py [--batches 1 64 1024] [--dtypes float32 bfloat16] [--compile] [--one-core]
 
-Needs the extras `bench` and `export`; with a GPU, a PyTorch that knows it. ResNet-50 at 128x128 with random weights,
-the same in both libraries, whose pixels are compared first. Ours is all of prediction: network, refiner, lifting;
-images are on the device already. PyTorch's is the network up to its head (see `inference_torch`), eager, channels last,
-on a GPU under autocast for bfloat16. "Exported" is `load.py` of an exported folder, from numpy to numpy, with angles
-and plausibility. All take turns in one process, and the shortest of some rounds counts.
+Needs the extras `bench`, `export` and `onnx`; with a GPU, a PyTorch that knows it. ResNet-50 at 128x128 with random
+weights, the same in both libraries, whose pixels are compared first. Ours is all of prediction: network, refiner,
+lifting; images are on the device already. PyTorch's is the network up to its head (see `inference_torch`), eager,
+channels last, on a GPU under autocast for bfloat16. "Exported" is `load.py` of an exported folder, from numpy to numpy,
+with angles and plausibility. All take turns in one process, and the shortest of some rounds counts.
 
 With --one-core each has one thread on one core and CPU seconds are counted, which other work on the machine disturbs
 least. A batch of 1 is run often enough to last half a second in a round.
@@ -38,8 +38,8 @@ from bmc_jax import limits, step
 from bmc_jax.config import Config
 from bmc_jax.core.types import Batch
 from bmc_jax.inference import export
-from bmc_jax.inference.export import program
-from bmc_jax.training import checkpoint, config_io, forward, parallel
+from bmc_jax.inference.export import onnx_program, program
+from bmc_jax.training import checkpoint, config_io, forward, parallel, weights_file
 
 #: Seconds of a round, at least.
 ROUND = 0.5
@@ -88,7 +88,7 @@ def exported(options: Config, state: step.TrainState, folder: Path) -> Path:
     config_io.write(options, run)
     limits.save(limits.load("clinical"), run / limits.FILE)
     checkpoint.save(run, state, keep=1)
-    return export.export(run, folder / f"{options.network.dtype}_exported")
+    return export.export(run, folder / f"{options.network.dtype}_exported", onnx=True)
 
 
 def shortest(runs: dict[str, tuple[Callable, Callable]], rounds: int, clock: Callable[[], float]) -> dict[str, float]:
@@ -168,9 +168,13 @@ def ready(folder: Path, options: Config) -> str:
     command = [sys.executable, "-I", "-c", FRESH, os.fspath(folder), os.fspath(folder / "given.npz")]
     times = [subprocess.run(command, check=True, capture_output=True, text=True, timeout=600).stdout for _ in range(3)]
     imported, loaded, first = np.min([json.loads(told) for told in times], axis=0)
-    sizes = [(folder / name).stat().st_size / 1e6 for name in (program.FILE, program.WEIGHTS, export.BACKBONE)]
+    sizes = [
+        (folder / name).stat().st_size / 1e6
+        for name in (program.FILE, weights_file.FILE, export.BACKBONE, onnx_program.FILE)
+    ]
     return (
-        f"{options.network.dtype}: program {sizes[0]:.2f} MB, weights {sizes[1]:.1f} MB, backbone {sizes[2]:.1f} MB; "
+        f"{options.network.dtype}: program {sizes[0]:.2f} MB, weights {sizes[1]:.1f} MB, backbone {sizes[2]:.1f} MB, "
+        f"ONNX {sizes[3]:.1f} MB; "
         f"in a new process importing JAX takes {imported:.2f} s, loading {loaded:.2f} s, the first answer {first:.2f} s"
     )
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bmc_jax.core import types as types
     from bmc_jax.inference import evaluate as evaluate
     from bmc_jax.inference.model import load as load
+    from bmc_jax.poses import mano as mano
     from bmc_jax.poses import repair as repair
     from bmc_jax.training import step as step
     from bmc_jax.training import train as train
@@ -39,6 +40,7 @@ _ROOMS = {
     "kinematics": "core",
     "limits": "",
     "losses": "core",
+    "mano": "poses",
     "metrics": "",
     "numerics": "core",
     "repair": "poses",

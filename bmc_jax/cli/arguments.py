@@ -148,7 +148,17 @@ def add_results(parser: argparse.ArgumentParser) -> None:
         metavar="F",
         help=f"of {', '.join(choices.PREDICTION_FORMATS)} (default: json)",
     )
+    group.add_argument(
+        "--rerun",
+        action="store_true",
+        help="also write hands.rrd, pictures and hands over time for the Rerun viewer: pip install 'bmc-jax[rerun]'",
+    )
     group.add_argument("--force", action="store_true", help="replace earlier results in DIR")
+
+
+def formats(options: argparse.Namespace) -> list[str]:
+    """Returns the formats of the results that `add_results` declares."""
+    return options.format + ["rrd"] * options.rerun
 
 
 def add_conventions(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bmc_jax.cli import lift
-from bmc_jax.cli.arguments import add_network_use, add_results, add_step, add_verb, between, numbers
+from bmc_jax.cli.arguments import add_network_use, add_results, add_step, add_verb, between, formats, numbers
 from bmc_jax.core.choices import LEAST_SCORE, SIDES
 from bmc_jax.core.plural import counted
 
@@ -18,7 +18,7 @@ examples:
   bmc predict runs/quickstart photo.jpg --box 120,80,200,220 --hand left --out predicted
   bmc predict runs/quickstart photographs --boxes detected.json --passes 2 --out predicted --format json csv
   bmc predict runs/quickstart photographs --boxes results.json --image-ids images.json --score 0.5 --out predicted
-  bmc predict runs/quickstart clip.mp4 --out clip --force
+  bmc predict runs/quickstart clip.mp4 --out clip --force --rerun
   bmc predict photographs --landmarks mediapipe --out lifted       # no checkpoint: MediaPipe finds the hands
   bmc predict clip.mp4 --landmarks mediapipe --smooth 8 --out lifted
   bmc predict --landmarks mediapipe --webcam 0 --out live
@@ -31,8 +31,8 @@ the others are processed, and the exit status is 1.
         "paths",
         nargs="*",
         metavar="CHECKPOINT IMAGE",
-        help="folder of a trained run or of an exported one, not with --landmarks; then images, folders of images, or "
-        "one video",
+        help="folder of a trained run or of an exported one, or hf:OWNER/NAME, not with --landmarks; then images, "
+        "folders of images, or one video",
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results")
     box = parser.add_argument_group("box of the hand, in pixels of the upright image")
@@ -69,16 +69,23 @@ the others are processed, and the exit status is 1.
 examples:
   bmc export runs/quickstart --out hands
   bmc export runs/quickstart --out hands --step best --force
+  bmc export runs/quickstart --out hands --onnx
+  bmc export runs/quickstart --out hands --push me/hands
   python hands/load.py given.npz answer.npz
 
 Writes the weights for bmc evaluate and predict, a program that needs JAX alone with its loader, the backbone with
 torchvision's names if it has that architecture, and a model card, README.md, with inputs and outputs. Each is compared
-with the checkpoint.
+with the checkpoint. With --onnx it also writes the network as an ONNX file, and compares it in onnxruntime. With
+--push it uploads the folder to the Hugging Face Hub, where bmc predict and bmc_jax.load find it as hf:OWNER/NAME.
 """)  # fmt: skip
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder of a run, or an exported one")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; must not exist")
     add_step(parser)
     parser.add_argument("--force", action="store_true", help="replace an existing export")
+    parser.add_argument("--onnx", action="store_true", help="also write hand.onnx: pip install 'bmc-jax[onnx]'")
+    parser.add_argument(
+        "--push", metavar="OWNER/NAME", help="upload it to the Hugging Face Hub: pip install 'bmc-jax[hub]'"
+    )
 
 
 def _predict(options: argparse.Namespace) -> int:
@@ -91,14 +98,14 @@ def _predict(options: argparse.Namespace) -> int:
         )
     from bmc_jax.inference import requests
 
-    folder, *inputs = map(Path, options.paths)
+    folder, *inputs = options.paths[0], *map(Path, options.paths[1:])
     arguments = {
         "step": options.step,
         "left": options.hand == "left",
         "box": options.box,
         "intrinsics": options.intrinsics,
         "scale": options.scale,
-        "formats": options.format,
+        "formats": formats(options),
         "passes": options.passes,
         "turns": options.turns,
         "force": options.force,
@@ -127,5 +134,8 @@ def _predict(options: argparse.Namespace) -> int:
 def _export(options: argparse.Namespace) -> None:
     from bmc_jax.inference import export
 
-    out = export.export(options.checkpoint, options.out, step=options.step, force=options.force)
+    given = {"step": options.step, "force": options.force, "onnx": options.onnx, "push": options.push}
+    out = export.export(options.checkpoint, options.out, **given)
     print(f"written to {out}; its README.md says how to use it")
+    if options.push:
+        print(f"uploaded to the Hugging Face Hub as hf:{options.push}")

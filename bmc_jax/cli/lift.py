@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bmc_jax.cli.arguments import add_results, add_verb, between, numbers
+from bmc_jax.cli.arguments import add_results, add_verb, between, formats, numbers
 from bmc_jax.core.choices import FOCAL, JOINT_ORDERS, LIFT_LIMITS, PRESETS, SIDES
 from bmc_jax.core.plural import counted
 
@@ -136,7 +136,7 @@ def settings(options: argparse.Namespace) -> "Options":
         limits=options.limits or LIFT_LIMITS,
         smooth=options.smooth,
         scale=options.scale,
-        formats=options.format,
+        formats=formats(options),
         force=options.force,
     )
 

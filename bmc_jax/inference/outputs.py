@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import importlib.util
 import json
 import os
 import tempfile
@@ -26,8 +27,10 @@ from bmc_jax.training.forward import Trained
 #: Everything that a folder of predictions may hold: what --force may replace.
 NAMES = {
     *("joints.json", "joints.npz", "hands.csv", "joints.csv", "angles.csv", "left_out.csv"),
-    *("overlays", "page.html", "video.mp4", "angles.png"),
+    *("overlays", "page.html", "video.mp4", "angles.png", "hands.rrd"),
 }
+RECORDING = "rrd"
+"""Format of the Rerun viewer, beside `PREDICTION_FORMATS`; see `recording`, which writes it."""
 #: Additional fields of the hands of a video.
 VIDEO = ("frame", "time", "followed")
 #: Metres from wrist to middle MCP of an adult's hand, which sets the scale where none is given. The median of RHD's
@@ -91,10 +94,12 @@ class PredictedHands:
 
 
 def validate(formats: Sequence[str], scale: float | int | None) -> None:
-    """Raises ValueError for an unknown format or a scale outside the range of bones."""
-    unknown = [name for name in formats if name not in PREDICTION_FORMATS]
-    if unknown or not formats:
-        raise ValueError(f"formats {list(formats)}: name one or more of {', '.join(PREDICTION_FORMATS)}")
+    """Raises ValueError for a format that is unknown or lacks its library, or a scale outside the range of bones."""
+    known = (*PREDICTION_FORMATS, RECORDING)
+    if not formats or not set(formats) <= set(known):
+        raise ValueError(f"formats {list(formats)}: name one or more of {', '.join(known)}")
+    if RECORDING in formats and importlib.util.find_spec("rerun") is None:
+        raise ValueError("recordings for the Rerun viewer need rerun-sdk: pip install 'bmc-jax[rerun]'")
     validate_scale(scale)
 
 
@@ -243,7 +248,7 @@ def _pairs(values: np.ndarray, beyond: np.ndarray, digits: int) -> list[dict[str
 
 
 def write(content: dict[str, Any], predicted: PredictedHands, folder: Path, formats: Sequence[str]) -> None:
-    """Writes the content to a folder in each of the `formats`, of `PREDICTION_FORMATS`."""
+    """Writes the content to a folder in those of the `formats` that are in `PREDICTION_FORMATS`."""
     if "json" in formats:
         (folder / "joints.json").write_text(json.dumps(content, allow_nan=False) + "\n", "utf-8")
     if "npz" in formats:

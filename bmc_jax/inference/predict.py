@@ -11,7 +11,7 @@ import numpy as np
 from bmc_jax.core.choices import LEAST_SCORE
 from bmc_jax.core.types import Prediction
 from bmc_jax.data import images as pictures
-from bmc_jax.inference import hand_crop, outputs, requests, viewer
+from bmc_jax.inference import hand_crop, outputs, recording, requests, viewer
 from bmc_jax.inference.hand_crop import HandCrop
 from bmc_jax.inference.model import Model
 from bmc_jax.inference.requests import Request
@@ -106,6 +106,7 @@ def predict(
         )
         shown = viewer.overlays(content, found, building / "overlays")
         outputs.write(content, found, building, formats)
+        recording.of_photographs(found, building, formats)
         title = f"{len(crops)} hands" if len(crops) > 1 else crops[0].request.file.name
         page = viewer.page(content, list(shown), list(shown.values()), title)
         (building / "page.html").write_text(page, "utf-8", "backslashreplace")

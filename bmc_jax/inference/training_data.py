@@ -18,6 +18,8 @@ MILLIMETRE = 1e-3
 #: Mean of adults, metres.
 ADULT_SCALE = MILLIMETRE * float(skeleton.BONES[hand.FINGERS.index("middle"), hand.LEVELS.index("PIP")])
 ADULT = "the mean of adults (Buryanov and Kotiuk 2010)"
+RENDERED = "rendered by this package"
+"""Licence of rendered images."""
 #: Rendered hands that are measured: people differ by a tenth, so the mean is within a third of a percent.
 MEASURED = 1_000
 
@@ -48,7 +50,7 @@ def _read(config: Config, source: Source, record: DataRecord | None) -> Training
     count, digest = (record.get("count", source.count), record.get("hash", "")) if record else (source.count, "")
     if isinstance(sources.kind(source.name), sources.RenderedDomain):
         mean = _rendered_scale(config.seed, source, count) if source.labels == "3d" else None
-        return TrainingSource(source, count, "", "rendered by this package", mean)
+        return TrainingSource(source, count, "", RENDERED, mean)
     try:
         built = store.summary(store.find(source.name, config.data.directory))
     except ValueError:

@@ -18,7 +18,7 @@ from bmc_jax.config import Config
 from bmc_jax.core.plural import counted
 from bmc_jax.data import images
 from bmc_jax.data.images import Picture
-from bmc_jax.inference import hand_crop, outputs, requests, viewer
+from bmc_jax.inference import hand_crop, outputs, recording, requests, viewer
 from bmc_jax.inference.hand_crop import HandCrop
 from bmc_jax.inference.model import Model
 from bmc_jax.inference.predict import Predicted
@@ -77,7 +77,8 @@ def predict(
     outputs.validate(formats, scale)
     (start,) = requests.gather([clip], left=left, box=box, intrinsics=intrinsics).hands
     left_out: list[tuple[Path, str]] = []
-    with outputs.new_folder(Path(out), force=force) as building:
+    new_folder = outputs.new_folder(Path(out), force=force)
+    with new_folder as building, recording.Recording(building, formats) as record:
         model = Model(forward.load(folder, step), passes=passes, turns=turns)
         trained = model.trained
         crops: list[HandCrop] = []
@@ -89,6 +90,7 @@ def predict(
                 crop = hand_crop.cut(target, Picture(image), trained.config, passes=passes)
                 (found_2d,), (found_3d,) = hand_crop.to_pictures([crop], model.predict([crop]), trained.config)
                 video.write(overlay.hand_on(image, found_2d), time)
+                record.picture(image, number, time)
                 if number % every == 0:
                     drawn[number] = viewer.picture(image, crop, found_2d)
                 if len(drawn) > viewer.MAX_HANDS:  # how many frames there are is known at the end
@@ -110,6 +112,7 @@ def predict(
             outputs.of_checkpoint(trained, passes=passes, turns=turns), trained.limits, found, left_out
         )
         outputs.write(content, found, building, formats)
+        record.hands(found)
         figure = charts.angle_curves(times, found.assessment.angles, found.assessment.excess.angles, trained.limits)
         draw.save(figure, building / "angles.png")
         (building / "page.html").write_text(viewer.page(content, list(drawn), list(drawn.values()), clip.name), "utf-8")

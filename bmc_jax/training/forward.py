@@ -26,8 +26,9 @@ from bmc_jax.core.choices import MOST_TURNS
 from bmc_jax.core.types import Batch, Limits, Prediction
 from bmc_jax.data import augment, input_pipeline
 from bmc_jax.metrics import evaluation
+from bmc_jax.runtime import hub
 from bmc_jax.runtime.progress import Progress
-from bmc_jax.training import checkpoint, config_io, parallel, step
+from bmc_jax.training import checkpoint, config_io, parallel, step, weights_file
 
 TWO_PASS_SIDE = 2.0
 """Side of the square that two passes use, over the crop's: the second crop lies anywhere in it."""
@@ -54,15 +55,25 @@ def load(folder: str | os.PathLike, step: int | str | None = None) -> Trained:
     """Loads a trained network.
 
     Args:
-      folder: a run's folder, or an exported one.
+      folder: a run's folder, or an exported one, or `hf:owner/name` for one on the Hugging Face Hub, see
+        `hub.download`.
       step: number of a saved step, "best" for the one with the best `training.best`, None for the newest.
 
     Raises:
       FileNotFoundError: if the folder holds no run or not that checkpoint.
+      ConnectionError: if the hub cannot be reached.
       ValueError: if its files cannot be read, or `step` is "best" and the run kept no best checkpoint.
     """
-    folder = Path(folder)
+    folder = hub.download(str(folder)) if hub.names(folder) else Path(folder)
     config = config_io.read(folder)
+    if _is_weights_alone(folder):
+        if step is not None:
+            raise FileNotFoundError(
+                f"{folder}: expected checkpoints to choose step {step} from, got {weights_file.FILE} alone; leave "
+                "step out"
+            )
+        saved, _ = weights_file.read(folder)
+        return Trained(folder, config, limits.load(folder / limits.FILE), saved)
     number = None if step is None or step == BEST else int(step)
     if step == BEST:
         key = config.training.best
@@ -71,6 +82,18 @@ def load(folder: str | os.PathLike, step: int | str | None = None) -> Trained:
         number = checkpoint.best(folder, key, less=evaluation.less_is_better(key))
     saved = checkpoint.load(folder, number)
     return Trained(folder, config, limits.load(folder / limits.FILE), saved)
+
+
+def metadata(trained: Trained) -> dict[str, Any]:
+    """Returns the metadata of the checkpoint that was loaded, see `checkpoint.metadata`."""
+    if _is_weights_alone(trained.folder):
+        return weights_file.read(trained.folder)[1]
+    return checkpoint.metadata(trained.folder, int(trained.saved["step"]))
+
+
+def _is_weights_alone(folder: Path) -> bool:
+    """Returns whether a folder holds an exported network without its checkpoint, as on the hub."""
+    return (folder / weights_file.FILE).is_file() and not (folder / checkpoint.FOLDER).exists()
 
 
 def stored_size(config: Config, passes: int) -> int:

@@ -1,4 +1,4 @@
-"""Self-contained HTML pages and Markdown files from the templates in `templates/`, which escape every value.
+"""Self-contained HTML pages and Markdown files from the templates in `templates/`. Those of HTML escape every value.
 
 Their Content-Security-Policy allows no network and no script but the template's own, by its hash.
 """
@@ -17,7 +17,7 @@ from bmc_jax.visualization import draw
 
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("bmc_jax.visualization"),
-    autoescape=True,
+    autoescape=lambda name: name is None or not name.endswith(".md"),
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
@@ -42,7 +42,7 @@ def picture(figure: Figure, alt: str, dpi: int = 130) -> Picture:
 
 
 def render(template: str, **values: Any) -> str:
-    """Returns the text of a template, with every value escaped."""
+    """Returns the text of a template, with every value escaped unless the template is Markdown."""
     return _TEMPLATES.get_template(template).render(values)
 
 

@@ -319,3 +319,45 @@ def test_data_that_is_copied_many_times_is_refused(tmp_path):
         assert len(content) < 1_000_000
         with pytest.raises(ValueError, match="makes far more data than it holds"):
             safe_pickle.load(saved(tmp_path, content))
+
+
+class Known:
+    def __init__(self, **state):
+        self.__dict__ |= state
+
+
+class Unknown(Known):
+    pass
+
+
+KNOWN = [(Known.__module__, "Known")]
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_instances_of_named_classes_are_their_states(protocol):
+    whole = Known(x=np.arange(3), parts=[Known(y=1)])
+    found = safe_pickle.loads(pickle.dumps(whole, protocol), "here", KNOWN)
+    assert type(found) is not Known
+    assert found.kind == f"{Known.__module__}.Known"
+    np.testing.assert_array_equal(found.content["x"], [0, 1, 2])
+    assert found.content["parts"][0].content == {"y": 1}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pickle.dumps(Known(x=1)),  # not named
+        pickle.dumps(Unknown(x=1)),
+        pickle.dumps(Known(x=Unknown(y=1))),
+        pickle.dumps(Known(x=os.getcwd)),
+        pickle.dumps(Known),  # the class itself
+        b"c%s\nKnown\n)\x81." % Known.__module__.encode(),  # without a state
+        b"ccopyreg\n_reconstructor\n(cbuiltins\nobject\ncbuiltins\nobject\nNtR.",
+        b"ccopyreg\n_reconstructor\n(cos\nsystem\ncbuiltins\nobject\nNtR.",
+        b"cbuiltins\nobject\n.",
+    ],
+)
+def test_other_classes_and_classes_themselves_are_refused(content):
+    classes = () if content == pickle.dumps(Known(x=1)) else KNOWN
+    with pytest.raises(ValueError, match="here"):
+        safe_pickle.loads(content, "here", classes)

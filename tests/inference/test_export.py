@@ -7,69 +7,25 @@ import runpy
 import shutil
 
 import jax
-import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import pytest
-from support import examples, results
+from support import average_run, examples
 
 from bmc_jax import anatomy, cli, limits, losses, step
 from bmc_jax.config import Network, Source
-from bmc_jax.core.types import LimitsMetadata, Prediction
+from bmc_jax.core.types import Prediction
 from bmc_jax.data import store
-from bmc_jax.inference import evaluate, export, training_data
+from bmc_jax.inference import export, training_data
 from bmc_jax.inference.export import card, program
 from bmc_jax.training import checkpoint, config_io, forward, run_folder
 
-LIMITS = dataclasses.replace(
-    jax.tree.map(jnp.asarray, examples.narrow_limits()),
-    meta=LimitsMetadata(source="hands of this test", count=300),
-)
-STEP = 3
-
-
-def options():
-    tiny = examples.tiny_config()
-    return dataclasses.replace(tiny, optimizer=dataclasses.replace(tiny.optimizer, ema=0.9))
-
-
-def numbers(tree, seed):
-    """Positive ones in the place of shapes."""
-    generator = np.random.default_rng(seed)
-    return jax.tree.map(lambda leaf: generator.uniform(0.0, 0.3, leaf.shape).astype(leaf.dtype), tree)
+LIMITS, STEP, options = average_run.LIMITS, average_run.STEP, average_run.options
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """The folder of a run whose average is another network than its weights, and which was measured."""
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    folder.mkdir()
-    shapes = jax.eval_shape(functools.partial(step.create, options()))
-    state, average = numbers(shapes, 0), numbers(shapes.average, 1)
-    # About a hand, since the angles of a heap of joints are rounding errors.
-    head, about = average["params"]["head"], examples.examples(1, seed=4)
-    depth = (about.joints_3d[0, :, 2:] - about.joints_3d[0, :1, 2:]) / about.scale
-    pose = np.concatenate([(about.joints_2d[0] - (examples.SIZE - 1) / 2) / (examples.SIZE / 2), depth], axis=-1)
-    head["bias"] = pose.reshape(-1).astype(np.float32)
-    head["kernel"] = np.random.default_rng(2).normal(0, 0.002, head["kernel"].shape).astype(np.float32)
-    state = dataclasses.replace(state, step=np.array(STEP, np.int32), average=average)
-    config_io.write(options(), folder)
-    limits.save(LIMITS, folder / limits.FILE)
-    records = [{"name": source.name, "split": "train", "count": 16} for source in options().data.train]
-    (folder / run_folder.DATA_FILE).write_text(json.dumps(records))
-    network = {"joints_2d_px": 12.345, "aligned_mm": 9.876}
-    constant = {"joints_2d_px": 23.4, "aligned_mm": 12.3}
-    measured = results.measured(STEP, {"real_like": {"network": network, "mean_pose": constant}}, passes=2, turns=3)
-    (folder / evaluate.FILE).write_text(json.dumps(measured))
-    with checkpoint.Writer(folder, keep=1, metadata={"environment": {"commit": "the commit of training"}}) as writer:
-        writer.save(state)
-    return folder
-
-
-def hands_of_40_mm(seed, domain, split, indices):
-    assert (seed, domain, split) == (0, "mannequin", "train")
-    hands = examples.examples(len(indices))
-    return 0.04 * hands.joints_3d / hands.scale[:, None, None]
+    return average_run.write(tmp_path_factory.mktemp("runs") / "tiny")
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +33,7 @@ def exported(run, tmp_path_factory):
     # The checks of signatures compare sizes, and the program's number of hands is a letter.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-        patch.setattr(training_data.synthesis, "poses", hands_of_40_mm)
+        patch.setattr(training_data.synthesis, "poses", average_run.hands_of_40_mm)
         return export.export(run, tmp_path_factory.mktemp("exports") / "hands")
 
 
@@ -89,7 +45,7 @@ def predict(exported):
 @pytest.fixture
 def quick(monkeypatch):
     """Exports without the program, which takes seconds."""
-    monkeypatch.setattr(training_data.synthesis, "poses", hands_of_40_mm)
+    monkeypatch.setattr(training_data.synthesis, "poses", average_run.hands_of_40_mm)
     monkeypatch.setattr(program, "write", lambda *_, **__: None)
     monkeypatch.setattr(program, "check", lambda *_, **__: 0.0)
 
@@ -328,6 +284,8 @@ def test_card_tells_the_facts_of_the_run(exported):
         "the default is 0.0400, the mean of the 3D-labelled training data, mannequin",
     ):
         assert fact in told or fact.replace("12.35", "12.34") in told, fact
+    assert "&#" not in told
+    assert "wrist by the bone's length" in told
     assert "None" not in told
     assert "nan" not in told.split()
 

@@ -11,7 +11,7 @@ import os
 import pickle
 import pickletools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -34,20 +34,35 @@ _DTYPE = re.compile(r"[biufcSUO]\d{1,9}")
 """Names of dtypes without fields: booleans, integers, floats, complex numbers, byte strings, texts and objects."""
 
 
-def load(path: str | os.PathLike) -> Any:
+class State:
+    """Instance of a class that is not imported: the class's name, `module.name`, and the state that was pickled."""
+
+    __slots__ = ("content",)
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
+    kind = ""
+
+    def __setstate__(self, state: Any) -> None:
+        self.content = state
+
+
+def load(path: str | os.PathLike, classes: Collection[tuple[str, str]] = ()) -> Any:
     """Reads a pickle of Python 2 or 3 and any numpy.
 
     Admitted are dicts (an OrderedDict becomes a dict), lists, tuples, sets, numbers, texts, bytes, None, and numpy
     arrays and scalars, including arrays of objects. Byte strings of Python 2 become str, decoded as latin1.
 
+    Args:
+      path: the pickle.
+      classes: (module, name) of further classes, whose instances become `State`.
+
     Raises:
       FileNotFoundError: if there is no such file.
       ValueError: naming the file, if it holds anything else (it may be malicious), is no pickle or is cut off.
     """
-    return loads(Path(path).read_bytes(), os.fspath(path))
+    return loads(Path(path).read_bytes(), os.fspath(path), classes)
 
 
-def loads(content: bytes, where: str) -> Any:
+def loads(content: bytes, where: str, classes: Collection[tuple[str, str]] = ()) -> Any:
     """Reads a pickle from bytes, see `load`. Memory is bounded by a multiple of their number.
 
     Raises:
@@ -55,7 +70,7 @@ def loads(content: bytes, where: str) -> Any:
     """
     try:
         _require_stated_sizes(content)
-        return _plain(_Unpickler(content).load(), {})
+        return _plain(_Unpickler(content, classes).load(), {})
     except _Refused as refused:
         if str(refused).startswith("torch"):
             raise ValueError(
@@ -93,11 +108,15 @@ class _Memory:
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, content: bytes):
+    def __init__(self, content: bytes, classes: Collection[tuple[str, str]]):
         super().__init__(io.BytesIO(content), encoding="latin1")
-        self.memory = _Memory(content)
+        self.memory, self.classes = _Memory(content), classes
 
     def find_class(self, module: str, name: str) -> Callable:
+        if (module, name) in self.classes:
+            return type("State", (State,), {"__slots__": (), "kind": f"{module}.{name}"})
+        if self.classes and (module, name) in _OBJECTS:
+            return lambda cls, *_: _new(cls)
         admitted = _ADMITTED.get((module, name))
         if admitted is None:
             raise _Refused(f"{module}.{name}")
@@ -171,10 +190,22 @@ def _bytes(content: str | bytes | bytearray = b"", encoding: str = "latin1") -> 
     return content.encode("latin1") if isinstance(content, str) else bytes(memoryview(content))
 
 
+def _new(cls: Any) -> State:
+    """Returns an instance without a state, as `copyreg` makes it in protocols 0 and 1."""
+    if not (isinstance(cls, type) and issubclass(cls, State)):
+        raise _Refused(f"an object of {cls!r}")
+    return cls()
+
+
 def _only_named(*_: Any) -> None:
     raise _Refused("an array of numpy made by hand")
 
 
+# The function that makes objects in protocols 0 and 1, and the name of their base class, which it gets.
+_OBJECTS = (
+    *(("copy_reg", "_reconstructor"), ("copyreg", "_reconstructor")),
+    *(("__builtin__", "object"), ("builtins", "object")),
+)
 # `numpy.core` is numpy 1's, `numpy._core` numpy 2's; `__builtin__` is Python 2's, and Python 3's in protocols 0 to 2.
 _ADMITTED: dict[tuple[str, str], Callable] = {
     ("numpy", "ndarray"): _only_named,
@@ -250,6 +281,10 @@ def _plain(value: Any, seen: dict[int, tuple[Any, Any]]) -> Any:
             flat = result.reshape(-1)
             for index, item in enumerate(flat):
                 flat[index] = _plain(item, seen)
+    elif isinstance(value, State):
+        if not hasattr(value, "content"):
+            raise _Refused(f"a {value.kind} without a state")
+        value.content = _plain(value.content, seen)
     elif isinstance(value, dict):
         for key, item in value.items():
             _plain(key, seen)

@@ -2,7 +2,9 @@
 
     README.md                               the model card
     config.json, limits.json, checkpoints/  a folder like a run's, with the weights alone, for `bmc evaluate`, `predict`
-    hand.stablehlo, weights.npz, load.py    image, K -> joints in metres, 2.5D, angles, plausibility: see `program`
+    model.safetensors                       the same weights for others, and for `bmc_jax.load`: see `weights_file`
+    hand.stablehlo, load.py                 image, K -> joints in metres, 2.5D, angles, plausibility: see `program`
+    hand.onnx                               image, K, scale -> joints, with its weights, on request: see `onnx_program`
     backbone.safetensors                    the ResNet under torchvision's names, if it is one of torchvision's
     export.json                             settings of `load.py`
 
@@ -22,10 +24,10 @@ import numpy as np
 from bmc_jax import limits
 from bmc_jax.config import Config
 from bmc_jax.inference import training_data
-from bmc_jax.inference.export import card, program
+from bmc_jax.inference.export import card, onnx_program, program
 from bmc_jax.models import pretrained
-from bmc_jax.runtime import files
-from bmc_jax.training import checkpoint, config_io, forward
+from bmc_jax.runtime import files, hub
+from bmc_jax.training import checkpoint, config_io, forward, weights_file
 from bmc_jax.training.forward import Trained
 from bmc_jax.training.run_folder import DATA_FILE, WEIGHTS_FILE
 from bmc_jax.training.step import TrainState, evaluated
@@ -36,37 +38,59 @@ BACKBONE = "backbone.safetensors"
 
 
 def export(
-    folder: str | os.PathLike, out: str | os.PathLike, *, step: int | str | None = None, force: bool = False
+    folder: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    step: int | str | None = None,
+    force: bool = False,
+    onnx: bool = False,
+    push: str | None = None,
 ) -> Path:
     """Exports the newest checkpoint of a run, or that of a step or "best", to the folder `out`, and returns `out`.
 
     A run with `optimizer.ema` exports its average. An exported folder can be exported again. With `force` an export in
     `out` is replaced, but nothing else.
 
+    Args:
+      folder: of a run or an export, see `training.forward.load`.
+      out: folder to write.
+      step: number of a saved step, "best", or None for the newest.
+      force: whether an earlier export in `out` is replaced.
+      onnx: whether to write the network as an ONNX file too.
+      push: `owner/name` of a repository on the Hugging Face Hub to which the folder is uploaded, see `hub.push`.
+
     Raises:
       FileNotFoundError, ValueError: see `training.forward.load`.
       FileExistsError: if something is in `out`, before any work.
-      ValueError: if flatbuffers is missing, or a part differs from the checkpoint when it is read again.
+      ValueError: if a library that is needed is not installed, or a part differs from the checkpoint when it is read
+        again.
       ChildProcessError: if the program fails in a separate process.
+      FileNotFoundError, ConnectionError, PermissionError: see `hub.push`; `out` is complete then.
     """
     out = Path(os.path.abspath(out))
     _require_free(out, force)
     if importlib.util.find_spec("flatbuffers") is None:
         raise ValueError("bmc export needs flatbuffers: pip install 'bmc-jax[export]'")
+    if onnx:
+        onnx_program.require_installed()
+    if push is not None:
+        hub.require(push)
     trained = forward.load(folder, step)
     building = out.with_name(f".{out.name}.{os.getpid()}")
     building.mkdir(parents=True)
     try:
-        _fill(building, trained)
+        _fill(building, trained, onnx)
         files.replace_folder(building, out)
     finally:
         shutil.rmtree(building, ignore_errors=True)
+    if push is not None:
+        hub.push(out, push)
     return out
 
 
-def _fill(building: Path, trained: Trained) -> None:
+def _fill(building: Path, trained: Trained, onnx: bool) -> None:
     """Writes and checks every part."""
-    state, about = evaluated(trained.saved), checkpoint.metadata(trained.folder, int(trained.saved["step"]))
+    state, about = evaluated(trained.saved), forward.metadata(trained)
     _checkpoint(building, trained, state, about)
     sources = training_data.read(trained.config, trained.folder)
     scale = training_data.mean_scale(sources)
@@ -79,15 +103,25 @@ def _fill(building: Path, trained: Trained) -> None:
     }
     (building / FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     weights = program.flatten(state)
+    weights_file.write(building, weights, step=settings["step"], about=about)
+    _readable(building / weights_file.FILE)
     program.write(building, weights, config=trained.config, limits=trained.limits)
     difference = program.check(building, weights, config=trained.config, limits=trained.limits)
+    onnx_difference = None
+    if onnx:
+        onnx_program.write(building, weights, config=trained.config)
+        onnx_difference = onnx_program.check(building, weights, config=trained.config)
     backbone = _backbone(building, trained.config, state)
     if backbone == BACKBONE:
-        # safetensors lets its file be read by its owner alone.
-        shutil.copymode(building / FILE, building / BACKBONE)
+        _readable(building / BACKBONE)
     sizes = {file.name: file.stat().st_size for file in building.iterdir() if file.is_file()}
-    facts = {"difference": difference, "backbone": backbone, "sizes": sizes}
+    facts = {"difference": difference, "onnx_difference": onnx_difference, "backbone": backbone, "sizes": sizes}
     card.write(building, trained, about=about, sources=sources, scale=scale, **facts)
+
+
+def _readable(file: Path) -> None:
+    """Gives a file the mode of its neighbour: safetensors lets its files be read by their owner alone."""
+    shutil.copymode(file.with_name(FILE), file)
 
 
 def _checkpoint(building: Path, trained: Trained, state: TrainState, about: dict[str, Any]) -> None:

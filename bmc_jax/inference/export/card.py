@@ -17,6 +17,8 @@ from bmc_jax.training.run_folder import WEIGHTS_FILE, InitialWeights
 from bmc_jax.visualization import html
 
 FILE = "README.md"
+TAGS = ("hand-pose-estimation", "3d-hand-pose", "jax", "flax", "stablehlo")
+"""Tags of the card on the Hugging Face Hub."""
 
 
 def write(
@@ -27,6 +29,7 @@ def write(
     sources: list[training_data.TrainingSource],
     scale: tuple[float, str],
     difference: float,
+    onnx_difference: float | None,
     backbone: str,
     sizes: dict[str, int],
 ) -> None:
@@ -39,6 +42,7 @@ def write(
       sources: the training data.
       scale: default length of the scale bone in metres, and where it is from.
       difference: result of `program.check`.
+      onnx_difference: result of `onnx_program.check`; None without an ONNX file.
       backbone: the name of the ResNet's file, or why there is none.
       sizes: bytes of each file.
     """
@@ -48,6 +52,8 @@ def write(
         folder / FILE,
         "model_card.md",
         name=config.name,
+        rendered_only=all(source.licence == training_data.RENDERED for source in sources),
+        tags=TAGS + ("onnx",) * (onnx_difference is not None),
         facts=_facts(trained),
         size=config.data.image_size,
         margin=f"{config.data.margin:g}",
@@ -59,6 +65,7 @@ def write(
         joint_order=hand.JOINT_ORDER,
         joints=", ".join(f"{number} {name}" for number, name in enumerate(hand.JOINTS)),
         difference=f"{difference:.1g}",
+        onnx_difference=None if onnx_difference is None else f"{onnx_difference:.1g}",
         training_data=[_source(source) for source in sources],
         source_names=", ".join(dict.fromkeys(source.config.name for source in sources)),
         measured=measured(trained),

@@ -1,5 +1,5 @@
-"""The hand pose network in this folder, with JAX alone: `pip install jax flatbuffers`. README.md says what goes in and
-what comes out.
+"""The hand pose network in this folder, without bmc-jax: `pip install jax flatbuffers safetensors`. README.md says what
+goes in and what comes out.
 
     predict = load()
     hands = predict(image, K)              # a dict of arrays, one row a hand
@@ -17,6 +17,7 @@ from pathlib import Path
 import jax
 import numpy as np
 from jax import core, export
+from safetensors.numpy import load_file
 
 HERE = Path(__file__).parent
 
@@ -26,8 +27,7 @@ def load(folder=HERE):
     folder = Path(folder)
     about = json.loads((folder / "export.json").read_text(encoding="utf-8"))
     run = jax.jit(export.deserialize(bytearray((folder / "hand.stablehlo").read_bytes())).call)
-    with np.load(folder / "weights.npz") as file:
-        weights = jax.device_put(dict(file))
+    weights = jax.device_put(load_file(folder / "model.safetensors"))
 
     def predict(image, K, scale=about["scale"]):
         image, K, scale = array(image), array(K, np.float32), array(scale, np.float32)

@@ -24,8 +24,8 @@ from bmc_jax.core import anatomy, losses
 from bmc_jax.core.types import Limits
 from bmc_jax.training import step
 
-# `load.py` has these names and that of `export.json` for itself.
-FILE, WEIGHTS, LOADER = "hand.stablehlo", "weights.npz", "load.py"
+# `load.py` has these names, that of `export.json` and that of the weights for itself.
+FILE, LOADER = "hand.stablehlo", "load.py"
 PLATFORMS = ("cpu", "cuda", "tpu")
 TOLERANCE = 1e-5
 """Between program and checkpoint, absolute below one and relative above: metres, pixels, scale units, radians."""
@@ -37,7 +37,7 @@ ALONE = """
 import runpy, sys
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("bmc_jax", "flax", "optax", "orbax", "safetensors", "jaxtyping", "grain"):
+        if name.split(".")[0] in ("bmc_jax", "flax", "optax", "orbax", "jaxtyping", "grain"):
             raise ImportError(f"the exported folder must not need {name}")
 sys.meta_path.insert(0, Refuse())
 sys.argv = sys.argv[1:]
@@ -79,7 +79,7 @@ def flatten(state: step.TrainState) -> dict[str, Any]:
 
 
 def write(folder: Path, weights: dict[str, Any], *, config: Config, limits: Limits) -> None:
-    """Write the program, its weights and their loader into a folder."""
+    """Writes the program of a network with such weights, and its loader, into a folder."""
     (batch,) = jax.export.symbolic_shape("b")
     size = config.data.image_size
     shapes = (
@@ -91,7 +91,6 @@ def write(folder: Path, weights: dict[str, Any], *, config: Config, limits: Limi
     run = jax.jit(functools.partial(answer, config=config, limits=limits))
     program = jax.export.export(run, platforms=PLATFORMS)(*shapes)
     (folder / FILE).write_bytes(program.serialize())
-    np.savez(folder / WEIGHTS, **weights)
     shutil.copyfile(Path(__file__).with_name(LOADER), folder / LOADER)
 
 
@@ -134,15 +133,16 @@ def difference(name: str, found: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.max(np.abs(apart) / np.maximum(np.abs(wanted), 1.0)))
 
 
-def probes(size: int) -> dict[str, Any]:
+def probes(size: int, count: int = HANDS) -> dict[str, Any]:
     """Images of noise, coarse and fine, through three lenses, to compare by."""
     generator = np.random.default_rng(0)
-    coarse = generator.integers(0, 256, (HANDS, 4, 4, 3), np.uint8)
+    coarse = generator.integers(0, 256, (count, 4, 4, 3), np.uint8)
     rows = np.arange(size) * 4 // size
-    noise = generator.integers(-20, 21, (HANDS, size, size, 3))
+    noise = generator.integers(-20, 21, (count, size, size, 3))
     image = np.clip(coarse[:, rows][:, :, rows] + noise, 0, 255).astype(np.uint8)
-    focal, middle = size * np.array([1.0, 2.0, 4.0]), (size - 1) / 2
-    intrinsics = np.zeros((HANDS, 3, 3), np.float32)
+    each = np.arange(count) % 3
+    focal, middle = size * 2.0**each, (size - 1) / 2
+    intrinsics = np.zeros((count, 3, 3), np.float32)
     intrinsics[:, 0, 0] = intrinsics[:, 1, 1] = focal
     intrinsics[:, :2, 2], intrinsics[:, 2, 2] = middle, 1.0
-    return {"image": image, "K": intrinsics, "scale": np.array([0.03, 0.04, 0.05], np.float32)}
+    return {"image": image, "K": intrinsics, "scale": (0.03 + 0.01 * each).astype(np.float32)}

@@ -16,7 +16,7 @@ from PIL import Image
 from bmc_jax.core.choices import LIFT_LIMITS
 from bmc_jax.core.types import Limits
 from bmc_jax.data import images as pictures
-from bmc_jax.inference import outputs, requests, seen, video, viewer
+from bmc_jax.inference import outputs, recording, requests, seen, video, viewer
 from bmc_jax.inference.lift import from_file
 from bmc_jax.inference.lift.detector import DetectedHand, HandDetector
 from bmc_jax.inference.outputs import PredictedHands
@@ -202,7 +202,8 @@ def lift_video(
     hands: list[SeenHand] = []
     times: list[float] = []
     frames, every, drawn = 0, 1, dict[int, dict[str, Any]]()
-    with outputs.new_folder(Path(out), force=options.force) as building:
+    new_folder = outputs.new_folder(Path(out), force=options.force)
+    with new_folder as building, recording.Recording(building, options.formats) as record:
         with HandDetector(model, video=True) as detect, video.Writer(building / "video.mp4") as writer:
             try:
                 for number, (image, time) in enumerate(clip.frames):
@@ -210,6 +211,7 @@ def lift_video(
                     found = [_seen(one, clip.name, image.size, matrix, number) for one in detect(image, time)]
                     points = [np.asarray(one.landmarks.pixels) for one in found]
                     writer.write(overlay.hands_on(image, points), time)
+                    record.picture(image, number, time)
                     if number % every == 0:
                         for i, one in enumerate(found):
                             drawn[len(hands) + i] = viewer.picture(image, one, points[i])
@@ -234,6 +236,7 @@ def lift_video(
         of_video = {"times": times, "frames": [one.frame for one in hands]}
         content, found = _content("MediaPipe", hands, result, allowed, options.scale, clip.left_out, **of_video)
         _write(content, found, building, options.formats, clip.name.name, drawn)
+        record.hands(found)
         left = np.array([one.request.left for one in hands])
         rows = np.flatnonzero(left == (left.mean() > 0.5))
         angles, beyond = found.assessment.angles[rows], np.asarray(found.assessment.excess.angles)[rows]
@@ -276,7 +279,9 @@ def _write(
     drawn: dict[int, dict[str, Any]] | None = None,
 ) -> None:
     """Writes the results and the page, with the `drawn` pictures of some hands, or with overlays of all."""
-    drawn = viewer.overlays(content, found, folder / "overlays") if drawn is None else drawn
+    if drawn is None:
+        drawn = viewer.overlays(content, found, folder / "overlays")
+        recording.of_photographs(found, folder, formats)
     outputs.write(content, found, folder, formats)
     page = viewer.page(content, list(drawn), list(drawn.values()), title)
     (folder / "page.html").write_text(page, "utf-8", "backslashreplace")

@@ -165,13 +165,14 @@ def load(folder: str | os.PathLike, *, step: int | str | None = None, passes: in
     """Loads a trained network into memory.
 
     Args:
-      folder: of a run, or of an export.
+      folder: of a run, or of an export, or `hf:owner/name` for an export on the Hugging Face Hub.
       step: number of a saved step, "best" for the one with the best `training.best`, None for the newest.
       passes: see `Model`.
       turns: see `Model`.
 
     Raises:
       FileNotFoundError: if the folder holds no run or not that checkpoint.
+      ConnectionError: if the hub cannot be reached.
       ValueError: if its files cannot be read, or `step` is "best" and the run kept no best checkpoint.
     """
     return Model(forward.load(folder, step), passes=passes, turns=turns)
