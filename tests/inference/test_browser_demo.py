@@ -34,7 +34,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 @pytest.fixture
 def folder(tmp_path, monkeypatch, as_users_have_it):
     """The demo with a small network."""
-    demo = shutil.copytree(paths.ROOT / "examples/browser", tmp_path / "demo")
+    demo = shutil.copytree(paths.ROOT / "docs/browser", tmp_path / "demo")
     with tarfile.open(PACKAGE) as archive:
         archive.extractall(demo / "node_modules", filter="data")
     (demo / "node_modules/package").rename(demo / "node_modules/onnxruntime-web")
