@@ -197,7 +197,7 @@ def test_image_fades_to_black_within_a_pixel_of_its_edge():
         for sign in (-1, 1):
             affine = np.eye(3, dtype=np.float32)
             affine[0, 2] = sign * shift
-            columns = np.asarray(warp(jnp.asarray(image), jnp.asarray(affine), size=size))[:, :: sign]
+            columns = np.asarray(warp(jnp.asarray(image), jnp.asarray(affine), size=size))[:, ::sign]
             np.testing.assert_array_equal(columns[:, -1], expected)
             np.testing.assert_array_equal(columns[:, :-1], 0.0)
 

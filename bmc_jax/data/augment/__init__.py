@@ -9,8 +9,8 @@ At 1.5 times the crop's side, the stored square does not contain a third of the 
 leaves the square, and from twice the crop's side on, no crop does.
 
 The parts are pure functions of one image, with the key first and settings by name. Between the parts an image is three
-planes of float32 grey levels, 0 to 255, rounded once at the end: a CPU computes whole rows of one channel fastest, if the
-channels are an axis of the arrays and not stacked. Nothing here is meant to be differentiated.
+planes of float32 grey levels, 0 to 255, which are rounded once, at the end: a CPU computes whole rows of one channel
+fastest, where the channels are an axis of the arrays and are not stacked. Nothing here is meant to be differentiated.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """Augmentation of light, lens, sensor and occlusion, without motion.
 
-Images are planes of float32 grey levels, 0 to 255, and may exceed that range here. dm-pix has most of these functions for
-channels in the last axis, which take a CPU at least five times as long.
+Images are planes of float32 grey levels, 0 to 255, and may exceed that range here. dm-pix has most of these functions
+for channels in the last axis, which take a CPU at least five times as long.
 """
 
 import jax

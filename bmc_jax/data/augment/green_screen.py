@@ -85,20 +85,21 @@ def _colour(drawn: Float[Array, "4"]) -> Float[Array, "3 1 1"]:
 
 def clouds(
     cells: Float[Array, "field cell"], roughness: Float[Array, ""], *, size: int
-) -> Float[Array, "field {size} {size}"]:
+) -> list[Float[Array, "{size} {size}"]]:
     """Returns fields of noise from the random cells of all octaves.
 
     Each octave is `roughness` times as strong as the previous one; the variance is about that of the cells.
     """
-    ends = np.cumsum([n * n for n in OCTAVES])
-    octaves = [
-        roughness**i * octave.reshape(-1, n, n)
-        for i, (n, octave) in enumerate(zip(OCTAVES, jnp.split(cells, ends[:-1], axis=1), strict=True))
+    octaves = jnp.split(cells, np.cumsum([n * n for n in OCTAVES])[:-1], axis=1)
+    spread = [_interpolation(n, size) for n in OCTAVES]
+    rows = [
+        roughness**i * octave.reshape(-1, n, n) @ weights.T
+        for i, (n, octave, weights) in enumerate(zip(OCTAVES, octaves, spread, strict=True))
     ]
-    # One pair of matrix products interpolates all octaves.
-    spread = np.concatenate([_interpolation(n, size) for n in OCTAVES], axis=1)
-    field = jnp.einsum("ri,fij,sj->frs", spread, jax.vmap(jax.scipy.linalg.block_diag)(*octaves), spread)
-    return field * jax.lax.rsqrt(sum(roughness ** (2 * i) for i in range(len(OCTAVES))))
+    strength = jax.lax.rsqrt(sum(roughness ** (2 * i) for i in range(len(OCTAVES))))
+    # One product for each field interpolates the columns of all octaves.
+    columns = np.concatenate(spread, axis=1)
+    return [columns @ field for field in strength * jnp.concatenate(rows, axis=1)]
 
 
 def _interpolation(cells: int, size: int) -> np.ndarray:
