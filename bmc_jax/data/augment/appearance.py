@@ -50,9 +50,9 @@ def blur(key: PRNGKeyArray, image: Image, *, deviation: float) -> Image:
     weights = weights / jnp.sum(weights)
     _, height, width = image.shape
     tall = jnp.pad(image, ((0, 0), (reach, reach), (0, 0)), mode="edge")
-    image = sum(weights[i] * tall[:, i : i + height] for i in range(len(taps)))
-    wide = jnp.pad(image, ((0, 0), (0, 0), (reach, reach)), mode="edge")
-    return sum(weights[i] * wide[:, :, i : i + width] for i in range(len(taps)))
+    planes = sum(weights[i] * tall[:, i : i + height] for i in range(len(taps)))
+    wide = jnp.pad(planes, ((0, 0), (0, 0), (reach, reach)), mode="edge")
+    return jnp.asarray(sum(weights[i] * wide[:, :, i : i + width] for i in range(len(taps))))
 
 
 def noise(key: PRNGKeyArray, image: Image, *, deviation: float) -> Image:
