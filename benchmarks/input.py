@@ -77,7 +77,7 @@ def make(root: Path, name: str, width: int, height: int, count: int) -> None:
         annotations.append(one)
     content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "hand"}]}
     (folder / "annotations.json").write_text(json.dumps(content))
-    builder.build("coco_hand", folder, root, name=name, workers=1)
+    builder.build("coco_hand", folder, root, name=name, workers=1, options={"order": "freihand"})
 
 
 def on(options: Config, root: Path, name: str, fresh: int = 0, **changes: Any) -> Config:
