@@ -1,6 +1,6 @@
 """Does the input keep up with training: decoding, waiting, and memory over many steps?
 
-    python benchmarks/input.py [--config configs/mine.py] [--images 512] [--train-steps 50] [--steps 2000]
+    python benchmarks/input.py [--config configs/mine.py] [--images 512] [--train-steps 50] [--steps 1000]
 
 (a) Resident memory while --steps batches are streamed, and its slope. First, as nothing else fills memory then.
 (b) Images a second from a built dataset to crops, on one thread, on a thread a core, and in a second of one core's
@@ -230,13 +230,15 @@ def main() -> None:
     parser.add_argument("--config", help="network, batch size, image size and augmentation of (c)")
     parser.add_argument("--images", type=int, default=512)
     parser.add_argument("--train-steps", type=int, default=50)
-    parser.add_argument("--steps", type=int, default=2_000)
+    parser.add_argument("--steps", type=int, default=1_000)
     arguments = parser.parse_args()
     options = config_io.load(arguments.config) if arguments.config else small()
 
     print(machine())
     with tempfile.TemporaryDirectory() as folder:
         root, names = Path(folder), list(SHAPES)
+        # Several settings of (c) compile the same program.
+        jax.config.update("jax_compilation_cache_dir", str(root / "compiled"))
         for name, shape in SHAPES.items():
             make(root, name, *shape, arguments.images)
         if REAL.is_dir():
