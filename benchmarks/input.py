@@ -1,6 +1,6 @@
 """Does the input keep up with training: decoding, waiting, and memory over many steps?
 
-    python benchmarks/input.py [--config configs/mine.py] [--images 512] [--train-steps 50] [--steps 1000]
+    python benchmarks/input.py [--config configs/mine.py] [--images 512] [--train-steps 50] [--steps 1000] [--fresh]
 
 (a) Resident memory while --steps batches are streamed, and its slope. First, as nothing else fills memory then.
 (b) Images a second from a built dataset to crops, on one thread, on a thread a core, and in a second of one core's
@@ -9,8 +9,8 @@ labels, and the photographs of `../shared/data/real_weak` if they are there.
 (c) For each place where images can wait: the time of a training step on batches as they come, against that of a step
 on one batch that is given again and again, and the share of the time that the loop stood waiting for a batch. Network,
 batch size and augmentation are those of --config, by default small ones that a CPU can train; the images are those of
-(b), and last fresh ones of `synthetic`, whose step on one batch renders too where rendering is inside the step. On a
-CPU, decoding, rendering and training take the same cores, so a step gets longer where nothing waits.
+(b), and with --fresh last those of `synthetic`, whose step on one batch renders too where rendering is inside the
+step. On a CPU, decoding, rendering and training take the same cores, so a step gets longer where nothing waits.
 (d) Pillow against simplejpeg, if that is installed, in turn in one process, CPU time, shortest (median): from the bytes
 of a JPEG to all its pixels, and to the crop of 192 pixels of training.
 """
@@ -107,13 +107,14 @@ def decoding(options: Config, root: Path, names: list[str], seconds: float = 2.0
         print(f"    {name:<34}{rates[0]:>10.0f}{rates[1]:>12.0f}{each:>15.0f}")
 
 
-def waiting(options: Config, root: Path, name: str, count: int) -> None:
+def waiting(options: Config, root: Path, name: str, count: int, fresh: bool) -> None:
     state = jax.device_get(step.create(on(options, root, name)))
     size = options.data.batch_size
     title = f"{count} steps of {size} images"
     print(f"\n(c) {title:<22}{'ms a step':>10}{'one batch':>12}{'longer by':>12}{'waiting':>10}")
     settings = {mode: on(options, root, name, cache=mode) for mode in ("none", "host", "device")}
-    settings["fresh"] = on(options, root, "synthetic", fresh=size * (count + 5))
+    if fresh:
+        settings["fresh"] = on(options, root, "synthetic", fresh=size * (count + 5))
     for mode, given in settings.items():
         opened = sources.training(given)
         calls = feed.open_feed(given, opened, input_pipeline.rows(given)[: count + 5], 0)
@@ -231,6 +232,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=512)
     parser.add_argument("--train-steps", type=int, default=50)
     parser.add_argument("--steps", type=int, default=1_000)
+    parser.add_argument("--fresh", action="store_true", help="(c) with fresh rendered images, too: a minute longer")
     arguments = parser.parse_args()
     options = config_io.load(arguments.config) if arguments.config else small()
 
@@ -247,7 +249,7 @@ def main() -> None:
         if arguments.steps:
             memory(options, root, "224x224", arguments.steps)
         decoding(Config(), root, names)
-        waiting(options, root, "224x224", arguments.train_steps)
+        waiting(options, root, "224x224", arguments.train_steps, arguments.fresh)
     generator = np.random.default_rng(1)
     files = {f"{w}x{h}": [photograph(generator, w, h) for _ in range(4)] for w, h in (*SHAPES.values(), (1280, 960))}
     if REAL.is_dir():
