@@ -1,17 +1,26 @@
-"""How many images a second does this machine augment, and which part takes how long?
+"""How many images a second does one core augment, which part takes how long, and how fast was another commit?
 
-    python benchmarks/augment.py [--size 128] [--stored 192] [--plot docs/images/augment.jpg]
+    taskset --cpu-list 0 python benchmarks/augment.py [--size 128] [--stored 192] [--batch 64] [--against COMMIT]
+    python benchmarks/augment.py --plot docs/images/augment.jpg
 
-Whole and parts are jitted over a batch of random images that lies on the device; the green screen is measured apart, as
-most images have none. On a CPU the whole goes by small chunks and a part here by the batch, so the parts take longer
-together. Rates are of the best of several runs; other work on the machine slows all of it down, so the load is printed.
-With `--plot`, draws rendered hands instead: each as it is, then changed.
+Random images lie on the device; whole and parts take turns in one process, shortest (median) of the runs. Times are
+those of the CPU, on which other work on the machine has little part, or wall clock on an accelerator. A part takes the
+images as the whole does, one at a time on a CPU. With `--against`, the augmentation of another commit takes turns with
+this one, on the same images and keys. With `--plot`, draws rendered hands instead: each as it is, then changed.
 """
 
 import argparse
 import dataclasses
 import functools
+import importlib
+import statistics
+import subprocess
+import sys
+import tempfile
 import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 
 import jax
 import jax.numpy as jnp
@@ -28,8 +37,7 @@ from bmc_jax.data.augment.green_screen import replace_green
 from bmc_jax.synthesis import domains
 from bmc_jax.visualization import draw
 
-BATCHES = (64, 256)
-RUNS = 7
+RUNS = 15
 #: Of the picture.
 HANDS, CHANGES = (2, 6, 10), 6
 
@@ -54,55 +62,71 @@ def noise_images(count: int, stored: int) -> Batch:
     )
 
 
-def measure(function, *arguments) -> tuple[float, float]:
-    """Seconds of the first call, which compiles, and of the best of the others."""
-    times = []
-    for _ in range(1 + RUNS):
-        start = time.perf_counter()
-        jax.block_until_ready(function(*arguments))
-        times.append(time.perf_counter() - start)
-    return times[0], min(times[1:])
+def wholes(package: ModuleType, options: Augmentation, size: int) -> dict[str, Callable]:
+    """Augmentation without green screens, with one in four, and with nothing else."""
+
+    def marked(green):
+        return lambda key, batch: package.augment(key, batch, options, size, green_screen=green(batch))
+
+    return {
+        "augment": lambda key, batch: package.augment(key, batch, options, size),
+        "augment, a quarter green screens": marked(lambda batch: batch.index % 4 == 0),
+        "augment, all green screens": marked(lambda batch: batch.index >= 0),
+    }
 
 
-def table(count: int, stored: int, size: int) -> dict[str, tuple[float, float]]:
-    """Seconds (first call, best) of the whole and of each part, for one batch."""
-    options, key = Augmentation(), jax.random.key(0)
-    batch = noise_images(count, stored)
-    keys, shown = jax.random.split(key, count), jnp.asarray(central(batch, size).image, jnp.float32)
+def parts(options: Augmentation, stored: int, size: int) -> dict[str, Callable]:
+    """Each part for a batch, which lies in `[b, 3, size, size]` planes for all but `warp` and `central`."""
+
+    def each(part, **settings):
+        one = functools.partial(part, **settings)
+        if jax.default_backend() == "cpu":
+            return lambda key, batch, planes: jax.lax.map(lambda pair: one(*pair), (split(key, planes), planes))
+        return lambda key, batch, planes: jax.vmap(one)(split(key, planes), planes)
+
+    def split(key, planes):
+        return jax.random.split(key, len(planes))
 
     def moved(key, image):
-        affine = draw_affine(
-            key,
-            rotation=options.rotation,
-            scale=options.scale,
-            translation=options.translation,
-            stored=stored,
-            size=size,
-        )
-        return warp(image, affine, size=size)
+        strengths = {name: getattr(options, name) for name in ("rotation", "scale", "translation")}
+        return warp(image, draw_affine(key, **strengths, stored=stored, size=size), size=size)
 
     light = {name: getattr(options, name) for name in ("brightness", "contrast", "saturation", "hue")}
-    parts = {
-        "warp": moved,
-        "colour": functools.partial(appearance.colour, **light),
-        "blur": functools.partial(appearance.blur, deviation=options.blur),
-        "noise": functools.partial(appearance.noise, deviation=options.noise),
-        "erase": functools.partial(appearance.erase, probability=options.erasing, area=options.erasing_area),
-        "replace_green": replace_green,
+    return {
+        "central": lambda key, batch, planes: central(batch, size),
+        "warp": lambda key, batch, planes: each(moved)(key, batch, batch.image),
+        "replace_green": each(replace_green),
+        "colour": each(appearance.colour, **light),
+        "blur": each(appearance.blur, deviation=options.blur),
+        "noise": each(appearance.noise, deviation=options.noise),
+        "erase": each(appearance.erase, probability=options.erasing, area=options.erasing_area),
     }
-    rows = {
-        "central": measure(jax.jit(functools.partial(central, size=size)), batch),
-        "augment": measure(jax.jit(lambda key, batch: augment(key, batch, options, size)), key, batch),
-        "augment, all green screens": measure(
-            jax.jit(lambda key, batch, green: augment(key, batch, options, size, green_screen=green)),
-            key,
-            batch,
-            jnp.ones(count, bool),
-        ),
-    }
-    for name, part in parts.items():
-        rows[name] = measure(jax.jit(jax.vmap(part)), keys, batch.image if name == "warp" else shown)
-    return rows
+
+
+def at_commit(commit: str, folder: str) -> ModuleType:
+    """The augmentation of another commit, as a package of another name."""
+    here = "bmc_jax/data/augment/"
+    listed = subprocess.run(["git", "ls-tree", "--name-only", commit, here], capture_output=True, text=True, check=True)
+    package = Path(folder, "augment_before")
+    package.mkdir()
+    for path in listed.stdout.split():
+        shown = subprocess.run(["git", "show", f"{commit}:{path}"], capture_output=True, text=True, check=True).stdout
+        renamed = shown.replace(here.strip("/").replace("/", "."), package.name)
+        (package / Path(path).name).write_text(renamed, encoding="utf-8")
+    sys.path.insert(0, folder)
+    return importlib.import_module(package.name)
+
+
+def measure(calls: dict[str, Callable]) -> dict[str, tuple[float, float, float]]:
+    """Seconds of each call: CPU time of the first, which compiles, then shortest and median of the others, in turn."""
+    clock = time.process_time if jax.default_backend() == "cpu" else time.perf_counter
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(1 + RUNS):
+        for name, call in calls.items():
+            start = clock()
+            jax.block_until_ready(call())
+            times[name].append(clock() - start)
+    return {name: (all_of[0], min(all_of[1:]), statistics.median(all_of[1:])) for name, all_of in times.items()}
 
 
 def plot(path: str, stored: int, size: int) -> None:
@@ -129,18 +153,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--stored", type=int, default=192)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--against", metavar="COMMIT", help="compare with the augmentation of this commit")
     parser.add_argument("--plot", metavar="PATH", help="draw augmented hands into this file instead")
     options = parser.parse_args()
     if options.plot:
         plot(options.plot, options.stored, options.size)
         return
 
-    print(f"{machine()}; {options.stored} -> {options.size} pixels")
-    tables = {count: table(count, options.stored, options.size) for count in BATCHES}
-    print(f"{'':<28}" + "".join(f"{f'batch {count}, images/s':>22}" for count in BATCHES) + f"{'first call, s':>16}")
-    for name in tables[BATCHES[0]]:
-        rates = "".join(f"{count / tables[count][name][1]:>22,.0f}" for count in BATCHES)
-        print(f"{name:<28}{rates}{tables[BATCHES[0]][name][0]:>16.1f}")
+    print(f"{machine()}; {options.batch} images, {options.stored} -> {options.size} pixels")
+    strengths, key, batch = Augmentation(), jax.random.key(0), noise_images(options.batch, options.stored)
+    planes = jnp.moveaxis(jnp.asarray(central(batch, options.size).image, jnp.float32), -1, 1)
+    now = wholes(sys.modules["bmc_jax.data.augment"], strengths, options.size)
+    calls = {name: functools.partial(jax.jit(whole), key, batch) for name, whole in now.items()}
+    for name, part in parts(strengths, options.stored, options.size).items():
+        calls[name] = functools.partial(jax.jit(part), key, batch, planes)
+    if options.against:
+        with tempfile.TemporaryDirectory() as folder:
+            before = wholes(at_commit(options.against, folder), strengths, options.size)
+        calls |= {f"before: {name}": functools.partial(jax.jit(whole), key, batch) for name, whole in before.items()}
+    taken = measure(calls)
+    print(f"{'':<42}{'us an image':>18}{'images/s':>12}{'first call, s':>16}")
+    for name, (first, shortest, median) in taken.items():
+        shown = f"{1e6 * shortest / options.batch:.1f} ({1e6 * median / options.batch:.1f})"
+        print(f"{name:<42}{shown:>18}{options.batch / shortest:>12,.0f}{first:>16.1f}")
+    for name in now if options.against else ():
+        new, old = taken[name], taken[f"before: {name}"]
+        ours, theirs = (np.int16(calls[one]().image) for one in (name, f"before: {name}"))
+        print(
+            f"{name}: {old[1] / new[1]:.2f} (median {old[2] / new[2]:.2f}) times as fast as {options.against}; grey "
+            f"levels differ by at most {np.abs(ours - theirs).max()}, {1e6 * (ours != theirs).mean():.0f} in a million"
+        )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Does the input keep up with training: decoding, waiting, and memory over many steps?
 
-    python benchmarks/input.py [--config configs/mine.py] [--images 512] [--train-steps 50] [--steps 10000]
+    python benchmarks/input.py [--config configs/mine.py] [--images 512] [--train-steps 50] [--steps 1000] [--fresh]
 
 (a) Resident memory while --steps batches are streamed, and its slope. First, as nothing else fills memory then.
 (b) Images a second from a built dataset to crops, on one thread, on a thread a core, and in a second of one core's
@@ -9,8 +9,10 @@ labels, and the photographs of `../shared/data/real_weak` if they are there.
 (c) For each place where images can wait: the time of a training step on batches as they come, against that of a step
 on one batch that is given again and again, and the share of the time that the loop stood waiting for a batch. Network,
 batch size and augmentation are those of --config, by default small ones that a CPU can train; the images are those of
-(b), and last fresh ones of `synthetic`, whose step on one batch renders too where rendering is inside the step. On a
-CPU, decoding, rendering and training take the same cores, so a step gets longer where nothing waits.
+(b), and with --fresh last those of `synthetic`, whose step on one batch renders too where rendering is inside the
+step. On a CPU, decoding, rendering and training take the same cores, so a step gets longer where nothing waits.
+(d) Pillow against simplejpeg, if that is installed, in turn in one process, CPU time, shortest (median): from the bytes
+of a JPEG to all its pixels, and to the crop of 192 pixels of training.
 """
 
 import argparse
@@ -30,7 +32,7 @@ from PIL import Image
 
 from bmc_jax import limits, step
 from bmc_jax.config import Config, Data, Limits, Network, Optimizer, Source
-from bmc_jax.data import input_pipeline, sources
+from bmc_jax.data import crop, input_pipeline, sources
 from bmc_jax.data.build import builder
 from bmc_jax.training import config_io, feed, parallel
 
@@ -77,7 +79,7 @@ def make(root: Path, name: str, width: int, height: int, count: int) -> None:
         annotations.append(one)
     content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "hand"}]}
     (folder / "annotations.json").write_text(json.dumps(content))
-    builder.build("coco_hand", folder, root, name=name, workers=1)
+    builder.build("coco_hand", folder, root, name=name, workers=1, options={"order": "freihand"})
 
 
 def on(options: Config, root: Path, name: str, fresh: int = 0, **changes: Any) -> Config:
@@ -88,7 +90,7 @@ def on(options: Config, root: Path, name: str, fresh: int = 0, **changes: Any) -
     return sources.resolve(dataclasses.replace(options, data=own, limits=Limits(source="clinical")))
 
 
-def decoding(options: Config, root: Path, names: list[str], seconds: float = 4.0) -> None:
+def decoding(options: Config, root: Path, names: list[str], seconds: float = 2.0) -> None:
     cores = os.cpu_count() or 1
     print(f"\n(b) {'decoded and cropped, images/s':<34}{'1 thread':>10}{f'{cores} threads':>12}{'a CPU second':>15}")
     for name in names:
@@ -105,13 +107,14 @@ def decoding(options: Config, root: Path, names: list[str], seconds: float = 4.0
         print(f"    {name:<34}{rates[0]:>10.0f}{rates[1]:>12.0f}{each:>15.0f}")
 
 
-def waiting(options: Config, root: Path, name: str, count: int) -> None:
+def waiting(options: Config, root: Path, name: str, count: int, fresh: bool) -> None:
     state = jax.device_get(step.create(on(options, root, name)))
     size = options.data.batch_size
     title = f"{count} steps of {size} images"
     print(f"\n(c) {title:<22}{'ms a step':>10}{'one batch':>12}{'longer by':>12}{'waiting':>10}")
     settings = {mode: on(options, root, name, cache=mode) for mode in ("none", "host", "device")}
-    settings["fresh"] = on(options, root, "synthetic", fresh=size * (count + 5))
+    if fresh:
+        settings["fresh"] = on(options, root, "synthetic", fresh=size * (count + 5))
     for mode, given in settings.items():
         opened = sources.training(given)
         calls = feed.open_feed(given, opened, input_pipeline.rows(given)[: count + 5], 0)
@@ -124,6 +127,55 @@ def waiting(options: Config, root: Path, name: str, count: int) -> None:
         many, waited, _ = loop(run, state_after, replicated[1], stream, calls.resident)
         share = 100 * (many / one - 1)
         print(f"    {mode:<22}{many:>10.2f}{one:>12.2f}{share:>11.1f} %{100 * waited:>8.1f} %")
+
+
+def decoders(files: dict[str, list[bytes]], pixels: int = 192, rounds: int = 15) -> None:
+    try:
+        import simplejpeg
+    except ImportError:
+        print("\n(d) is left out: pip install simplejpeg")
+        return
+
+    def record(encoded):
+        with Image.open(io.BytesIO(encoded)) as opened:
+            box = 0.45 * opened.height * np.array([-0.5, -0.5, 0.5, 0.5]) + np.tile(opened.size, 2) / 2
+        none = {"joints_2d": np.zeros((21, 2)), "visibility": np.zeros(21), "joints_3d": 0, "joints_3d_valid": 0}
+        return none | {"image": encoded, "box": box, "intrinsics": np.eye(3), "scale": 0}
+
+    def by_pillow(one):
+        return np.asarray(Image.open(io.BytesIO(one["image"])).convert("RGB"))
+
+    def by_simplejpeg(one):
+        return simplejpeg.decode_jpeg(one["image"], "RGB")
+
+    def crop_by_pillow(one):
+        return crop.crop(one, size=pixels * 2 // 3, margin=1.5, stored=pixels)["image"]
+
+    def crop_by_simplejpeg(one):
+        height, width, *_ = simplejpeg.decode_jpeg_header(one["image"])
+        side, middle = 1.5**2 * (one["box"][3] - one["box"][1]), (one["box"][:2] + one["box"][2:]) / 2
+        factor = max(fraction for fraction in (1, 2, 4, 8) if fraction == 1 or fraction <= side / pixels)
+        least = {"min_height": -(-height // factor), "min_width": -(-width // factor)} if factor > 1 else {}
+        image = Image.fromarray(simplejpeg.decode_jpeg(one["image"], "RGB", **least))
+        shrunk = image.width / width
+        return crop.square(image, (middle + 0.5) * shrunk - 0.5, side * shrunk, pixels)
+
+    ways = {"all pixels": (by_pillow, by_simplejpeg), "crop": (crop_by_pillow, crop_by_simplejpeg)}
+    print(f"\n(d) {'ms an image':<26}{'Pillow':>18}{'simplejpeg':>18}{'ratio':>8}{'grey levels differ by':>24}")
+    for name, encoded in files.items():
+        records = [record(one) for one in encoded]
+        for way, pair in ways.items():
+            times = np.zeros((rounds, 2))
+            for turn in range(rounds):
+                for i, decode in enumerate(pair):
+                    start = time.process_time()
+                    for one in records:
+                        decode(one)
+                    times[turn, i] = 1e3 * (time.process_time() - start) / len(records)
+            far = max(np.abs(np.int16(pair[0](one)) - pair[1](one)).max() for one in records)
+            shortest, median = times.min(axis=0), np.median(times, axis=0)
+            shown = "".join(f"{f'{shortest[i]:.3f} ({median[i]:.3f})':>18}" for i in range(2))
+            print(f"    {f'{name}, {way}':<26}{shown}{shortest[0] / shortest[1]:>8.2f}{far:>24}")
 
 
 def train_sharding() -> Any:
@@ -179,13 +231,16 @@ def main() -> None:
     parser.add_argument("--config", help="network, batch size, image size and augmentation of (c)")
     parser.add_argument("--images", type=int, default=512)
     parser.add_argument("--train-steps", type=int, default=50)
-    parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--steps", type=int, default=1_000)
+    parser.add_argument("--fresh", action="store_true", help="(c) with fresh rendered images, too: a minute longer")
     arguments = parser.parse_args()
     options = config_io.load(arguments.config) if arguments.config else small()
 
     print(machine())
     with tempfile.TemporaryDirectory() as folder:
         root, names = Path(folder), list(SHAPES)
+        # Several settings of (c) compile the same program.
+        jax.config.update("jax_compilation_cache_dir", str(root / "compiled"))
         for name, shape in SHAPES.items():
             make(root, name, *shape, arguments.images)
         if REAL.is_dir():
@@ -194,7 +249,12 @@ def main() -> None:
         if arguments.steps:
             memory(options, root, "224x224", arguments.steps)
         decoding(Config(), root, names)
-        waiting(options, root, "224x224", arguments.train_steps)
+        waiting(options, root, "224x224", arguments.train_steps, arguments.fresh)
+    generator = np.random.default_rng(1)
+    files = {f"{w}x{h}": [photograph(generator, w, h) for _ in range(4)] for w, h in (*SHAPES.values(), (1280, 960))}
+    if REAL.is_dir():
+        files["real_weak"] = [path.read_bytes() for path in sorted(REAL.glob("images/*.jpg"))[:8]]
+    decoders(files)
 
 
 if __name__ == "__main__":

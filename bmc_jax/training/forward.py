@@ -171,10 +171,10 @@ def _predict_crop(
     size = config.data.image_size
     rotation = camera.rotation_affine(jnp.full_like(side, angle), centre)
     affine = camera.warp_intrinsics(camera.crop_affine(centre, side, size), rotation)
-    warped = jax.vmap(partial(augment.warp, size=size))(batch.image, affine)
+    planes = jnp.round(jax.vmap(partial(augment.warp, size=size))(batch.image, affine)).astype(jnp.uint8)
     crops = dataclasses.replace(
         batch,
-        image=jnp.round(warped).astype(jnp.uint8),
+        image=jnp.moveaxis(planes, 1, -1),
         intrinsics=camera.warp_intrinsics(affine, jnp.asarray(batch.intrinsics)),
     )
     found = step.eval_step(state, crops, config=config)

@@ -23,9 +23,6 @@ SIZE = 24
 COUNT = 8  # of all batches that are augmented, so that the same options compile once
 OFF = Augmentation(*(0.0,) * 10)
 GEOMETRY = dataclasses.replace(OFF, rotation=180.0, scale=0.4, translation=0.2)
-warp = jax.jit(augment.warp, static_argnames="size")
-replace_green = jax.jit(green_screen.replace_green)
-background = jax.jit(green_screen.background, static_argnames="size")
 REAL = paths.SHARED / "real_weak"
 
 
@@ -41,10 +38,29 @@ def run(key, batch, options, size=SIZE, **keywords):
     return jitted(size, *strengths)(jax.random.key(key), batch, **keywords)
 
 
+# The parts have the channels first, these tests last.
+
+
+@functools.partial(jax.jit, static_argnames="size")
+def warp(image, affine, *, size):
+    return jnp.moveaxis(augment.warp(image, affine, size=size), 0, -1)
+
+
+@jax.jit
+def replace_green(key, image):
+    return jnp.moveaxis(green_screen.replace_green(key, jnp.moveaxis(image, -1, 0)), 0, -1)
+
+
+@functools.partial(jax.jit, static_argnames="size")
+def background(key, *, size):
+    return jnp.moveaxis(green_screen.background(key, size=size), 0, -1)
+
+
 def each(part, image, *, count, **strengths):
     """The part with `count` keys on the same image, float64."""
     keys = jax.random.split(jax.random.key(0), count)
-    return np.float64(jax.jit(jax.vmap(functools.partial(part, **strengths), (0, None)))(keys, image))
+    planes = jax.jit(jax.vmap(functools.partial(part, **strengths), (0, None)))(keys, jnp.moveaxis(image, -1, 0))
+    return np.moveaxis(np.float64(planes), 1, -1)
 
 
 def rows(batch, index):
@@ -175,6 +191,17 @@ def test_warp_is_scipys_bilinear_with_black_beyond():
         np.testing.assert_allclose(warped, np.stack(expected, axis=-1), atol=0.05)
 
 
+def test_image_fades_to_black_within_a_pixel_of_its_edge():
+    image, size = np.full((16, 16, 3), 200, np.uint8), 16
+    for shift, expected in ((15.5, 100.0), (16.0, 0.0), (1e9, 0.0)):
+        for sign in (-1, 1):
+            affine = np.eye(3, dtype=np.float32)
+            affine[0, 2] = sign * shift
+            columns = np.asarray(warp(jnp.asarray(image), jnp.asarray(affine), size=size))[:, ::sign]
+            np.testing.assert_array_equal(columns[:, -1], expected)
+            np.testing.assert_array_equal(columns[:, :-1], 0.0)
+
+
 def test_painted_dot_is_found_at_its_label():
     stored, size, joint = 96, 64, 9
     generator = np.random.default_rng(0)
@@ -233,6 +260,15 @@ def test_four_devices_make_what_one_does():
         ours, theirs = getattr(on_four, field.name), getattr(on_one, field.name)
         rounding = 1 if field.name == "image" else 1e-4
         np.testing.assert_allclose(np.float64(ours).reshape(theirs.shape), np.float64(theirs), atol=rounding)
+
+
+def test_accelerators_make_what_a_cpu_does(monkeypatch):
+    batch, green = examples(COUNT), np.arange(COUNT) % 2 == 0
+    on_cpu = run(3, batch, Augmentation(), green_screen=green)
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    program = jax.jit(functools.partial(augment.augment, options=Augmentation(), size=SIZE))
+    elsewhere = program(jax.random.key(3), batch, green_screen=green)
+    np.testing.assert_allclose(np.float64(elsewhere.image), np.float64(on_cpu.image), atol=1)
 
 
 def test_colour_keeps_what_each_strength_leaves_alone():
@@ -351,7 +387,7 @@ def test_real_hands_survive_the_loss_of_their_screen():
     images = np.stack([np.asarray(Image.open(REAL / "images" / annotations["images"][i]["file_name"])) for i in chosen])
     points = np.stack([np.reshape(annotations["annotations"][i]["keypoints"], (21, 3))[:, :2] for i in chosen])
     before = jnp.asarray(images, jnp.float32)
-    after = np.asarray(jax.jit(jax.vmap(green_screen.replace_green))(jax.random.split(jax.random.key(0), 100), before))
+    after = np.asarray(jax.vmap(replace_green)(jax.random.split(jax.random.key(0), 100), before))
     column, row = np.clip(np.round(points), 0, 159).astype(int).transpose(2, 0, 1)
     change = np.abs(after - images).max(axis=-1)
     at_joints = np.take_along_axis(change.reshape(100, -1), row * 160 + column, axis=1)

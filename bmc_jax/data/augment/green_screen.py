@@ -11,7 +11,7 @@ import numpy as np
 import scipy.ndimage
 from jaxtyping import Array, Float, PRNGKeyArray
 
-Image = Float[Array, "height width 3"]
+Image = Float[Array, "3 height width"]
 
 #: Cells per side of each octave of the background's noise.
 OCTAVES = (2, 4, 8, 16, 32)
@@ -27,8 +27,8 @@ FOREGROUND, SCREEN = 0.2, 0.6
 
 def replace_green(key: PRNGKeyArray, image: Image) -> Image:
     """Replaces the green of an image by a random background, and removes green light from the foreground."""
-    share = foreground(image)[..., None]
-    return share * despill(image) + (1 - share) * background(key, size=image.shape[0])
+    share = foreground(image)[None]
+    return share * despill(image) + (1 - share) * background(key, size=image.shape[-1])
 
 
 def foreground(image: Image) -> Float[Array, "height width"]:
@@ -37,8 +37,9 @@ def foreground(image: Image) -> Float[Array, "height width"]:
     Greenness is by how much green exceeds both other channels, relative to brightness. Its level on the screen is the
     mean greenness of the image's pixels, weighted by their greenness.
     """
-    other = jnp.maximum(image[..., 0], image[..., 2])
-    greenness = jnp.maximum(image[..., 1] - other, 0.0) / (jnp.maximum(image[..., 1], other) + DARK)
+    red, green, blue = image
+    other = jnp.maximum(red, blue)
+    greenness = jnp.maximum(green - other, 0.0) / (jnp.maximum(green, other) + DARK)
     level = jnp.sum(greenness**2) / jnp.maximum(jnp.sum(greenness), 1e-6)
     share = greenness / jnp.maximum(level, DULLEST)
     share = jnp.clip((SCREEN - share) / (SCREEN - FOREGROUND), 0.0, 1.0)
@@ -52,8 +53,9 @@ def foreground(image: Image) -> Float[Array, "height width"]:
 
 def despill(image: Image) -> Image:
     """Clamps the green of each pixel to the stronger of red and blue."""
-    red, green, blue = image[..., 0], image[..., 1], image[..., 2]
-    return jnp.stack([red, jnp.minimum(green, jnp.maximum(red, blue)), blue], axis=-1)
+    red, _, blue = image
+    is_green = np.array([False, True, False])[:, None, None]
+    return jnp.where(is_green, jnp.minimum(image, jnp.maximum(red, blue)[None]), image)
 
 
 def background(key: PRNGKeyArray, *, size: int) -> Image:
@@ -69,34 +71,35 @@ def background(key: PRNGKeyArray, *, size: int) -> Image:
     turn = 2 * np.pi * drawn[4]
     along = jnp.cos(turn) * place[None, :] + jnp.sin(turn) * place[:, None]
     wave = jnp.sin(2 * np.pi * (frequency * along + drawn[5]))
-    share = jax.nn.sigmoid(edge * (mix + stripes * (2 * wave - mix)))[..., None]
+    share = jax.nn.sigmoid(edge * (mix + stripes * (2 * wave - mix)))[None]
     first, second = _colour(drawn[6:10]), _colour(drawn[10:14])
     colour = first + (second - first) * share
-    warm = jnp.stack([tint, jnp.zeros_like(tint), -tint], axis=-1)
-    return 255 * jnp.clip(colour * (1 + 0.25 * light[..., None] + 0.06 * warm), 0.0, 1.0)
+    warm = np.array([0.06, 0.0, -0.06], np.float32)[:, None, None]
+    return 255 * jnp.clip(colour * (1 + 0.25 * light[None] + warm * tint[None]), 0.0, 1.0)
 
 
-def _colour(drawn: Float[Array, "4"]) -> Float[Array, "1 1 3"]:
+def _colour(drawn: Float[Array, "4"]) -> Float[Array, "3 1 1"]:
     """Returns a random colour in which no channel is more than three times as bright as another."""
-    return (0.05 + 0.7 * drawn[0] * (0.5 + drawn[1:]))[None, None]
+    return (0.05 + 0.7 * drawn[0] * (0.5 + drawn[1:]))[:, None, None]
 
 
 def clouds(
     cells: Float[Array, "field cell"], roughness: Float[Array, ""], *, size: int
-) -> Float[Array, "field {size} {size}"]:
+) -> list[Float[Array, "{size} {size}"]]:
     """Returns fields of noise from the random cells of all octaves.
 
     Each octave is `roughness` times as strong as the previous one; the variance is about that of the cells.
     """
-    ends = np.cumsum([n * n for n in OCTAVES])
-    octaves = [
-        roughness**i * octave.reshape(-1, n, n)
-        for i, (n, octave) in enumerate(zip(OCTAVES, jnp.split(cells, ends[:-1], axis=1), strict=True))
+    octaves = jnp.split(cells, np.cumsum([n * n for n in OCTAVES])[:-1], axis=1)
+    spread = [_interpolation(n, size) for n in OCTAVES]
+    rows = [
+        roughness**i * octave.reshape(-1, n, n) @ weights.T
+        for i, (n, octave, weights) in enumerate(zip(OCTAVES, octaves, spread, strict=True))
     ]
-    # One pair of matrix products interpolates all octaves.
-    spread = np.concatenate([_interpolation(n, size) for n in OCTAVES], axis=1)
-    field = jnp.einsum("ri,fij,sj->frs", spread, jax.vmap(jax.scipy.linalg.block_diag)(*octaves), spread)
-    return field * jax.lax.rsqrt(sum(roughness ** (2 * i) for i in range(len(OCTAVES))))
+    strength = jax.lax.rsqrt(sum(roughness ** (2 * i) for i in range(len(OCTAVES))))
+    # One product for each field interpolates the columns of all octaves.
+    columns = np.concatenate(spread, axis=1)
+    return [columns @ field for field in strength * jnp.concatenate(rows, axis=1)]
 
 
 def _interpolation(cells: int, size: int) -> np.ndarray:
