@@ -81,13 +81,13 @@ def small_config(batch: int, mapping: str) -> Any:
 def worker(processes: int, process: int, port: int) -> None:
     """Measures one process's part, and prints it as JSON from the first."""
     import jax
+    from examples import examples
 
     from bmc_jax import limits, step
     from bmc_jax.config import Config
     from bmc_jax.data.cache import Resident
     from bmc_jax.runtime import distributed
     from bmc_jax.training import feed, parallel
-    from examples import examples
 
     given = {"coordinator": f"localhost:{port}", "processes": processes, "process": process}
     distributed.initialize(argparse.Namespace(distributed=False, **(given if processes > 1 else dict.fromkeys(given))))
@@ -169,13 +169,13 @@ def measured(processes: int, launcher: str | None) -> dict[str, dict[str, float]
 def collectives(batch_norm: int) -> list[int]:
     """Bytes of each all-reduce of the paper's step, compiled for the 8 devices of this process."""
     import jax
+    from examples import examples
 
     from bmc_jax import limits, step
     from bmc_jax.config import Config
     from bmc_jax.data import input_pipeline
     from bmc_jax.data.cache import Resident
     from bmc_jax.training import feed
-    from examples import examples
 
     options = Config()
     options.data.batch_size, options.data.augment, options.network.batch_norm = jax.device_count(), False, batch_norm

@@ -36,6 +36,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 import train_step_torch
+from examples import examples
 from machine import machine
 
 from bmc_jax import limits, step
@@ -44,7 +45,6 @@ from bmc_jax.core.types import Batch
 from bmc_jax.data.cache import Resident
 from bmc_jax.models import backbone, pose_network
 from bmc_jax.training import feed, flops, parallel
-from examples import examples
 
 #: Images of the paper's run, as the issue of its speed is put: 75,000 for 70 epochs.
 PAPER = 75_000 * 70

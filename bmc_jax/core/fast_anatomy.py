@@ -278,24 +278,25 @@ def _apart(turn: _Turn, polygons: Array, unroll: int) -> tuple[Array, Array, Arr
     along_x, along_y = numerics.divide(edge_x, squared), numerics.divide(edge_y, squared)
 
     def meet(found: tuple[Array, ...], edge: tuple[Array, ...]) -> tuple[tuple[Array, ...], None]:
-        nearest, away_x, away_y, inside = found
+        nearest, away_x, away_y, *parities = found
         sx, sy, end_y, ex, ey, ax, ay = (part[:, None] for part in edge)
         straddles = (abduction < sy) ^ (abduction < end_y)
         offset_y = abduction - sy
-        for offset_x in (flexion - sx, flexion + other - sx):
+        for turn, offset_x in enumerate((flexion - sx, flexion + other - sx)):
             share = jnp.clip(offset_x * ax + offset_y * ay, 0.0, 1.0)
             from_x, from_y = offset_x - share * ex, offset_y - share * ey
             distance = from_x * from_x + from_y * from_y
-            inside = inside ^ (straddles & ((offset_y * ex > offset_x * ey) == (ey > 0)))
+            parities[turn] ^= straddles & ((offset_y * ex > offset_x * ey) == (ey > 0))
             closer = distance < nearest
             nearest = jnp.minimum(nearest, distance)
             away_x, away_y = jnp.where(closer, from_x, away_x), jnp.where(closer, from_y, away_y)
-        return (nearest, away_x, away_y, inside), None
+        return (nearest, away_x, away_y, *parities), None
 
     edges = (x, y, jnp.roll(y, -1, axis=1), edge_x, edge_y, along_x, along_y)
-    start = (jnp.full_like(flexion, jnp.inf), flexion, abduction, jnp.zeros(flexion.shape, bool))
-    (nearest, away_x, away_y, inside), _ = jax.lax.scan(meet, start, tuple(part.T for part in edges), unroll=unroll)
-    zero = (inside & (nearest >= 0)) | (nearest <= numerics.TINY_SQUARE)
+    outside = jnp.zeros(flexion.shape, bool)
+    start = (jnp.full_like(flexion, jnp.inf), flexion, abduction, outside, outside)
+    (nearest, away_x, away_y, one, two), _ = jax.lax.scan(meet, start, tuple(part.T for part in edges), unroll=unroll)
+    zero = ((one | two) & (nearest >= 0)) | (nearest <= numerics.TINY_SQUARE)
     length = jnp.sqrt(jnp.where(zero, 0.0, nearest))
     return length, _ratio(away_x, length), _ratio(away_y, length)
 

@@ -7,6 +7,8 @@ Flexion is an angle on the circle, but a convex hull needs a line. Hulls are fit
 [`FLEXION_CUT`, `FLEXION_CUT` + 2 pi), and the distance is taken on the circle.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -223,24 +225,27 @@ def project(
     edge = jnp.roll(start, -1, axis=0) - start
     inverse = numerics.divide(edge, jnp.broadcast_to(jnp.sum(edge**2, axis=1, keepdims=True), edge.shape))
 
+    turns = (-2 * np.pi, 0.0, 2 * np.pi)
+
     def nearer(found, one):
         start, end, edge, inverse = one
-        squared, offset, inside = found
+        squared, offset, *parities = found
         straddles = (abduction < start[1]) != (abduction < end[1])
         y = abduction - start[1]
-        for turn in (-2 * np.pi, 0.0, 2 * np.pi):
+        for i, turn in enumerate(turns):
             x = flexion - start[0] - turn
             share = jnp.clip(x * inverse[0] + y * inverse[1], 0.0, 1.0)
             away = x - share * edge[0], y - share * edge[1]
             length = away[0] ** 2 + away[1] ** 2
             offset = tuple(jnp.where(length < squared, new, old) for new, old in zip(away, offset, strict=True))
             squared = jnp.minimum(squared, length)
-            inside ^= straddles & ((y * edge[0] > x * edge[1]) == (edge[1] > 0))
-        return (squared, offset, inside), None
+            parities[i] ^= straddles & ((y * edge[0] > x * edge[1]) == (edge[1] > 0))
+        return (squared, offset, *parities), None
 
     nothing = jnp.zeros_like(flexion)
-    begin = (jnp.full_like(flexion, jnp.inf), (nothing, nothing), jnp.zeros(flexion.shape, bool))
-    (squared, offset, inside), _ = jax.lax.scan(nearer, begin, (start, jnp.roll(start, -1, axis=0), edge, inverse))
+    begin = (jnp.full_like(flexion, jnp.inf), (nothing, nothing), *[jnp.zeros(flexion.shape, bool) for _ in turns])
+    (squared, offset, *parities), _ = jax.lax.scan(nearer, begin, (start, jnp.roll(start, -1, axis=0), edge, inverse))
+    inside = functools.reduce(jnp.logical_or, parities)
     away = jnp.where(inside & (squared >= 0), 0.0, numerics.square_root(squared))
     shift = jnp.stack([jnp.where(away == 0, 0.0, (away + margin) / away * one) for one in offset], axis=-1)
     return angles - jnp.moveaxis(shift, -2, 0).reshape(angles.shape), jnp.moveaxis(away, -1, 0).reshape(

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import export
 from jax.custom_batching import custom_vmap
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array
@@ -81,7 +82,8 @@ def _of_any_batch(kernel: Kernel, reference: Callable[..., Any]) -> Callable[...
     @jax.jit
     def compiled(joints: Array, bounds: Any) -> Any:
         batch = joints.shape[:-2]
-        if 0 in batch:
+        # Blocks have a number of poses, which an exported program of any batch does not know.
+        if any(export.is_symbolic_dim(size) or size == 0 for size in batch):
             return reference(joints, bounds)
         found = kernel.finish(_apply(kernel.rows, joints.reshape(-1, *joints.shape[-2:]), bounds), bounds)
         return jax.tree.map(lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), found)
