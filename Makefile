@@ -24,12 +24,14 @@ docs: $(INSTALLED)  ## the documentation's site, in site/: warnings are errors; 
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-bench: $(INSTALLED)  ## the losses against PyTorch; renderer, augmentation and input
+bench: $(INSTALLED)  ## the losses against PyTorch and C++; checking, renderer, augmentation, input, scaling
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python benchmarks/losses.py --plot benchmarks/losses.png
-	$(BIN)/python benchmarks/render.py
+	$(BIN)/python benchmarks/check.py --seconds 1
+	$(BIN)/python benchmarks/render.py --images 32
 	$(BIN)/python benchmarks/augment.py
-	$(BIN)/python benchmarks/input.py
+	$(BIN)/python benchmarks/input.py --steps 300
+	$(BIN)/python benchmarks/scaling.py --processes 1 2
 
 clean:
 	rm -rf $(VENV) runs site

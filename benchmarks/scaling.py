@@ -45,8 +45,8 @@ class Cluster:
 
     peak: float = 989e12
     """bfloat16 operations a second of one accelerator, from its data sheet."""
-    utilization: float = 0.3
-    """Share of the peak that the network reaches; an assumption."""
+    utilization: float = 0.08
+    """Share of the peak that the network reaches; an assumption, of the size that is usual for ResNet-50."""
     node: int = 8
     inside: float = 450e9
     """Bytes a second in each direction between the accelerators of a node (NVLink 4)."""
@@ -225,13 +225,13 @@ def plot(path: str, curves: dict[str, list[float]]) -> None:
     axes.set_xlabel("accelerators (modelled)")
     axes.set_ylabel("share of the step that is computation, %")
     axes.grid(alpha=0.3)
-    axes.legend()
+    figure.legend(loc="outside lower center", ncols=2, fontsize="small")
     figure.savefig(path, dpi=120)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--processes", type=int, nargs="*", default=[1, 2, 4], help="to measure; none for none")
     parser.add_argument("--launcher", help="command that starts the processes, with {processes} for their number")
     parser.add_argument("--plot", metavar="PATH", help="save the curves of the model as a picture")
     parser.add_argument("--worker", nargs="+", type=int, help=argparse.SUPPRESS)
@@ -250,9 +250,10 @@ def main() -> None:
     from bmc_jax.training import flops
 
     print(machine())
-    print(f"\n## Measured: {WEAK} images a process (weak), {STRONG} in all (strong); milliseconds a step, median\n")
+    print(f"\n## Measured: {WEAK} images a process (weak), {STRONG} in all (strong)")
+    print("\nMilliseconds a step of wall time, in brackets of one process's CPU time; median.\n")
     heads = ["weak", "weak, shard_map", "strong", "host, pmap", "host, shard_map"]
-    print("| processes | " + " | ".join(f"{head}: wall (CPU of one process)" for head in heads) + " |")
+    print("| processes | " + " | ".join(heads) + " |")
     print("|---" * (1 + len(heads)) + "|")
     for processes in options.processes:
         found = measured(processes, options.launcher)
@@ -271,18 +272,18 @@ def main() -> None:
 
     cluster, work = Cluster(), flops.training_flops(Config())
     print(f"\n## Modelled: {dataclasses.asdict(cluster)}; {work / 1e9:.1f} GFLOP an image\n")
-    heads = ["step, ms", "computing", "images/s", "the paper's run, min"]
+    heads = ["step, ms", "computing", "images/s", "the paper's run, s"]
     print("| BatchNorm over | images an accelerator | accelerators | " + " | ".join(heads) + " |\n" + "|---" * 7 + "|")
     curves: dict[str, list[float]] = {}
     for batch in (32, 128):
         for name, sizes in counts.items():
             for count in ACCELERATORS:
                 seconds, share = modelled(sizes, batch, work, count, cluster)
-                curves.setdefault(f"{batch} images an accelerator, BatchNorm over {name}", []).append(share)
+                curves.setdefault(f"{batch} images each, BatchNorm over {name}", []).append(share)
                 rate = batch * count / seconds
                 cells = [name, batch, count, f"{seconds * 1e3:.2f}", f"{share:.0%}", f"{rate:,.0f}"]
                 if count in (8, 64, 256):
-                    print("| " + " | ".join(map(str, cells)) + f" | {PAPER / rate / 60:.1f} |")
+                    print("| " + " | ".join(map(str, cells)) + f" | {PAPER / rate:.0f} |")
     if options.plot:
         plot(options.plot, curves)
 
