@@ -271,7 +271,9 @@ def _search(
     straddles = below != jnp.roll(below, -1, axis=0)
     on_the_left = abduction * edge[0] > flexion * edge[1]
     crosses = straddles & (on_the_left == (edge[1] > 0))
-    return nearest, jnp.sum(crosses, axis=0) % 2 == 1
+    # Each of the three copies by itself: those of a hull that is wider than a turn overlap.
+    of_copies = crosses.reshape(3, -1, *crosses.shape[1:])
+    return nearest, jnp.any(jnp.sum(of_copies, axis=1) % 2 == 1, axis=0)
 
 
 def _apart(

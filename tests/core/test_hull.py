@@ -266,6 +266,16 @@ def test_projected_points_are_as_near_as_the_distance_says_and_go_on_by_the_marg
     assert 0.05 < outside.mean() < 0.95
 
 
+@pytest.mark.parametrize("turns", [1.5, 2.5, 3.5])
+def test_a_hull_wider_than_a_turn_contains_every_flexion(turns):
+    wide = (SQUARE * [2 * np.pi * turns, 2]).astype(np.float32)
+    points = RNG.uniform([-np.pi, -0.9], [np.pi, 0.9], (50, 2)).astype(np.float32)
+    np.testing.assert_array_equal(distance(points, wide), 0)
+    nearest, away = jax.jit(hull.project)(points, wide)
+    np.testing.assert_array_equal(nearest, points)
+    np.testing.assert_array_equal(away, 0)
+
+
 def test_box_bounds_each_angle_alone():
     samples = cloud(4)
     box = np.asarray(hull.box(jnp.asarray(samples)))

@@ -165,6 +165,23 @@ def test_derivatives_by_limits_and_of_second_order_are_those_of_the_readable_los
         np.testing.assert_allclose(part, value, atol=1e-9)
 
 
+def test_a_hull_wider_than_a_turn_contains_every_flexion():
+    square = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * [2.5 * np.pi, 2]
+    corners = np.repeat(square, hands.narrow_limits().hull.shape[2] // len(square), axis=0)
+    limits = dataclasses.replace(hands.narrow_limits(), hull=jnp.asarray(np.tile(corners, (5, 3, 1, 1)), jnp.float32))
+    (values, _), (expected, _) = found_and_expected(test_gradients.smooth_poses()[:5], limits)
+    np.testing.assert_array_equal(values[2], 0)
+    np.testing.assert_array_equal(expected[2], 0)
+
+
+def test_an_exported_program_of_any_batch_gives_what_the_losses_do(as_users_have_it):
+    limits, poses = hands.narrow_limits(), test_gradients.smooth_poses()[:3].astype(np.float32)
+    call = jax.jit(lambda joints: losses.biomechanical(joints, limits, WEIGHTS))
+    shape = jax.ShapeDtypeStruct(jax.export.symbolic_shape("b, 21, 3"), jnp.float32)
+    exported = jax.export.export(call)(shape)
+    np.testing.assert_allclose(exported.call(poses), call(poses), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_programs_for_accelerators_are_elementwise(platform):
     def of_each(joints, limits):
