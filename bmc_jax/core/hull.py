@@ -272,7 +272,7 @@ def _search(
     on_the_left = abduction * edge[0] > flexion * edge[1]
     crosses = straddles & (on_the_left == (edge[1] > 0))
     # Each of the three copies by itself: those of a hull that is wider than a turn overlap.
-    of_copies = crosses.reshape(3, -1, *crosses.shape[1:])
+    of_copies = crosses.reshape(3, len(crosses) // 3, *crosses.shape[1:])
     return nearest, jnp.any(jnp.sum(of_copies, axis=1) % 2 == 1, axis=0)
 
 
