@@ -154,7 +154,7 @@ def joint_angles(joints: Float[Array, "*batch 21 3"], *, detach_frames: bool = F
       Finger x (PIP, DIP, TIP) x (flexion, abduction), radians.
     """
     angles = _fast_angles(detach_frames)(*poses_last.floating(joints))
-    return angles.astype(joints.dtype)
+    return angles.astype(jnp.result_type(joints))
 
 
 @functools.cache

@@ -1,6 +1,6 @@
 """Functions of any batch of poses that are computed with the poses as the last axis.
 
-A `Kernel` is fast and has no derivatives of its own; the reference that it stands for is readable and differentiable.
+A `Kernel` is fast and has no derivatives; the reference that it stands for is readable and differentiable.
 `with_values` and `with_gradients` join both to one function for any batch, under any of JAX's transformations.
 """
 

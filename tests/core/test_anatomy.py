@@ -182,3 +182,10 @@ def test_curvature_can_be_divided_by_the_length_alone():
 def test_a_pose_of_another_shape_is_refused():
     with pytest.raises(TypeError):
         anatomy.joint_angles(jnp.zeros((20, 3)))
+
+
+def test_angles_of_float64_arrays_are_float32_without_a_warning(as_users_have_it):
+    joints = hands.sampled(2)[0].astype(np.float64)
+    found = anatomy.joint_angles(joints)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, anatomy.joint_angles(joints.astype(np.float32)))

@@ -267,7 +267,7 @@ class _Graph:
         return self._taken(self.full(values[0], shapes[0]), taken, _sizes(out.shape))
 
     def _scatter_add(self, values: list[Value], shapes: Any, out: Any, **params: Any) -> Symbol:
-        """Adds numbers at fixed places, each at a place of its own."""
+        """Adds numbers at fixed places, which all differ."""
         value, indices, added = values
         if not isinstance(indices, np.ndarray):
             raise ValueError("expected fixed indices, got computed ones; leave --onnx out for this network")
