@@ -83,6 +83,13 @@ class Excess:
         """Whether every quantity of a pose is within its limit, to a tolerance. False for NaN."""
         return jnp.all(self._each <= tolerance, axis=-1)
 
+    def nearly_within(self) -> Bool[Array, "*batch"]:
+        """Returns whether every quantity of a pose is within its limit to `numerics.VISIBLE_LENGTH`, 1 mm of an adult's
+        hand, and `numerics.VISIBLE_ANGLE`, 2 degrees. False for NaN."""
+        angle = numerics.VISIBLE_ANGLE
+        of_angles = (self.curvature / angle, self.spread / angle, self.angles / angle)
+        return Excess(self.bone_length / numerics.VISIBLE_LENGTH, *of_angles).within(1.0)
+
     @property
     def _each(self) -> Float[Array, "*batch 43"]:
         fingers = [part.reshape(*part.shape[:-2], -1) for part in (self.bone_length, self.angles)]

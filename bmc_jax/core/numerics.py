@@ -5,6 +5,8 @@ of the dangerous operation is replaced by an inner `where`: an outer `where` or 
 leave the gradient NaN. Conditions are true at the degenerate point, because every comparison with NaN is false.
 """
 
+import math
+
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -53,6 +55,10 @@ FIT_SLACK = 1e-4
 #: Excesses over limits up to this are rounding and count as within: scale units, their reciprocal, or radians. It
 #: equals `FIT_SLACK` for the same reason, and is far below the accuracy of any label.
 LIMIT_TOLERANCE = 1e-4
+
+#: Excesses over limits that annotators and viewers do not notice: 1 mm of a bone of an adult's hand, whose scale bone
+#: has 44.6 mm, in scale units; and 2 degrees of an angle, in radians, or per scale unit of the palm's curvature.
+VISIBLE_LENGTH, VISIBLE_ANGLE = 1 / 44.6, math.radians(2.0)
 
 #: Sampled angles are rounded to multiples of this, radians: a fifth of `FIT_SLACK`. Rounding each sample separately
 #: keeps merged hulls exact, and leaves few vertices where samples end on a line.

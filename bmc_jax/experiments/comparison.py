@@ -31,6 +31,7 @@ COLUMNS = (
     "aligned_mm",
     "aligned_auc",
     "within_limits",
+    "nearly_within_limits",
     "angles_within",
 )
 """Metrics of `metrics.evaluation`, in the table's order."""

@@ -120,11 +120,13 @@ def _run(folder: Path) -> dict[str, Any]:
 def _photographs(folder: Path, measured: Photographs) -> dict[str, Any]:
     """The part of the page about photographs."""
     network = measured["network"]
+    nearly = network.get("nearly_within_limits")  # not measured by earlier versions
     return {
         "measured": measured,
         "pixels": f"{network['joints_2d_px']:.1f}",
         "mean_pose_pixels": f"{measured['mean_pose']['joints_2d_px']:.1f}",
         "within_limits": f"{network['within_limits']:.1f}",
+        "nearly_within_limits": f"{nearly:.1f}" if nearly is not None else None,
         "angles_within": f"{network['angles_within']:.1f}",
         "count": f"{measured['count']:,}",
         "pictures": _hands(folder, f"photographs_{measured['name']}", "photographs", False),

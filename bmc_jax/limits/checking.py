@@ -239,6 +239,8 @@ class Summary:
     poses: int
     within: int
     """Poses within every limit."""
+    nearly_within: int
+    """Poses within every limit to 1 mm of an adult's hand and 2 degrees, see `losses.Excess.nearly_within`."""
     angles_within: int
     """Poses of which every joint angle is within."""
     joints: tuple[JointSummary, ...]
@@ -275,6 +277,7 @@ def summarize(poses: np.ndarray, limits: Limits, *, indices: np.ndarray | None =
     return Summary(
         poses=len(poses),
         within=int(found.within.sum()),
+        nearly_within=int(np.asarray(found.excess.nearly_within()).sum()),
         angles_within=int((~outside).sum()),
         joints=tuple(
             _summarize_joint(joint_name(*place), beyond[:, *place], off[:, *place], indices)
@@ -316,7 +319,8 @@ def interval_cells(summary: Summary) -> list[list[str]]:
 def table(summary: Summary) -> str:
     """Formats a summary for the terminal."""
     text = [
-        f"{summary.within:,} of {counted(summary.poses, 'pose')} {plural(summary.poses, 'is')} within every limit, "
+        f"{summary.within:,} of {counted(summary.poses, 'pose')} {plural(summary.poses, 'is')} within every limit "
+        f"({summary.nearly_within:,} to 1 mm and 2°), "
         f"{summary.angles_within:,} within those of the joint angles",
         "",
         aligned(JOINT_HEAD, joint_cells(summary)),

@@ -42,6 +42,7 @@ METRICS = {
     "absolute_auc": Metric("3D, in the camera's frame, AUC 0-50 mm", "", 3, False),
     "root_depth_mm": Metric("wrist's depth", "mm", 1, True),
     "within_limits": Metric("poses within all limits", "%", 1, False),
+    "nearly_within_limits": Metric("poses within all limits to 1 mm and 2°", "%", 1, False),
     "angles_within": Metric("joint angles within hulls", "%", 1, False),
     "bone_length": Metric("bone length violation", "scale", 4, True),
     "palm": Metric("palm violation", "", 4, True),
@@ -181,10 +182,12 @@ def measure(joints_2d: Array, joints_3d: Array | None, examples: Batch, hand_lim
 
 def plausibility(joints_3d: Array, hand_limits: Limits) -> dict[str, float]:
     """Measures how well poses `[N, 21, 3]` in scale units keep limits: the mean of each biomechanical term (the angles'
-    in degrees), and the shares, in percent, of poses within every limit and of joint angles within their hull."""
-    terms, within, angles = jax.device_get(_compare(jnp.asarray(joints_3d, jnp.float32), hand_limits))
+    in degrees), and the shares, in percent, of poses within every limit, of those within every limit to 1 mm and 2
+    degrees (`losses.Excess.nearly_within`), and of joint angles within their hull."""
+    terms, within, nearly, angles = jax.device_get(_compare(jnp.asarray(joints_3d, jnp.float32), hand_limits))
     return {
         "within_limits": 100 * float(within.mean()),
+        "nearly_within_limits": 100 * float(nearly.mean()),
         "angles_within": 100 * float(np.mean(angles <= numerics.LIMIT_TOLERANCE)),
         "bone_length": float(terms["bone_length"].mean()),
         "palm": float(terms["palm"].mean()),
@@ -195,7 +198,7 @@ def plausibility(joints_3d: Array, hand_limits: Limits) -> dict[str, float]:
 @jax.jit
 def _compare(joints: Float[jax.Array, "pose 21 3"], hand_limits: Limits) -> Any:
     excess = losses.excess(joints, hand_limits)
-    return excess.terms, excess.within(), excess.angles
+    return excess.terms, excess.within(), excess.nearly_within(), excess.angles
 
 
 def _reductions(network: dict[str, float], constant: dict[str, float]) -> dict[str, float]:

@@ -74,6 +74,24 @@ def test_fitted_limits_give_zero_loss_and_zero_gradient_on_the_poses_that_made_t
     assert not np.asarray(gradient).any()
 
 
+@pytest.mark.parametrize(
+    ("quantity", "seen", "allowed"),
+    [
+        ("bone_length", 1.1e-3 / 0.04463, 0.9e-3 / 0.04463),
+        ("curvature", np.radians(2.1), np.radians(1.9)),
+        ("spread", np.radians(2.1), np.radians(1.9)),
+        ("angles", np.radians(2.1), np.radians(1.9)),
+        ("angles", np.nan, 0.0),
+    ],
+)
+def test_a_millimetre_of_an_adult_hand_and_two_degrees_count_as_nearly_within(quantity, seen, allowed):
+    shapes = {"bone_length": (5, 4), "curvature": (4,), "spread": (4,), "angles": (5, 3)}
+    for value, nearly in ((seen, False), (allowed, True)):
+        excess = losses.Excess(**{name: np.zeros((2, *shape), np.float32) for name, shape in shapes.items()})
+        getattr(excess, quantity).reshape(2, -1)[1, -1] = value
+        assert excess.nearly_within().tolist() == [True, nearly]
+
+
 def test_excess_agrees_with_the_equations_and_decides_what_is_within():
     bounds = hands.narrow_limits()
     found = jax.jit(losses.excess)(jnp.asarray(poses(), jnp.float32), bounds)

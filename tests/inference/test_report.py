@@ -35,7 +35,14 @@ def run(folder, *, name="tiny & small", evaluated=True):
         "network": dict.fromkeys(evaluation.METRICS, 12.34),
         "mean_pose": dict.fromkeys(evaluation.METRICS, 24.68),
         "reduction_percent": {"joints_2d_px": 50.0},
-        "labels": {"within_limits": 99.5, "angles_within": 99.9, "bone_length": 0.0, "palm": 0.0, "joint_angle": 0.0},
+        "labels": {
+            "within_limits": 99.5,
+            "nearly_within_limits": 99.7,
+            "angles_within": 99.9,
+            "bone_length": 0.0,
+            "palm": 0.0,
+            "joint_angle": 0.0,
+        },
         "intervals": {"joints_2d_px": [11.25, 13.75]},
     }
     figure = {"value": 7.25, "unit": "mm", "interval": [6.5, 8.0]}
