@@ -33,7 +33,7 @@ from bmc_jax.poses import feasible, smoothing
 from bmc_jax.synthesis.landmark_noise import mediapipe_like
 
 MILLIMETRES = (2, 5, 10, 15)
-BATCH = 1024
+BATCH = repair.CHUNK
 #: Frames from pose to pose, and the period below which motion is smoothed away.
 BETWEEN, PERIOD = 15, 8
 #: Poses of people for the limits that are compared with the preset of 40,000.

@@ -34,8 +34,8 @@ class Step(NamedTuple):
 
 
 def step(
-    own: Float[Array, "pose 5 10 4 3"],
-    shared: Float[Array, "pose 5 14 4 3"],
+    own: Float[Array, "5 10 4 3 pose"],
+    shared: Float[Array, "5 14 4 3 pose"],
     off: Float[Array, "pose 21 3"],
     active: Posture,
     fixed: Bool[Array, "5 4"],
@@ -55,7 +55,7 @@ def step(
       weight: see `rays`.
     """
     # Parameter x finger x joint x coordinate x pose.
-    own, shared = (jnp.transpose(jacobian, (2, 1, 3, 4, 0)) for jacobian in (own, shared))
+    own, shared = (jnp.moveaxis(jacobian, 1, 0) for jacobian in (own, shared))
     off = jnp.moveaxis(off, 0, -1)
     residual = off[1:].reshape(1, 5, 4, 3, -1)
     active = jax.tree.map(lambda x: jnp.moveaxis(x, 0, -1), active)
@@ -106,7 +106,7 @@ def step(
     # The normal equations of a finger by column: its own parameters, the shared ones, and the residual.
     system = products(jnp.concatenate([own, shared, residual])[:, None], own[None])
     columns = _eliminate(_damped(system, OWN))
-    rest = jnp.stack([column[-SHARED - 1 :] for column in columns])
+    rest = columns[:, OWN:]
     eliminated = jnp.einsum("pqfb,prfb->bqr", rest, rest, precision="highest")
     palm_block = jnp.einsum("pfkxb,qfkxb->bpq", shared, shared, precision="highest")
     if rays is not None:
@@ -118,10 +118,8 @@ def step(
     factor = jnp.linalg.cholesky(palm_block - eliminated[:, :-1, :-1])
     right = jnp.where(palm_free, palm_slope, 0.0).T - eliminated[:, :-1, -1]
     palm_step = -jax.scipy.linalg.cho_solve((factor, True), right[..., None])[..., 0].T
-    own_step = _substitute(
-        columns,
-        [column[-1] + _sum(column[q - SHARED - 1] * palm_step[q][None] for q in range(SHARED)) for column in columns],
-    )
+    right = rest[:, -1] + jnp.sum(rest[:, :-1] * palm_step[None, :, None], axis=1)
+    own_step = _substitute(columns[:, :OWN], right)
 
     angles = _pairs(own_step)
     angles = angles - _dot(angles, active.angles)[:, :, None] * active.angles
@@ -130,27 +128,41 @@ def step(
     return jax.tree.map(lambda x: jnp.moveaxis(x, -1, 0), (Step(Posture(lengths, palm, angles), palm_step), active))
 
 
-def _eliminate(system: Float[Array, "..."]) -> list[Float[Array, "..."]]:
-    """Returns the columns of the Cholesky factor L of the first n rows, from their diagonal on, each continued by the
-    rows that follow: those of B L^-T, with B the other rows."""
-    columns: list[Array] = []
-    for j in range(system.shape[1]):
-        rest = system[j:, j]
-        for k, column in enumerate(columns):
-            rest = rest - column[j - k :] * column[j - k][None]
-        columns.append(rest / jnp.sqrt(rest[:1]))
-    return columns
+def _eliminate(system: Float[Array, "row column finger pose"]) -> Float[Array, "column row finger pose"]:
+    """Returns the columns of the Cholesky factor L of the first n rows, 0 above their diagonal, each continued by the
+    rows that follow: those of B L^-T, with B the other rows.
+
+    A loop, whose state is a column and what it leaves of the system: XLA for CPU would compute unrolled columns, or one
+    that is no state, anew within every element that reads them.
+    """
+    rows, count = jnp.arange(system.shape[0])[:, None, None], system.shape[1]
+
+    def normalized(rest: Array, j: Array | int) -> Array:
+        column = jnp.where(rows >= j, jax.lax.dynamic_index_in_dim(rest, j, 1, keepdims=False), 0.0)
+        return column / jnp.sqrt(jax.lax.dynamic_index_in_dim(column, j, 0))
+
+    def eliminate(state: tuple[Array, Array], j: Array) -> tuple[tuple[Array, Array], Array]:
+        rest, column = state
+        rest = rest - column[:, None] * column[None, :count]
+        return (rest, normalized(rest, j)), column
+
+    (_, last), columns = jax.lax.scan(eliminate, (system, normalized(system, 0)), jnp.arange(1, count))
+    return jnp.concatenate([columns, last[None]])
 
 
-def _substitute(columns: list[Array], right: list[Float[Array, "..."]]) -> Float[Array, "..."]:
-    """Returns x that solves L^T x = -`right`, with the columns of `_eliminate`."""
-    solved: dict[int, Array] = {}
-    for i in reversed(range(len(right))):
-        rest = right[i]
-        for k in range(i + 1, len(right)):
-            rest = rest + columns[i][k - i] * solved[k]
-        solved[i] = -rest / columns[i][0]
-    return jnp.stack([solved[i] for i in range(len(right))])
+def _substitute(
+    columns: Float[Array, "column row finger pose"], right: Float[Array, "row finger pose"]
+) -> Float[Array, "row finger pose"]:
+    """Returns x that solves L^T x = -`right`, with the columns of L of `_eliminate`."""
+
+    def substitute(solved: Array, row: tuple[Array, Array, Array]) -> tuple[Array, None]:
+        i, column, of_right = row
+        known = of_right + jnp.sum(column * solved, axis=0)
+        diagonal = jax.lax.dynamic_index_in_dim(column, i, 0, keepdims=False)
+        return jax.lax.dynamic_update_index_in_dim(solved, -known / diagonal, i, 0), None
+
+    rows = (jnp.arange(len(right)), columns, right)
+    return jax.lax.scan(substitute, jnp.zeros_like(right), rows, reverse=True)[0]
 
 
 def _damped(system: Float[Array, "..."], count: int) -> Float[Array, "..."]:

@@ -229,14 +229,12 @@ def _descend(start: _Hand, given, rays, limits: Limits, free_lengths: bool, step
             _product(jnp.matrix_transpose(Rotation.from_rotvec(turn).as_matrix()), frame),
             search.best.wrist + _product(move[:, None], frame)[:, 0],
         )
-        # Unfused, here and below: XLA for CPU would compute each stage anew within every row that reads it.
-        pose, active = jax.lax.optimization_barrier((pose, active))
-        bones = jax.lax.optimization_barrier(_chain(pose))
+        bones = _chain(pose)
         ends = bones.ends.reshape(-1, hand.NUM_JOINTS - 1, 3)
         joints = jnp.concatenate([jnp.zeros_like(ends[:, :1]), ends], axis=1)
         off = joints - _in_frame(given, pose)
-        own = jax.vmap(kinematics.finger_jacobian)(bones, pose.scale)
-        shared = jax.vmap(kinematics.palm_jacobian)(bones, posture.palm, pose.scale)
+        own = jax.vmap(kinematics.finger_jacobian, out_axes=-1)(bones, pose.scale)
+        shared = jax.vmap(kinematics.palm_jacobian, out_axes=-1)(bones, posture.palm, pose.scale)
         squares = jnp.sum(off**2, axis=(-2, -1))
         squares = jnp.stack([squares, jnp.zeros_like(squares)], axis=-1)
         rays_here = None
