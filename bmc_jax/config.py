@@ -176,6 +176,14 @@ class Biomechanics:
     """Whether flexion and abduction are limited independently (Table 5) instead of jointly by their hull."""
     detach_frames: bool = False
     """Whether to stop gradients of a bone's angle loss to its parents through their frames."""
+    penalty: str = "absolute"
+    """Function of the excess that is averaged: "absolute" (the paper's), "squared" or "relative", see
+    `losses.constraints`."""
+    margin: float = 0.0
+    """Share by which the limits of the losses are narrower than those that poses are measured with."""
+    repair: str = "none"
+    """Repair of the network's poses in evaluation: "none", along their "rays", or "free", see
+    `repair.project_to_limits`."""
     start: float = 0.0
     """Share of training without the terms: while pixels are wrong, they act on wrong rays and hinder the 2D term."""
     ramp: float = 0.05

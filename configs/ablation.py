@@ -46,8 +46,6 @@ def get_config(arm: str = "") -> Config:
     if change not in CHANGES:
         raise ValueError(f"there is no arm {arm!r}; there are {', '.join(CHANGES)}")
     config = settings.supervise(settings.points(), settings.SUPERVISIONS["bl+rb+a"])
-    for field, value in CHANGES[change].items():
-        group, name = field.split(".")
-        config = dataclasses.replace(config, **{group: dataclasses.replace(getattr(config, group), **{name: value})})
+    config = settings.with_fields(config, CHANGES[change])
     data = dataclasses.replace(config.data, test=(f"{settings.ANY_VIEW}:validation",))
     return dataclasses.replace(config, name=f"ablation {arm}".strip(), data=data)

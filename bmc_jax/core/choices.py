@@ -18,6 +18,10 @@ FOCAL = 1.2
 telephones' and webcams' videos, whose is 0.75 to 1.5."""
 HULL_DISTANCES = ("euclidean", "circle_l1", "circle_l1_squared")
 """Modes of `hull.distance`."""
+PENALTIES = ("absolute", "squared", "relative")
+"""Functions of the excess over limits that `losses.constraints` averages."""
+OUTPUT_REPAIRS = ("none", "rays", "free")
+"""What evaluation does to the network's poses, see `config.Biomechanics.repair`."""
 SPLITS = ("train", "validation", "test")
 READERS = (
     "freihand", "rhd", "ho3d", "ho3d_v1", "dexter_object", "interhand", "coco_wholebody", "coco_hand", "synthetic",

@@ -10,6 +10,7 @@ for hands, and at most 1e7 next to a degenerate pose of those that `anatomy` lis
 NaN terms and gradients.
 """
 
+import dataclasses
 import functools
 import operator
 import typing
@@ -23,6 +24,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from bmc_jax.core import anatomy, fast_anatomy, hand, hull, numerics, poses_last
+from bmc_jax.core.choices import PENALTIES
 from bmc_jax.core.types import Batch, Limits, Prediction
 
 
@@ -165,14 +167,46 @@ def constraints(
     mode: str = "euclidean",
     independent: bool = False,
     detach_frames: bool = False,
+    penalty: str = "absolute",
 ) -> dict[str, Float[Array, "*batch"]]:
     """The three biomechanical terms by name, those of `excess`. Joints in scale units; the keywords are its own.
+
+    `penalty` is the function of the excess that is averaged: "absolute", the paper's; "squared", its square by 0.1,
+    which is as large at 0.1 scale units or radians; or "relative", with the excess of each joint's angles divided by
+    the size of its hull (the root of its area) relative to the mean of all hulls, so that thin hulls count more.
 
     Values and gradients by joints are computed with the poses as the last axis (`poses_last`), but for the modes on the
     circle. Gradients by the limits and derivatives of higher order are those of `excess`.
     """
+    if penalty != "absolute":
+        options = {"mode": mode, "independent": independent, "detach_frames": detach_frames}
+        return _penalized(excess(joints, limits, **options), limits, penalty).terms
     found = _terms(mode, detach_frames)(*poses_last.floating(joints, _bounds(limits, independent)))
     return dict(zip(_BIOMECHANICAL, found, strict=True))
+
+
+def _penalized(found: Excess, limits: Limits, penalty: str) -> Excess:
+    if penalty == "squared":
+        return jax.tree.map(lambda value: value**2 / 0.1, found)
+    if penalty != "relative":
+        raise ValueError(f"expected a penalty of {', '.join(PENALTIES)}, got {penalty!r}")
+    x, y = jnp.moveaxis(jnp.asarray(limits.hull), -1, 0)
+    area = jnp.abs(jnp.sum(x * jnp.roll(y, -1, axis=-1) - y * jnp.roll(x, -1, axis=-1), axis=-1)) / 2
+    size = jnp.sqrt(area)
+    relative = jnp.mean(size) / jnp.maximum(size, 0.1 * jnp.mean(size))
+    return dataclasses.replace(found, angles=found.angles * relative)
+
+
+def narrowed(limits: Limits, share: float) -> Limits:
+    """Returns limits of which every interval and every angle hull is narrower by a share, about its middle."""
+
+    def shrunk(points: Array, axis: int) -> Array:
+        points = jnp.asarray(points)
+        middle = jnp.mean(points, axis=axis, keepdims=True)
+        return middle + (1 - share) * (points - middle)
+
+    intervals = {name: shrunk(getattr(limits, name), -1) for name in ("bone_length", "curvature", "spread")}
+    return dataclasses.replace(limits, hull=shrunk(limits.hull, -2), **intervals)
 
 
 def biomechanical(

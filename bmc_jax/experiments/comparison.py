@@ -30,12 +30,21 @@ COLUMNS = (
     "joints_3d_auc",
     "aligned_mm",
     "aligned_auc",
+    "tilts_percent",
     "within_limits",
     "nearly_within_limits",
     "angles_within",
 )
 """Metrics of `metrics.evaluation`, in the table's order."""
-TESTED = ("joints_2d_px", "depth_mm", "joints_3d_mm", "aligned_mm", "angles_within")
+TESTED = (
+    "joints_2d_px",
+    "depth_mm",
+    "joints_3d_mm",
+    "aligned_mm",
+    "tilts_percent",
+    "nearly_within_limits",
+    "angles_within",
+)
 """Metrics of which changes and gaps are computed."""
 
 
@@ -58,6 +67,8 @@ class Step(TypedDict):
     depth_mm: NotRequired[Change]
     joints_3d_mm: NotRequired[Change]
     aligned_mm: NotRequired[Change]
+    tilts_percent: NotRequired[Change]
+    nearly_within_limits: NotRequired[Change]
     angles_within: NotRequired[Change]
 
 

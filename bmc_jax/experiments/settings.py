@@ -184,6 +184,14 @@ def synthetic() -> Config:
     )
 
 
+def with_fields(config: Config, fields: Mapping[str, object]) -> Config:
+    """Returns a configuration with other values of fields "GROUP.NAME"."""
+    for field, value in fields.items():
+        group, name = field.split(".")
+        config = dataclasses.replace(config, **{group: dataclasses.replace(getattr(config, group), **{name: value})})
+    return config
+
+
 def photos() -> Config:
     """Returns `synthetic` with bare hands from any side as source and the built dataset `photos` as target.
 

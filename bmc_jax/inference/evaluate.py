@@ -21,6 +21,7 @@ from bmc_jax.core.types import Batch, Prediction
 from bmc_jax.data import augment, photographs, sources
 from bmc_jax.inference import training_data
 from bmc_jax.metrics import dataset_protocols, evaluation
+from bmc_jax.poses import repair
 from bmc_jax.runtime import files
 from bmc_jax.runtime.provenance import environment
 from bmc_jax.training import forward
@@ -80,7 +81,7 @@ def evaluate(
     for entry in options.data.test:
         name, of = sources.test_split(entry, split)
         wide = sources.kind(name).test_examples(options, of, count, stored=stored)
-        prediction = forward.predict(options, trained.saved, wide, run=run)
+        prediction = _repaired(forward.predict(options, trained.saved, wide, run=run), trained)
         examples = jax.device_get(augment.central(wide, options.data.image_size))
         measured, means = evaluation.compare(prediction, examples, trained.limits)
         domains[entry] = {"split": of, "count": len(examples.present), **measured}
@@ -92,6 +93,16 @@ def evaluate(
     content = _heading(trained) | {"split": split, "passes": passes, "turns": turns, "domains": domains}
     files.write_json(workdir / FILE, content)
     return content
+
+
+def _repaired(prediction: Prediction, trained: Trained) -> Prediction:
+    """Returns a prediction with its poses repaired, if the configuration says so."""
+    keep = {"none": None, "rays": "projection", "free": ""}[trained.config.biomechanics.repair]
+    if keep is None:
+        return prediction
+    joints = np.asarray(prediction.joints_3d)
+    repaired = repair.repair_poses(joints, trained.limits, keep=keep).joints
+    return dataclasses.replace(prediction, joints_3d=repaired)
 
 
 def _protocol_figures(

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from bmc_jax import metrics
-from bmc_jax.core import hand, losses, numerics
+from bmc_jax.core import anatomy, hand, losses, numerics
 from bmc_jax.core.types import Batch, Limits, Prediction
 from bmc_jax.data.readers.annotation import project
 
@@ -41,6 +41,7 @@ METRICS = {
     "absolute_mm": Metric("3D, in the camera's frame", "mm", 1, True),
     "absolute_auc": Metric("3D, in the camera's frame, AUC 0-50 mm", "", 3, False),
     "root_depth_mm": Metric("wrist's depth", "mm", 1, True),
+    "tilts_percent": Metric("bones tilted the right way", "%", 1, False),
     "within_limits": Metric("poses within all limits", "%", 1, False),
     "nearly_within_limits": Metric("poses within all limits to 1 mm and 2°", "%", 1, False),
     "angles_within": Metric("joint angles within hulls", "%", 1, False),
@@ -176,14 +177,29 @@ def measure(joints_2d: Array, joints_3d: Array | None, examples: Batch, hand_lim
             **metrics.summary(metres, labels, np.asarray(joints_2d)[rows], pixels[rows]),
             **measured,
             "root_depth_mm": float(root_depth.mean()) * metrics.MILLIMETRES,
+            "tilts_percent": _tilts_percent(metres, labels),
         }
     return measured | plausibility(joints_3d, hand_limits)
 
 
+def _tilts_percent(joints: np.ndarray, labels: np.ndarray) -> float:
+    """Returns the share, in percent, of bones that lead away from the camera where the label's does, or towards it, of
+    the labelled bones at 15 degrees or more to the image: a bone's length in the image does not determine the sign."""
+    parents = hand.PARENTS[hand.FINGER_JOINTS]
+    bones = labels[:, hand.FINGER_JOINTS] - labels[:, parents]
+    found = joints[:, hand.FINGER_JOINTS, 2] - joints[:, parents, 2]
+    tilted = np.abs(bones[..., 2]) > np.sin(np.radians(15)) * np.linalg.norm(bones, axis=-1)
+    return 100 * float(np.mean((found * bones[..., 2] > 0)[tilted])) if tilted.any() else 100.0
+
+
 def plausibility(joints_3d: Array, hand_limits: Limits) -> dict[str, float]:
-    """Measures how well poses `[N, 21, 3]` in scale units keep limits: the mean of each biomechanical term (the angles'
-    in degrees), and the shares, in percent, of poses within every limit, of those within every limit to 1 mm and 2
-    degrees (`losses.Excess.nearly_within`), and of joint angles within their hull."""
+    """Measures how well poses `[N, 21, 3]` of any unit keep limits, in units of their own scale bone, as `bmc limits
+    check` does: a network's scale bone is never exactly one scale unit, and poses are made metres by their true scale.
+
+    Returns the mean of each biomechanical term (the angles' in degrees), and the shares, in percent, of poses within
+    every limit, of those within every limit to 1 mm and 2 degrees (`losses.Excess.nearly_within`), and of joint angles
+    within their hull.
+    """
     terms, within, nearly, angles = jax.device_get(_compare(jnp.asarray(joints_3d, jnp.float32), hand_limits))
     return {
         "within_limits": 100 * float(within.mean()),
@@ -197,7 +213,7 @@ def plausibility(joints_3d: Array, hand_limits: Limits) -> dict[str, float]:
 
 @jax.jit
 def _compare(joints: Float[jax.Array, "pose 21 3"], hand_limits: Limits) -> Any:
-    excess = losses.excess(joints, hand_limits)
+    excess = losses.excess(anatomy.normalize(joints)[0], hand_limits)
     return excess.terms, excess.within(), excess.nearly_within(), excess.angles
 
 

@@ -19,7 +19,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from bmc_jax.config import Config, Weights
-from bmc_jax.core.choices import CACHES, HULL_DISTANCES, MOST_IMAGES
+from bmc_jax.core.choices import CACHES, HULL_DISTANCES, MOST_IMAGES, OUTPUT_REPAIRS, PENALTIES
 from bmc_jax.data import augment
 from bmc_jax.data.record import WINDOW
 from bmc_jax.models import pretrained
@@ -72,6 +72,9 @@ RULES = {
     "network.dtype": _one_of("float32", "bfloat16"),
     **{f"weights.{weight.name}": _NOT_NEGATIVE for weight in dataclasses.fields(Weights)},
     "biomechanics.angle_mode": _one_of(*HULL_DISTANCES),
+    "biomechanics.penalty": _one_of(*PENALTIES),
+    "biomechanics.margin": _SHARE,
+    "biomechanics.repair": _one_of(*OUTPUT_REPAIRS),
     "biomechanics.start": _SHARE,
     "biomechanics.ramp": _SHARE,
     "limits.vertices": (lambda value: value >= 3, "3 or more"),

@@ -176,6 +176,7 @@ def train_step(
         joint_angle=weights.joint_angle * ramp,
     )
     angles = config.biomechanics
+    limits = losses.narrowed(limits, angles.margin) if angles.margin else limits
 
     def loss(params: Any, batch_stats: Any, batch: Batch, weights: losses.LossWeights) -> Any:
         prediction, updates = network(config, axis_name=axis_name).apply(
@@ -196,6 +197,7 @@ def train_step(
             mode=angles.angle_mode,
             independent=angles.independent,
             detach_frames=angles.detach_frames,
+            penalty=angles.penalty,
         )
         return total, (terms, updates.get("batch_stats", {}))
 
