@@ -23,7 +23,7 @@ CHANGES = {
     "rb+a": (("rb", "a"), {}),
     "bl+rb+a": (("bl", "rb", "a"), {}),
     "bl-late": (("bl",), {"biomechanics.start": 0.5, "biomechanics.ramp": 0.3}),
-    "bl-growing": (("bl",), {"biomechanics.ramp": 1.0}),
+    "bl-growing": (("bl",), {"biomechanics.ramp": 0.9}),
 }
 WORDS = {
     "2d": "2D labels on the target, none of the losses",
@@ -33,7 +33,7 @@ WORDS = {
     "rb+a": "and the palm and joint angles",
     "bl+rb+a": "the same, and bone lengths",
     "bl-late": "bone lengths from half of training on",
-    "bl-growing": "bone lengths, growing through all of training",
+    "bl-growing": "bone lengths, growing through nine tenths of training",
 }
 AFTER = {"2d": "", "bl+rb+a": "rb+a", "bl-late": "bl", "bl-growing": "bl"}
 ARMS = tuple(Arm(name, words, after=AFTER.get(name, "2d")) for name, words in WORDS.items())

@@ -22,7 +22,7 @@ CHANGES = {
     "margin": ("bl+rb+a", {"biomechanics.margin": 0.2}),
     "growing": (
         "bl+rb+a",
-        {"biomechanics.ramp": 1.0, "weights.bone_length": 4.5, "weights.palm": 1.5, "weights.joint_angle": 4.5},
+        {"biomechanics.ramp": 0.9, "weights.bone_length": 4.5, "weights.palm": 1.5, "weights.joint_angle": 4.5},
     ),
     "rays": ("bl+rb+a", {"biomechanics.repair": "rays"}),
     "free": ("bl+rb+a", {"biomechanics.repair": "free"}),
