@@ -194,7 +194,7 @@ def _penalized(found: Excess, limits: Limits, penalty: str) -> Excess:
     area = jnp.abs(jnp.sum(x * jnp.roll(y, -1, axis=-1) - y * jnp.roll(x, -1, axis=-1), axis=-1)) / 2
     size = jnp.sqrt(area)
     relative = jnp.mean(size) / jnp.maximum(size, 0.1 * jnp.mean(size))
-    return dataclasses.replace(found, angles=found.angles * relative)
+    return dataclasses.replace(found, angles=found.angles * jnp.broadcast_to(relative, found.angles.shape))
 
 
 def narrowed(limits: Limits, share: float) -> Limits:

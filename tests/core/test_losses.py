@@ -74,6 +74,42 @@ def test_fitted_limits_give_zero_loss_and_zero_gradient_on_the_poses_that_made_t
     assert not np.asarray(gradient).any()
 
 
+def test_other_penalties_are_squares_and_excesses_by_the_size_of_the_hull():
+    bounds, joints = hands.narrow_limits(), jnp.asarray(poses(20), jnp.float32)
+    excess = jax.tree.map(np.asarray, losses.excess(joints, bounds))
+    squared = jax.jit(functools.partial(losses.constraints, penalty="squared"))(joints, bounds)
+    np.testing.assert_allclose(squared["bone_length"], (excess.bone_length**2).mean(axis=(1, 2)) / 0.1, rtol=1e-5)
+    np.testing.assert_allclose(squared["joint_angle"], (excess.angles**2).mean(axis=(1, 2)) / 0.1, rtol=1e-5)
+    wide = dataclasses.replace(bounds, hull=np.array(bounds.hull))
+    wide.hull[0, 0] = 3 * (wide.hull[0, 0] - wide.hull[0, 0].mean(axis=0)) + wide.hull[0, 0].mean(axis=0)
+    relative = losses.constraints(joints, wide, penalty="relative")
+    # Angles count by the reciprocal of the root of their hull's area, here three times as large for one joint.
+    sizes = np.array([[_area(polygon) for polygon in finger] for finger in wide.hull]) ** 0.5
+    beyond = np.asarray(losses.excess(joints, wide).angles) * sizes.mean() / np.maximum(sizes, 0.1 * sizes.mean())
+    np.testing.assert_allclose(relative["joint_angle"], beyond.mean(axis=(1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(relative["bone_length"], excess.bone_length.mean(axis=(1, 2)), rtol=1e-5)
+    with pytest.raises(ValueError, match="penalty"):
+        losses.constraints(joints, bounds, penalty="cubed")
+
+
+def _area(polygon):
+    """By triangles from the first vertex."""
+    edges = np.diff(polygon, axis=0)
+    from_first = polygon[1:-1] - polygon[0]
+    return np.abs(np.sum(from_first[:, 0] * edges[1:, 1] - from_first[:, 1] * edges[1:, 0])) / 2
+
+
+def test_narrowed_limits_keep_their_middle():
+    bounds = hands.narrow_limits()
+    narrow = losses.narrowed(bounds, 0.25)
+    low, high = np.moveaxis(np.asarray(bounds.spread), -1, 0)
+    middle = (low + high) / 2
+    np.testing.assert_allclose(narrow.spread[..., 0], middle - 0.75 * (middle - low), rtol=1e-5, atol=1e-7)
+    assert _area(np.asarray(narrow.hull)[1, 2]) == pytest.approx(
+        0.75**2 * _area(np.asarray(bounds.hull)[1, 2]), rel=1e-4
+    )
+
+
 @pytest.mark.parametrize(
     ("quantity", "seen", "allowed"),
     [

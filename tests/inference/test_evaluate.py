@@ -105,6 +105,46 @@ def test_plausible_and_impossible_hands_are_told_apart():
     assert 0 < flexed < 180
 
 
+def test_plausibility_is_that_of_the_shape_whatever_the_unit():
+    labelled, wide = examples.examples(COUNT), examples.fitted_limits()
+    in_scale_units = evaluation.plausibility(labelled.joints_3d / labelled.scale[:, None, None], wide)
+    in_metres = evaluation.plausibility(labelled.joints_3d, wide)
+    assert in_scale_units["within_limits"] == in_metres["within_limits"] == 100
+    assert in_metres["bone_length"] == pytest.approx(in_scale_units["bone_length"], abs=1e-5)
+
+
+def test_tilts_are_counted_of_the_bones_that_lead_out_of_the_image():
+    labelled = examples.examples(COUNT)
+    mirrored = labelled.joints_3d.copy()
+    mirrored[..., 2] = 2 * mirrored[:, :1, 2] - mirrored[..., 2]
+    half = labelled.joints_3d.copy()
+    half[::2] = mirrored[::2]
+
+    def tilts(joints):
+        units = joints / labelled.scale[:, None, None]
+        return evaluation.measure(labelled.joints_2d, units, labelled, examples.fitted_limits())["tilts_percent"]
+
+    assert tilts(labelled.joints_3d) == 100
+    assert tilts(mirrored) == 0
+    assert 25 < tilts(half) < 75
+
+
+def test_output_is_repaired_if_the_configuration_says_so(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "rendered", lambda *_, **__: examples.examples(COUNT))
+    folder = tmp_path / "repaired"
+    shutil.copytree(run, folder)
+    options = examples.tiny_config()
+    options = dataclasses.replace(options, biomechanics=dataclasses.replace(options.biomechanics, repair="free"))
+    (folder / "config.json").unlink()
+    config_io.write(options, folder)
+    before, after = (
+        evaluate.evaluate(one, ["mannequin"], count=COUNT)["domains"]["mannequin"] for one in (run, folder)
+    )
+    # Poses of an untrained network, of which a few are no hand.
+    assert before["network"]["within_limits"] < 50 < 90 < after["network"]["within_limits"]
+    assert after["network"]["joints_2d_px"] == before["network"]["joints_2d_px"]
+
+
 def test_mean_pose_is_the_mean_in_scale_units():
     labelled = examples.examples(COUNT)
     mean_2d, mean_3d = evaluation.mean_pose(labelled)
