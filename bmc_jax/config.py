@@ -161,6 +161,8 @@ class Weights:
     bone_length: float = LossWeights.bone_length
     palm: float = LossWeights.palm
     joint_angle: float = LossWeights.joint_angle
+    density: float = LossWeights.density
+    """Of the joint density of lengths, palm and angles, see `density`, which is not the paper's."""
     heatmaps: float = LossWeights.heatmaps
     """Of the divergence of each heatmap from a Gaussian about its label, which is not the paper's; needs
     `network.pool` "heatmaps"."""

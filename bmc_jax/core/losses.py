@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from bmc_jax.core import anatomy, fast_anatomy, hand, hull, numerics, poses_last
+from bmc_jax.core import density as joint_density
 from bmc_jax.core.choices import PENALTIES
 from bmc_jax.core.types import Batch, Limits, Prediction
 
@@ -44,6 +45,7 @@ class LossWeights:
     bone_length: float = 0.1
     palm: float = 0.1
     joint_angle: float = 0.01
+    density: float = 0.0
     heatmaps: float = 0.0
 
 
@@ -351,6 +353,8 @@ def total(
     """
     joints = jnp.where(batch.present[..., None, None], _float32(prediction.joints_3d), 0.0)
     values = pose(prediction, batch) | constraints(joints, limits, **angle_options)
+    if limits.density is not None:
+        values["density"] = joint_density.excess(joints, limits.density)
     has = labelled(batch)
     if heat is not None:
         heat = jnp.where(batch.present[..., None, None, None], heat, 0.0)

@@ -69,6 +69,20 @@ class Prediction:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 @typing.no_type_check
+class Density:
+    """A normal density of the quantities of hands, see `density`: scale units and radians, in the order of
+    `density.quantities`."""
+
+    mean: Float[Array, "58"]
+    factor: Float[Array, "58 58"]
+    """Lower triangular L of the inverse covariance L L^T."""
+    threshold: Float[Array, ""]
+    """Limit of `density.distance`."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+@typing.no_type_check
 class Limits:
     """Limits of a hand's bones, palm and joint angles.
 
@@ -89,6 +103,8 @@ class Limits:
     """Vertices of the samples' exact hulls, before margin and simplification, padded by repeating the last one. With
     them `limits.merge` of two fits equals the fit of the union."""
     meta: "LimitsMetadata" = dataclasses.field(metadata={"static": True})
+    density: Density | None = None
+    """Limit of all quantities together, see `density`; `merge`, `widen` and `personalize` leave it out."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import bmc_jax
+from bmc_jax.core import density as joint_density
 from bmc_jax.core import hand, hull, numerics, validation
 from bmc_jax.core.plural import plural
 from bmc_jax.core.types import Limits, LimitsMetadata
@@ -70,12 +71,13 @@ def fit(
     outer: bool = True,
     left: str = "error",
     references: tuple[str, ...] = (),
+    density: bool = False,
 ) -> Limits:
     """Fits limits to poses `[N, 21, 3]` in metres, or to an iterable of such arrays.
 
     Args:
-      poses: at percentiles 0-100 an iterable takes the memory of one chunk; other percentiles need every pose's
-        quantities at once, 232 bytes a pose.
+      poses: at percentiles 0-100 and without density an iterable takes the memory of one chunk; otherwise every pose's
+        quantities are needed at once, 232 bytes a pose.
       source: where the poses are from, for the record.
       percentiles: of each quantity, between which its samples count. A hull is that of the samples whose flexion and
         abduction both lie between theirs.
@@ -86,6 +88,7 @@ def fit(
       left: what to do with left hands, see `validation.screen`. The default refuses them, since a few among right hands
         make limits that allow anything. `meta.screening` records what was found and done.
       references: publications that the poses are based on, for the record.
+      density: also fit a joint density of all quantities, see `density.fit`.
 
     Raises:
       ValueError: for poses that `validation.validate` refuses, for no pose at all, for left hands, and for a joint
@@ -96,7 +99,7 @@ def fit(
         raise ValueError(f"percentiles are two increasing numbers from 0 to 100, not {low} and {high}")
     if angle_margin < 0 or length_margin < 0:
         raise ValueError(f"margins are not negative: {angle_margin} degrees, {length_margin} of the length")
-    streaming = (low, high) == (0.0, 100.0)
+    streaming = (low, high) == (0.0, 100.0) and not density
     measured: list[dict[str, np.ndarray]] = []
     reached: list[Reach] = []
     counts = _Counts()
@@ -112,9 +115,11 @@ def fit(
             measured.append(measure(screened.poses))
     if counts.used == 0:
         raise ValueError(f"{source}: no poses to fit limits to (of {counts.total}, {counts.left} are left hands)")
+    together: dict[str, np.ndarray] = {}
     if not streaming:
         together = {name: np.concatenate([chunk[name] for chunk in measured]) for name in measured[0]}
         reached = [_reach(together, low, high)]
+    joint = joint_density.fit(together) if density else None
     meta = LimitsMetadata(
         source=source,
         count=counts.used,
@@ -125,7 +130,7 @@ def fit(
         created_by=f"bmc_jax {bmc_jax.__version__}",
     )
     reach, meta = _widened(reached[0], meta, angle_margin, length_margin)
-    return _build(reach, meta, vertices)
+    return dataclasses.replace(_build(reach, meta, vertices), density=joint)
 
 
 def merge(first: Limits, second: Limits) -> Limits:

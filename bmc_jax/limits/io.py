@@ -15,9 +15,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from bmc_jax.core import hand, hull
+from bmc_jax.core import density, hand, hull
 from bmc_jax.core.choices import PRESETS
-from bmc_jax.core.types import Limits, LimitsMetadata
+from bmc_jax.core.types import Density, Limits, LimitsMetadata
 from bmc_jax.runtime import files
 
 FILE = "limits.json"
@@ -53,6 +53,10 @@ def save(limits: Limits, path: str | os.PathLike[str]) -> None:
         "hull": _by_name(limits.hull, hand.FINGERS, hand.LEVELS[1:]),
         "support": _by_name(limits.support, hand.FINGERS, hand.LEVELS[1:], ragged=True),
     }
+    if limits.density is not None:
+        # Shortest numbers that read back as the same float32.
+        parts = dataclasses.asdict(limits.density)
+        content["density"] = {name: np.asarray(part, np.float32).tolist() for name, part in parts.items()}
     # Lists of numbers, and lists of a few of those, on one line.
     text = re.sub(r"\[[^\[\]{}]+\]", lambda found: " ".join(found[0].split()), json.dumps(content, indent=1))
     text = text.replace("[ ", "[").replace(" ]", "]")
@@ -95,7 +99,27 @@ def _read(content: Any) -> Limits:
         "support": _array(content, "support", hand.FINGERS, hand.LEVELS[1:]),
     }
     arrays |= {"hull": check_arrays(arrays)}
-    return Limits(**{name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()}, meta=meta)
+    together = _density(content["density"]) if "density" in content else None
+    return Limits(
+        **{name: jnp.asarray(array, jnp.float32) for name, array in arrays.items()}, meta=meta, density=together
+    )
+
+
+def _density(content: Any) -> Density:
+    size, parts = density.SIZE, {}
+    for name, shape in (("mean", (size,)), ("factor", (size, size)), ("threshold", ())):
+        try:
+            parts[name] = np.asarray(content[name], np.float64)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise ValueError(
+                f"'density.{name}' is missing or not numbers; write the file again with `limits.save`"
+            ) from error
+        if parts[name].shape != shape or not (np.abs(parts[name]) <= LARGEST).all():
+            raise ValueError(
+                f"'density.{name}': expected finite numbers of shape {list(shape)}, got shape {list(parts[name].shape)}; "
+                "write the file again with `limits.save`"
+            )
+    return Density(**{name: jnp.asarray(part, jnp.float32) for name, part in parts.items()})
 
 
 def check_arrays(arrays: Mapping[str, np.ndarray]) -> np.ndarray:

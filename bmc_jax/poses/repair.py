@@ -111,7 +111,8 @@ def project_to_limits(
         require_shape("bone lengths", bone_lengths, *hand.FINGER_JOINTS.shape)
         bone_lengths = jnp.broadcast_to(bone_lengths, (*joints.shape[:-2], *hand.FINGER_JOINTS.shape))
     # Without what repair does not use, so that other limits need no other program.
-    limits = dataclasses.replace(limits, support=limits.support[..., :0, :], meta=LimitsMetadata(source="", count=0))
+    meta = LimitsMetadata(source="", count=0)
+    limits = dataclasses.replace(limits, support=limits.support[..., :0, :], meta=meta, density=None)
     return _repair_batch(joints, bone_lengths, limits, keep == "projection", steps)
 
 

@@ -179,7 +179,13 @@ def load_limits(workdir: Path, config: Config, example_sets: Sequence[ExampleSet
 def _new_limits(config: Config, example_sets: Sequence[ExampleSet]) -> Limits:
     options = config.limits
     if options.source != "fit" and not options.source.startswith(sources.FIT_TO):
-        return limits.load(options.source)
+        found = limits.load(options.source)
+        if config.weights.density and found.density is None:
+            raise ValueError(
+                f"limits.source: expected limits with a joint density, since weights.density is "
+                f"{config.weights.density:g}, got {options.source!r}; fit them with `limits.fit(..., density=True)`"
+            )
+        return found
     name = options.source.removeprefix(sources.FIT_TO)
     own = options.source == "fit"
     return limits.fit(
@@ -189,4 +195,5 @@ def _new_limits(config: Config, example_sets: Sequence[ExampleSet]) -> Limits:
         angle_margin=options.angle_margin,
         length_margin=options.length_margin,
         vertices=options.vertices,
+        density=config.weights.density > 0,
     )

@@ -174,6 +174,7 @@ def train_step(
         bone_length=weights.bone_length * ramp,
         palm=weights.palm * ramp,
         joint_angle=weights.joint_angle * ramp,
+        density=weights.density * ramp,
     )
     angles = config.biomechanics
     limits = losses.narrowed(limits, angles.margin) if angles.margin else limits
