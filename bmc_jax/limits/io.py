@@ -111,13 +111,11 @@ def _density(content: Any) -> Density:
         try:
             parts[name] = np.asarray(content[name], np.float64)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ValueError(
-                f"'density.{name}' is missing or not numbers; write the file again with `limits.save`"
-            ) from error
+            raise ValueError(f"'density.{name}' is missing or not numbers; write the file again with `save`") from error
         if parts[name].shape != shape or not (np.abs(parts[name]) <= LARGEST).all():
             raise ValueError(
-                f"'density.{name}': expected finite numbers of shape {list(shape)}, got shape {list(parts[name].shape)}; "
-                "write the file again with `limits.save`"
+                f"'density.{name}': expected finite numbers of shape {list(shape)}, got shape "
+                f"{list(parts[name].shape)}; write the file again with `limits.save`"
             )
     return Density(**{name: jnp.asarray(part, jnp.float32) for name, part in parts.items()})
 
