@@ -167,7 +167,7 @@ def test_an_experiment_without_a_finished_run_has_no_table(file, tmp_path):
 
 
 def test_what_is_no_experiment_is_refused(file, tmp_path):
-    with pytest.raises(FileNotFoundError, match="no configuration file"):
+    with pytest.raises(FileNotFoundError, match="expected a configuration file or one of"):
         runner.read(str(tmp_path / "none.py"))
     with pytest.raises(ValueError, match="has no arm 'd'; it has a, b, c"):
         runner.read(file, arms=["d"])

@@ -196,7 +196,7 @@ def test_nothing_is_overwritten_unasked_and_only_exports_ever(run, tmp_path, qui
 
 def test_what_is_not_there_is_named_before_anything_is_made(run, tmp_path, monkeypatch, capsys):
     out = tmp_path / "hands"
-    with pytest.raises(FileNotFoundError, match=r"holds no config.json"):
+    with pytest.raises(FileNotFoundError, match=r"got no config.json"):
         export.export(tmp_path, out)
     with pytest.raises(FileNotFoundError, match="no checkpoint of step 4"):
         export.export(run, out, step=4)

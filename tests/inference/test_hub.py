@@ -104,7 +104,7 @@ def test_what_the_hub_does_not_have_or_allow_is_named(run, tmp_path, served, mon
         bmc_jax.load("hf:me/other")
     served.refuse = 403
     assert cli.main(["export", str(run), "--out", str(tmp_path / "out"), "--push", NAME]) == 2
-    assert "me/hands: the Hugging Face Hub answers 403; set HF_TOKEN" in capsys.readouterr().err
+    assert "me/hands: the Hugging Face Hub responded with 403; set HF_TOKEN" in capsys.readouterr().err
     assert (tmp_path / "out" / export.FILE).is_file()
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
     with pytest.raises(ConnectionError, match="me/hands: the Hugging Face Hub cannot be reached"):
