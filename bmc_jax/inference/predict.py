@@ -127,7 +127,7 @@ def predict(
 def _finite(
     crops: Sequence[HandCrop], prediction: Prediction, left_out: list[tuple[Path, str]]
 ) -> tuple[list[HandCrop], Prediction]:
-    """Returns the hands with a finite prediction, and appends the others to `left_out`. Returns all if none is finite."""
+    """Returns the hands with a finite prediction, all if none is finite, and appends the others to `left_out`."""
     finite = np.isfinite(prediction.joints_2d).all(axis=(1, 2)) & np.isfinite(prediction.joints_3d).all(axis=(1, 2))
     if not finite.any():
         finite[:] = True  # `hand_crop.to_pictures` raises the error

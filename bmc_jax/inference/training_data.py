@@ -21,7 +21,7 @@ ADULT = "the mean of adults (Buryanov and Kotiuk 2010)"
 RENDERED = "rendered by this package"
 """Licence of rendered images."""
 MEASURED = 1_000
-"""Number of rendered hands that are measured: people differ by a tenth, so the mean is within a third of a percent."""
+"""Number of rendered hands that are measured: people differ by a tenth, so the mean is accurate to 0.3 %."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ def read(config: Config, folder: Path) -> list[TrainingSource]:
     recorded = json_files.read(file, list[DataRecord]) if file.is_file() else []
     if file.is_file() and len(recorded) != len(config.data.train):
         raise ValueError(
-            f"{file}: expected {len(config.data.train)} sources as in the run's configuration, got {len(recorded)}; copy "
-            "the run's folder here again"
+            f"{file}: expected {len(config.data.train)} sources as in the run's configuration, got {len(recorded)}; "
+            "copy the run's folder here again"
         )
     return [_read(config, source, record) for source, record in itertools.zip_longest(config.data.train, recorded)]
 

@@ -193,7 +193,7 @@ def frames(clip: Path, left_out: list[tuple[Path, str]]) -> Iterator[tuple[Image
                 yield image.transpose(_TURNS[frame.rotation]) if frame.rotation in _TURNS else image, time
                 number += 1
         except av.FFmpegError as error:
-            left_out.append((clip, f"{clip} ends after {counted(number, 'frame')}: {error.strerror}"))
+            left_out.append((clip, f"{clip} is truncated after {counted(number, 'frame')}: {error.strerror}"))
             return
         # Some truncated containers end without an error. Sound may be longer than the pictures.
         seconds = (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0.0

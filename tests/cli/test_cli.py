@@ -156,7 +156,7 @@ def test_urls_are_refused_in_configurations_and_from_python(tmp_path, monkeypatc
     assert cli.parse(["data", "build", "freihand", "--source", "x", "--out", "y", "--beam", beam]).beam == beam
     options = examples.tiny_config()
     options.data.directory = "gs://bucket/data"
-    with pytest.raises(ValueError, match=r"data\.directory is 'gs://bucket/data'; it must be a name or a path"):
+    with pytest.raises(ValueError, match=r"data\.directory: expected a name or a path .* got 'gs://bucket/data'"):
         config_io.validate(options)
 
 
@@ -207,7 +207,7 @@ def test_train_passes_overrides_to_the_configuration(monkeypatch, tmp_path):
 @pytest.mark.parametrize("extra", ["--optimizer.rate=1", "--config.optimizer.rate", "fast"])
 def test_train_refuses_what_sets_no_field(capsys, extra):
     error = fails(capsys, "train", "--config=x.py", "--workdir=runs/x", extra)
-    assert error == f"unrecognized argument {extra!r}; fields are set by --config.FIELD=VALUE"
+    assert error == f"unrecognized argument {extra!r}; set a field by --config.FIELD=VALUE"
 
 
 def test_train_names_an_unknown_field(capsys, tmp_path):
@@ -240,7 +240,7 @@ def test_evaluate_takes_photographs(monkeypatch, capsys):
 
 
 def test_evaluate_names_a_folder_that_is_no_run(capsys, tmp_path):
-    assert "is not the folder of a run" in fails(capsys, "evaluate", tmp_path)
+    assert "expected the folder of a run" in fails(capsys, "evaluate", tmp_path)
 
 
 @pytest.mark.parametrize(("runs", "place"), [(["a"], "a/report.html"), (["a", "b"], "report.html")])

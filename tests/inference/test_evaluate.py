@@ -236,7 +236,7 @@ def test_table_states_units_and_whose_labels_they_are(measured_run, measured_pho
     assert "2D, px" in words
     assert "joint angle violation, °" in words
     words = evaluate.table(measured_photograph)
-    assert "The labels are another model's predictions: 'predicted by a detector'" in words
+    assert "The labels are predictions of another model: 'predicted by a detector'" in words
 
 
 def test_folder_without_a_run_is_refused(tmp_path):

@@ -219,7 +219,7 @@ def require_untouched(workdir, state, match):
 @pytest.mark.parametrize("version", ["0.13.0", "0.11.40", "0.1", "1.12.0"])
 def test_another_version_of_orbax_is_named_before_anything_is_read(saved, state, monkeypatch, version):
     monkeypatch.setattr(importlib.metadata, "version", lambda _: version)
-    found = f"expected orbax-checkpoint 0.12, got {version}: pip install"
+    found = f"expected orbax-checkpoint 0.12, got {version}; run pip install"
     require_untouched(saved, state, re.escape(found))
     with pytest.raises(ImportError, match=re.escape(found)):
         checkpoint.latest(saved)
@@ -240,7 +240,7 @@ def test_a_changed_interface_of_orbax_is_not_taken_for_damage(saved, state, monk
 @pytest.mark.parametrize("content", ["null", "[]", '{"tree_metadata": null}', '{"tree_metadata": {"a": 3}}'])
 def test_metadata_of_wrong_types_is_damage_if_another_checkpoint_can_be_read(saved, state, content):
     (saved / checkpoint.FOLDER / "8/state/_METADATA").write_text(content, encoding="utf-8")
-    with pytest.raises(ValueError, match=r"is damaged .*give --step with another of \[3\]"):
+    with pytest.raises(ValueError, match=r"is damaged .*give --step with one of \[3\]"):
         checkpoint.load(saved, 8)
     with pytest.warns(UserWarning, match="the checkpoint of step 8 .* is damaged"):
         assert checkpoint.restore(saved, state).step == 3
@@ -275,7 +275,7 @@ def test_the_version_of_orbax_is_the_one_that_is_installed_with_the_package():
 @pytest.mark.parametrize("damage", [cut_short, change_a_byte])
 def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_taken(saved, state, damage):
     damage(largest_file(saved / checkpoint.FOLDER / "8"))
-    with pytest.raises(ValueError, match=r"8 is damaged .*; give --step with another of \[3\], or run bmc train again"):
+    with pytest.raises(ValueError, match=r"8 is damaged .*; give --step with one of \[3\], or run bmc train again"):
         checkpoint.load(saved)
     with pytest.warns(UserWarning, match=r"checkpoint of step 8 .* is damaged .* continues from step 3"):
         restored = checkpoint.restore(saved, state)
@@ -293,7 +293,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_taken(saved, st
 def test_a_folder_of_damaged_checkpoints_alone_is_an_error(tmp_path, state):
     checkpoint.save(tmp_path, at(state, 3), keep=2)
     cut_short(largest_file(tmp_path / checkpoint.FOLDER / "3"))
-    with pytest.raises(ValueError, match=r"all checkpoints in .* are damaged, of steps \[3\]"):
+    with pytest.raises(ValueError, match=r"all checkpoints in .* are damaged, those of steps \[3\]"):
         checkpoint.restore(tmp_path, state)
     assert (tmp_path / checkpoint.FOLDER / "3").is_dir()
 

@@ -191,7 +191,7 @@ def test_configuration_made_in_python_is_checked_before_any_work(tmp_path):
     one_source = dataclasses.replace(good, data=dataclasses.replace(good.data, train=good.data.train[:1]))
     no_epochs = dataclasses.replace(good, training=dataclasses.replace(good.training, epochs=0.0))
     for wrong, said in (
-        (one_source, r"data.train\[:\].share is 0.5; .* sum to 1"),
+        (one_source, r"data.train\[:\].share: expected shares that sum to 1, got 0.5"),
         (no_epochs, r"training.epochs: expected a positive finite number, got 0.0"),
     ):
         with pytest.raises(ValueError, match=said):

@@ -86,7 +86,7 @@ def test_wrong_numbers_of_passes_and_turns_are_refused(passes, turns):
 
 def test_best_of_a_run_that_kept_none_is_refused(tmp_path):
     config_io.write(CONFIG, tmp_path)
-    with pytest.raises(ValueError, match=r"its training\.best names no metric"):
+    with pytest.raises(ValueError, match=r"expected training\.best to name a metric"):
         forward.load(tmp_path, "best")
 
 

@@ -143,9 +143,9 @@ def test_sources_must_suit_the_network(file):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("data.augment=True", "data.augment is True; .*'points'"),
-        ("data.train[0].fresh=True", "fresh is True; .*'points'"),
-        ("network.pretrained=some.pth", "network.pretrained"),
+        ("data.augment=True", "data.augment: expected false for network.input 'points', .* got True"),
+        ("data.train[0].fresh=True", "fresh: expected false for network.input 'points', .* got True"),
+        ("network.pretrained=some.pth", "network.pretrained: expected '' .* got 'some.pth'"),
         ("network.input=image", "network.noise: expected 0 unless .* got 1.0"),
     ],
 )

@@ -153,7 +153,9 @@ def test_training_with_periodic_evaluation_is_training_without(tmp_path, compile
 def test_best_by_what_is_not_measured_is_an_error_before_training(best, words):
     with pytest.raises(ValueError, match=words):
         periodic_eval.best_metric(examples.tiny_config(evaluate_every=5, best=best))
-    with pytest.raises(ValueError, match=r"training.evaluate_every is 0"):
+    with pytest.raises(
+        ValueError, match=r"training.evaluate_every: expected a positive number for training.best, got 0"
+    ):
         config_io.validate(examples.tiny_config(best="test/mannequin/joints_3d_mm"))
 
 
