@@ -233,8 +233,11 @@ def test_evaluate_takes_photographs(monkeypatch, capsys):
     monkeypatch.setattr(evaluate, "table", lambda content: f"table of {content}")
     assert cli.main(["evaluate", "runs/x", "--data", "coco:a/b.json"]) == 0
     assert capsys.readouterr().out == "table of {'file': 'a/b.json'}\nwritten to runs/x/photographs.json\n"
-    assert fails(capsys, "evaluate", "runs/x", "--data", "a/b.json") == "'a/b.json' is not of the form coco:FILE"
-    assert "expected --data or datasets, got both; leave out rhd" in fails(
+    assert (
+        fails(capsys, "evaluate", "runs/x", "--data", "a/b.json")
+        == "--data: expected coco:FILE, got 'a/b.json'; add the prefix"
+    )
+    assert "expected --data or datasets, got both; omit rhd" in fails(
         capsys, "evaluate", "runs/x", "rhd", "--data", "coco:a/b.json"
     )
 

@@ -60,7 +60,7 @@ def test_check_prints_json(capsys, tmp_path, adults):
         (["motion", "TWO"], "two.json: expected one hand in each frame of a sequence, got 2 in frame 0"),
         (["repair", "TWO", "--limits", "clinical", "--smooth", "5"], "expected one hand in each frame"),
         (["fit", "MILLIMETRES"], "expected poses of the unit m, got mm; convert them first"),
-        (["sample", "--out", "poses.csv"], "poses are written as .npz or .npy"),
+        (["sample", "--out", "poses.csv"], "expected a file name ending in .npz or .npy"),
         (["motion", "POSES", "--fps", "0"], "expected a positive number of frames a second, got 0"),
         (["personalize", "EMPTY"], "is empty"),
         (["compare", "clinical", "none.json"], "no limits file"),

@@ -187,7 +187,7 @@ def test_nothing_is_overwritten_unasked_and_only_exports_ever(run, tmp_path, qui
     assert (out / "old").exists()
     assert cli.main(["export", str(run), "--out", str(out), "--force", "--step", str(STEP)]) == 0
     assert not (out / "old").exists()
-    assert capsys.readouterr().out == f"written to {out}; its README.md says how to use it\n"
+    assert capsys.readouterr().out == f"written to {out}; its README.md describes the use\n"
     with pytest.raises(FileExistsError, match="expected no content or an earlier export, got other files"):
         export.export(run, run, force=True)
     (tmp_path / "file").touch()
@@ -204,7 +204,7 @@ def test_what_is_not_there_is_named_before_anything_is_made(run, tmp_path, monke
         export.export(run, out, step=4)
     with pytest.raises(SystemExit):
         cli.main(["export", str(run), "--out", str(out), "--step", "last"])
-    assert "last is neither a step nor 'best'" in capsys.readouterr().err
+    assert "expected the number of a step or 'best', got 'last'" in capsys.readouterr().err
     monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install 'bmc-jax\[export\]'"):
         export.export(run, out)

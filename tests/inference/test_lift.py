@@ -208,11 +208,14 @@ def test_left_out_hands_are_named_and_the_status_is_1(tmp_path, hands, capsys):
     [
         (["predict", "runs/a", "--out", "o"], "expected a checkpoint and images"),
         (["predict", "runs/a", "a.jpg", "--out", "o", "--fov", "60"], "--fov needs --landmarks mediapipe"),
-        (["predict", "a.jpg", "--landmarks", "mediapipe", "--out", "o", "--smooth", "8"], "--smooth is for the frames"),
+        (
+            ["predict", "a.jpg", "--landmarks", "mediapipe", "--out", "o", "--smooth", "8"],
+            "expected a video for --smooth",
+        ),
         (["predict", "a.jpg", "--landmarks", "mediapipe", "--out", "o", "--boxes", "b"], "--boxes needs a checkpoint"),
         (
             ["predict", "a.jpg", "--landmarks", "mediapipe", "--webcam", "0", "--out", "o"],
-            "no pictures beside --webcam",
+            "no pictures with --webcam",
         ),
     ],
 )

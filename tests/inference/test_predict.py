@@ -177,7 +177,7 @@ def test_folder_with_bad_images_finishes_the_rest_and_lists_them(spotting, tmp_p
     status = cli.main(["predict", RUN, str(folder), "--out", str(tmp_path / "out"), "--format", "json", "csv"])
     assert status == 1
     printed = capsys.readouterr()
-    assert printed.out == f"2 hands, 0 of them within all limits; written to {tmp_path / 'out'}\n"
+    assert printed.out == f"2 hands, 0 within all limits; written to {tmp_path / 'out'}\n"
     said = printed.err
     for name, reason in (("b.png", "damaged"), ("d.jpg", "is not an image"), ("e.png", "is of 8x8 pixels")):
         assert any(name in line and reason in line for line in said.splitlines() if line.startswith("left out: "))
@@ -479,11 +479,11 @@ def test_answer_that_is_not_finite_is_never_written(spotting, photo, tmp_path, m
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (["--box", "1,2,3"], "expected 4 finite numbers with commas between, got '1,2,3'"),
-        (["--box", "a,b,c,d"], "expected 4 finite numbers with commas between, got 'a,b,c,d'"),
+        (["--box", "1,2,3"], "expected 4 finite numbers separated by commas, got '1,2,3'"),
+        (["--box", "a,b,c,d"], "expected 4 finite numbers separated by commas, got 'a,b,c,d'"),
         (["--hand", "both"], "invalid choice"),
         (["--format", "xml"], "invalid choice"),
-        (["--box", "1,2,inf,4"], "expected 4 finite numbers with commas between, got '1,2,inf,4'"),
+        (["--box", "1,2,inf,4"], "expected 4 finite numbers separated by commas, got '1,2,inf,4'"),
         (["--turns", "1000000000"], "--turns: expected a whole number from 1 to 32, got '1000000000'"),
         (["--turns", "many"], "expected a whole number from 1 to 32, got 'many'"),
         (["--score", "nan"], "--score: expected a number from 0 to 1, got 'nan'"),

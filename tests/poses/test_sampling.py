@@ -273,4 +273,4 @@ def test_bmc_limits_sample_writes_poses_that_bmc_limits_check_passes(tmp_path, c
 
 def test_bmc_limits_sample_says_before_drawing_that_there_is_no_folder(tmp_path, capsys):
     assert cli.main(["limits", "sample", "--out", str(tmp_path / "nowhere/poses.npy")]) == 2
-    assert "bmc: error: no folder" in capsys.readouterr().err
+    assert "bmc: error: --out: expected an existing folder" in capsys.readouterr().err
