@@ -150,8 +150,8 @@ def report(found: "LiftedHands") -> int:
     )
     median, most = found.beyond
     print(
-        f"remaining excess of a hand's worst angle: median {median:.1f}°, 95th percentile {most:.1f}° (few hands on the "
-        "rays of inexact pixels are exactly within the limits)"
+        f"remaining excess of a hand's worst angle: median {median:.1f}°, 95th percentile {most:.1f}° (with inexact "
+        "pixels, few hands on the rays are exactly within the limits)"
     )
     print(f"written to {found.out}; open {found.out / 'page.html'}")
     for file, reason in found.left_out:

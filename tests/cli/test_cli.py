@@ -341,7 +341,9 @@ def test_files_that_are_no_arrays_are_named(capsys, tmp_path, limits_file):
 
 
 def test_unknown_limits_are_named(capsys, poses):
-    assert "no limits file and no preset 'clinic'" in fails(capsys, "limits", "check", poses, "--limits", "clinic")
+    assert "expected a limits file or a preset of clinical" in fails(
+        capsys, "limits", "check", poses, "--limits", "clinic"
+    )
 
 
 @pytest.mark.filterwarnings("always")

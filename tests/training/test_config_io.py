@@ -110,7 +110,9 @@ def test_green_screens_are_replaced_by_augmentation_alone(file):
 
 def test_steps_of_a_source_that_is_not_yet_counted_are_refused():
     options = config.Config(data=config.Data(train=(config.Source("mine", share=1.0),)))
-    with pytest.raises(ValueError, match=r"count of a source in data.train is 0; call sources.resolve"):
+    with pytest.raises(
+        ValueError, match=r"data.train\[:\].count: expected positive numbers, got 0; call sources.resolve"
+    ):
         config.steps(options)
 
 
