@@ -189,7 +189,7 @@ def test_merging_refuses_what_differs(poses, fitted):
     with pytest.raises(ValueError, match="expected equal outer"):
         limits.merge(fitted, limits.fit(poses, source="inner", outer=False))
     left = dataclasses.replace(fitted, meta=dataclasses.replace(fitted.meta, hand="left"))
-    with pytest.raises(ValueError, match="expected equal hand, got right .* and left"):
+    with pytest.raises(ValueError, match=r"expected equal hand, got right .* and left"):
         limits.merge(fitted, left)
 
 

@@ -129,5 +129,5 @@ def test_corrupted_and_missing_files_are_refused(fitted, tmp_path):
     file.write_text("[1, 2]")
     with pytest.raises(ValueError, match="expected a limits file"):
         limits.load(file)
-    with pytest.raises(FileNotFoundError, match="a preset of clinical, .* got 'clinicle'"):
+    with pytest.raises(FileNotFoundError, match=r"a preset of clinical, .* got 'clinicle'"):
         limits.load("clinicle")
