@@ -82,7 +82,7 @@ def test_what_is_said_wrongly_is_reported_with_the_evidence_and_the_remedy(poses
     assert "left hand in 100 %" in side.evidence
     with pytest.raises(
         ValueError,
-        match=r"expected poses in mm, got other lengths: .* in 100 % of the poses if in m, in 0 % if in mm; give --unit m",
+        match=r"expected poses in mm, got .* in 100 % of the poses if in m, in 0 % if in mm; give --unit m",
     ):
         conventions.convert(poses, "file", unit="mm")
 

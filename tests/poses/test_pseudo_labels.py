@@ -98,11 +98,11 @@ def changed(folder, change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda content: content["images"][5].pop("K"), "image 5 has no K"),
-        (lambda content: content["annotations"][7].update(image_id=6), "image 6 has several hands"),
+        (lambda content: content["images"][5].pop("K"), "expected K of image 5, got none"),
+        (lambda content: content["annotations"][7].update(image_id=6), "got several in image 6"),
         (
             lambda content: [one.update(image_id=one["image_id"] + 100) for one in content["annotations"]],
-            "none of its ids",
+            "expected ids of images in .* got other ids",
         ),
     ],
 )
