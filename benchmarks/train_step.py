@@ -99,7 +99,7 @@ def ours(options: Config, batch: Batch) -> tuple[Callable, Callable, float]:
     take()
     wait()
     if not np.isfinite(float(metrics["loss"])):
-        raise FloatingPointError(f"the loss is {metrics['loss']}")
+        raise FloatingPointError(f"expected a finite loss, got {metrics['loss']}")
     return take, wait, time.perf_counter() - start
 
 

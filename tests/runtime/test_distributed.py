@@ -57,7 +57,7 @@ def test_no_cluster_and_no_coordinator_are_reported_with_the_remedy(monkeypatch)
     with pytest.raises(ValueError, match=r"--distributed found no cluster .*srun or mpirun, or give --coordinator"):
         distributed.initialize(options(distributed=True))
     monkeypatch.setattr(jax.distributed, "initialize", without_others)
-    with pytest.raises(ConnectionError, match=r"within 7 s \(DEADLINE_EXCEEDED: Barrier timed out.\): .*host:1 can be"):
+    with pytest.raises(ConnectionError, match=r"within 7 s \(DEADLINE_EXCEEDED: Barrier timed out.\); .*host:1 can be"):
         distributed.initialize(options(coordinator="host:1", processes=2, process=1), timeout=7)
 
 
