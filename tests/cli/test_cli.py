@@ -1,4 +1,4 @@
-"""The `bmc` command: help, errors in one line, and every verb reaching its room."""
+"""The `bmc` command: help, errors in one line, and the calls of all verbs."""
 
 import argparse
 import json
@@ -33,7 +33,7 @@ def limits_file(tmp_path, poses):
 
 
 def fails(capsys, *arguments):
-    """The error that `bmc` ends with, one line without a traceback."""
+    """Returns the error of `bmc`, one line without a traceback."""
     assert cli.main([str(argument) for argument in arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith("bmc: error: ")
@@ -42,7 +42,7 @@ def fails(capsys, *arguments):
 
 
 def verbs(parser, words=()):
-    """Every verb of the parser as its words, the empty one of `bmc` itself included, and whether it has verbs."""
+    """Returns the verbs of the parser as their words, including the empty words of `bmc`, and whether each has verbs."""
     groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     yield words, bool(groups)
     for group in groups:
@@ -308,7 +308,7 @@ def test_left_hands_are_refused_with_the_remedy(capsys, tmp_path, poses):
 
 
 def cupped(count):
-    """Right hands whose thumbs lie in front of their palms: the flat ones, their thumbs moved towards the palm."""
+    """Right hands with the thumbs in front of the palms: flat hands whose thumbs are moved towards the palm."""
     joints = examples.examples(count).joints_3d.copy()
     index, little = (joints[:, i] - joints[:, 0] for i in (5, 17))
     palmar = np.cross(index, little)

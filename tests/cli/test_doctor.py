@@ -19,7 +19,7 @@ REQUIRED = [
 
 @pytest.fixture
 def required(monkeypatch):
-    """What the package seems to require; the other packages are as they are."""
+    """Replaces the requirements of the package; the other packages do not change."""
     package, requires = list(REQUIRED), importlib.metadata.requires
     monkeypatch.setattr(importlib.metadata, "requires", lambda name: package if name == "bmc-jax" else requires(name))
     monkeypatch.setattr(importlib.metadata, "metadata", lambda name: FakeMetadata())

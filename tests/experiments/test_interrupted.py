@@ -1,4 +1,4 @@
-"""An experiment that is really trained, lifting a few points: stopped in the middle, it ends in the same table."""
+"""A trained experiment that lifts a few points: after an interruption it gives the same table."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def command(tmp_path):
 
 
 def once(make):
-    """In place of `make`: what it first returned."""
+    """Replaces `make` by a function that returns its first result."""
     made = []
 
     def get(*arguments, **options):

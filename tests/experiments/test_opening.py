@@ -1,4 +1,4 @@
-"""The opening of an experiment's page: hands beside their label, with the errors of their depths, turned together."""
+"""The first part of an experiment's page: hands with their labels and depth errors, rotated together."""
 
 import re
 
@@ -23,7 +23,7 @@ OFF = {"2d": np.linspace(20, 78, COUNT), "bl+rb+a": np.linspace(10, 39, COUNT), 
 
 
 def finished(workdir, arm):
-    """A run whose depths are off by `OFF`."""
+    """Creates a run whose depths have the errors `OFF`."""
     labelled = examples.examples(COUNT)
     workdir.mkdir(parents=True)
     config_io.write(examples.tiny_config(), workdir)
@@ -50,7 +50,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(folder):
-    """The page without its figures, which have tests of their own."""
+    """The page without its figures, which have separate tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report, "_target", lambda *_: None)
         return report.write(folder, folder / "report.html")

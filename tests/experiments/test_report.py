@@ -1,4 +1,4 @@
-"""The page of an experiment: its tables, and pictures of the predictions that its runs left."""
+"""The page of an experiment: its tables, and figures of the predictions of its runs."""
 
 import json
 import re
@@ -26,7 +26,7 @@ FOUND = Experiment("configs/small.py", ARMS, ("2", "all"), (), (), "")
 
 
 def finished(workdir, error):
-    """A run whose predictions are off in depth."""
+    """Creates a run with errors in depth."""
     labelled, options = examples.examples(COUNT), examples.tiny_config()
     workdir.mkdir(parents=True)
     config_io.write(options, workdir)
@@ -52,7 +52,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(folder):
-    """Without the minimisation, which has its own tests."""
+    """The page without the minimization, which has separate tests."""
     with pytest.MonkeyPatch.context() as patch:
         stages = (depth_ambiguity.START, *depth_ambiguity.STAGES)
         patch.setattr(

@@ -1,4 +1,4 @@
-"""Experiments: the arms that a file says, run or left alone seed by seed, and their comparison by others' formulas."""
+"""Experiments: the arms of a file, unfinished runs by seed, and comparisons by independent formulas."""
 
 import dataclasses
 import json
@@ -50,7 +50,7 @@ def file(tmp_path):
 
 
 def finished(workdir, commit="abc", official=None, entries=("target",), **network):
-    """A run's folder with measures of its last step."""
+    """Creates a run's folder with metrics of its last step."""
     workdir.mkdir(parents=True, exist_ok=True)
     config = examples.tiny_config()
     config.name = workdir.parent.name

@@ -1,4 +1,4 @@
-"""Supervision of the arms of the paper's tables, with each of the three data."""
+"""Supervision of the arms of the paper's tables, with all data."""
 
 import dataclasses
 import functools
@@ -23,7 +23,7 @@ KNOWN = {
 
 @functools.cache
 def arms(table, data):
-    """(arm, configuration) of the arms that are available."""
+    """Returns (arm, configuration) of the available arms."""
     found = runner.read(str(CONFIGS / f"{table}.py"), data=data)
     return [(arm, config_io.load(found.argument(arm.name))) for arm in found.arms]
 
@@ -33,7 +33,7 @@ def labels(config):
 
 
 def counted(config):
-    """With the number of rows that built datasets have by their pages."""
+    """Returns the configuration with the documented number of rows of built datasets."""
     sizes = {"rhd": 41_258, "freihand": 117_216, "freihand_gs": 29_304, "ho3d_v1": 10_500, "photos": 5_400}
     held_out = {"freihand": 13_024, "freihand_gs": 3_256}
     train = tuple(
@@ -44,7 +44,7 @@ def counted(config):
 
 
 def with_same_data(table, data):
-    """Groups of arms with the same source and target: Table 7 has some on FreiHAND and some on HO-3D."""
+    """Returns groups of arms with the same source and target: Table 7 has arms on FreiHAND and on HO-3D."""
     found = [(arm.name, counted(config)) for arm, config in arms(table, data)]
     groups = [dict(one for one in found if one[0].startswith("ho3d-") == is_ho3d) for is_ho3d in (False, True)]
     return [group for group in groups if group]

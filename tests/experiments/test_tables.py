@@ -1,4 +1,4 @@
-"""Tables and pages from made results, and the committed pages from the committed ones."""
+"""Tables and pages from invented results, and the committed pages from the committed results."""
 
 import json
 import re
@@ -21,7 +21,7 @@ def arm(words, values, paper=None, **more):
 
 
 def content(**fields):
-    """Of two arms with three seeds on two sets."""
+    """Returns a comparison of two arms with three seeds on two sets."""
     before = {"joints_2d_px": [3.0, 3.1, 3.2], "depth_mm": [20.0, 21.0, 22.0], "joints_3d_mm": [25.0, 26.0, 27.0]}
     after = {"joints_2d_px": [3.3, 3.1, 3.2], "depth_mm": [10.0, 11.5, 12.0], "joints_3d_mm": [15.0, 16.0, 18.0]}
     step = {"after": "2d", "seeds": [0, 1, 2], "depth_mm": {"change": -9.83, "p": 0.0002}}

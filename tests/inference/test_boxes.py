@@ -1,4 +1,4 @@
-"""Boxes of hands: matched by the trailing parts of paths, of hands' categories, from COCO files and result lists."""
+"""Boxes of hands from COCO files and result lists: matching by trailing parts of paths, categories and scores."""
 
 import json
 import os
@@ -13,7 +13,7 @@ BOX = [10, 20, 30, 40]
 
 
 def write(file, names, **changes):
-    """A COCO file with one hand in each of the named images, whose x is its image's number."""
+    """Writes a COCO file with one hand in each named image; x of the box is the number of the image."""
     content = {
         "images": [{"id": number, "file_name": name} for number, name in enumerate(names)],
         "annotations": [{"image_id": number, "bbox": [number, *BOX[1:]]} for number in range(len(names))],
@@ -23,7 +23,7 @@ def write(file, names, **changes):
 
 
 def matched(found):
-    """The number of the entry that each image's box is of."""
+    """Returns the number of the entry of each image's box."""
     return {os.fspath(image): int(hand.box[0]) for image, hand in found.hands}
 
 

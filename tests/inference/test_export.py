@@ -1,4 +1,4 @@
-"""What is exported is the checkpoint, whoever runs it, and is there whole or not at all."""
+"""Exports equal the checkpoint in each format, and are written atomically."""
 
 import dataclasses
 import functools
@@ -56,7 +56,7 @@ def close(found, wanted):
 
 @pytest.fixture(scope="module")
 def said(run):
-    """What the run's average says of seven images, and of their angles and violations."""
+    """Returns the predictions of the run's average for seven images, with angles and violations."""
 
     def everything(state, given):
         prediction = step.eval_step(state, given, config=options())
@@ -83,7 +83,7 @@ def test_exported_program_is_the_checkpoint(said, predict, count):
 
 
 def test_poses_within_limits_are_said_to_be(monkeypatch, as_users_have_it):
-    """By limits that allow any angle, of hands one of which has too long a finger."""
+    """The limits allow any angle, and one of the hands has a finger that is too long."""
     hands = examples.examples(5)
     units = hands.joints_3d / hands.scale[:, None, None]
     units[2, 8] += 9.0

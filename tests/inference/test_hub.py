@@ -1,4 +1,4 @@
-"""An export on the Hugging Face Hub is loaded as it was exported; the hub is a stand-in on this machine."""
+"""Exports on the Hugging Face Hub, with a local stand-in for the hub."""
 
 import sys
 
@@ -22,7 +22,7 @@ NAME = "me/hands"
 
 @pytest.fixture
 def served(tmp_path, monkeypatch):
-    """The hub, for this process, with a cache of its own."""
+    """The stand-in for the hub, with a separate cache."""
     with hub.running(NAME) as server:
         monkeypatch.setattr(constants, "ENDPOINT", server.address)
         template = f"{server.address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
@@ -40,7 +40,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def run(trained, monkeypatch):
-    """A run, of which exports leave out the program, which takes seconds."""
+    """A run that is exported without the program, which takes seconds."""
     monkeypatch.setattr(training_data.synthesis, "poses", average_run.hands_of_40_mm)
     monkeypatch.setattr(program, "write", lambda *_, **__: None)
     monkeypatch.setattr(program, "check", lambda *_, **__: 0.0)

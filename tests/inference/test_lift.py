@@ -1,4 +1,4 @@
-"""Lifting of landmarks in files and pictures: sides, cameras, sizes, sequences and what is written."""
+"""Lifting of landmarks in files and pictures: sides, cameras, sizes, sequences, and the written files."""
 
 import json
 import os
@@ -25,7 +25,7 @@ PHOTOGRAPHS = SHARED / "real_weak/images"
 
 @pytest.fixture(scope="module")
 def hands():
-    """Rendered people's right hands `[COUNT, 21, 3]`, metres, before a camera."""
+    """Right hands of rendered people `[COUNT, 21, 3]`, metres, in front of a camera."""
     joints = np.asarray(synthesis.poses(0, "any_view", "test", range(COUNT)), np.float64)
     return joints - joints.mean(axis=1, keepdims=True) + [0.02, -0.01, 0.5]
 
@@ -255,7 +255,7 @@ def model():
 
 
 def scene(folder):
-    """A picture of two hands, the second one mirrored, and their places."""
+    """A picture of two hands, the second mirrored, and their positions."""
     names = sorted(PHOTOGRAPHS.glob("*.jpg"))
     right, left = (Image.open(names[i]).resize((320, 320)) for i in (3, 20))
     picture = Image.new("RGB", (900, 500), (110, 110, 110))

@@ -1,4 +1,4 @@
-"""A network in memory: the numbers of `bmc predict`, from arrays, without a file being written."""
+"""A network in memory: the numbers of `bmc predict` from arrays, without writing files."""
 
 import dataclasses
 import subprocess
@@ -39,7 +39,7 @@ def loaded(run):
 
 @pytest.fixture
 def spotting(monkeypatch):
-    """A model whose network is the one that finds the spot of each image."""
+    """A model whose network finds the spot in each image."""
     monkeypatch.setattr(forward, "in_batches", lambda run, state, batch, *_, **__: spotter.answer(batch))
     return model.Model(spotter.trained())
 
@@ -214,7 +214,7 @@ def test_predictions_do_not_depend_on_the_other_hands(loaded):
 
 
 def seen_hands(count, seed=0):
-    """Poses before a camera, their pixels, and K of images of 640 x 480 pixels."""
+    """Poses in front of a camera, their pixels, and K of images of 640 x 480 pixels."""
     k = np.array([[700.0, 0.0, 310.0], [0.0, 710.0, 250.0], [0.0, 0.0, 1.0]])
     joints = examples.examples(count, seed=seed).joints_3d.astype(np.float64)
     pixels = joints @ k.T

@@ -1,4 +1,4 @@
-"""The ONNX file computes what the checkpoint does, for any number of hands."""
+"""The ONNX file, compared with the checkpoint for several numbers of hands."""
 
 import dataclasses
 import functools

@@ -1,5 +1,5 @@
-"""Prediction on photographs: every answer is where it belongs in the photograph as it was given, in whatever way the
-hand was pointed out, and files are whole or not there."""
+"""Prediction on photographs: results are in the pixels of the original photograph for all ways to select the hand, and
+files are written atomically."""
 
 import csv
 import importlib.util
@@ -29,7 +29,7 @@ RUN = "runs/spotter"
 
 @pytest.fixture
 def spotting(monkeypatch):
-    """Without a network, its place taken by what finds the spot."""
+    """Replaces the network by a function that finds the spot."""
     monkeypatch.setattr(forward, "load", spotter.trained)
     monkeypatch.setattr(forward, "program", lambda config, **looks: None)
     monkeypatch.setattr(forward, "in_batches", lambda run, state, batch, *_, **__: spotter.answer(batch))
@@ -46,7 +46,7 @@ def content(predicted):
 
 
 def coco(file, entries):
-    """A file of boxes: (image's file name, annotation, more of the image)."""
+    """Writes a file of boxes from (file name, annotation, other fields of the image)."""
     images = [{"id": i, "file_name": name} | more for i, (name, _, more) in enumerate(entries)]
     hands = [{"id": 40 + i, "image_id": i, "category_id": 1} | hand for i, (_, hand, _) in enumerate(entries) if hand]
     file.write_text(json.dumps({"images": images, "annotations": hands, "categories": [{"id": 1, "name": "hand"}]}))

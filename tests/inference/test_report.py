@@ -1,4 +1,4 @@
-"""The report: one file that needs nothing else, honest about what is missing."""
+"""The report: one self-contained file, which states missing results."""
 
 import json
 import re
@@ -19,7 +19,7 @@ ENVIRONMENT = {"hardware": "8 x test chip", BREAKOUT: BREAKOUT}
 
 
 def run(folder, *, name="tiny & small", evaluated=True):
-    """A run's folder as training and evaluation leave it, with made-up numbers."""
+    """A run's folder as after training and evaluation, with invented numbers."""
     folder.mkdir()
     options = examples.tiny_config()
     options.name = name

@@ -1,4 +1,4 @@
-"""Videos: the hand is followed and, when lost, looked for again; times, turned frames and broken files are told."""
+"""Videos: the hand is followed and found again after it was lost; times, rotated frames and damaged files."""
 
 import json
 import os
@@ -24,24 +24,24 @@ BOX = (30.0, 30.0, 60.0, 60.0)
 
 @pytest.fixture(autouse=True)
 def spotting(monkeypatch):
-    """Without a network, its place taken by what finds the spot."""
+    """Replaces the network by a function that finds the spot."""
     monkeypatch.setattr(video.forward, "load", spotter.trained)
     monkeypatch.setattr(video.forward, "in_batches", lambda run, state, batch, *_, **__: spotter.answer(batch))
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Without the picture of the angles."""
+    """Skips the figure of the angles."""
     monkeypatch.setattr(video.charts, "angle_curves", lambda *_: Figure())
 
 
 def path(count):
-    """Where a spot that wanders is in each frame."""
+    """Returns the position of a moving spot in each frame."""
     return [(60.0 + 2.5 * i, 60.0 + 10 * np.sin(i / 3)) for i in range(count)]
 
 
 def film(file, spots, *, size=SIZE, codec="h264", rate=10):
-    """A video of a spot at each of those places, None for a frame without."""
+    """Writes a video of a spot at each of the positions; None for a frame without spot."""
     with av.open(str(file), "w") as container:
         stream = container.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt = *size, "rgb8" if codec == "gif" else "yuv420p"
@@ -117,7 +117,7 @@ def test_hand_is_lost_where_its_joints_are_not_a_hands(low, high, usual, kept):
 
 
 def test_box_changes_its_size_slowly_and_never_collapses():
-    """A network whose hands are always half of what they should be, crop by crop."""
+    """The stand-in network predicts hands with half of the true size in each crop."""
     options = examples.tiny_config()
     start = requests.Request(Path("clip.mp4"), box=(38.0, 38.0, 82.0, 82.0))
     request, sides = start, []

@@ -1,4 +1,4 @@
-"""The page of predicted hands in a real browser: it uses no network, logs no error and reacts to input."""
+"""The page of predicted hands in a real browser: no network access, no logged errors, and reactions to input."""
 
 import json
 import re
@@ -18,7 +18,7 @@ NAMES = ("<b>&one.jpg", "two.jpg", "three.jpg")
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A page of three hands, one of them a left one, and what it was made of."""
+    """A page of three hands, one of them a left hand, and its content."""
     options, trained = examples.tiny_config(), spotter.trained()
     image = spotter.picture(SIZE, (70, 50))
     seen = [
@@ -63,7 +63,7 @@ def state(tab):
 
 
 def inked(tab):
-    """Pixels of the 3D view that are drawn."""
+    """Returns the number of drawn pixels in the 3D view."""
     return tab.evaluate(
         "(() => { const c = document.querySelector('#hand'); const d = c.getContext('2d')"
         ".getImageData(0, 0, c.width, c.height).data; return d.filter((v, i) => i % 4 == 3 && v > 200).length })()"

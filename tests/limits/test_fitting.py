@@ -1,4 +1,4 @@
-"""Limits fitted, merged, widened and personal, the presets, and every input that must be refused."""
+"""Limits fitted, merged, widened and personalized, the presets, and errors for wrong input."""
 
 import dataclasses
 import os
@@ -32,7 +32,7 @@ def biomechanical(joints, hand_limits):
 
 
 def loss_of(poses, hand_limits):
-    """The losses' own way from metres: each hand over its scale, in float32."""
+    """Computes the losses of poses in metres like training: each hand is divided by its scale, in float32."""
     scale = np.linalg.norm(poses[:, 10] - poses[:, 9], axis=-1)
     terms = biomechanical(jnp.asarray(poses / scale[:, None, None], jnp.float32), hand_limits)
     return {name: np.asarray(value) for name, value in terms.items()}

@@ -1,4 +1,4 @@
-"""Limits in files, and every file that must be refused."""
+"""Limits in files, and errors for wrong files."""
 
 import json
 
@@ -53,7 +53,7 @@ def test_a_clockwise_hull_in_a_file_is_turned_around(fitted, tmp_path):
 
 
 def edit(path, value):
-    """A change to a file's content at a path of keys; DELETE removes."""
+    """Returns a change of a file's content at a path of keys; DELETE removes the key."""
 
     def change(content):
         node = content

@@ -17,7 +17,7 @@ K = np.array([[FOCAL, 0, 319.5], [0, FOCAL, 319.5], [0, 0, 1]], np.float32)
 
 @pytest.fixture(scope="module")
 def hands():
-    """Rendered people's hands `[64, 21, 3]`, metres, half a metre before a camera."""
+    """Hands of rendered people `[64, 21, 3]`, metres, half a metre in front of a camera."""
     joints = synthesis.poses(0, "any_view", "test", range(64))
     return (joints - joints.mean(axis=1, keepdims=True) + np.float32([0.03, -0.02, 0.5])).astype(np.float32)
 
@@ -32,14 +32,14 @@ def project(joints):
 
 
 def landmarks(hands, z=True, world=True):
-    """What an exact detector says of the hands."""
+    """Returns the landmarks of an exact detector."""
     pixels = project(hands)
     depth = FOCAL * (hands[..., 2] / hands[:, :1, 2] - 1)
     return poses.Landmarks(pixels, depth if z else None, hands - hands.mean(1, keepdims=True) if world else None)
 
 
 def error(found, hands):
-    """Mean error after Procrustes alignment, mm."""
+    """Returns the mean error after Procrustes alignment, mm."""
     aligned = alignment.procrustes(np.asarray(found.joints), hands)
     return float(1000 * np.linalg.norm(aligned - hands, axis=-1).mean())
 

@@ -1,4 +1,4 @@
-"""Pseudo-labels of depth: lifted landmarks as 3D joints of annotations, and the images that are held out."""
+"""Pseudo-labels of depth: lifted landmarks as 3D joints of annotations, and held-out images."""
 
 import json
 
@@ -22,7 +22,7 @@ def true_hands():
 
 @pytest.fixture
 def folder(tmp_path, true_hands):
-    """Annotations of rendered people, and their landmarks: no hand in image 0, the pixels of another in image 1."""
+    """Annotations of rendered people, and their landmarks: image 0 has no hand, image 1 the pixels of another hand."""
     pixels = true_hands @ K.T
     pixels = pixels[..., :2] / pixels[..., 2:]
     depth = K[0, 0] * (true_hands[..., 2:] / true_hands[:, :1, 2:] - 1)

@@ -1,4 +1,4 @@
-"""Sequences are smoothed as their period says, across gaps that stay."""
+"""Smoothing of sequences with a period, across gaps."""
 
 import numpy as np
 import pytest

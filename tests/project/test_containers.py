@@ -1,4 +1,4 @@
-"""The container files, which are not built here: linted, and what they refer to exists."""
+"""The container files, which are not built here: lint, and existence of the files that they use."""
 
 import json
 import os
@@ -18,7 +18,7 @@ DEVCONTAINER = paths.ROOT / ".devcontainer/devcontainer.json"
 
 
 def instructions():
-    """The instructions of the Dockerfile, as their names and arguments."""
+    """Returns the instructions of the Dockerfile as their names and arguments."""
     lines = [line for line in DOCKERFILE.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     return [tuple(line.split(maxsplit=1)) for line in "\n".join(lines).replace("\\\n", " ").splitlines()]
 

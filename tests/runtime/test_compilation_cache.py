@@ -1,4 +1,4 @@
-"""The user's folder of compiled programs: private, bounded, and left alone where the user says so."""
+"""The compilation cache: private, bounded, and disabled by the user's settings."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""Several processes: their options, and what they must agree on. Real ones are in `test_faults`."""
+"""Several processes: their options, and checks that they are alike. `test_faults` has tests with real processes."""
 
 import argparse
 import time

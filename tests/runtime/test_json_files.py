@@ -1,4 +1,4 @@
-"""JSON files are checked when they are read: whatever is in them, the error names file, field and value."""
+"""Checks of JSON files: for any content, the error names file, field and value."""
 
 import json
 from typing import Any, NotRequired, TypedDict
@@ -88,7 +88,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def nothing_drawn(monkeypatch):
-    """Pages without their pictures, which take long."""
+    """Replaces the figures of pages, which take long."""
 
     class Nothing:
         def __getattr__(self, _):

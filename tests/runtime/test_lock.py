@@ -1,4 +1,4 @@
-"""A folder is held by one process at a time, and freed when its holder is gone."""
+"""The lock of a folder: held by one process at a time, and taken over after its holder has ended."""
 
 import json
 import multiprocessing
@@ -59,12 +59,12 @@ def test_lock_is_released_by_an_error(tmp_path):
 
 
 def stated(**changes):
-    """What a holder writes, which is this process but for the changes."""
+    """Returns the content of the lock file of this process, with changes."""
     return lambda file: file.write_text(json.dumps(json.loads(file.read_bytes()) | changes), encoding="utf-8")
 
 
 def left_behind(folder, change):
-    """Leaves the lock of a holder behind that was not this process."""
+    """Creates the lock of a holder that is not this process."""
     file = folder / lock.FILE
     with lock.hold(folder):
         change(file)

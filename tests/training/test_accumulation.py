@@ -1,4 +1,4 @@
-"""A batch in parts is the whole batch: the gradient and the losses, however the labels are spread over the parts."""
+"""Gradient accumulation: gradient and losses equal those of the whole batch, with any labels in the parts."""
 
 import dataclasses
 import functools
@@ -19,7 +19,7 @@ LIMITS = examples.narrow_limits()
 
 
 def lopsided_batch():
-    """Sixteen examples, of which two have 3D labels, one no 2D labels either and one is padding."""
+    """Returns sixteen examples: two have 3D labels, one has no 2D labels and one is padding."""
     batch, hidden = examples.examples(16), example_sets.without_3d(examples.examples(16))
     labelled = np.arange(16) < 2
     batch = jax.tree.map(

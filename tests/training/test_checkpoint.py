@@ -1,4 +1,4 @@
-"""Checkpoints: bit for bit, the newest few, whole or not at all, and a clear refusal of another network's."""
+"""Checkpoints: bit-identical, atomic, limited in number, with clear errors for another network or damage."""
 
 import dataclasses
 import gc

@@ -1,4 +1,4 @@
-"""Configurations from files, the command line and JSON, and the errors of wrong ones."""
+"""Configurations from files, the command line and JSON, and errors for wrong values."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""A full device is told with settings that are valid and need less."""
+"""The error for full device memory, which lists valid settings that need less memory."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""A whole run on injected images: trained, finished, interrupted, gone on with, and stopped by what is not finite."""
+"""Whole runs on injected images: finished, interrupted, resumed, and stopped by values that are not finite."""
 
 import dataclasses
 import json
@@ -23,7 +23,7 @@ from bmc_jax.training.log import Log
 
 @pytest.fixture(autouse=True)
 def injected_images(request, monkeypatch):
-    """Noise with hands' labels in place of rendering, which takes long to compile."""
+    """Replaces rendering, which takes long to compile, by noise with labels of hands."""
 
     def rendered(options, domain, split, count, number=0, *, stored=None):
         return examples.examples(count, source=number, seed=options.seed)
@@ -33,7 +33,7 @@ def injected_images(request, monkeypatch):
 
 
 def lines(workdir):
-    """What was logged, but for what no seed determines."""
+    """Returns the logged lines without values that do not depend on the seed."""
     found = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert all(0 <= line.pop("input_wait") <= 1 for line in found)
     assert all(line.pop("images_per_second") > 0 for line in found)
@@ -100,7 +100,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_its_terms_and_its_example
         return batch
 
     def total(state, inputs, hand_limits, resident):
-        """In place of the step, which takes long to compile."""
+        """Replaces the step, which takes long to compile."""
         value = jnp.sum(inputs.batch.joints_2d)
         return state, dict.fromkeys(("loss", "joints_2d", "gradient_norm"), value) | {feed.FINITE: jnp.isfinite(value)}
 
@@ -131,7 +131,7 @@ def test_limits_are_fitted_to_the_3d_labelled_training_poses_alone(tmp_path, mon
 
 
 def test_a_built_dataset_and_a_rendered_domain_give_the_same_batches_from_every_cache(tmp_path, monkeypatch, capsys):
-    """The step is replaced by one that sums up what it is given, exactly and by place."""
+    """The step is replaced by an exact sum of its inputs, weighted by position."""
 
     def digest(state, batch, limits, *, config, axis_name):
         def total(leaf):

@@ -1,4 +1,4 @@
-"""Runs that are really killed, or find the disk full: each goes on, to the bit where it would have been."""
+"""Runs that are killed, or whose disk is full, and that resume with bit-identical results."""
 
 import functools
 import json
@@ -27,7 +27,8 @@ PATIENCE = 300
 
 
 def logged(workdir):
-    """The steps' metrics, but for what no seed determines; without a last line that was cut short."""
+    """Returns the metrics of the steps without values that do not depend on the seed, and without a truncated last
+    line."""
     file = workdir / "metrics.jsonl"
     found = []
     for line in file.read_text().splitlines() if file.exists() else ():
@@ -44,12 +45,12 @@ def output(workdir):
 
 
 def begun(workdir):
-    """The steps that the processes so far began with."""
+    """Returns the first step of each process so far."""
     return [int(number) for number in re.findall(rf"training tiny: steps (\d+) to {STEPS}", output(workdir))]
 
 
 def saving(workdir):
-    """Whether a checkpoint is being written, or was when its process died."""
+    """Returns whether a checkpoint is being written, or was being written when its process died."""
     return any("tmp" in entry.name for entry in (workdir / checkpoint.FOLDER).glob("*"))
 
 
@@ -63,7 +64,7 @@ def wait_until(process, workdir, holds):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A run that nothing happened to, whose folder's neighbours share its compiled steps."""
+    """A run without interruption, in a folder whose siblings share its compiled steps."""
     workdir = tmp_path_factory.mktemp("faults") / "whole"
     process = killable_run.start(workdir)
     process.join(PATIENCE)

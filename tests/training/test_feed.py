@@ -1,4 +1,4 @@
-"""Several steps in one call are the same steps one by one, wherever a run begins and ends."""
+"""Several steps per call, with the same results as single steps for any first and last step of a run."""
 
 import json
 
@@ -31,7 +31,7 @@ def logged(workdir):
 
 
 def moves(state, batch, limits, *, config, axis_name):
-    """A step that depends on the state, on every image and on the order of steps, and compiles at once."""
+    """A step that depends on the state, all images and the order of steps, and compiles quickly."""
     seen = jax.lax.pmean(jnp.mean(batch.image * jnp.float32(1e-3)), axis_name)
     params = {"w": 0.9 * state.params["w"] + seen}
     metrics = {"loss": seen, "joint_angle": params["w"], "gradient_norm": seen, "rate": jnp.float32(1)}

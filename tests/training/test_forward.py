@@ -1,4 +1,4 @@
-"""Inference: predictions of any crops and rotations are in the central crop's pixels and the camera's frame."""
+"""Inference: predictions of any crops and rotations are in the pixels of the central crop and in the camera frame."""
 
 import dataclasses
 
@@ -18,7 +18,7 @@ STATE = step.TrainState(np.zeros((), np.int32), {}, {}, None)
 
 
 def wide(count=3):
-    """Images of `stored_size` for two passes, black but for a white spot at the wrist."""
+    """Returns black images of `stored_size` for two passes, with a white spot at the wrist."""
     given = examples.examples(count)
     stored = forward.stored_size(CONFIG, 2)
     intrinsics = given.intrinsics + np.array([[0, 0, 1], [0, 0, 1], [0, 0, 0]]) * (stored - SIZE) / 2

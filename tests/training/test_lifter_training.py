@@ -18,7 +18,7 @@ HANDS = jnp.asarray(hands.adults(100), jnp.float32)
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """Folder and weights of a training that nothing interrupted."""
+    """Folder and weights of a training without interruption."""
     folder = tmp_path_factory.mktemp("lifter")
     return folder, training.train(SETTINGS, HANDS, folder)
 

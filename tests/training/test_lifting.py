@@ -1,4 +1,4 @@
-"""The network that lifts points: what it is told, what it says, where its hands come from, and a whole run of it."""
+"""The lifting network for points: its inputs, outputs and hands, and a whole run."""
 
 import dataclasses
 import functools
@@ -30,7 +30,7 @@ def on_device(count=8):
 
 @functools.cache
 def said(refine=True):
-    """(weights that are not those of the start, what the network says by them of pixels and K)"""
+    """Returns weights that differ from the initial weights, and their outputs for some pixels and K."""
     network, batch = LiftingNetwork(hidden=16, refine=refine), on_device()
     shapes = jax.eval_shape(
         functools.partial(network.init, train=False), jax.random.key(0), batch.joints_2d, batch.intrinsics
@@ -41,7 +41,7 @@ def said(refine=True):
 
 
 def metres(count=40):
-    """Right hands in front of a camera, in metres."""
+    """Returns right hands in front of a camera, metres."""
     joints = 0.03 * hands.in_scale_units(hands.sampled()[0]) + np.array([0.1, -0.05, 0.6])
     return validation.screen(joints, left="drop").poses[:count]
 

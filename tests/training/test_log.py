@@ -1,4 +1,4 @@
-"""Logs of runs: bars on terminals, lines in log files, every metric once, and the same wandb run when resumed."""
+"""Logs of runs: bars on terminals, lines in log files, each metric once, and the same wandb run after resuming."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Four devices are one device: the same loss, the same weights, equal replicas, one compilation."""
+"""Training on four devices: the loss and weights of one device, equal replicas, and one compilation."""
 
 import functools
 import re
@@ -20,7 +20,7 @@ STEPS = 3
 
 
 def lopsided_batch():
-    """Eight examples of which only the first device's have 3D labels: the devices' own means all differ."""
+    """Returns eight examples, of which only those of the first device have 3D labels, so the devices' means differ."""
     devices = jax.local_device_count()
     batch, hidden = examples.examples(8), example_sets.without_3d(examples.examples(8))
     labelled = np.arange(8) % devices == 0

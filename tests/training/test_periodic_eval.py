@@ -1,4 +1,4 @@
-"""Periodic evaluation: the metrics of `bmc evaluate`, compiled and read once, and pictures of the right hands."""
+"""Periodic evaluation: the metrics of `bmc evaluate`, read and compiled once, and pictures of the right hands."""
 
 import dataclasses
 import functools
@@ -45,7 +45,7 @@ def compiled():
 
 @pytest.fixture(autouse=True)
 def rendered(monkeypatch):
-    """Replaces rendering by noise with hands' labels, and returns the (domain, split, count) of each call."""
+    """Replaces rendering by noise with labels of hands, and returns the (domain, split, count) of each call."""
     calls = []
 
     def render(options, domain, split, count, number=0, *, stored=None):
@@ -115,7 +115,7 @@ def test_pictures_show_hands_from_all_over_each_set_with_their_labels(tmp_path, 
 
 
 def test_training_with_periodic_evaluation_is_training_without(tmp_path, compiled, rendered, monkeypatch):
-    """The step is replaced by one that moves every weight a little."""
+    """The step is replaced by a small change of all weights."""
 
     def take(state, inputs, limits, resident):
         metrics = {"loss": 1.0, "gradient_norm": float(state.step), feed.FINITE: jnp.bool_(True)}

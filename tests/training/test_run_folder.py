@@ -1,4 +1,4 @@
-"""A run's folder stays one run: its schedule, and its files."""
+"""Checks of a run's folder: the same configuration, data and schedule."""
 
 import dataclasses
 import math
@@ -13,12 +13,12 @@ CONFIGURATION = str(paths.ROOT / "configs/quickstart.py")
 
 
 class Reached(Exception):
-    """Training would have begun."""
+    """Raised where training would begin."""
 
 
 @pytest.fixture
 def stopped_at(tmp_path, monkeypatch):
-    """Returns a function that makes a folder of a run of some configuration with its last checkpoint at some step."""
+    """Returns a function that creates the folder of a run with its last checkpoint at some step."""
 
     def hold(_):
         raise Reached
