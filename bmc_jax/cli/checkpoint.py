@@ -12,6 +12,7 @@ from bmc_jax.core.plural import counted
 
 
 def add(verbs: Any) -> None:
+    """Declares `bmc predict` and `bmc export`."""
     parser = add_verb(verbs, "predict", _predict, "predict the hands in photographs or a video", """\
 examples:
   bmc predict runs/quickstart photo.jpg --out predicted

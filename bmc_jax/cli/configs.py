@@ -9,6 +9,7 @@ from bmc_jax.cli.arguments import add_verb
 
 
 def add(verbs: Any) -> None:
+    """Declares the verbs of `bmc configs`."""
     add_verb(verbs, "list", _list, "list the configurations and launch files of the project", """\
 example:
   bmc configs list

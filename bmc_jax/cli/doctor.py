@@ -32,6 +32,7 @@ class Finding(NamedTuple):
 
 
 def add(verbs: Any) -> None:
+    """Declares `bmc doctor`."""
     add_verb(verbs, "doctor", _doctor, "show versions, devices, memory, cache and extras, and their problems", """\
 example:
   bmc doctor

@@ -13,6 +13,7 @@ FILE = "experiment"
 
 
 def add(verbs: Any) -> None:
+    """Declares `bmc experiment`."""
     parser = add_verb(verbs, "experiment", run, "train and evaluate the arms of an experiment, and compare them", f"""\
 examples:
   bmc experiment lifting --seeds 5
@@ -37,6 +38,7 @@ share the runs of their common arms.
 
 
 def run(options: argparse.Namespace) -> None:
+    """Runs `bmc experiment`."""
     from bmc_jax.experiments import comparison, runner, tables
     from bmc_jax.runtime import files
     from bmc_jax.training import config_io

@@ -19,6 +19,7 @@ TRAINING_POSES = 8_192
 
 
 def add(limits: Any) -> None:
+    """Declares the verbs of `bmc limits` that fit, show, check and compare limits."""
     poses = f"{FORMATS}, metres, FreiHAND order, right hands"
     parser = add_verb(limits, "fit", _fit, "fit limits to poses", """\
 examples:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 def add(limits: Any) -> None:
+    """Declares `bmc limits repair` and `bmc limits sample`."""
     parser = add_verb(limits, "repair", _repair, "move poses to the nearest poses within limits", """\
 The poses may have any named joint order, in m, cm or mm, of right or left hands. The output has the same conventions.
 NaN frames are gaps.

@@ -9,6 +9,7 @@ from bmc_jax.core.choices import MOST_IMAGES, SPLITS
 
 
 def add(verbs: Any) -> None:
+    """Declares `bmc train`, `bmc evaluate` and `bmc report`."""
     parser = add_verb(verbs, "train", train, "train a configuration in a folder, or resume training there", """\
 examples:
   bmc train --config=quickstart --workdir=runs/quickstart
@@ -77,6 +78,7 @@ examples:
 
 
 def train(options: argparse.Namespace) -> None:
+    """Runs `bmc train`."""
     from bmc_jax.runtime import distributed
     from bmc_jax.training import config_io
 

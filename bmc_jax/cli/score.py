@@ -9,6 +9,7 @@ from bmc_jax.core.choices import ALIGNMENTS, PROTOCOLS
 
 
 def add(verbs: Any) -> None:
+    """Declares `bmc score`."""
     parser = add_verb(verbs, "score", _score, "score a prediction file by a dataset's official protocol, offline", """\
 examples:
   bmc score pred.json FreiHAND_pub_v2_eval --protocol freihand

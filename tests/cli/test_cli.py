@@ -42,7 +42,7 @@ def fails(capsys, *arguments):
 
 
 def verbs(parser, words=()):
-    """Returns the verbs of the parser as their words, including the empty words of `bmc`, and whether each has verbs."""
+    """Returns the verbs of the parser as their words, including those of `bmc` (none), and whether each has verbs."""
     groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     yield words, bool(groups)
     for group in groups:
