@@ -69,7 +69,7 @@ def test_poses_are_metres_from_the_wrist_with_the_errors_of_their_depths(folder)
     for i, hand in enumerate(found["data"]["hands"]):
         label, without, with_losses = np.array(hand["poses"])
         np.testing.assert_allclose(label, labels[i] - labels[i, :1], atol=1e-5)
-        # Every joint but the wrist is off in depth alone.
+        # All joints except the wrist have errors in depth only.
         np.testing.assert_allclose((without - label)[1:] * 1000, np.tile([0, 0, OFF["2d"][i]], (20, 1)), atol=0.02)
         np.testing.assert_allclose(hand["errors"], [OFF["2d"][i] * 20 / 21, OFF["bl+rb+a"][i] * 20 / 21], atol=0.02)
         assert np.ptp(with_losses, axis=0).max() > 0.05
@@ -77,7 +77,7 @@ def test_poses_are_metres_from_the_wrist_with_the_errors_of_their_depths(folder)
 
 def test_hand_shown_first_is_the_ordinary_one_of_all(folder):
     assert content(folder)["data"]["opened"] == 15
-    # The first column alone would choose the second.
+    # With the first column alone, the second row would be chosen.
     assert opening.ordinary(np.array([[10.0, 1.0], [30.0, 90.0], [20.0, 60.0], [21.0, 10.0], [90.0, 10.0]]), 5) == 3
 
 

@@ -102,7 +102,7 @@ def test_unfinished_runs_are_trained_and_measured_seed_by_seed_and_finished_ones
     monkeypatch.setattr(train, "train", lambda config, workdir: done.append((config.name, config.seed, workdir)))
     monkeypatch.setattr(evaluate, "evaluate", lambda workdir: done.append(workdir))
     runner.run(runner.read(file), 2, tmp_path / "out", ["training.epochs=2.0"])
-    # c lacks measures of one of the test sets.
+    # c has no metrics of one of the test sets.
     runs = [("a", 0), ("c", 0), ("a", 1), ("b", 1), ("c", 1)]
     folders = [runner.run_directory(tmp_path / "out", *run) for run in runs]
     assert done == [part for run, at in zip(runs, folders, strict=True) for part in ((*run, at), at)]

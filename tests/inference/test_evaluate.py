@@ -179,7 +179,7 @@ def test_photographs_are_measured_against_their_2d_labels(run, measured_photogra
     assert measured_photograph["count"] == 1
     assert measured_photograph["labels_predicted"]
     assert measured_photograph["network"]["joints_2d_px"] > 0
-    # Of a single photograph the mean pose is the label itself.
+    # With a single photograph, the mean pose equals the label.
     assert measured_photograph["mean_pose"]["joints_2d_px"] == pytest.approx(0, abs=1e-5)
     name = measured_photograph["name"]
     assert json.loads((run / evaluate.PHOTOGRAPHS_FILE).read_text())["name"] == name

@@ -30,7 +30,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(run, tmp_path_factory):
-    # The checks of signatures compare sizes, and the program's number of hands is a letter.
+    # Signatures are not checked: the program's number of hands is symbolic.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jaxtyping.config, "jaxtyping_disable", True)
         patch.setattr(training_data.synthesis, "poses", average_run.hands_of_40_mm)

@@ -79,7 +79,7 @@ def test_hands_are_where_they_are_in_each_image(spotting):
     assert hands.image.tolist() == [0, 0, 1]
     np.testing.assert_allclose(hands.joints_2d[:, 8], [spots[0], spots[0], spots[1]], atol=0.35)
     np.testing.assert_array_equal(hands.box, [*around[0], around[1][0]])
-    # The stand-in's hand is the same in each crop, and a left hand is its mirror image.
+    # The stand-in network predicts the same hand in each crop; a left hand is its mirror image.
     np.testing.assert_allclose(hands.joints_3d_scale[1], hands.joints_3d_scale[0] * [-1, 1, 1], atol=1e-6)
     np.testing.assert_array_equal(spotting(images[0]).joints_2d, spotting(images[:1], None).joints_2d)
 

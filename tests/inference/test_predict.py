@@ -59,7 +59,7 @@ def coco(file, entries):
 def test_joint_is_where_it_is_in_the_photograph(spotting, photo, tmp_path, passes, left, box):
     predicted = predict.predict(RUN, [photo], tmp_path / "out", passes=passes, left=left, box=box)
     (hand,) = content(predicted)["hands"]
-    # Beyond its own crop of the middle square, two passes see the grey of the picture, too.
+    # Beyond the first crop of the middle square, two passes also see the grey of the picture.
     np.testing.assert_allclose(hand["joints_2d"][8], SPOT, atol=0.35)
     assert hand["hand"] == ("left" if left else "right")
     assert hand["size"] == list(SIZE)
@@ -127,7 +127,7 @@ def test_left_hand_is_the_mirror_image_of_a_right_hand(tmp_path, monkeypatch):
     for name in ("angles", "bone_length", "curvature", "spread"):
         for a, b in zip(left[name], right[name], strict=True):
             np.testing.assert_allclose(list(a.values()), list(b.values()), atol=1.0)
-    # What is said in 3D is seen in 2D.
+    # The 3D joints project to the 2D joints.
     seen = np.array(left["joints_3d"]) @ np.array(left["intrinsics"]).T
     np.testing.assert_allclose(seen[:, :2] / seen[:, 2:], left["joints_2d"], atol=0.05)
 

@@ -64,7 +64,7 @@ def test_hand_is_followed_and_every_frame_keeps_its_time(tmp_path):
     np.testing.assert_allclose([hand["joints_2d"][8] for hand in hands], spots, atol=0.6)
     assert [hand["followed"] for hand in hands] == [False] + [True] * 24
     np.testing.assert_allclose([hand["time"] for hand in hands], np.arange(25) / 10, atol=1e-3)
-    # The box goes along: its middle is near the spot, its size that of the hand.
+    # The box follows the hand: its centre is near the spot, and its size is that of the hand.
     middles = [[(hand["box"][i] + hand["box"][i + 2]) / 2 for i in (0, 1)] for hand in hands[2:]]
     np.testing.assert_allclose(middles, spots[1:-1], atol=2)
     names = {file.name for file in predicted.out.iterdir()}

@@ -120,7 +120,7 @@ def test_joints_are_drawn_on_the_picture_at_their_pixels(opened, made):
         "+t.parentNode.getAttribute('cy')])"
     )
     assert [name for name, _, _ in drawn] == made[1]["joints"]
-    # A picture's first pixel has its centre at 0, and SVG has it at 0.5.
+    # The centre of the first pixel is at 0 in pictures and at 0.5 in SVG.
     np.testing.assert_allclose([place for _, *place in drawn], np.array(made[1]["hands"][0]["joints_2d"]) + 0.5)
     opened.evaluate("document.querySelector('#overlay').click()")
     assert opened.evaluate("document.querySelectorAll('#photo circle').length") == 0

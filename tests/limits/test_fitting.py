@@ -255,7 +255,7 @@ def test_the_clinical_preset_is_what_its_command_makes():
     for name in ("source", "margin_degrees", "margin_fraction", "percentiles", "convention"):
         assert getattr(remade.meta, name) == getattr(preset.meta, name)
     assert preset.meta.count == clinical_preset.COUNT
-    # Fewer hands reach less far, but nearly: inside, and close to every end.
+    # Fewer hands give slightly tighter limits: inside, and close to all ends.
     for name in INTERVALS:
         ours, theirs = np.asarray(getattr(remade, name)), np.asarray(getattr(preset, name))
         extent = theirs[..., 1] - theirs[..., 0]
@@ -272,7 +272,7 @@ def test_the_clinical_preset_allows_real_hands(rhd):
     inside = np.asarray(distance(angles, preset.hull)) == 0
     assert np.mean(inside) > 0.99
     assert np.mean(inside.all(axis=(1, 2))) > 0.95
-    # And not everything: a mirrored hand, which bends the other way, is outside.
+    # A mirrored hand, which bends in the other direction, is outside.
     mirrored = jnp.asarray(limits.measure(rhd * MIRROR)["angles"])
     assert np.mean((np.asarray(distance(mirrored, preset.hull)) == 0).all(axis=(1, 2))) < 0.1
 
@@ -331,7 +331,7 @@ def test_limits_are_weighted_means_in_every_direction(adults, clinical, count):
     np.testing.assert_allclose(
         reach(mine), (1 - angle_share) * reach(clinical) + angle_share * reach(fitted), atol=1e-4
     )
-    # And the hull is that, simplified from outside.
+    # The hull is the outer simplification of this.
     assert (reach(mine) < (np.asarray(mine.hull, np.float64) @ directions).max(axis=2) + 1e-4).all()
 
 
@@ -353,7 +353,7 @@ def test_literature_presets_are_what_their_command_makes(monkeypatch):
         wanted = ranges["pip_flexion"]
         np.testing.assert_allclose(flexion.min(axis=1), wanted.low - literature.ANGLE_MARGIN, atol=3)
         np.testing.assert_allclose(flexion.max(axis=1), wanted.high + literature.ANGLE_MARGIN, atol=3)
-    # Fewer people reach less far: within, but for what each hull adds when it is simplified from outside.
+    # Fewer people give tighter limits, except for the margin of the outer simplification of each hull.
     for row in comparison.compare(literature.literature("eaton"), limits.load("eaton")):
         assert row.first_beyond < 3
         assert row.shared_percent > 65

@@ -80,7 +80,7 @@ def test_points_are_uniform_in_the_polygon(polygon):
     assert inside(found).all()
     expected = by_rejection(inside, polygon.min(axis=0), polygon.max(axis=0), 40_000)
     assert probability_of_one_law(found, expected) > 1e-3
-    # So many points tell a polygon that is 2 % smaller.
+    # This number of points distinguishes a polygon that is 2 % smaller.
     assert probability_of_one_law(polygon[0] + (found - polygon[0]) * 0.98, expected) < 1e-3
 
 

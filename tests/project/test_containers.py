@@ -58,7 +58,7 @@ def test_the_development_container_has_known_properties_and_commands():
     assert content.keys() <= {"name", "image", "hostRequirements", "postCreateCommand", "customizations"}
     assert re.fullmatch(r"[\w./-]+:\d+\.\d+", content["image"])
     command = [*shlex.split(content["postCreateCommand"]), "--dry-run"]
-    # Without the variables by which `make test VENV=...` reaches every make below it.
+    # Without the variables that `make test VENV=...` passes to nested calls of make.
     environment = {"PATH": os.environ["PATH"]}
     assert subprocess.run(command, cwd=paths.ROOT, env=environment, capture_output=True).returncode == 0
     interpreter = content["customizations"]["vscode"]["settings"]["python.defaultInterpreterPath"]

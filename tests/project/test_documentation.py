@@ -17,7 +17,7 @@ from bmc_jax.visualization import draw
 ROOT = paths.ROOT
 PAGES = runpy.run_path(str(ROOT / "docs/pages.py"))
 NUMBER = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?(?:e-?\d+)?")
-#: What some pages need and the tests do not install.
+#: Packages that some pages need and the tests do not install.
 OPTIONAL = {"torch", "torchvision"}
 
 

@@ -45,7 +45,7 @@ def test_a_process_without_options_stays_alone(monkeypatch):
 
 
 def test_no_cluster_and_no_coordinator_are_reported_with_the_remedy(monkeypatch):
-    # JAX refuses to begin once it has devices, as it has here: what it would say is put in its place.
+    # JAX cannot be initialized once it has devices, as here: its error is raised by a replacement.
     def without_cluster(*_, **__):
         raise ValueError("coordinator_address should be defined.")
 

@@ -58,7 +58,7 @@ def test_four_parts_on_each_of_four_devices_are_one_large_batch_on_one(monkeypat
 def test_shares_are_those_of_the_examples_that_a_term_counts():
     shares = accumulation.shares(accumulation.split(lopsided_batch(), 4), axis_name=None)
     assert set(shares) == {field.name for field in dataclasses.fields(LossWeights)}
-    # Every fourth example is in the same part: 5 in the second, 7 in the last.
+    # Each part has every fourth example: 5 in the second, 7 in the last.
     np.testing.assert_allclose(shares["root_depth"], [1 / 2, 1 / 2, 0, 0])
     np.testing.assert_allclose(shares["joints_2d"], np.array([4, 3, 4, 3]) / 14)
     np.testing.assert_allclose(shares["palm"], np.array([4, 4, 4, 3]) / 15)

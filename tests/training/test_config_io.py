@@ -34,7 +34,7 @@ def test_the_defaults_are_the_papers():
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_experiment_of_the_project_loads(path):
-    # Tables that have runs in common name these alike, by arm and data.
+    # Tables that share runs give them the same names, by arm and data.
     assert re.fullmatch(rf"{path.stem}|[\w+-]+@paper", config_io.load(path).name)
 
 

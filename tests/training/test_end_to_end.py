@@ -68,7 +68,7 @@ def test_an_interrupted_run_ends_bit_for_bit_as_one_that_was_not(tmp_path, monke
     assert stop.value.code == distributed.INTERRUPTED != 0
     assert checkpoint.latest(parts) == 2
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    # What a run wrote after its last checkpoint is written again: it must not be there twice.
+    # A resumed run repeats the steps after its last checkpoint; the log must not have them twice.
     with (parts / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({"step": 3, "loss": 0.0}) + '\n{"step": 4, "lo')
     train.train(options, parts)
@@ -161,7 +161,7 @@ def test_a_built_dataset_and_a_rendered_domain_give_the_same_batches_from_every_
     assert len({line["0"] for line in logged["none"]}) == 3
     assert config_io.read(tmp_path / "none").data.train[1].count == 12
 
-    # The cache may change on the way, and a resumed run goes on with what it would have seen.
+    # The cache may change when a run is resumed; the batches stay the same.
     parts, options.data.cache = tmp_path / "parts", "host"
     with monkeypatch.context() as patch:
         interrupt_after(2, patch)

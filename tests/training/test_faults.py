@@ -148,7 +148,7 @@ def test_two_processes_train_what_one_does_stop_on_one_signal_and_when_one_is_ki
     last = checkpoint.latest(workdir)
     assert last > stopped
 
-    # One process with four devices in the place of two with one each.
+    # One process with four devices instead of two processes with one device each.
     process = killable_run.start(workdir)
     process.join(PATIENCE)
     assert process.exitcode == 0, output(workdir)

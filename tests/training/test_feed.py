@@ -69,11 +69,11 @@ def test_a_run_of_several_steps_a_call_is_one_of_single_steps_and_compiles_once(
     train.train(on_device(), single)
     del traces[:]
     train.train(on_device(steps_per_dispatch=STEPS), several)
-    # Once for the shapes of its metrics and once to compile, for calls of 3, 3 and the last 2 steps.
+    # Traced once for the shapes of the metrics and once for compilation, for calls of 3, 3 and 2 steps.
     assert len(traces) == 2
     assert [line["step"] for line in logged(several)] == [3, 6, 8]
 
-    # Steps a call may change on the way, between two of its multiples.
+    # The number of steps per call may change when a run is resumed, between two multiples.
     with monkeypatch.context() as patch:
         patch.setattr(Log, "write", stop_at_two)
         with pytest.raises(KeyboardInterrupt):

@@ -170,7 +170,7 @@ def test_damaged_lines_are_set_aside_and_the_others_stay(tmp_path):
     assert [row["step"] for row in log.read(tmp_path)] == [1, 2, 3]
     aside = tmp_path / log.DAMAGED_FILE
     assert aside.read_bytes() == b"".join([*DAMAGED_LINES, DAMAGED_LINES[0]])
-    # Those of a later time are added.
+    # Damaged lines found later are appended.
     with file.open("ab") as opened:
         opened.write(b"null\n")
     with pytest.warns(UserWarning, match="1 damaged"), Log(tmp_path, options, first=3, total=8):
@@ -204,7 +204,7 @@ def test_wandb_receives_everything_and_goes_on_with_the_same_run(tmp_path, wandb
     assert first.options["config"]["training"]["wandb"] == "hands"
     given = {name: first.options[name] for name in ("project", "name", "resume", "dir")}
     assert given == {"project": "hands", "name": "tiny", "resume": "allow", "dir": str(tmp_path)}
-    # Whether it is online is the user's to say, by WANDB_MODE.
+    # The user decides by WANDB_MODE whether it is online.
     assert "mode" not in first.options
     other = tmp_path / "other"
     other.mkdir()

@@ -112,7 +112,7 @@ def test_batch_norm_of_each_device_by_itself_exchanges_nothing_in_the_network_an
         compiled = program.lower(*arguments).compile().as_text()
         counts[size] = len(re.findall(r" all-reduce(?:-start)?\(", compiled))
     layers = len(jax.tree.leaves(state.batch_stats)) // 2
-    # One exchange a layer forwards and one backwards, of which XLA combines those that nothing lies between.
+    # One all-reduce per layer forwards and one backwards; XLA combines consecutive ones.
     assert layers < counts[0] - counts[1] <= 2 * layers
     # Counts of labels, gradients with metrics, running statistics.
     assert counts[1] <= 3

@@ -61,7 +61,7 @@ def test_where_no_example_is_at_fault_training_diverged(tmp_path, monkeypatch, s
         FloatingPointError, match=r"With the weights of step 10, each .* diverged: lower optimizer.rate"
     ):
         safeguards.require_finite(OPTIONS, tmp_path, opened(), LIMITS, 12, False, BROKEN, np.array([[2, 18]]))
-    # The step is taken again as it was, augmentation included: from the count before it.
+    # The step is repeated with the same augmentation, which depends on the number of the step.
     assert seen == [(11, [2, 2])]
 
 
