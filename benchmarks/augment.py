@@ -1,12 +1,13 @@
-"""How many images a second does one core augment, which part takes how long, and how fast was another commit?
+"""Speed of the augmentation on one core, of each of its parts, and relative to another commit.
 
     taskset --cpu-list 0 python benchmarks/augment.py [--size 128] [--stored 192] [--batch 64] [--against COMMIT]
     python benchmarks/augment.py --plot docs/images/augment.jpg
 
-Random images lie on the device; whole and parts take turns in one process, shortest (median) of the runs. Times are
-those of the CPU, on which other work on the machine has little part, or wall clock on an accelerator. A part takes the
-images as the whole does, one at a time on a CPU. With `--against`, the augmentation of another commit takes turns with
-this one, on the same images and keys. With `--plot`, draws rendered hands instead: each as it is, then changed.
+Random images are on the device. The whole and its parts take turns in one process; the shortest run is printed, with
+the median in parentheses. Times are CPU times, which other processes disturb little, or wall-clock times on an
+accelerator. A part processes the images as the whole does, one at a time on a CPU. With `--against`, the augmentation
+of another commit takes turns with this one, on the same images and keys. With `--plot`, it draws rendered hands
+instead, unchanged and augmented.
 """
 
 import argparse
@@ -43,7 +44,7 @@ HANDS, CHANGES = (2, 6, 10), 6
 
 
 def noise_images(count: int, stored: int) -> Batch:
-    """Random pixels; the labels take no time, whatever they are."""
+    """Returns images with random pixels. The labels do not affect the time."""
     image = np.random.default_rng(0).integers(0, 256, (count, stored, stored, 3), np.uint8)
     joints = np.zeros((count, 21), bool)
     return jax.device_put(
@@ -63,7 +64,7 @@ def noise_images(count: int, stored: int) -> Batch:
 
 
 def wholes(package: ModuleType, options: Augmentation, size: int) -> dict[str, Callable]:
-    """Augmentation without green screens, with one in four, and with nothing else."""
+    """Returns augmentation without green screens, with a quarter of them, and with green screens alone."""
 
     def marked(green):
         return lambda key, batch: package.augment(key, batch, options, size, green_screen=green(batch))
@@ -76,7 +77,7 @@ def wholes(package: ModuleType, options: Augmentation, size: int) -> dict[str, C
 
 
 def parts(options: Augmentation, stored: int, size: int) -> dict[str, Callable]:
-    """Each part for a batch, which lies in `[b, 3, size, size]` planes for all but `warp` and `central`."""
+    """Returns each part as a function of a batch of planes `[b, 3, size, size]`, except for `warp` and `central`."""
 
     def each(part, **settings):
         one = functools.partial(part, **settings)
@@ -104,7 +105,7 @@ def parts(options: Augmentation, stored: int, size: int) -> dict[str, Callable]:
 
 
 def at_commit(commit: str, folder: str) -> ModuleType:
-    """The augmentation of another commit, as a package of another name."""
+    """Returns the augmentation of another commit, imported as a package with another name."""
     here = "bmc_jax/data/augment/"
     listed = subprocess.run(["git", "ls-tree", "--name-only", commit, here], capture_output=True, text=True, check=True)
     package = Path(folder, "augment_before")
@@ -118,7 +119,7 @@ def at_commit(commit: str, folder: str) -> ModuleType:
 
 
 def measure(calls: dict[str, Callable]) -> dict[str, tuple[float, float, float]]:
-    """Seconds of each call: CPU time of the first, which compiles, then shortest and median of the others, in turn."""
+    """Returns the seconds of each call: the first, which compiles, and the shortest and median of the others."""
     clock = time.process_time if jax.default_backend() == "cpu" else time.perf_counter
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(1 + RUNS):
@@ -130,7 +131,7 @@ def measure(calls: dict[str, Callable]) -> dict[str, tuple[float, float, float]]
 
 
 def plot(path: str, stored: int, size: int) -> None:
-    """Rendered hands in rows: as they are, and changed in several ways, with the labels that follow."""
+    """Draws rendered hands in rows: unchanged, and augmented in several ways, with their labels."""
     domain = domains.widen(domains.get("real_like"), stored / size)
     hands = synthesis.render(0, domain, "test", HANDS, stored)
     options = dataclasses.replace(Augmentation(), erasing=0.35)

@@ -1,11 +1,11 @@
-"""What do the losses cost when PyTorch calls them, beyond the compiled JAX function itself?
+"""Overhead of the losses called from PyTorch, relative to the compiled JAX function.
 
     python benchmarks/bridge.py [--calls 2000]
 
-Needs the extra `torch`. L_BMC on the CPU, float32, jax.numpy arrays or tensors that are there already. Forward is the
-loss of every pose; forward and backward also the gradient, for which PyTorch sums the losses and walks back. Limits and
-weights are arguments either way. Both ways are called in turn, so that other work on the machine meets both alike; the
-overhead is the difference of the shortest calls, and in brackets the median of the differences of neighbouring calls.
+Needs the extra `torch`. L_BMC is computed on the CPU in float32, from existing jax.numpy arrays or tensors. "Forward"
+is the loss of each pose; "forward and backward" is also the gradient of the sum of the losses. Limits and weights are
+arguments in both ways, which are called in turn, so that other processes affect both equally. The overhead is the
+difference of the shortest calls, with the median difference of consecutive calls in parentheses.
 """
 
 import argparse
@@ -26,7 +26,7 @@ WEIGHTS = losses.LossWeights(bone_length=1.0, palm=0.3, joint_angle=0.3)
 
 
 def poses(count: int) -> np.ndarray:
-    """Noisy synthetic hands `[count, 21, 3]` in scale units."""
+    """Returns noisy synthetic hands `[count, 21, 3]` in scale units."""
     joints = skeleton.clinical_poses(count, seed=1)
     joints = joints / np.linalg.norm(joints[:, 10] - joints[:, 9], axis=-1)[:, None, None]
     return (joints + np.random.default_rng(0).normal(scale=0.1, size=joints.shape)).astype(np.float32)
@@ -40,7 +40,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--calls", type=int, default=2000, help="of each kind (default: 2000)")
+    parser.add_argument("--calls", type=int, default=2000, help="number of calls of each kind (default: 2000)")
     options = parser.parse_args()
     clinical = limits.load("clinical")
     value = jax.jit(losses.biomechanical)

@@ -1,11 +1,11 @@
-"""How many poses a second can be checked: joint angles alone, and all quantities compared with their limits?
+"""Speed of checking poses: joint angles alone, and all quantities compared with their limits.
 
     python benchmarks/check.py [--seconds 5] [--cores 2]
 
-The angles are timed on arrays that are there already, at several batches, each call waited for; then as one stream of
-calls that are not waited for one by one, as `limits.measure` makes them, so that the machine's cores work side by side.
-Beside each rate is the CPU time a pose takes, which other work on the machine disturbs least: cores over that time is
-the rate that an idle machine of so many cores cannot exceed.
+The angles are timed on existing arrays of several sizes, with a wait for each call, and then as a stream of calls
+without a wait for each, as in `limits.measure`, so that all cores work in parallel. Each rate comes with the CPU time
+per pose, which other processes disturb least: the number of cores divided by this time is an upper bound of the rate on
+an idle machine.
 """
 
 import argparse
@@ -17,11 +17,11 @@ BATCHES = (256, 1024, 4096, 16384)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=5.0, help="to measure each line for (default: 5)")
-    parser.add_argument("--cores", type=int, default=2, help="to run on, where the system can say so (default: 2)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="seconds per line (default: 5)")
+    parser.add_argument("--cores", type=int, default=2, help="number of cores, if the system supports it (default: 2)")
     options = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
-        # Before JAX starts its threads, one a core.
+        # Before JAX starts its threads, one per core.
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
 
     import jax

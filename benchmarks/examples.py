@@ -9,7 +9,7 @@ from bmc_jax.synthesis import skeleton
 
 
 def examples(count: int, size: int) -> Batch:
-    """Noise with the labels of synthetic hands, half a metre away, one half of them in 2D only."""
+    """Returns images of noise with labels of synthetic hands at a distance of 0.5 m, half of them 2D only."""
     generator = np.random.default_rng(0)
     joints = skeleton.clinical_poses(count, seed=0)
     joints = (joints - joints[:, :1] + np.array([0.0, 0.0, 0.5])).astype(np.float32)

@@ -24,7 +24,7 @@ def seconds(statement: str) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=10, help="of each (default: 10)")
+    parser.add_argument("--runs", type=int, default=10, help="number of runs of each (default: 10)")
     options = parser.parse_args()
     print("| import | s, shortest (median) | CPU s |\n|---|---|---|")
     for statement in IMPORTS:

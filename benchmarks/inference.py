@@ -1,15 +1,16 @@
-"""How fast is prediction with the paper's network, against PyTorch on the same device, and how soon is an export ready?
+"""Speed of prediction with the paper's network relative to PyTorch on the same device, and start time of an export.
 
     python benchmarks/inference.py [--batches 1 64 1024] [--dtypes float32 bfloat16] [--compile] [--one-core]
 
-Needs the extras `bench`, `export` and `onnx`; with a GPU, a PyTorch that knows it. ResNet-50 at 128x128 with random
-weights, the same in both libraries, whose pixels are compared first. Ours is all of prediction: network, refiner,
-lifting; images are on the device already. PyTorch's is the network up to its head (see `inference_torch`), eager,
-channels last, on a GPU under autocast for bfloat16. "Exported" is `load.py` of an exported folder, from numpy to numpy,
-with angles and plausibility. All take turns in one process, and the shortest of some rounds counts.
+Needs the extras `bench`, `export` and `onnx`; with a GPU, a PyTorch that supports it. The network is ResNet-50 at
+128x128 with the same random weights in both libraries, whose predicted pixels are compared first. Ours is the whole
+prediction: network, refiner, lifting; images are already on the device. PyTorch's is the network up to its head (see
+`inference_torch`), eager, channels last, on a GPU under autocast for bfloat16. "Exported" is `load.py` of an exported
+folder, from numpy to numpy, with angles and plausibility. All take turns in one process; the shortest of several rounds
+is printed.
 
-With --one-core each has one thread on one core and CPU seconds are counted, which other work on the machine disturbs
-least. A batch of 1 is run often enough to last half a second in a round.
+With --one-core, each has one thread on one core, and CPU seconds are measured, which other processes disturb least. A
+batch of 1 is repeated until a round takes half a second.
 """
 
 import argparse
@@ -24,7 +25,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-# Leaves memory to PyTorch.
+# Leave memory to PyTorch.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 import inference_torch
@@ -41,9 +42,9 @@ from bmc_jax.inference import export
 from bmc_jax.inference.export import onnx_program, program
 from bmc_jax.training import checkpoint, config_io, forward, parallel, weights_file
 
-#: Seconds of a round, at least.
+#: Smallest duration of a round, seconds.
 ROUND = 0.5
-#: Of a process that has never seen the folder.
+#: Program of a new process that loads the folder.
 FRESH = """
 import time; start = time.perf_counter()
 import jax, json, numpy as np, pathlib, runpy, sys
@@ -57,7 +58,7 @@ print(json.dumps([imported - start, loaded - imported, first - loaded]))
 
 
 def weights(options: Config) -> step.TrainState:
-    """Random ones, of a network whose blocks are not the identity as they are before training."""
+    """Returns random weights, with blocks that are not the identity as in an untrained network."""
     shapes = jax.eval_shape(functools.partial(step.create, options))
     generator = np.random.default_rng(0)
 
@@ -82,7 +83,7 @@ def images(count: int, size: int) -> Batch:
 
 
 def exported(options: Config, state: step.TrainState, folder: Path) -> Path:
-    """An export of a run with these weights."""
+    """Exports a run with these weights, and returns the folder."""
     run = folder / options.network.dtype
     run.mkdir()
     config_io.write(options, run)
@@ -92,7 +93,7 @@ def exported(options: Config, state: step.TrainState, folder: Path) -> Path:
 
 
 def shortest(runs: dict[str, tuple[Callable, Callable]], rounds: int, clock: Callable[[], float]) -> dict[str, float]:
-    """Seconds of a call of each, in the shortest of some rounds in which all have their turn."""
+    """Returns the seconds per call of each function, in the shortest of several rounds with all functions."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, (take, wait) in runs.items():
@@ -109,8 +110,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 64, 1024])
     parser.add_argument("--dtypes", nargs="+", help="(default: float32, and bfloat16 on an accelerator)")
-    parser.add_argument("--compile", action="store_true", help="PyTorch with torch.compile, too")
-    parser.add_argument("--one-core", action="store_true", help="on a CPU that others use: CPU seconds of one thread")
+    parser.add_argument("--compile", action="store_true", help="also measure PyTorch with torch.compile")
+    parser.add_argument("--one-core", action="store_true", help="measure CPU seconds of one thread, on a shared CPU")
     parser.add_argument("--rounds", type=int, default=3)
     choices = parser.parse_args()
     if choices.one_core:
@@ -118,9 +119,9 @@ def main() -> None:
         torch.set_num_threads(1)
     on_cpu, clock = jax.default_backend() == "cpu", time.process_time if choices.one_core else time.perf_counter
     if jax.local_device_count() > 1:
-        parser.error("this measures one device: hide the others, as by CUDA_VISIBLE_DEVICES=0")
+        parser.error("expected one device, got several; hide the others, for example with CUDA_VISIBLE_DEVICES=0")
     if not on_cpu and not torch.cuda.is_available():
-        parser.error("JAX is on an accelerator, but PyTorch is not: install a PyTorch that knows it")
+        parser.error("JAX uses an accelerator, but PyTorch does not; install a PyTorch that supports it")
 
     print(f"{machine()}; torch {torch.__version__}, {torch.get_num_threads()} threads\n")
     print(
@@ -162,7 +163,7 @@ def main() -> None:
 
 
 def ready(folder: Path, options: Config) -> str:
-    """How large an exported folder is, and how long a new process takes to answer with it."""
+    """Prints the size of an exported folder, and the time of a new process until its first result."""
     given = {name: rows[:1] for name, rows in program.probes(options.data.image_size).items()}
     np.savez(folder / "given.npz", **given)
     command = [sys.executable, "-I", "-c", FRESH, os.fspath(folder), os.fspath(folder / "given.npz")]

@@ -1,5 +1,5 @@
-"""The network in plain PyTorch, to compare with: the ResNet-50 of `train_step_torch` with the same weights, for
-prediction. It ends with the 21 x 3 numbers of the head, without refiner and lifting, so it does a little less."""
+"""The network in plain PyTorch for comparison: the ResNet-50 of `train_step_torch` with the same weights, for
+prediction. It ends with the 21 x 3 numbers of the head, without refiner and lifting, so it computes slightly less."""
 
 import re
 from collections.abc import Callable
@@ -12,14 +12,14 @@ import train_step_torch
 from bmc_jax.models import pose_network, pretrained
 from bmc_jax.training.step import TrainState
 
-#: Where torchvision's names are in a `Bottleneck`.
+#: Index in a `Bottleneck` of torchvision's module names.
 PLACES = {"conv1": 0, "bn1": 1, "conv2": 3, "bn2": 4, "conv3": 6, "bn3": 7}
-#: Of the stem's and the blocks' modules before the first block.
+#: Number of modules before the first block.
 STEM = 4
 
 
 def predictor(state: TrainState, images: np.ndarray, *, dtype: str, compiled: bool) -> tuple[Callable, Callable]:
-    """(a function that returns the head's numbers `[b, 63]`, one that waits for the device) on bytes `[b, h, w, 3]`."""
+    """Returns a function from bytes `[b, h, w, 3]` to the numbers of the head `[b, 63]`, and one that waits for it."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
@@ -40,7 +40,7 @@ def predictor(state: TrainState, images: np.ndarray, *, dtype: str, compiled: bo
 
 
 def named(state: TrainState) -> dict[str, torch.Tensor]:
-    """The weights under the names of `train_step_torch.network`."""
+    """Returns the weights under the names of `train_step_torch.network`."""
     tensors: dict[str, Any] = {}
     for name, tensor in pretrained.torch_named(state.params["backbone"], state.batch_stats["backbone"]).items():
         block = re.fullmatch(r"layer(\d)\.(\d+)\.(downsample|conv\d|bn\d)\.(.*)", name)

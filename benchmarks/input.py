@@ -1,18 +1,19 @@
-"""Does the input keep up with training: decoding, waiting, and memory over many steps?
+"""Speed of the input relative to training: decoding, waiting, and memory over many steps.
 
     python benchmarks/input.py [--config configs/mine.py] [--images 512] [--train-steps 50] [--steps 1000] [--fresh]
 
-(a) Resident memory while --steps batches are streamed, and its slope. First, as nothing else fills memory then.
-(b) Images a second from a built dataset to crops, on one thread, on a thread a core, and in a second of one core's
-time, on which other work on the machine has no part: photograph-like JPEGs of 640x480 and 224x224 pixels with 2D
-labels, and the photographs of `../shared/data/real_weak` if they are there.
-(c) For each place where images can wait: the time of a training step on batches as they come, against that of a step
-on one batch that is given again and again, and the share of the time that the loop stood waiting for a batch. Network,
-batch size and augmentation are those of --config, by default small ones that a CPU can train; the images are those of
-(b), and with --fresh last those of `synthetic`, whose step on one batch renders too where rendering is inside the
-step. On a CPU, decoding, rendering and training take the same cores, so a step gets longer where nothing waits.
-(d) Pillow against simplejpeg, if that is installed, in turn in one process, CPU time, shortest (median): from the bytes
-of a JPEG to all its pixels, and to the crop of 192 pixels of training.
+(a) Resident memory while --steps batches are streamed, and its slope. It runs first, because the other parts fill
+memory.
+(b) Images per second from a built dataset to crops, on one thread, on one thread per core, and per second of CPU time,
+which does not depend on other processes: photograph-like JPEGs of 640x480 and 224x224 pixels with 2D labels, and the
+photographs of `../shared/data/real_weak` if they exist.
+(c) For each value of data.cache: the time of a training step on the batches of the input, compared with that of a step
+on one batch that is repeated, and the share of time that the loop waits for batches. Network, batch size and
+augmentation are those of --config, by default small ones that a CPU can train; the images are those of (b), and with
+--fresh also those of `synthetic`, whose step on one batch includes rendering if it is part of the step. On a CPU,
+decoding, rendering and training use the same cores, so a step can take longer without waiting.
+(d) Pillow compared with simplejpeg, if it is installed, in turn in one process, CPU time, shortest (median): from the
+bytes of a JPEG to all pixels, and to the training crop of 192 pixels.
 """
 
 import argparse
@@ -41,7 +42,7 @@ SHAPES = {"640x480": (640, 480), "224x224": (224, 224)}
 
 
 def small() -> Config:
-    """A network that a CPU trains at some hundred images a second."""
+    """Returns a network that a CPU trains with some hundred images per second."""
     return Config(
         data=Data(batch_size=32, image_size=64),
         network=Network(depth=10, width=16, patch=8),
@@ -50,7 +51,7 @@ def small() -> Config:
 
 
 def photograph(generator: np.random.Generator, width: int, height: int) -> bytes:
-    """A JPEG with the spectrum of photographs: as much contrast in every octave."""
+    """Returns a JPEG with the spectrum of photographs, which has equal contrast in all octaves."""
     total = np.zeros((height, width, 3))
     for octave in range(1, 9):
         cells = generator.normal(0, 22, (max(height >> octave, 2), max(width >> octave, 2), 3))
@@ -62,7 +63,7 @@ def photograph(generator: np.random.Generator, width: int, height: int) -> bytes
 
 
 def make(root: Path, name: str, width: int, height: int, count: int) -> None:
-    """Build a dataset of `count` hands, 21 points anywhere in a box of 0.45 of the image's height."""
+    """Builds a dataset of `count` hands: 21 random points in a box of 0.45 of the image's height."""
     generator, folder = np.random.default_rng(0), root / f"{name}_source"
     (folder / "images").mkdir(parents=True)
     for number in range(min(count, 64)):
@@ -83,8 +84,8 @@ def make(root: Path, name: str, width: int, height: int, count: int) -> None:
 
 
 def on(options: Config, root: Path, name: str, fresh: int = 0, **changes: Any) -> Config:
-    """The configuration on one of the made datasets, or on so many fresh images of a domain an epoch, with limits that
-    need no 3D labels."""
+    """Returns the configuration on one of the built datasets, or on fresh images of a domain, with limits that need no
+    3D labels."""
     train_on = (Source(name, labels="2d", share=1.0, count=fresh, fresh=fresh > 0),)
     own = dataclasses.replace(options.data, train=train_on, test=(), directory=str(root), **changes)
     return sources.resolve(dataclasses.replace(options, data=own, limits=Limits(source="clinical")))
@@ -133,7 +134,7 @@ def decoders(files: dict[str, list[bytes]], pixels: int = 192, rounds: int = 15)
     try:
         import simplejpeg
     except ImportError:
-        print("\n(d) is left out: pip install simplejpeg")
+        print("\n(d) skipped; pip install simplejpeg")
         return
 
     def record(encoded):
@@ -179,14 +180,16 @@ def decoders(files: dict[str, list[bytes]], pixels: int = 192, rounds: int = 15)
 
 
 def train_sharding() -> Any:
-    """Of a batch whose parts lie on their devices already."""
+    """Returns a feed of one batch that is already on the devices."""
     mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (parallel.AXIS,))
     return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(parallel.AXIS))
 
 
 def loop(run: Any, state: Any, hand_limits: Any, batches: Any, resident: Any) -> tuple[float, float, Any]:
-    """(milliseconds a step, share of the time waited for batches, the state), after five steps to warm up; as in
-    `train`, the host looks at each step's loss one step late."""
+    """Returns milliseconds per step, the share of time waiting for batches, and the state, after five warm-up steps.
+
+    As in `train`, the host reads the loss of each step one step later.
+    """
     previous, start, waited, done = None, 0.0, 0.0, 0
     while True:
         asked = time.perf_counter()
@@ -232,14 +235,14 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=512)
     parser.add_argument("--train-steps", type=int, default=50)
     parser.add_argument("--steps", type=int, default=1_000)
-    parser.add_argument("--fresh", action="store_true", help="(c) with fresh rendered images, too: a minute longer")
+    parser.add_argument("--fresh", action="store_true", help="also run (c) with fresh rendered images, a minute longer")
     arguments = parser.parse_args()
     options = config_io.load(arguments.config) if arguments.config else small()
 
     print(machine())
     with tempfile.TemporaryDirectory() as folder:
         root, names = Path(folder), list(SHAPES)
-        # Several settings of (c) compile the same program.
+        # Some settings of (c) compile the same program.
         jax.config.update("jax_compilation_cache_dir", str(root / "compiled"))
         for name, shape in SHAPES.items():
             make(root, name, *shape, arguments.images)

@@ -1,10 +1,10 @@
-"""Size of an installation in a new environment, the seconds it takes, and what each requirement contributes.
+"""Size and duration of an installation in a new environment, and the contribution of each requirement.
 
     python benchmarks/install.py [EXTRA ...]
 
-Installs this repository, with the extras, at the versions of constraints.txt. Seconds are wall clock and include the
-downloads that are not in pip's cache. The share of a requirement is that of the packages that would not be installed
-without it: those that others require too are in no share.
+Installs this repository, with the extras, at the versions of constraints.txt. Seconds are wall-clock seconds, including
+downloads of packages that are not in pip's cache. The share of a requirement is the size of the packages that would not
+be installed without it: packages that several requirements need are in no share.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def size(distribution: importlib.metadata.Distribution) -> int:
 
 
 class Installed:
-    """The distributions of a folder by name, with what each requires there."""
+    """Returns the distributions of a folder by name, with the requirements of each."""
 
     def __init__(self, packages: Path):
         found = list(importlib.metadata.distributions(path=[str(packages)]))
@@ -42,7 +42,7 @@ class Installed:
         }
 
     def required(self, name: str, extras: frozenset[str]) -> list[Requirement]:
-        """Returns the requirements of a distribution that apply here with these extras of it."""
+        """Returns the requirements of a distribution that apply here with some of its extras."""
         return [
             requirement
             for requirement in self._requires[name]
@@ -51,7 +51,7 @@ class Installed:
         ]
 
     def reachable(self, extras: frozenset[str], without: str = "") -> set[str]:
-        """Returns the distributions that the package brings, where it does not itself require `without`."""
+        """Returns the distributions that the package installs if it does not require `without`."""
         seen, waiting = set(), [(PACKAGE, extras)]
         while waiting:
             one = waiting.pop()

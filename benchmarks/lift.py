@@ -1,13 +1,13 @@
-"""How accurate are lifted hands by the source of their landmarks, by limits and by focal length, and how fast are they?
+"""Accuracy of lifted hands by source of landmarks, limits and focal length, and speed of lifting.
 
     python benchmarks/lift.py
-    python benchmarks/lift.py --rendered 256                       # MediaPipe's own landmarks of rendered pictures
+    python benchmarks/lift.py --rendered 256                       # MediaPipe's landmarks of rendered pictures
     python benchmarks/lift.py --labelled freihand:FreiHAND_pub_v2  # and of a dataset's photographs with 3D labels
 
-Landmarks are those of rendered people with noise as of MediaPipe's, see `bmc_jax.synthesis.landmark_noise`; nobody of
-them is among the people to whom the limits were fitted and of whom the lifting network has learned. Cameras have every
-focal length from telephones' to telephoto lenses', and hands fill a third to two thirds of the image. Errors are mean
-joint errors after Procrustes alignment, mm, of hands at their own size.
+Landmarks are those of rendered people with noise like that of MediaPipe, see `bmc_jax.synthesis.landmark_noise`. These
+people are not among those to whom the limits were fitted or on whom the lifting network was trained. Focal lengths are
+from those of telephones to those of telephoto lenses, and hands fill a third to two thirds of the image. Errors are
+mean joint errors after Procrustes alignment, mm, of hands at their true size.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from bmc_jax.poses.lifting import Landmarks
 from bmc_jax.synthesis import landmark_noise
 
 WIDTH = 1000
-#: True focal lengths, and those that are assumed, image widths.
+#: True and assumed focal lengths, image widths.
 FOCAL = (0.75, 1.0, 1.5, 2.2, 4.0)
 ASSUMED = (1.0, 1.2, 1.5, 2.0, 3.0)
 PRESETS = ("clinical", "functional", "people")
@@ -38,7 +38,7 @@ FILLED = (0.33, 0.67)
 
 
 def cameras(poses: np.ndarray, focal: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Returns poses before cameras of that focal length, anywhere in the image, and K."""
+    """Returns poses in front of cameras with this focal length, at random places in the image, and K."""
     generator = np.random.default_rng(seed)
     count = len(poses)
     centred = poses - poses.mean(axis=1, keepdims=True)
@@ -52,7 +52,7 @@ def cameras(poses: np.ndarray, focal: float, seed: int = 0) -> tuple[np.ndarray,
 
 
 def seen(poses: np.ndarray, focal: float) -> tuple[np.ndarray, np.ndarray, Landmarks]:
-    """Returns poses before cameras, K, and their noisy landmarks."""
+    """Returns poses in front of cameras, K, and their noisy landmarks."""
     placed, k = cameras(poses, focal)
     found = jax.jit(landmark_noise.mediapipe_like)(jax.random.key(1), jnp.asarray(placed), jnp.asarray(k))
     return placed, k, Landmarks(*map(np.asarray, found))
@@ -120,7 +120,7 @@ def by_focal_length(poses: np.ndarray) -> None:
 
 
 def feasible_focal_length(poses: np.ndarray, hands: int = 64) -> None:
-    """Does the focal length with which the hands of a camera need the least repair help?"""
+    """Measures errors with the focal length with which the hands of a camera need the least repair."""
     allowed, grid = limits.load("people"), np.geomspace(0.7, 4, 8)
     chosen, errors = {focal: [] for focal in FOCAL}, {focal: [] for focal in FOCAL}
     for focal in FOCAL:
@@ -151,7 +151,7 @@ def rendered(count: int) -> None:
 
 
 def measured(given: list[tuple[Image.Image, np.ndarray, np.ndarray]]) -> None:
-    """Finds the hands of pictures, of which the true right hand and K are given, and prints the errors."""
+    """Finds the hands in pictures with known right hands and K, and prints the errors."""
     found, truth, k, pixels = [], [], [], []
     with HandDetector() as detect:
         for image, joints, intrinsics in given:
@@ -211,8 +211,8 @@ def speed(poses: np.ndarray) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=1024, help="hands (default: 1024)")
-    parser.add_argument("--rendered", type=int, metavar="N", help="let MediaPipe look at rendered pictures")
-    parser.add_argument("--labelled", metavar="READER:PATH", help="let it look at photographs with 3D labels")
+    parser.add_argument("--rendered", type=int, metavar="N", help="use MediaPipe's landmarks of rendered pictures")
+    parser.add_argument("--labelled", metavar="READER:PATH", help="use its landmarks of photographs with 3D labels")
     options = parser.parse_args()
     print(machine())
     if options.rendered:

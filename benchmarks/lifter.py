@@ -1,12 +1,12 @@
-"""How accurate is the lifter by noise and focal length, is its uncertainty right, and how fast is it?
+"""Accuracy of the lifter by noise and focal length, calibration of its uncertainty, and its speed.
 
     python benchmarks/lifter.py --rhd rhd_eval_joints.npy --real real_weak
 
-Rendered hands are of people that it was not trained on. `--rhd` are true poses `[N, 21, 3]` in metres, which random
-cameras look at, left hands mirrored. `--real` is a folder of photographs' landmarks that MediaPipe found,
-`mediapipe.npz` beside `annotations.json`, of which every tenth image counts. Their truth is MediaPipe's own: its two
-depths, averaged. Errors are mean joint errors after Procrustes alignment, mm, of hands at their own size or, in
-photographs, an adult's.
+The people of rendered hands are not in its training data. `--rhd` are true poses `[N, 21, 3]` in metres, seen by random
+cameras, with left hands mirrored. `--real` is a folder with MediaPipe's landmarks of photographs, `mediapipe.npz`, and
+`annotations.json`; every tenth image is used, and the reference is the average of MediaPipe's two depths. Errors are
+mean joint errors after Procrustes alignment, mm, of hands at their true size or, in photographs, at the size of an
+adult's hand.
 """
 
 import argparse
@@ -35,18 +35,18 @@ BATCH = 1024
 
 
 def observed(poses: np.ndarray, seed: int = 0, **options) -> landmarks.Landmarks:
-    """Landmarks of poses as random cameras see them, the same cameras for each noise and focal length."""
+    """Returns landmarks of poses seen by random cameras, which are the same for each noise and focal length."""
     keys = jax.random.split(jax.random.key(seed, impl="threefry2x32"), len(poses))
     return jax.vmap(lambda key, pose: landmarks.observe(key, pose, **options))(keys, jnp.asarray(poses))
 
 
 def assume(rays: jax.Array, factor) -> jax.Array:
-    """The rays of a focal length `factor` times the true one."""
+    """Returns the rays with `factor` times the true focal length."""
     return rays.at[..., :2].divide(jnp.asarray(factor)[..., None, None] if jnp.ndim(factor) else factor)
 
 
 def aligned(joints, truth) -> np.ndarray:
-    """Errors of each joint, mm."""
+    """Returns the error of each joint, mm."""
     return 1e3 * metrics.joint_errors(metrics.procrustes(np.asarray(joints), truth), np.asarray(truth))
 
 
@@ -56,7 +56,7 @@ def lifted(weights, rays) -> np.ndarray:
 
 
 def mean_pose(poses: np.ndarray) -> np.ndarray:
-    """Mean of poses that are aligned to it, in two rounds from the first."""
+    """Returns the mean of poses that are aligned to it, after two rounds that begin with the first pose."""
     mean = poses[0]
     for _ in range(2):
         mean = alignment.procrustes(poses, np.broadcast_to(mean, poses.shape)).mean(axis=0)
@@ -91,7 +91,7 @@ def by_noise(weights, poses, mean, name: str) -> None:
         truth = seen.joints[..., 2] / seen.joints[..., :1, 2] - 1
         joints = seen.rays * (1 + found.mean)[..., None]
         errors = aligned(joints, seen.joints)
-        # In lengths of the lifted hand, all its bones together: distances from the camera differ.
+        # In units of the total bone length of the lifted hand, because distances from the camera differ.
         unit = jnp.sum(anatomy.bone_lengths(joints), axis=(1, 2))[:, None]
         off, deviation = (
             np.asarray(jnp.abs(found.mean - truth) / unit)[:, 1:],
@@ -112,7 +112,7 @@ def by_noise(weights, poses, mean, name: str) -> None:
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Spearman's."""
+    """Returns Spearman's rank correlation."""
     return float(np.corrcoef(*(np.argsort(np.argsort(values)) for values in (first, second)))[0, 1])
 
 
@@ -128,15 +128,15 @@ def by_focal(weights, poses) -> None:
 
 
 def photographs(folder: Path, *, held_out: bool = True) -> tuple[np.ndarray, np.ndarray]:
-    """Rays of MediaPipe's landmarks in every tenth photograph, or in the others, and its 3D joints, metres, at the
-    size of a mean adult's hand."""
+    """Returns the rays of MediaPipe's landmarks in every tenth photograph, or in the others, and its 3D joints, metres,
+    at the size of a mean adult's hand."""
     found = np.load(folder / "mediapipe.npz")
     intrinsics = {image["id"]: image["K"] for image in json.loads((folder / "annotations.json").read_text())["images"]}
     known = np.isfinite(found["image"]).all(axis=(1, 2)) & np.isfinite(found["world"]).all(axis=(1, 2))
     rows = known & ((found["ids"] % 10 == 9) == held_out)
     image, world, k = found["image"][rows], found["world"][rows], np.array([intrinsics[i] for i in found["ids"][rows]])
     rays = np.asarray(camera.rays(jnp.asarray(image[..., :2], jnp.float32), jnp.asarray(k, jnp.float32)))
-    # The depth of the image landmarks, and of the world landmarks moved, turned and scaled to them.
+    # The depth of the image landmarks, and of the world landmarks aligned to them.
     joints = rays * (1 + image[..., 2:] / k[:, :1, :1])
     joints = rays * 0.5 * (joints[..., 2:] + alignment.procrustes(world, joints)[..., 2:])
     adults = synthesis.poses(0, DOMAIN, "validation", np.arange(256))
@@ -172,7 +172,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rhd", metavar="JOINTS.npy")
     parser.add_argument("--real", metavar="FOLDER", type=Path)
-    parser.add_argument("--weights", metavar="FILE.npz", help="(default: the shipped ones)")
+    parser.add_argument("--weights", metavar="FILE.npz", help="weights (default: those in the package)")
     parser.add_argument("--count", type=int, default=4096, help="rendered hands (default: 4096)")
     options = parser.parse_args()
     weights = lifter.load(options.weights) if options.weights else lifter.load()

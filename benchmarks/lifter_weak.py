@@ -1,14 +1,14 @@
-"""Do the biomechanical losses on photographs' 2D landmarks, without any 3D label of them, make the lifter better there?
+"""Effect of the biomechanical losses on 2D landmarks of photographs, without 3D labels, on the lifter's accuracy there.
 
     python benchmarks/lifter_weak.py real_weak --out runs/lifter_weak
 
-Every arm trains on the same rendered hands, with their 3D joints, for as many steps. The other arms also lift landmarks
-of nine tenths of the photographs at every step, and add the biomechanical losses of what they lift. Limits are fitted
-to the rendered training hands. There is no arm with the photographs' 2D labels alone: a lifted joint lies on the ray
-of its landmark, so that its error in the image is 0 and has no gradient. That arm would be "3d".
+All arms train on the same rendered hands, with their 3D joints, for the same number of steps. All arms except "3d" also
+lift landmarks of nine tenths of the photographs at each step, and add the biomechanical losses of the lifted hands.
+Limits are fitted to the rendered training hands. An arm with only the 2D labels of the photographs would equal "3d":
+a lifted joint is on the ray of its landmark, so its error in the image is 0 and has no gradient.
 
-The tenth of the photographs that is held out is measured against MediaPipe's own 3D (see `lifter.py`), which is no
-label, and by the share of bones, palms and joint angles that are within the limits.
+The held-out tenth of the photographs is measured relative to MediaPipe's 3D joints (see `lifter.py`), which are not
+labels, and by the share of bones, palms and joint angles within the limits.
 """
 
 import argparse
@@ -26,19 +26,19 @@ from bmc_jax.models import lifter
 from bmc_jax.training import lifter as training
 
 ARMS = {"3d": 0.0, "+ bl, rb, a": 1.0, "+ bl, rb, a, a tenth": 0.1}
-"""Factor of the biomechanical losses, whose weights relative to each other are those of `experiments.settings`."""
+"""Factor of the biomechanical losses; their relative weights are those of `experiments.settings`."""
 WEIGHTS = losses.LossWeights(bone_length=1.5, palm=0.5, joint_angle=1.5)
 NOISE = 0.02
 
 
 def lift(weights, rays: jax.Array) -> jax.Array:
-    """Lifted joints, scale units."""
+    """Returns lifted joints, scale units."""
     joints = rays * (1 + lifter.relative_depth(weights, rays).mean)[..., None]
     return joints / anatomy.scale(joints)[..., None, None]
 
 
 def biomechanical(rays: jax.Array, allowed, factor: float, batch_size: int):
-    """The loss of what is lifted from a batch of landmarks."""
+    """Returns the loss of the hands lifted from a batch of landmarks."""
 
     def loss(weights, key):
         drawn = rays[jax.random.randint(key, (batch_size,), 0, len(rays))]
@@ -50,7 +50,7 @@ def biomechanical(rays: jax.Array, allowed, factor: float, batch_size: int):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("real", metavar="FOLDER", type=Path)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the runs, which go on where they stopped")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the runs, which are resumed")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=700)
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))

@@ -1,15 +1,15 @@
-"""How fast are value and gradient of the biomechanical losses, against the readable functions, PyTorch and C++?
+"""Speed of value and gradient of the biomechanical losses, relative to the readable functions, PyTorch and C++.
 
     python benchmarks/losses.py [--plot benchmarks/losses.png] [--seconds 1]
 
 Needs the extra `bench`. All run on the CPU in float32 with one thread, in turn, in one process. Times are CPU times of
-the process, the shortest of many calls, which other work on the machine disturbs least; medians are in brackets. The
-hulls are fitted to synthetic poses, and the poses that are timed are those hands with noise, so that some angles are
-inside their hulls and some are not, as in training.
+the process, the shortest of many calls, which other processes disturb least; medians are in parentheses. The hulls are
+fitted to synthetic poses, and the timed poses are these hands with noise, so that some angles are inside their hulls
+and some outside, as in training.
 
-"before" are the readable functions, differentiated by JAX: the derivative of `losses.excess`. PyTorch is eager and
-compiled by `torch.compile`. The limit is `losses_limit.cpp`, compiled here by g++ for this CPU. Without a compiler,
-or if a compilation fails, the column says so. At the end it counts the operations of the losses' program for a GPU.
+"before" are the readable functions, differentiated by JAX: the derivative of `losses.excess`. PyTorch is measured eager
+and compiled by `torch.compile`. The limit is `losses_limit.cpp`, compiled by g++ for this CPU. Without a compiler, or
+if a compilation fails, a line states this. At the end, the operations of the losses' program for a GPU are counted.
 """
 
 import argparse
@@ -47,7 +47,7 @@ NAMES = ("before", "bmc_jax", "PyTorch", "torch.compile", "C++")
 
 
 def poses(count: int) -> np.ndarray:
-    """Noisy synthetic hands `[count, 21, 3]` in scale units."""
+    """Returns noisy synthetic hands `[count, 21, 3]` in scale units."""
     joints = skeleton.clinical_poses(count, seed=1)
     joints = joints / np.linalg.norm(joints[:, 10] - joints[:, 9], axis=-1)[:, None, None]
     return (joints + np.random.default_rng(0).normal(scale=0.1, size=joints.shape)).astype(np.float32)
@@ -67,7 +67,7 @@ def derived(loss) -> Callable[..., Any]:
 
 
 def jax_loss(loss, fitted, joints: np.ndarray) -> tuple[Callable[[], Any], float]:
-    """A call, and the CPU time that its compilation took."""
+    """Returns a compiled call, and the CPU time of its compilation."""
     array, start = jnp.asarray(joints), time.process_time()
     compiled = derived(loss).lower(array, fitted).compile()
     return lambda: jax.block_until_ready(compiled(array, fitted)), time.process_time() - start
@@ -91,7 +91,7 @@ def torch_loss(fitted, *, compiled: bool) -> Callable[..., Any]:
 
 
 def limit(fitted) -> Callable[..., Any] | None:
-    """The C++ program, or None without a compiler."""
+    """Returns the C++ program, or None without a compiler."""
     if not shutil.which("g++"):
         return None
     library = Path(tempfile.mkdtemp()) / "limit.so"
@@ -116,7 +116,7 @@ def limit(fitted) -> Callable[..., Any] | None:
 
 
 def measure(calls: dict[str, Callable[[], Any]], seconds: float) -> dict[str, tuple[float, float]]:
-    """CPU time in ms of each call, shortest and median, called in turn for so many seconds each or 15 times."""
+    """Returns the CPU time in ms of each function, shortest and median, called in turn for some seconds or 15 times."""
     repeats, times = {}, {name: [] for name in calls}
     for name, call in calls.items():
         call()
@@ -136,7 +136,7 @@ def measure(calls: dict[str, Callable[[], Any]], seconds: float) -> dict[str, tu
 
 
 def operations(loss, fitted) -> str:
-    """The operations of value and gradient at 64 poses, lowered for a GPU."""
+    """Returns a count of the operations of value and gradient at 64 poses, lowered for a GPU."""
     shape = jax.ShapeDtypeStruct((64, 21, 3), jnp.float32)
     program = jax.export.export(derived(loss), platforms=["cuda"])(shape, fitted).mlir_module()
     counts = collections.Counter(re.findall(r"stablehlo\.(\w+)", program))
@@ -162,7 +162,7 @@ def plot(path: str, times: dict[int, dict[str, tuple[float, float]]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--plot", metavar="PATH", help="save the curves of all as a picture")
+    parser.add_argument("--plot", metavar="PATH", help="save all curves as a picture")
     parser.add_argument("--seconds", type=float, default=0.5, help="CPU time for each number (default: 0.5)")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -170,7 +170,7 @@ def main() -> None:
     eager, compiled, cpp = torch_loss(fitted, compiled=False), torch_loss(fitted, compiled=True), limit(fitted)
     print(f"{machine()}, torch {torch.__version__}, one thread\n")
     if cpp is None:
-        print("No g++ here: C++ is left out.\n")
+        print("g++ is not installed; C++ is skipped.\n")
     heads = [f"{name} ms" for name in NAMES] + ["before / bmc_jax", "PyTorch", "torch.compile", "bmc_jax / C++"]
     print("| poses | " + " | ".join([*heads, "compilation, CPU s"]) + " |")
     print("|---" * (len(heads) + 2) + "|")

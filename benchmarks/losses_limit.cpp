@@ -1,4 +1,4 @@
-// Value and gradient of L_BMC on one core, for benchmarks/losses.py: what a CPU can do. The closed form is that of
+// Value and gradient of L_BMC on one core, for benchmarks/losses.py: the limit of a CPU. The closed form is that of
 // bmc_jax/core/poses_last.py, for 16 poses at a time in vector registers, without its rules for degenerate hands.
 
 constexpr int LANES = 16, MAX_VERTICES = 64;

@@ -1,8 +1,8 @@
-"""The biomechanical losses in plain PyTorch: what `losses.py` of this folder compares with.
+"""The biomechanical losses in plain PyTorch, for the comparison in `losses.py` of this folder.
 
-Batched over examples and fingers; ragged hulls, so the angle loss loops over the 15 joints and works out only the poses
-that are outside, as PyTorch versions of these losses do. The same equations as `bmc_jax`, on the CPU. With hulls of one
-size it works out all at once, without a branch, which `torch.compile` needs for one program.
+The equations are those of `bmc_jax`, on the CPU, batched over examples and fingers. With hulls of different sizes, the
+angle loss loops over the 15 joints and computes only the poses outside, as other PyTorch versions of these losses do.
+With hulls of one size, it computes all at once without branches, which `torch.compile` needs for a single program.
 """
 
 import math
@@ -15,14 +15,14 @@ def unit(vector):
 
 
 def bones(joints):
-    """`[N, 5, 4, 3]`"""
+    """Returns the bones `[N, 5, 4, 3]`."""
     fingers = joints[:, 1:].reshape(-1, 5, 4, 3)
     wrist = joints[:, None, None, 0].expand(-1, 5, 1, 3)
     return fingers - torch.cat([wrist, fingers[:, :, :-1]], dim=2)
 
 
 def normals(root_bones):
-    """Plane normals `[N, 4, 3]` and edge normals `[N, 5, 3]` (Eq. 2)."""
+    """Returns plane normals `[N, 4, 3]` and edge normals `[N, 5, 3]` (Eq. 2)."""
     plane = unit(torch.linalg.cross(root_bones[:, 1:], root_bones[:, :-1]))
     edge = torch.cat([plane[:, :1], unit(plane[:, 1:] + plane[:, :-1]), plane[:, -1:]], dim=1)
     return plane, edge
@@ -33,7 +33,7 @@ def interval(value, limits):
 
 
 def joint_angles(chain):
-    """`[N, 5, 3, 2]` (Eq. 4-6)."""
+    """Returns the joint angles `[N, 5, 3, 2]` (Eq. 4-6)."""
     plane, edge = normals(chain[:, :, 0])
     z = unit(chain[:, :, 0])
     y = unit(torch.linalg.cross(torch.cat([plane[:, :2], edge[:, 2:]], dim=1), z))
@@ -51,7 +51,7 @@ def joint_angles(chain):
 
 
 def hull_distance(angles, hull):
-    """Distance of `[N, 2]` to one convex counter-clockwise polygon `[V, 2]`, flexion modulo a turn."""
+    """Returns the distances of `[N, 2]` to a convex counter-clockwise polygon `[V, 2]`, flexion modulo a turn."""
     turns = torch.tensor([[-2 * math.pi, 0.0], [0.0, 0.0], [2 * math.pi, 0.0]], dtype=hull.dtype)
     start = hull[None] + turns[:, None]
     edge = (torch.roll(hull, -1, dims=0) - hull)[None].expand_as(start)
@@ -68,7 +68,7 @@ def hull_distance(angles, hull):
 
 
 def hull_distances(angles, hulls):
-    """Distances `[N, 15]` of `[N, 15, 2]` to convex counter-clockwise polygons `[15, V, 2]`, flexion modulo a turn."""
+    """Returns the distances `[N, 15]` to convex counter-clockwise polygons `[15, V, 2]`, flexion modulo a turn."""
     turns = torch.tensor([[-2 * math.pi, 0.0], [0.0, 0.0], [2 * math.pi, 0.0]], dtype=hulls.dtype)
     offset = angles[:, :, None, None] - (hulls[:, None] + turns[:, None])
     edge = (torch.roll(hulls, -1, dims=1) - hulls)[:, None]
@@ -80,8 +80,8 @@ def hull_distances(angles, hulls):
 
 
 def biomechanical(joints, limits, weights):
-    """L_BMC `[N]` (Eq. 9). `limits` has the tensors `bone_length`, `curvature`, `spread`, and `hulls`: 15 polygons, or
-    one tensor of them."""
+    """Returns L_BMC `[N]` (Eq. 9). `limits` has the tensors `bone_length`, `curvature`, `spread`, and `hulls`: 15
+    polygons, or one tensor of them."""
     chain = bones(joints)
     root_bones = chain[:, :, 0]
     bone_length = interval(torch.linalg.norm(chain, dim=-1), limits["bone_length"]).mean(dim=(1, 2))

@@ -1,4 +1,4 @@
-"""On what the benchmarks ran."""
+"""Description of the machine of a benchmark."""
 
 import os
 import platform
@@ -7,7 +7,7 @@ import jax
 
 
 def machine() -> str:
-    """Cores, load, versions and devices, in one line."""
+    """Returns cores, load, versions and devices in one line."""
     device = jax.devices()[0]
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     return (

@@ -1,10 +1,10 @@
-"""Does the memory of a long run stay flat?
+"""Memory use over a long run.
 
     python benchmarks/memory.py [--steps 10000]
 
-Trains a tiny network by the command `bmc train`, with all that a run does besides: metrics in every line, TensorBoard,
-checkpoints, evaluations and pictures. Prints the median of the process's resident memory over every tenth of the steps,
-and the slope over the second half: by then all that is kept once, such as compiled functions and fonts, is there.
+Trains a tiny network with `bmc train`, including metrics, TensorBoard, checkpoints, evaluations and pictures. Prints
+the median of the resident memory of the process for each tenth of the steps, and the slope over the second half, when
+compiled functions, fonts and similar data are already loaded.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def measure(run: subprocess.Popen, workdir: Path, steps: int) -> list[tuple[int, float]]:
-    """(steps done, megabytes) a few times a second until the run ends."""
+    """Returns (steps done, megabytes), sampled a few times per second until the run ends."""
     samples, tenth = [], 1
     print(f"{'steps':>16}{'resident':>12}")
     while run.poll() is None:

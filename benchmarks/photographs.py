@@ -1,13 +1,13 @@
-"""How far networks are from the labels of photographs, beside the mean pose and the landmarks of the teacher.
+"""Errors of networks on labelled photographs, compared with the mean pose and the landmarks of the teacher.
 
     python benchmarks/photographs.py labelled/test.json --landmarks mediapipe.npz --runs runs/photos/bmc runs/photos/2d
 
-`labelled` is what `bmc data pseudo-labels` wrote of these landmarks, so the 3D labels are a teacher's estimates. All
-rows are measured on the same hands by the same code: 2D is the mean distance of the 21 joints from the keypoints, as a
-share of the longer side of the hand's box; 3D is the mean distance from `joints_3d` after Procrustes alignment, with
-the 95 % interval over the hands. The mean pose is that of the hands in `labelled/train.json`, once in the camera's
-frame, with the scale bone as unit, and once after the hands were turned to each other. The second stage of a network
-that has two is also measured on the keypoints themselves, which leaves the errors of depth alone.
+`labelled` is the output of `bmc data pseudo-labels` for these landmarks, so the 3D labels are estimates of a teacher.
+All rows are measured on the same hands by the same code: 2D is the mean distance of the 21 joints from the keypoints
+relative to the longer side of the hand's box; 3D is the mean distance from `joints_3d` after Procrustes alignment, with
+the 95 % interval over the hands. The mean pose is that of the hands in `labelled/train.json`, in the camera frame with
+the scale bone as unit, and after rotating the hands to each other. The second stage of a two-stage network is also
+measured on the keypoints, which isolates the errors of depth.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def aligned(joints: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def mean_poses(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the mean of the labelled hands as the camera sees them, and of the hands turned to each other."""
+    """Returns the mean of the labelled hands in the camera frame, and of the hands rotated to each other."""
     labels = [one["joints_3d"] for one in coco_hand.load(file)["annotations"] if "joints_3d" in one]
     joints = np.array(labels)
     start, end = hand.SCALE_BONE

@@ -1,15 +1,15 @@
-"""How many synthetic hands a second does this machine render, to uint8 arrays on the host?
+"""Speed of rendering synthetic hands to uint8 arrays on the host.
 
     python benchmarks/render.py [--images 256] [--size 128]
     python benchmarks/render.py --every-ray [--size 128]
 
-With --every-ray, CPU time of an image for `real_like` and `any_view`, in turn with the same stages run for every ray,
-those that miss the hand included. Pictures that differ are named.
+With --every-ray, it measures the CPU time per image for `real_like` and `any_view`, in turn with the same stages for
+all rays, including rays that miss the hand. Pictures that differ are listed.
 
-Otherwise, for each domain: seconds to the first chunk (compilation), images a second after it, and that rate as a
-multiple of the slowest domain's. On a CPU also where the time goes, stage by stage, on the best of several runs; on an
-accelerator `render` runs its one fused program, so there are no stages. Other work on the machine slows all of it down:
-the load is printed.
+Otherwise, for each domain, it prints the seconds to the first chunk (compilation), the images per second after it, and
+this rate relative to the slowest domain. On a CPU it also prints the time of each stage, the best of several runs; on
+an accelerator `render` runs one fused program without stages. Other processes slow down the measurements: the load is
+printed.
 """
 
 import argparse
@@ -28,7 +28,7 @@ RUNS = 5
 
 
 def rate(domain: str, images: int, size: int) -> tuple[float, float]:
-    """(seconds to the first chunk, images a second after it: the best of `RUNS`)."""
+    """Returns the seconds to the first chunk, and the images per second after it, the best of `RUNS`."""
     start = time.perf_counter()
     synthesis.render(0, domain, "train", [0], size)
     first = time.perf_counter() - start
@@ -41,7 +41,7 @@ def rate(domain: str, images: int, size: int) -> tuple[float, float]:
 
 
 def stages(domain: synthesis.Domain, size: int) -> dict[str, float]:
-    """Milliseconds an image of each stage, waiting for each to end: the best of `RUNS`."""
+    """Returns the milliseconds per image of each stage, with a wait for each stage, the best of `RUNS`."""
     best: dict[str, float] = {}
     for run in range(RUNS):
         times: dict[str, float] = collections.defaultdict(float)
@@ -61,13 +61,13 @@ def stages(domain: synthesis.Domain, size: int) -> dict[str, float]:
 
 
 def every_ray(stage, *arrays, trace=None, **settings):
-    """Runs a stage as `renderer.staged` does, and the stages of the hand for every ray."""
+    """Runs a stage like `renderer.staged`, but the stages of the hand for all rays."""
     run = functools.partial(renderer.staged, stage) if trace is None else functools.partial(trace, renderer.staged)
     return run(*arrays, **settings)
 
 
 def compare(name: str, size: int) -> None:
-    """Prints CPU milliseconds an image, shortest and median, of both ways in turn."""
+    """Prints CPU milliseconds per image, shortest and median, of both ways in turn."""
     domain, times = synthesis.DOMAINS[name], collections.defaultdict(list)
     key = rng.split_key(0, domain, "train")
     for turn in range(-1, RUNS):

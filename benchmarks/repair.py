@@ -1,16 +1,16 @@
-"""How much nearer to the truth does repair bring poses, how near to the given ones does it stay, and how fast is it?
+"""Accuracy of repaired poses, distance of repaired poses from the given ones, and speed of repair.
 
     python benchmarks/repair.py JOINTS.npy [--photographs FOLDER] [--only presets]
 
-JOINTS.npy are true poses `[N, 21, 3]` in metres, camera frame: RHD's evaluation joints here. Limits are fitted to one
-half of them, drawn at random, and the other half gets noise. Sequences go from one of these poses to the next in 15
-frames, by angles. Times are CPU seconds, which other work on the machine disturbs least: two idle cores would take half
-of them.
+JOINTS.npy are true poses `[N, 21, 3]` in metres, camera frame; RHD's evaluation joints in the published results. Limits
+are fitted to a random half of them, and noise is added to the other half. Sequences interpolate the angles from one of
+these poses to the next in 15 frames. Times are CPU seconds, which other processes disturb least: two idle cores would
+need half of them.
 
-With `presets` alone: what each preset is worth on landmarks with noise like MediaPipe's, of JOINTS.npy and of rendered
-test people, and on photographs; and what limits of other percentiles, margins and counts of those people are worth.
-FOLDER has MediaPipe's landmarks in `mediapipe.npz` (`image` `[N, 21, 3]` in pixels, `world` in metres, `ids`) and K of
-each picture in `annotations.json`.
+With `presets`, it measures only the errors with each preset, on landmarks with noise like that of MediaPipe, from
+JOINTS.npy and from rendered test people, and on photographs; and with limits of other percentiles, margins and counts
+of these people. FOLDER has MediaPipe's landmarks in `mediapipe.npz` (`image` `[N, 21, 3]` in pixels, `world` in metres,
+`ids`) and K of each picture in `annotations.json`.
 """
 
 import argparse
@@ -34,14 +34,14 @@ from bmc_jax.synthesis.landmark_noise import mediapipe_like
 
 MILLIMETRES = (2, 5, 10, 15)
 BATCH = repair.CHUNK
-#: Frames from pose to pose, and the period below which motion is smoothed away.
+#: Frames from pose to pose, and period of the smoothing in frames.
 BETWEEN, PERIOD = 15, 8
-#: Poses of people for the limits that are compared with the preset of 40,000.
+#: Number of poses of people for the limits that are compared with the preset, which has 40,000.
 VARIANT_COUNT = 8192
 
 
 def error(poses, truth) -> float:
-    """Mean over joints, mm."""
+    """Returns the mean error over joints, mm."""
     return float(1e3 * np.linalg.norm(np.asarray(poses) - truth, axis=-1).mean())
 
 
@@ -52,7 +52,7 @@ def with_noise(truth, kind: str, millimetres: float, generator) -> np.ndarray:
 
 @jax.jit
 def clipped(poses, allowed):
-    """What is simplest: every length and angle clipped, the hand put where its joints' mean was."""
+    """Returns a simple baseline: all lengths and angles are clipped, and the mean of the joints is kept."""
 
     def one(pose):
         posture, scale = kinematics.angles_from_pose(pose), anatomy.scale(pose)
@@ -65,7 +65,7 @@ def clipped(poses, allowed):
 
 
 def sequence(poses: np.ndarray) -> np.ndarray:
-    """One person's hand on its way from pose to pose: lengths of the first, angles and place in between."""
+    """Returns a hand that moves from pose to pose: bone lengths of the first, interpolated angles and positions."""
     posture = jax.device_get(jax.jit(kinematics.angles_from_pose)(poses))
     frames = jax.device_get(jax.jit(kinematics.hand_frame)(poses))
     keys, times = np.arange(len(poses)), np.arange((len(poses) - 1) * BETWEEN) / BETWEEN
@@ -125,7 +125,7 @@ def aligned(poses, truth) -> np.ndarray:
 
 
 def adult(poses) -> np.ndarray:
-    """Scales poses to a mean adult's bones, 0.842 m in all, about the camera."""
+    """Scales poses about the camera to the bones of a mean adult, 0.842 m in total."""
     lengths = np.asarray(anatomy.bone_lengths(jnp.asarray(poses))).sum(axis=(1, 2))
     return np.asarray(poses, np.float32) * np.float32(0.842 / lengths)[:, None, None]
 
@@ -137,7 +137,7 @@ def on_rays(pixels, z, intrinsics) -> np.ndarray:
 
 
 def photographs(folder: str, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """MediaPipe's image landmarks with z, on their rays, and its world landmarks, of photographs drawn at random."""
+    """Returns MediaPipe's image landmarks with z, on their rays, and its world landmarks, of random photographs."""
     found = np.load(Path(folder) / "mediapipe.npz")
     images = {
         image["id"]: image["K"] for image in json.loads((Path(folder) / "annotations.json").read_text())["images"]
@@ -149,7 +149,7 @@ def photographs(folder: str, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def presets(joints, folder: str | None, count: int) -> None:
-    """What each preset is worth on landmarks as MediaPipe finds them."""
+    """Prints the errors with each preset on landmarks like those of MediaPipe."""
     joints = joints[validation.thumb_side(joints) > -validation.UNDECIDED][:count]
     people = synthesis.poses(0, "any_view", "test", np.arange(count))
     sets = {}
@@ -181,7 +181,7 @@ def presets(joints, folder: str | None, count: int) -> None:
 
 
 def variants() -> dict[str, Limits]:
-    """Limits of the people of the preset `people`, made with other percentiles, margins and counts."""
+    """Returns limits of the people of the preset `people`, with other percentiles, margins and counts."""
     fewer = {
         f"{low:g} to {high:g}": people(VARIANT_COUNT, percentiles=(low, high))
         for low, high in ((0.0, 100.0), (1.0, 99.0), (5.0, 95.0))
@@ -192,7 +192,7 @@ def variants() -> dict[str, Limits]:
 
 
 def noise(sets) -> None:
-    """How like photographs the noise is."""
+    """Prints statistics of the noise and of photographs."""
     clinical = limits.load("clinical")
     for name, (rays, world) in sets.items():
         print(f"{name}: 2.5D to world {aligned(rays, world).mean():.1f} mm", end="")
@@ -206,7 +206,7 @@ def noise(sets) -> None:
 
 
 def compilation(allowed) -> None:
-    """CPU seconds of compilation, and the size of the program."""
+    """Prints the CPU seconds of compilation, and the size of the program."""
     print("\n| keep | poses | lines of the lowered program | seconds of CPU to lower and compile |\n|---|---|---|---|")
     for keep in repair.KEEP[:2]:
         for shape in ((repair.CHUNK,), (), (4,), (2, 3)):

@@ -1,8 +1,8 @@
-"""How many feasible poses a second are drawn within each preset, and which share of the drawn hands is feasible?
+"""Speed of sampling feasible poses within each preset, and share of the drawn hands that are feasible.
 
     python benchmarks/sample.py [--count 20000]
 
-Drawing is compiled before. Beside the rate is the CPU time a pose takes, which other work on the machine disturbs less.
+Compilation is excluded. Each rate comes with the CPU time per pose, which other processes disturb less.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from bmc_jax.poses import sampling
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=20_000, help="poses a preset (default: 20000)")
+    parser.add_argument("--count", type=int, default=20_000, help="poses per preset (default: 20000)")
     options = parser.parse_args()
     print(f"{machine()}\n")
     print("| preset | feasible | poses/s | CPU time a pose, µs |\n|---|---|---|---|")

@@ -1,17 +1,17 @@
-"""How does training scale over processes and accelerators?
+"""Scaling of training over processes and accelerators.
 
     python benchmarks/scaling.py [--processes 1 2 4] [--plot docs/images/scaling.png]
     python benchmarks/scaling.py --launcher "srun --ntasks={processes}"      # under Slurm
 
 Three parts:
 
-1. Measured here: 1, 2 and 4 processes of one device and one thread each, which exchange gradients and statistics
-   through Gloo. "Weak" keeps the images of a process, "strong" the images of a step. Host time is what one call of a
-   program costs that has as many arrays in its state as the paper's network and computes nothing.
+1. Measured: 1, 2 and 4 processes with one device and one thread each, which exchange gradients and statistics through
+   Gloo. "Weak" has a constant number of images per process, "strong" a constant number per step. Host time is the time
+   of a call of a program that has as many arrays in its state as the paper's network and computes nothing.
 2. Counted: the collectives of the paper's step, ResNet-50 at 128x128, compiled for 8 devices, and their bytes.
-3. Modelled: 8, 64 and 256 accelerators, from the counts of part 2, the arithmetic of the network and the stated speeds
-   of accelerators and links in `Cluster`. Collectives follow one another and overlap with nothing, a pessimistic
-   assumption. The model contains no measurement of an accelerator.
+3. Modelled: 8, 64 and 256 accelerators, from the counts of part 2, the operations of the network and the speeds of
+   accelerators and links in `Cluster`. Collectives run one after the other without overlap, a pessimistic assumption.
+   The model contains no measurement of an accelerator.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 WEAK, STRONG = 16, 32
-"""Images of each process, and of all together."""
+"""Images per step of each process, and of all processes."""
 STEPS = 12
 ACCELERATORS = (8, 16, 32, 64, 128, 256)
 PAPER = 75_000 * 70
@@ -44,22 +44,22 @@ class Cluster:
     """Assumptions on nodes of 8 NVIDIA H100 with 400 Gb/s of network each."""
 
     peak: float = 989e12
-    """bfloat16 operations a second of one accelerator, from its data sheet."""
+    """bfloat16 operations per second of one accelerator, from its data sheet."""
     utilization: float = 0.08
-    """Share of the peak that the network reaches; an assumption, of the size that is usual for ResNet-50."""
+    """Share of the peak that the network reaches; an assumption that is usual for ResNet-50."""
     node: int = 8
     inside: float = 450e9
-    """Bytes a second in each direction between the accelerators of a node (NVLink 4)."""
+    """Bytes per second in each direction between the accelerators of a node (NVLink 4)."""
     between: float = 50e9
-    """Bytes a second in each direction of an accelerator to other nodes (400 Gb/s)."""
+    """Bytes per second in each direction from an accelerator to other nodes (400 Gb/s)."""
     start: float = 15e-6
-    """Seconds that any collective takes to launch; an assumption."""
+    """Seconds for the launch of a collective; an assumption."""
     hop_inside: float = 2e-6
     hop_between: float = 8e-6
-    """Seconds of latency for each hop, of which a tree has two for each doubling; assumptions."""
+    """Seconds of latency per hop; a tree has two hops per doubling; assumptions."""
 
     def exchange(self, size: float, count: int) -> float:
-        """Seconds of an all-reduce of so many bytes over so many accelerators."""
+        """Returns the seconds of an all-reduce of some bytes over some accelerators."""
         nodes = math.ceil(count / self.node)
         local = min(count, self.node)
         hops = 2 * math.log2(local) * self.hop_inside + 2 * math.log2(nodes) * self.hop_between
@@ -68,7 +68,7 @@ class Cluster:
 
 
 def small_config(batch: int, mapping: str) -> Any:
-    """The network of part 1: small enough for a CPU, large enough to take longer than its exchange."""
+    """Returns the network of part 1: small enough for a CPU, but slower than its communication."""
     from bmc_jax.config import Config
 
     options = Config()
@@ -79,7 +79,7 @@ def small_config(batch: int, mapping: str) -> Any:
 
 
 def worker(processes: int, process: int, port: int) -> None:
-    """Measures one process's part, and prints it as JSON from the first."""
+    """Measures the part of one process; the first process prints the result as JSON."""
     import jax
     from examples import examples
 
@@ -93,7 +93,7 @@ def worker(processes: int, process: int, port: int) -> None:
     distributed.initialize(argparse.Namespace(distributed=False, **(given if processes > 1 else dict.fromkeys(given))))
 
     def times(take: Any, count: int) -> dict[str, float]:
-        """Milliseconds of a call: wall time, and CPU time of this process; the median."""
+        """Returns the median milliseconds of a call: wall time, and CPU time of this process."""
         take()
         found = []
         for _ in range(count):
@@ -167,7 +167,7 @@ def measured(processes: int, launcher: str | None) -> dict[str, dict[str, float]
 
 
 def collectives(batch_norm: int) -> list[int]:
-    """Bytes of each all-reduce of the paper's step, compiled for the 8 devices of this process."""
+    """Returns the bytes of each all-reduce of the paper's step, compiled for the 8 devices of this process."""
     import jax
     from examples import examples
 
@@ -192,7 +192,7 @@ def collectives(batch_norm: int) -> list[int]:
 
 
 def counted() -> dict[str, list[int]]:
-    """`collectives` with BatchNorm over all devices and over each alone, in a process with 8 devices."""
+    """Returns `collectives` with BatchNorm over all devices and over single devices, from a process with 8 devices."""
     flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     found = {}
@@ -204,7 +204,7 @@ def counted() -> dict[str, list[int]]:
 
 
 def modelled(sizes: list[int], batch: int, flops: float, count: int, cluster: Cluster) -> tuple[float, float]:
-    """Seconds of a step, and the share of them in which accelerators compute."""
+    """Returns the seconds of a step, and the share in which accelerators compute."""
     compute = batch * flops / (cluster.peak * cluster.utilization)
     together = sum(cluster.exchange(size, count) for size in sizes)
     return compute + together, compute / (compute + together)
@@ -231,7 +231,13 @@ def plot(path: str, curves: dict[str, list[float]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--processes", type=int, nargs="*", default=[1, 2, 4], help="to measure; none for none")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        nargs="*",
+        default=[1, 2, 4],
+        help="numbers of processes to measure; none to skip part 1",
+    )
     parser.add_argument("--launcher", help="command that starts the processes, with {processes} for their number")
     parser.add_argument("--plot", metavar="PATH", help="save the curves of the model as a picture")
     parser.add_argument("--worker", nargs="+", type=int, help=argparse.SUPPRESS)

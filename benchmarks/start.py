@@ -1,10 +1,10 @@
-"""From the command `bmc train` to the end of its first step, with an empty cache of compiled programs and a filled one.
+"""Time from the command `bmc train` to the end of its first step, with an empty and a filled compilation cache.
 
     python benchmarks/start.py [--runs 2] [--config configs/quickstart.py] [--depth 50]
 
-64 images of each source, so that rendering takes little. Cold and warm starts take turns, each in its own process and
-run folder; a cold one has a cache of its own, which the warm one after it uses. Seconds of wall clock and of CPU time
-of the process; the shortest run and the median. On Linux only.
+Each source has 64 images, so that rendering takes little time. Cold and warm starts take turns, each in a new process
+and run folder; a cold start has a new cache, which the warm start after it uses. Prints wall-clock and CPU seconds of
+the process, shortest and median. Runs on Linux only.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def first_step(command: list[str], folder: Path, cache: Path) -> tuple[float, fl
         while process.poll() is None and not (metrics.exists() and metrics.stat().st_size):
             time.sleep(0.02)
         if process.poll() is not None:
-            raise RuntimeError(f"training ended before its first step: {process.communicate()[1][-1000:]}")
+            raise RuntimeError(f"expected a first step, but training ended: {process.communicate()[1][-1000:]}")
         ticks = Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[11:13]
         wall = time.perf_counter() - start
         process.kill()
@@ -45,9 +45,9 @@ def first_step(command: list[str], folder: Path, cache: Path) -> tuple[float, fl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=2, help="of each (default: 2)")
+    parser.add_argument("--runs", type=int, default=2, help="number of runs of each (default: 2)")
     parser.add_argument("--config", default="configs/quickstart.py")
-    parser.add_argument("--depth", type=int, default=0, help="layers of a ResNet of the published width instead")
+    parser.add_argument("--depth", type=int, default=0, help="use a ResNet of the published width with so many layers")
     options = parser.parse_args()
     command = [sys.executable, "-m", "bmc_jax", "train", f"--config={options.config}"]
     command += [f"--config.{change}" for change in SHORT]

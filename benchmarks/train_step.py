@@ -1,21 +1,20 @@
-"""How fast is a training step of the paper's network, against PyTorch on the same device?
+"""Speed of a training step of the paper's network, relative to PyTorch on the same device.
 
     taskset --cpu-list 0 python benchmarks/train_step.py
     python benchmarks/train_step.py [--batches 64 256 1024] [--dtypes float32 bfloat16] [--compile]
 
-Needs the extra `bench`; with a GPU, a PyTorch that knows it. ResNet-50 at 128x128, images (noise) and labels already on
-the device, no augmentation, one device. All are measured in turn in one process; the shortest of some rounds and, in
-parentheses, their median count. On a CPU that is CPU time, which other programs disturb less; on one core, no thread
-waits for another. Ours is the whole step: network, refiner, lifting, every loss, clipping, SGD. PyTorch's is the
-network with a head and a mean absolute error (see `train_step_torch`), channels last, on a GPU under autocast for
-bfloat16 and with TensorFloat-32 as JAX has it.
+Needs the extra `bench`; with a GPU, a PyTorch that supports it. The network is ResNet-50 at 128x128; images (noise) and
+labels are already on the device; there is no augmentation and one device. All are measured in turn in one process; the
+shortest of several rounds is printed, with the median in parentheses. On a CPU, times are CPU times, which other
+processes disturb less; on one core, threads do not wait for each other. Ours is the whole step: network, refiner,
+lifting, all losses, clipping, SGD. PyTorch's is the network with a head and a mean absolute error (see
+`train_step_torch`), channels last, on a GPU under autocast for bfloat16 and with TensorFloat-32 as in JAX.
 
-"XLA's" is our step with XLA's own 1x1 convolutions and windowed maximum, which accelerators have and CPUs do not
+"XLA's" is our step with XLA's 1x1 convolutions and windowed maximum, which are used on accelerators and not on CPUs
 (see `models.backbone`).
 
-"Without ResNet" is the same step of ours with some pixels in place of the ResNet's features, so head, refiner, lifting,
-all losses and their part of the optimizer, as a separate program: an upper bound on what lifting and biomechanical
-losses take of the whole.
+"Without ResNet" is our step with some pixels in place of the ResNet's features: head, refiner, lifting, all losses and
+their part of the optimizer, as a separate program: an upper bound of the time of lifting and biomechanical losses.
 """
 
 import argparse
@@ -27,7 +26,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
-# Leaves memory to PyTorch.
+# Leave memory to PyTorch.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 import flax.linen as nn
@@ -46,12 +45,12 @@ from bmc_jax.data.cache import Resident
 from bmc_jax.models import backbone, pose_network
 from bmc_jax.training import feed, flops, parallel
 
-#: Images of the paper's run, as the issue of its speed is put: 75,000 for 70 epochs.
+#: Number of images of a run: 75,000 for 70 epochs.
 PAPER = 75_000 * 70
 
 
 class Pixels(nn.Module):
-    """In place of the ResNet."""
+    """Replacement of the ResNet."""
 
     depth: int
     width: int
@@ -83,7 +82,7 @@ def without_resnet() -> Iterator[None]:
 
 
 def ours(options: Config, batch: Batch) -> tuple[Callable, Callable, float]:
-    """(a function that takes one step, one that waits for the device, seconds of the first step)."""
+    """Returns a function that takes one step, one that waits for the device, and the seconds of the first step."""
     start = time.perf_counter()
     state, hand_limits = parallel.replicate((jax.device_get(step.create(options)), limits.load("clinical")))
     inputs = feed.Inputs(batch=jax.device_put(jax.tree.map(lambda leaf: leaf[None], batch), jax.devices()[0]))
@@ -100,12 +99,12 @@ def ours(options: Config, batch: Batch) -> tuple[Callable, Callable, float]:
     take()
     wait()
     if not np.isfinite(float(metrics["loss"])):
-        raise FloatingPointError(f"the loss is {metrics['loss']}")
+        raise FloatingPointError(f"expected a finite loss, got {metrics['loss']}")
     return take, wait, time.perf_counter() - start
 
 
 def timed(runs: dict[str, tuple[Callable, Callable]], steps: int, rounds: int) -> dict[str, np.ndarray]:
-    """Seconds of a step of each, the shortest and the median of some rounds in which all have their turn."""
+    """Returns the seconds per step of each function, shortest and median of several rounds with all functions."""
     clock = time.process_time if jax.default_backend() == "cpu" else time.perf_counter
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
@@ -123,15 +122,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batches", type=int, nargs="+", default=[8, 32] if on_cpu else [64, 128, 256, 512, 1024])
     parser.add_argument("--dtypes", nargs="+", default=["float32"] if on_cpu else ["float32", "bfloat16"])
-    parser.add_argument("--compile", action="store_true", default=not on_cpu, help="PyTorch with torch.compile, too")
-    parser.add_argument("--steps", type=int, default=1 if on_cpu else 20, help="in a round")
+    parser.add_argument(
+        "--compile", action="store_true", default=not on_cpu, help="also measure PyTorch with torch.compile"
+    )
+    parser.add_argument("--steps", type=int, default=1 if on_cpu else 20, help="steps per round")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--peak-tflops", type=float, default=0.0, help="of the device at its peak, for the MFU")
+    parser.add_argument("--peak-tflops", type=float, default=0.0, help="peak of the device, for the MFU")
     choices = parser.parse_args()
     if jax.local_device_count() > 1:
-        parser.error("this measures one device: hide the others, as by CUDA_VISIBLE_DEVICES=0")
+        parser.error("expected one device, got several; hide the others, for example with CUDA_VISIBLE_DEVICES=0")
     if not on_cpu and not torch.cuda.is_available():
-        parser.error("JAX is on an accelerator, but PyTorch is not: install a PyTorch that knows it")
+        parser.error("JAX uses an accelerator, but PyTorch does not; install a PyTorch that supports it")
 
     if on_cpu:
         torch.set_num_threads(1)

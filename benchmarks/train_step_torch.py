@@ -1,5 +1,5 @@
-"""The network's training step in plain PyTorch, to compare with: ResNet-50 with a head for 21 x 3 numbers, the mean
-absolute error, and SGD. It has neither refiner nor geometry nor biomechanical losses, so it does a little less."""
+"""The network's training step in plain PyTorch for comparison: ResNet-50 with a head for 21 x 3 numbers, the mean
+absolute error, and SGD. It has no refiner, geometry or biomechanical losses, so it computes slightly less."""
 
 from collections.abc import Callable
 
@@ -44,9 +44,9 @@ def network() -> nn.Module:
 
 
 def train_step(images: np.ndarray, labels: np.ndarray, *, dtype: str, compiled: bool) -> tuple[Callable, Callable]:
-    """(a function that takes one step, one that waits for the device) on bytes `[b, h, w, 3]` and `[b, 63]`."""
+    """Returns a function that takes a step on bytes `[b, h, w, 3]` and labels `[b, 63]`, and one that waits for it."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    # As JAX does by default.
+    # The default of JAX.
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
     model = network().to(device, memory_format=torch.channels_last).train()

@@ -1,10 +1,10 @@
-"""Ablation, on 2D points, of choices that the paper does not state: each arm is the weakly supervised one with one
+"""Ablation, on 2D points, of choices that the paper does not state: each arm is the weakly supervised arm with one
 field or schedule changed.
 
     bmc experiment ablation --seeds 2
 
-Evaluated on people of `any_view` that are in neither the training nor the test split, since it serves to choose. A run
-takes about a minute on a CPU. The arm `chosen` is what `lifting` uses.
+The evaluation is on people of `any_view` that are in neither the training nor the test split, because the results are
+used for choices. A run takes about a minute on a CPU. The arm `chosen` has the settings of `lifting`.
 """
 
 import dataclasses
@@ -44,7 +44,7 @@ ARMS = tuple(Arm(name, words, after="" if name == "chosen" else "chosen") for na
 def get_config(arm: str = "") -> Config:
     change = arm or "chosen"
     if change not in CHANGES:
-        raise ValueError(f"there is no arm {arm!r}; there are {', '.join(CHANGES)}")
+        raise ValueError(f"expected an arm of {', '.join(CHANGES)}, got {arm!r}; choose one")
     config = settings.supervise(settings.points(), settings.SUPERVISIONS["bl+rb+a"])
     config = settings.with_fields(config, CHANGES[change])
     data = dataclasses.replace(config.data, test=(f"{settings.ANY_VIEW}:validation",))

@@ -1,11 +1,11 @@
-"""The paper's claim in minutes, for `make demo`: what the biomechanical losses add to 2D labels.
+"""The paper's claim in minutes, for `make demo`: the effect of the biomechanical losses in addition to 2D labels.
 
     bmc experiment demo --seeds 1
     bmc report runs/demo
 
-Three arms of `lifting`: a network predicts the depth of 2D joints, which stand in for images. The source, with 3D
-labels, is hands seen from the palm or the back; the target is other people's hands from any side. Results are in
-`benchmarks/RESULTS.md`. `bmc experiment table2 --data synthetic` is the same with images, and takes longer.
+The experiment has three arms of `lifting`: a network predicts the depth of 2D joints, which replace images. The source,
+with 3D labels, is hands seen from the palm or the back; the target is hands of other people from any side. Results are
+in `benchmarks/RESULTS.md`. `bmc experiment table2 --data synthetic` is the same with images, and takes longer.
 """
 
 import dataclasses

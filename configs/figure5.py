@@ -1,16 +1,16 @@
-"""Figure 5: how many 3D labels the biomechanical losses save. Arms train on the target alone, a percentage of its
-images with 3D labels and the others with 2D labels. The paper shows bars, without numbers: with the losses, about half
-as many 3D labels reach the same aligned AUC on FreiHAND's test.
+"""Figure 5: number of 3D labels that the biomechanical losses save. Arms train on the target alone, a percentage of its
+images with 3D labels and the others with 2D labels. The paper shows bars without numbers: with the losses, about half
+as many 3D labels give the same aligned AUC on FreiHAND's test split.
 
     bmc experiment figure5 --seeds 3                   # freihand_gs, as built: a GPU
     bmc experiment figure5 --seeds 3 --data synthetic  # rendered hands: two CPU cores
     bmc experiment figure5 --seeds 3 --data points     # 2D joints of rendered hands: minutes
 
-Limits are of the images with 3D labels, so fewer of them are tighter. Only the
-green-screen version of each FreiHAND image is used: of its four versions, some would else have labels and some not.
+Limits are fitted to the images with 3D labels, so they are tighter with fewer of these. Only the green-screen version
+of each FreiHAND image is used: otherwise only some of the four versions of an image would have 3D labels.
 
-With the paper's data a run is 40,369 steps of ResNet-50; their time is not measured. Times of the others
-are in docs/reproduction.md.
+With the paper's data, a run has 40,369 steps of ResNet-50, whose time was not measured. The times of the other runs are
+in docs/reproduction.md.
 """
 
 from bmc_jax.config import Config

@@ -1,17 +1,17 @@
-"""The paper's Tables 2 to 6 without pixels: depth from 2D joints, about two minutes a run on a CPU.
+"""The paper's Tables 2 to 6 without images: depth from 2D joints, about two minutes per run on a CPU.
 
     bmc experiment lifting --seeds 5
     bmc experiment lifting --arms 2d,bl+rb+a,full --data rhd.npy --out runs/lifting_rhd
     bmc train --config=configs/lifting.py:bl+rb --workdir=runs/one
 
-The source is `mannequin`, hands seen from the palm or the back. The target is `any_view`: other people's hands from any
-side, with 2D labels. With `ARM@FILE` the target is a file of 3D joints and the source is `any_view`, since real hands
-are seen from any side. All arms have the same input points, with noise of one pixel, take the same number of steps and
-train on as many hands of the source.
+The source is `mannequin`, hands seen from the palm or the back. The target is `any_view`, hands of other people from
+any side, with 2D labels. With `ARM@FILE`, the target is a file of 3D joints and the source is `any_view`, because real
+hands are seen from any side. All arms have the same input points, with noise of one pixel, and the same number of steps
+and of hands of the source.
 
-Limits are fitted to the 3D-labelled training hands, the source's: the paper's *approximated* ones. Its *computed* ones
-are the target's: the arm `computed` fits them to the 3D joints of the target's training split, which it uses for
-nothing else.
+Limits are fitted to the 3D-labelled training hands, those of the source: the paper's *approximated* limits. The arm
+`computed` has the paper's *computed* limits, fitted to the 3D joints of the target's training split, which have no
+other use there.
 """
 
 import dataclasses

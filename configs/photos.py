@@ -1,4 +1,4 @@
-"""The network of photographs: 2D joints by heatmaps, then depth, for two CPU cores. See docs/reproduction.md.
+"""The network for photographs: 2D joints by heatmaps, then depth, on two CPU cores. See docs/reproduction.md.
 
     bmc data pseudo-labels photographs/annotations.json --landmarks photographs/mediapipe.npz --out photographs
     bmc data build coco_hand --source photographs --name photos --out data
@@ -7,9 +7,10 @@
     bmc train --config=configs/photos.py:bmc@runs/photos/trunk,runs/photos/lifter --workdir=runs/photos/bmc
 
 The second stage is first trained alone, on noisy 2D joints of hands that are not rendered, which takes minutes. The
-trunk trains the first stage, on 64 pixels and at a constant learning rate, so it can be stopped and continued at any
-time; its second stage is not used. An arm begins with the trunk's first stage and the other run's second stage, on 96
-pixels, and takes the same steps with the same images as every other arm, while the rate falls to zero:
+trunk trains the first stage on images of 64 pixels with a constant learning rate, so it can be stopped and continued at
+any time; its second stage is not used. An arm begins with the first stage of the trunk and the second stage of the
+first run. It trains on images of 96 pixels while the rate decays to zero; all arms have the same steps with the same
+images:
 
     2d        2D labels of the photographs
     bmc       and the biomechanical losses
@@ -30,9 +31,9 @@ from bmc_jax.config import (
 )
 
 ARM_NAMES = ("2d", "bmc", "pseudo")
-USAGE = f"expected nothing, trunk@LIFTER or ARM@TRUNK,LIFTER with folders of runs and an arm of {', '.join(ARM_NAMES)}"
-#: Photographs in the split "train", of which an epoch's length is made.
+USAGE = f"expected '', trunk@LIFTER or ARM@TRUNK,LIFTER with folders of runs and an arm of {', '.join(ARM_NAMES)}"
 PHOTOGRAPHS = 5_100
+"""Number of photographs in the split "train", for the length of an epoch."""
 NO_BIOMECHANICS = {"bone_length": 0.0, "palm": 0.0, "joint_angle": 0.0}
 BIOMECHANICS = {"bone_length": 1.5, "palm": 0.5, "joint_angle": 1.5}
 
@@ -42,12 +43,12 @@ def get_config(argument: str = "") -> Config:
     if not argument:
         return lifter()
     if stage not in ("trunk", *ARM_NAMES) or not begin:
-        raise ValueError(f"{USAGE}, got {argument!r}")
+        raise ValueError(f"{USAGE}, got {argument!r}; give one of these")
     return trunk(begin) if stage == "trunk" else arm(stage, begin)
 
 
 def lifter() -> Config:
-    """Returns the second stage alone, with points as wrong as those of the first stage."""
+    """Returns the configuration of the second stage alone, with points as noisy as those of the first stage."""
     return Config(
         name="photos",
         data=Data(
@@ -67,6 +68,7 @@ def lifter() -> Config:
 
 
 def trunk(begin: str) -> Config:
+    """Returns the configuration of the trunk, with the second stage of the run `begin`."""
     return _images(
         "trunk",
         begin,
@@ -81,6 +83,7 @@ def trunk(begin: str) -> Config:
 
 
 def arm(name: str, begin: str) -> Config:
+    """Returns the configuration of an arm, with the stages of the runs `begin`."""
     weights = NO_BIOMECHANICS if name == "2d" else BIOMECHANICS
     labels = "3d" if name == "pseudo" else "2d"
     return _images(
@@ -123,7 +126,7 @@ def _images(
             batch_size=batch,
             keep_rendered=True,
             cache="host",
-            # FreiHAND's fingers point every way. Boxes of detectors vary less than the defaults.
+            # The hands in FreiHAND have all orientations. Boxes of detectors vary less than the defaults.
             augmentation=Augmentation(rotation=180.0, scale=0.2, translation=0.08),
         ),
         network=Network(
@@ -139,7 +142,7 @@ def _images(
         weights=Weights(**weights, heatmaps=1.0),
         biomechanics=Biomechanics(ramp=0.1),
         limits=Limits(source="fit:any_view"),
-        # No step of this schedule is in the run: its rate is constant.
+        # With these `decay_epochs`, the "step" schedule of the trunk has a constant rate.
         optimizer=Optimizer(
             name="adamw", rate=rate, weight_decay=0.05, clip=10.0, ema=0.998, schedule=schedule, decay_epochs=1e6
         ),

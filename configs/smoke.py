@@ -1,4 +1,4 @@
-"""A run through every part in about a minute on a laptop: a check that it all runs, of no use as a result.
+"""A run through all parts in about a minute on a laptop, to check that they run. The result has no meaning.
 
 bmc train --config=smoke --workdir=runs/smoke
 """
@@ -17,7 +17,7 @@ def get_config() -> Config:
             augment=False,
         ),
         network=Network(depth=10, width=8, patch=8),
-        # 64 poses do not span the poses of a hand: without a wide margin the losses would penalise valid ones.
+        # 64 poses do not span the poses of a hand: without a wide margin the losses would penalize valid poses.
         limits=Limits(angle_margin=20.0, length_margin=0.2),
         optimizer=Optimizer(name="adamw", rate=1e-3, schedule="cosine", warmup=0.1),
         training=Training(epochs=3.0, log_every=5, save_every=10),

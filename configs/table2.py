@@ -11,7 +11,7 @@
     bmc experiment table2 --seeds 3 --data synthetic   # rendered hands: two CPU cores
     bmc experiment table2 --seeds 3 --data photos      # photographs, with 2D labels: two CPU cores
 
-With the paper's data a run is 86,665 steps of ResNet-50; their time is not measured. Times of the others
+With the paper's data, a run has 86,665 steps of ResNet-50, whose time was not measured. The times of the other runs
 are in docs/reproduction.md.
 """
 

@@ -7,7 +7,7 @@
     bmc experiment table3 --seeds 3                    # RHD and FreiHAND, as built: a GPU
     bmc experiment table3 --seeds 3 --data synthetic   # rendered hands: two CPU cores
 
-With the paper's data a run is 86,665 steps of ResNet-50; their time is not measured. Times of the others
+With the paper's data, a run has 86,665 steps of ResNet-50, whose time was not measured. The times of the other runs
 are in docs/reproduction.md.
 """
 

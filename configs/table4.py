@@ -11,7 +11,7 @@
     bmc experiment table4 --seeds 3 --data synthetic   # rendered hands: two CPU cores
     bmc train --config=configs/table4.py:bl+rb --workdir=runs/one
 
-With the paper's data a run is 86,665 steps of ResNet-50; their time is not measured. Times of the others
+With the paper's data, a run has 86,665 steps of ResNet-50, whose time was not measured. The times of the other runs
 are in docs/reproduction.md.
 """
 

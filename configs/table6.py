@@ -1,17 +1,17 @@
 """Table 6: limits of the source instead of the target. The paper's rows:
 
     arm         3D mean, mm   median   AUC
-    2d                20.92    16.93  0.81      no limits: its Table 4
+    2d                20.92    16.93  0.81      no limits, from Table 4
     bl+rb+a           16.14    13.93  0.90      approximated
     computed          13.78    11.61  0.92
 
-Approximated limits are the source's, as in every other table here. Only the arm `computed` uses the target's, fitted to
-the 3D labels of its training images, which it uses for nothing else; the paper's other tables use those.
+Approximated limits are those of the source, as in all other tables here. Only the arm `computed` has the limits of the
+target, fitted to the 3D labels of its training images, which have no other use; the paper's other tables use these.
 
     bmc experiment table6 --seeds 3                    # RHD and FreiHAND, as built: a GPU
     bmc experiment table6 --seeds 3 --data synthetic   # rendered hands: two CPU cores
 
-With the paper's data a run is 86,665 steps of ResNet-50; their time is not measured. Times of the others
+With the paper's data, a run has 86,665 steps of ResNet-50, whose time was not measured. The times of the other runs
 are in docs/reproduction.md.
 """
 

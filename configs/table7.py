@@ -1,4 +1,4 @@
-"""Table 7: the official tests, after training on all of a dataset's training images. The paper's rows:
+"""Table 7: official test splits, after training on all training images of a dataset. The paper's rows:
 
                  FreiHAND, aligned          HO-3D v1
     arm          mean, mm      AUC    EXTRAP   INTERP
@@ -7,13 +7,13 @@
     bl+rb+a          11.3     0.78     18.42    10.31
     full              9.0     0.82     18.22     5.02
 
-Only HO-3D v1's server has the labels of its test: the file to submit is in each run's `predictions/`, and its two
-columns here stay empty.
+The labels of HO-3D v1's test split are only on its server: the file to submit is in the `predictions/` of each run, and
+the two columns are empty here.
 
     bmc experiment table7 --seeds 3                    # RHD, FreiHAND and HO-3D v1, as built: a GPU
     bmc experiment table7 --seeds 3 --arms source,2d,bl+rb+a,full --config.data.test='("freihand",)'    # without HO-3D
 
-With the paper's data a run is 93,788 steps of ResNet-50; their time is not measured.
+With the paper's data, a run has 93,788 steps of ResNet-50, whose time was not measured.
 """
 
 import dataclasses

@@ -1,14 +1,15 @@
-"""Table 8: fingertips of Dexter+Object, on which no arm is trained. The paper's rows, AUC from 20 to 50 mm:
+"""Table 8: fingertips of Dexter+Object, which is not in the training data. The paper's rows, AUC from 20 to 50 mm:
 
     bl+rb+a  0.82  ·  Zhang 0.82  ·  Boukhayma 0.76  ·  Zimmermann 0.57  ·  Spurr 0.51
     unaligned: Iqbal 0.67  ·  Baek 0.61  ·  Mueller 0.48
 
-The paper does not state its alignment; the table compares its numbers with our Procrustes-aligned ones, and unaligned
-results with our unaligned ones. Crops are made from the true fingertips. The networks are trained as those of Table 7.
+The paper does not state its alignment. The table compares its numbers with our Procrustes-aligned results, and
+unaligned numbers with our unaligned results. Crops are made from the true fingertips. The networks are trained as in
+Table 7.
 
     bmc experiment table8 --seeds 3                    # RHD, FreiHAND and Dexter+Object, as built: a GPU
 
-With the paper's data a run is 93,788 steps of ResNet-50; their time is not measured.
+With the paper's data, a run has 93,788 steps of ResNet-50, whose time was not measured.
 """
 
 import dataclasses

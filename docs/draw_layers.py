@@ -1,7 +1,7 @@
-"""Draws the rooms of `bmc_jax` and their imports, from the graph that import-linter checks, as docs/images/layers.svg.
+"""Figure of the rooms of `bmc_jax` and their imports, docs/images/layers.svg, from the graph that import-linter checks.
 
-python docs/draw_layers.py            # writes the picture
-python docs/draw_layers.py --check    # exits with 1 if the picture is out of date
+python docs/draw_layers.py            # writes the figure
+python docs/draw_layers.py --check    # exits with status 1 if the figure is out of date
 """
 
 import ast
@@ -18,14 +18,14 @@ WIDTH, HEIGHT, GAP, SPREAD = 850, 34, 14, 13
 
 
 def layers() -> list[list[str]]:
-    """The rooms of each layer, the highest first, as pyproject.toml has them."""
+    """Returns the rooms of each layer in pyproject.toml, the highest layer first."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     (contract,) = (contract for contract in contracts if contract["type"] == "layers")
     return [layer.split(" | ") for layer in contract["layers"]]
 
 
 def purpose(room: str) -> str:
-    """The first sentence of a room's docstring."""
+    """Returns the first sentence of a room's docstring."""
     folder = ROOT / "bmc_jax" / room
     file = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
     docstring = ast.get_docstring(ast.parse(file.read_text())) or ""
@@ -33,7 +33,7 @@ def purpose(room: str) -> str:
 
 
 def svg() -> str:
-    """The picture: a row for each room, and for each pair of rooms a curve from the importer down to the imported."""
+    """Returns the figure: a row for each room, and a curve from each room to each room that it imports."""
     graph = grimp.build_graph("bmc_jax", cache_dir=None)
     rooms = [room for layer in layers() for room in layer]
     top = {room: 10 + row * (HEIGHT + GAP) for row, room in enumerate(rooms)}

@@ -1,4 +1,4 @@
-"""Picture of docs/lift.md: a rendered hand, MediaPipe's world landmarks of it, and the lifted hand, from the side.
+"""Figure of docs/lift.md: a rendered hand, its world landmarks by MediaPipe, and the lifted hand, from the side.
 
 python docs/draw_lift.py                 # writes docs/images/lift.png; needs mediapipe and its models
 """
@@ -22,7 +22,7 @@ TRUE = "#9aa5b1"
 
 
 def main() -> None:
-    """Draws the picture."""
+    """Draws and saves the figure."""
     picture = synthesis.render(0, DOMAIN, SPLIT, [NUMBER], size=SIZE)
     image, truth = np.asarray(picture.image[0]), np.asarray(picture.joints_3d, np.float64)
     with HandDetector() as detect:
@@ -45,11 +45,11 @@ def main() -> None:
         _from_the_side(place, aligned[0], truth[0])
         place.set_title(f"{title.replace('`', '')}: {error:.0f} mm off", fontsize=11)
     draw.save(figure, FILE, dpi=110)
-    print(f"{FILE} written")
+    print(f"wrote {FILE}")
 
 
 def _from_the_side(axes: Axes, joints: np.ndarray, truth: np.ndarray) -> None:
-    """Draws a hand over the true one, seen along the camera's x axis: depth to the right, y down."""
+    """Draws a hand over the true hand, along the camera's x axis: depth to the right, y down."""
     middle = truth.mean(axis=0)
     true, seen = ((1000 * (one - middle))[:, [2, 1]] for one in (truth, joints))
     for finger in range(5):

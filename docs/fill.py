@@ -1,8 +1,8 @@
-"""Fill what is measured into the pages: each block between `<!-- results: NAME -->` and `<!-- end -->` is made from
+"""Insertion of results into the pages: each block between `<!-- results: NAME -->` and `<!-- end -->` is generated from
 `docs/results/NAME.json`, which `bmc experiment ... --record` writes. `<!-- results: NAME short -->` is the short table.
 
-    python docs/fill.py            # after a new result, or after a change of how tables look
-    python docs/fill.py --check    # status 1 if a page says anything else than its results do
+    python docs/fill.py            # after a new result, or a change of the tables
+    python docs/fill.py --check    # exits with status 1 if a page does not match its results
 """
 
 import re
@@ -17,12 +17,13 @@ BLOCK = re.compile(r"(<!-- results: (\w+)( short)? -->\n).*?(<!-- end -->)", re.
 
 
 def fill(text: str, results: Path) -> str:
-    """A page with every block as its result has it; one whose experiment is still to be run says so.
+    """Returns a page with the results in its blocks. A block whose experiment was not run states this.
 
-    Raises ValueError for a block that has no end.
+    Raises:
+      ValueError: if a block has no end, or another form.
     """
     if text.count("<!-- results:") != len(BLOCK.findall(text)):
-        raise ValueError("a block `<!-- results: NAME -->` has no `<!-- end -->`, or is not NAME or NAME short")
+        raise ValueError("expected `<!-- results: NAME -->` or `<!-- results: NAME short -->` with an `<!-- end -->`")
     return BLOCK.sub(lambda found: f"{found[1]}{_block(found[2], bool(found[3]), results)}{found[4]}", text)
 
 
@@ -40,7 +41,7 @@ def main(check: bool) -> int:
         text = page.read_text()
         filled = fill(text, ROOT / "docs/results")
         if filled != text:
-            print(f"{page.relative_to(ROOT)} {'is not what its results make of it' if check else 'filled'}")
+            print(f"{page.relative_to(ROOT)} {'does not match its results' if check else 'filled'}")
             stale += 1
             if not check:
                 page.write_text(filled)

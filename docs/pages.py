@@ -1,10 +1,10 @@
-"""The pages as they are tested: what of README.md and docs/ runs, and what it printed when it ran.
+"""Execution of the Python blocks in README.md and docs/, for the tests and for updates of their printed output.
 
-A page's Python blocks run in order and share their names. `<!-- python ... -->` is one that readers need not see. A
-`text` block right below a Python block is what that block prints. A block that cannot run says so in its first line,
+The Python blocks of a page run in order and share their names. `<!-- python ... -->` is a hidden block. A `text` block
+directly below a Python block is its printed output. A block that cannot run has the first line
 `# Not run in the tests: ...`.
 
-    python docs/pages.py docs/tutorial.md    # run the page, and take over what its blocks print and draw
+    python docs/pages.py docs/tutorial.md    # runs the page, and updates its printed output and figures
 """
 
 import contextlib
@@ -28,19 +28,19 @@ _SHELL = re.compile(r"^```sh\n(.*?)^```\n", re.DOTALL | re.MULTILINE)
 
 
 class Block(NamedTuple):
-    """A piece of Python in a page."""
+    """A Python block of a page."""
 
     source: str
     line: int
-    """Of the page, where the source begins."""
+    """First line of the source in the page."""
     printed: str | None
-    """What the page says that it prints; None if it says nothing."""
+    """Printed output in the page; None without output."""
     place: tuple[int, int]
-    """Of `printed` in the page's text."""
+    """Start and end of `printed` in the text of the page."""
 
 
 def python_blocks(text: str) -> list[Block]:
-    """The Python blocks of a page, hidden ones included, in order."""
+    """Returns the Python blocks of a page, including hidden blocks, in order."""
     found = []
     for match in _PYTHON.finditer(text):
         kind = "shown" if match["shown"] is not None else "hidden"
@@ -50,7 +50,7 @@ def python_blocks(text: str) -> list[Block]:
 
 
 def shell_lines(text: str) -> list[tuple[int, str]]:
-    """(line of the page, command) of the `sh` blocks, continued lines joined."""
+    """Returns (line of the page, command) of the `sh` blocks, with continued lines joined."""
     found = []
     for match in _SHELL.finditer(text):
         line = text.count("\n", 0, match.start(1)) + 1
@@ -61,13 +61,13 @@ def shell_lines(text: str) -> list[tuple[int, str]]:
 
 
 def run(page: str, text: str) -> list[tuple[Block, str]]:
-    """Run a page's blocks in the current folder; each with what it printed. Those that cannot run are left out."""
+    """Runs the blocks of a page that can run, in the current folder, and returns each with its output."""
     names: dict[str, Any] = {"__name__": "page"}
     ran = []
     for block in python_blocks(text):
         if block.source.startswith(NOT_RUN):
             continue
-        # Errors then name the page and its line.
+        # With these empty lines, errors name the line of the page.
         program = compile("\n" * (block.line - 1) + block.source, page, "exec")
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             exec(program, names)
@@ -76,7 +76,7 @@ def run(page: str, text: str) -> list[tuple[Block, str]]:
 
 
 def fill(page: str) -> None:
-    """Put what a page's blocks print into it, and the pictures that they draw for it into docs/images."""
+    """Updates the printed output in a page, and the figures in docs/images that its blocks draw."""
     path = ROOT / page
     text = path.read_text()
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):

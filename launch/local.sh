@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# N processes on this machine, one for each of its first N GPUs, or all on its CPU.
+# Runs N processes on this machine, one for each of its first N GPUs, or all on the CPU.
 #   launch/local.sh N --config=configs/FILE.py --workdir=DIR
-# Ctrl-C, or SIGTERM to this script, stops them all at the same step, saved.
+# On Ctrl-C, or SIGTERM to this script, all stop at the same step and save their state.
 set -uo pipefail
-count=${1:?how many processes}
+count=${1:?number of processes}
 shift
 port=${PORT:-$((20000 + RANDOM % 10000))}
 processes=() signalled=0
@@ -19,7 +19,7 @@ done
 status=0
 for process in "${processes[@]}"; do
   wait "$process"; found=$?
-  # A signal ends a wait before its process has ended, or just when it does: the next wait tells the process's own status.
+  # A signal may interrupt `wait` before the process has ended; the next `wait` returns the exit status of the process.
   while kill -0 "$process" 2>/dev/null; do wait "$process"; found=$?; done
   if [ $signalled -eq 1 ]; then wait "$process"; found=$?; fi
   # An error of one process stops the others; the status is 75 only if there was no error.

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Train on a Cloud TPU VM, or on all hosts of a slice: the same command on each, over ssh.
+# Trains on a Cloud TPU VM, or on all hosts of a slice, by running the same command on each over ssh.
 #   TPU=name ZONE=us-central2-b launch/tpu_vm.sh --config=configs/FILE.py --workdir=/mnt/shared/runs/NAME
-# The repository lies in ~/bmc-jax on every host, installed with `pip install -e '.[tpu]'`; --workdir and the built
-# datasets lie on a disk that all hosts have mounted. The same command again goes on from the last checkpoint, so
-# exit status 75, a preempted host, is tried again; a slice that is gone must be made anew first.
+# The repository must be in ~/bmc-jax on each host, installed with `pip install -e '.[tpu]'`; --workdir and the built
+# datasets must be on a disk that all hosts have mounted. The same command resumes from the last checkpoint, so it is
+# repeated after exit status 75 (a preempted host). A deleted slice must be created again first.
 set -uo pipefail
-: "${TPU:?the name of the TPU VM}" "${ZONE:?its zone}"
+: "${TPU:?name of the TPU VM}" "${ZONE:?zone of the TPU VM}"
 arguments=$(printf '%q ' "$@")
 
 while true; do

@@ -1,4 +1,4 @@
-"""The `bmc` command: help, errors in one line, and every verb reaching its room."""
+"""The `bmc` command: help, errors in one line, and the calls of all verbs."""
 
 import argparse
 import json
@@ -33,7 +33,7 @@ def limits_file(tmp_path, poses):
 
 
 def fails(capsys, *arguments):
-    """The error that `bmc` ends with, one line without a traceback."""
+    """Returns the error of `bmc`, one line without a traceback."""
     assert cli.main([str(argument) for argument in arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith("bmc: error: ")
@@ -42,7 +42,7 @@ def fails(capsys, *arguments):
 
 
 def verbs(parser, words=()):
-    """Every verb of the parser as its words, the empty one of `bmc` itself included, and whether it has verbs."""
+    """Returns the verbs of the parser as their words, including those of `bmc` (none), and whether each has verbs."""
     groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     yield words, bool(groups)
     for group in groups:
@@ -156,7 +156,7 @@ def test_urls_are_refused_in_configurations_and_from_python(tmp_path, monkeypatc
     assert cli.parse(["data", "build", "freihand", "--source", "x", "--out", "y", "--beam", beam]).beam == beam
     options = examples.tiny_config()
     options.data.directory = "gs://bucket/data"
-    with pytest.raises(ValueError, match=r"data\.directory is 'gs://bucket/data'; it must be a name or a path"):
+    with pytest.raises(ValueError, match=r"data\.directory: expected a name or a path .* got 'gs://bucket/data'"):
         config_io.validate(options)
 
 
@@ -207,7 +207,7 @@ def test_train_passes_overrides_to_the_configuration(monkeypatch, tmp_path):
 @pytest.mark.parametrize("extra", ["--optimizer.rate=1", "--config.optimizer.rate", "fast"])
 def test_train_refuses_what_sets_no_field(capsys, extra):
     error = fails(capsys, "train", "--config=x.py", "--workdir=runs/x", extra)
-    assert error == f"unrecognized argument {extra!r}; fields are set by --config.FIELD=VALUE"
+    assert error == f"unrecognized argument {extra!r}; set a field by --config.FIELD=VALUE"
 
 
 def test_train_names_an_unknown_field(capsys, tmp_path):
@@ -233,14 +233,17 @@ def test_evaluate_takes_photographs(monkeypatch, capsys):
     monkeypatch.setattr(evaluate, "table", lambda content: f"table of {content}")
     assert cli.main(["evaluate", "runs/x", "--data", "coco:a/b.json"]) == 0
     assert capsys.readouterr().out == "table of {'file': 'a/b.json'}\nwritten to runs/x/photographs.json\n"
-    assert fails(capsys, "evaluate", "runs/x", "--data", "a/b.json") == "'a/b.json' is not of the form coco:FILE"
-    assert "expected --data or datasets, got both; leave out rhd" in fails(
+    assert (
+        fails(capsys, "evaluate", "runs/x", "--data", "a/b.json")
+        == "--data: expected coco:FILE, got 'a/b.json'; add the prefix"
+    )
+    assert "expected --data or datasets, got both; omit rhd" in fails(
         capsys, "evaluate", "runs/x", "rhd", "--data", "coco:a/b.json"
     )
 
 
 def test_evaluate_names_a_folder_that_is_no_run(capsys, tmp_path):
-    assert "is not the folder of a run" in fails(capsys, "evaluate", tmp_path)
+    assert "expected the folder of a run" in fails(capsys, "evaluate", tmp_path)
 
 
 @pytest.mark.parametrize(("runs", "place"), [(["a"], "a/report.html"), (["a", "b"], "report.html")])
@@ -305,7 +308,7 @@ def test_left_hands_are_refused_with_the_remedy(capsys, tmp_path, poses):
 
 
 def cupped(count):
-    """Right hands whose thumbs lie in front of their palms: the flat ones, their thumbs moved towards the palm."""
+    """Right hands with the thumbs in front of the palms: flat hands whose thumbs are moved towards the palm."""
     joints = examples.examples(count).joints_3d.copy()
     index, little = (joints[:, i] - joints[:, 0] for i in (5, 17))
     palmar = np.cross(index, little)
@@ -338,7 +341,9 @@ def test_files_that_are_no_arrays_are_named(capsys, tmp_path, limits_file):
 
 
 def test_unknown_limits_are_named(capsys, poses):
-    assert "no limits file and no preset 'clinic'" in fails(capsys, "limits", "check", poses, "--limits", "clinic")
+    assert "expected a limits file or a preset of clinical" in fails(
+        capsys, "limits", "check", poses, "--limits", "clinic"
+    )
 
 
 @pytest.mark.filterwarnings("always")

@@ -1,4 +1,4 @@
-"""`bmc data`: what can be built, building it, and looking at it, from the command line."""
+"""`bmc data`: listing, building and preview of datasets from the command line."""
 
 import json
 import signal

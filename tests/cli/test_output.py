@@ -1,4 +1,4 @@
-"""What `bmc` prints: less or more on request, nothing into a closed pipe, and completion scripts."""
+"""Output of `bmc`: quiet and verbose, into a closed pipe, and completion scripts."""
 
 import logging
 import os
@@ -14,7 +14,7 @@ from bmc_jax.runtime.progress import Progress
 
 
 def run_into_closed_pipe(arguments, *, unbuffered, with_errors=False):
-    """The exit status and standard error of `bmc` whose standard output has no reader."""
+    """Returns the exit status and standard error of `bmc` with a closed standard output."""
     reader, writer = os.pipe()
     os.close(reader)
     found = subprocess.run(
@@ -67,7 +67,7 @@ def test_quiet_prints_results_without_progress(monkeypatch, capsys, flags, shown
 
 
 def test_quiet_reaches_the_bars_of_a_build():
-    """These are of tqdm alone, which reads its setting when it is imported."""
+    """These bars are tqdm's, which reads its setting at import."""
     program = (
         "import sys; from bmc_jax import cli\n"
         "def work(options):\n"

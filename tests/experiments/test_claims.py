@@ -1,4 +1,4 @@
-"""Outcomes of claims on made-up results, by Student's formula."""
+"""Outcomes of claims on invented results, compared with Student's formula."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""An experiment that is really trained, lifting a few points: stopped in the middle, it ends in the same table."""
+"""A trained experiment that lifts a few points: after an interruption it gives the same table."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def command(tmp_path):
 
 
 def once(make):
-    """In place of `make`: what it first returned."""
+    """Replaces `make` by a function that returns its first result."""
     made = []
 
     def get(*arguments, **options):
@@ -53,7 +53,7 @@ def once(make):
 
 @pytest.mark.slow
 def test_an_experiment_that_is_stopped_ends_in_the_table_of_one_that_was_not(command, tmp_path, monkeypatch, capsys):
-    # Compiled once for all runs of this test, whose arms differ in data alone; and drawing takes longer than training.
+    # Compiled once for all runs of this test, whose arms differ only in data. Drawing takes longer than training.
     for room, name in ((feed, "train_program"), (forward, "program")):
         monkeypatch.setattr(room, name, once(getattr(room, name)))
     monkeypatch.setattr(evaluate, "draw_errors", lambda *_: None)

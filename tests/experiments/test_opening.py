@@ -1,4 +1,4 @@
-"""The opening of an experiment's page: hands beside their label, with the errors of their depths, turned together."""
+"""The first part of an experiment's page: hands with their labels and depth errors, rotated together."""
 
 import re
 
@@ -23,7 +23,7 @@ OFF = {"2d": np.linspace(20, 78, COUNT), "bl+rb+a": np.linspace(10, 39, COUNT), 
 
 
 def finished(workdir, arm):
-    """A run whose depths are off by `OFF`."""
+    """Creates a run whose depths have the errors `OFF`."""
     labelled = examples.examples(COUNT)
     workdir.mkdir(parents=True)
     config_io.write(examples.tiny_config(), workdir)
@@ -50,7 +50,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(folder):
-    """The page without its figures, which have tests of their own."""
+    """The page without its figures, which have separate tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report, "_target", lambda *_: None)
         return report.write(folder, folder / "report.html")
@@ -69,7 +69,7 @@ def test_poses_are_metres_from_the_wrist_with_the_errors_of_their_depths(folder)
     for i, hand in enumerate(found["data"]["hands"]):
         label, without, with_losses = np.array(hand["poses"])
         np.testing.assert_allclose(label, labels[i] - labels[i, :1], atol=1e-5)
-        # Every joint but the wrist is off in depth alone.
+        # All joints except the wrist have errors in depth only.
         np.testing.assert_allclose((without - label)[1:] * 1000, np.tile([0, 0, OFF["2d"][i]], (20, 1)), atol=0.02)
         np.testing.assert_allclose(hand["errors"], [OFF["2d"][i] * 20 / 21, OFF["bl+rb+a"][i] * 20 / 21], atol=0.02)
         assert np.ptp(with_losses, axis=0).max() > 0.05
@@ -77,7 +77,7 @@ def test_poses_are_metres_from_the_wrist_with_the_errors_of_their_depths(folder)
 
 def test_hand_shown_first_is_the_ordinary_one_of_all(folder):
     assert content(folder)["data"]["opened"] == 15
-    # The first column alone would choose the second.
+    # With the first column alone, the second row would be chosen.
     assert opening.ordinary(np.array([[10.0, 1.0], [30.0, 90.0], [20.0, 60.0], [21.0, 10.0], [90.0, 10.0]]), 5) == 3
 
 

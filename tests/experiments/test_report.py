@@ -1,4 +1,4 @@
-"""The page of an experiment: its tables, and pictures of the predictions that its runs left."""
+"""The page of an experiment: its tables, and figures of the predictions of its runs."""
 
 import json
 import re
@@ -26,7 +26,7 @@ FOUND = Experiment("configs/small.py", ARMS, ("2", "all"), (), (), "")
 
 
 def finished(workdir, error):
-    """A run whose predictions are off in depth."""
+    """Creates a run with errors in depth."""
     labelled, options = examples.examples(COUNT), examples.tiny_config()
     workdir.mkdir(parents=True)
     config_io.write(options, workdir)
@@ -52,7 +52,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(folder):
-    """Without the minimisation, which has its own tests."""
+    """The page without the minimization, which has separate tests."""
     with pytest.MonkeyPatch.context() as patch:
         stages = (depth_ambiguity.START, *depth_ambiguity.STAGES)
         patch.setattr(
@@ -116,5 +116,5 @@ def test_arms_without_a_seed_in_common_or_whose_predictions_are_gone_are_told(fo
     (tmp_path / report.FILE).write_text(json.dumps(content))
     assert "No seed has a finished run of every arm" in report.write(tmp_path, tmp_path / "a.html").read_text()
     (tmp_path / report.FILE).write_text((folder / report.FILE).read_text())
-    with pytest.raises(FileNotFoundError, match=r"metrics.json does not exist; run `bmc evaluate"):
+    with pytest.raises(FileNotFoundError, match=r"expected .*metrics.json, got no file; run `bmc evaluate"):
         report.write(tmp_path, tmp_path / "a.html")

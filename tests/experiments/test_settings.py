@@ -1,4 +1,4 @@
-"""Supervision of the arms of the paper's tables, with each of the three data."""
+"""Supervision of the arms of the paper's tables, with all data."""
 
 import dataclasses
 import functools
@@ -23,7 +23,7 @@ KNOWN = {
 
 @functools.cache
 def arms(table, data):
-    """(arm, configuration) of the arms that are available."""
+    """Returns (arm, configuration) of the available arms."""
     found = runner.read(str(CONFIGS / f"{table}.py"), data=data)
     return [(arm, config_io.load(found.argument(arm.name))) for arm in found.arms]
 
@@ -33,7 +33,7 @@ def labels(config):
 
 
 def counted(config):
-    """With the number of rows that built datasets have by their pages."""
+    """Returns the configuration with the documented number of rows of built datasets."""
     sizes = {"rhd": 41_258, "freihand": 117_216, "freihand_gs": 29_304, "ho3d_v1": 10_500, "photos": 5_400}
     held_out = {"freihand": 13_024, "freihand_gs": 3_256}
     train = tuple(
@@ -44,7 +44,7 @@ def counted(config):
 
 
 def with_same_data(table, data):
-    """Groups of arms with the same source and target: Table 7 has some on FreiHAND and some on HO-3D."""
+    """Returns groups of arms with the same source and target: Table 7 has arms on FreiHAND and on HO-3D."""
     found = [(arm.name, counted(config)) for arm, config in arms(table, data)]
     groups = [dict(one for one in found if one[0].startswith("ho3d-") == is_ho3d) for is_ho3d in (False, True)]
     return [group for group in groups if group]
@@ -76,7 +76,9 @@ def test_arms_take_as_many_steps_and_as_many_images_of_source_and_target_in_each
 @pytest.mark.parametrize("table", TABLES)
 def test_no_table_has_other_data(table):
     for data in {"paper", "synthetic", "photos", "nothing"} - set(KNOWN[table]):
-        with pytest.raises(ValueError, match=f"has no data '{data}'|has no arm on photos"):
+        with pytest.raises(
+            ValueError, match=f"expected data of .* got '{data}'|expected arms for --data photos, got none"
+        ):
             arms(table, data)
 
 
@@ -112,7 +114,7 @@ def test_photographs_lack_the_arms_that_need_3d_labels(capsys):
     assert "left out: table2 has no arm 'full' on photos, which have no 3D labels" in capsys.readouterr().out
     with pytest.raises(ValueError, match="no arm 'full' on photos"):
         config_io.load(f"{CONFIGS / 'table2.py'}:full@photos")
-    with pytest.raises(ValueError, match=r"table3\.py has no arm on photos"):
+    with pytest.raises(ValueError, match=r"table3\.py: expected arms for --data photos, got none"):
         arms("table3", "photos")
 
 

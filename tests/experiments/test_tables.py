@@ -1,4 +1,4 @@
-"""Tables and pages from made results, and the committed pages from the committed ones."""
+"""Tables and pages from invented results, and the committed pages from the committed results."""
 
 import json
 import re
@@ -21,7 +21,7 @@ def arm(words, values, paper=None, **more):
 
 
 def content(**fields):
-    """Of two arms with three seeds on two sets."""
+    """Returns a comparison of two arms with three seeds on two sets."""
     before = {"joints_2d_px": [3.0, 3.1, 3.2], "depth_mm": [20.0, 21.0, 22.0], "joints_3d_mm": [25.0, 26.0, 27.0]}
     after = {"joints_2d_px": [3.3, 3.1, 3.2], "depth_mm": [10.0, 11.5, 12.0], "joints_3d_mm": [15.0, 16.0, 18.0]}
     step = {"after": "2d", "seeds": [0, 1, 2], "depth_mm": {"change": -9.83, "p": 0.0002}}
@@ -68,7 +68,7 @@ def test_what_it_was_made_with_is_told():
     assert "2d `0123456789ab`" in text
 
 
-def test_verdicts_are_computed_from_the_values_of_the_seeds():
+def test_outcomes_are_computed_from_the_values_of_the_seeds():
     text = tables.markdown(content())
     assert cells(text, "depth falls by a third")[1:] == [
         "Z, mm, 2d", "at least 33 %", "+46.8 %", "p 0.008", "**holds**",
@@ -101,7 +101,7 @@ def test_without_3d_labels_steps_are_of_pixels_and_plausibility():
     text = tables.markdown(content(sets={"photos": arms}, others={"photos": {}}, claims=[]))
     assert cells(text, "b: two")[-1] == "+2.00"
     assert "of 1 seed\n" in text
-    assert "verdict" not in text
+    assert "outcome" not in text
 
 
 def test_blocks_are_filled_from_their_files_and_nothing_else_is_touched(tmp_path):

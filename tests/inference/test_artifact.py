@@ -1,4 +1,4 @@
-"""The network of photographs in the repository: its checkpoint is read, and predicts hands."""
+"""The network for photographs in the repository: its checkpoint loads and predicts hands."""
 
 import numpy as np
 from support import paths

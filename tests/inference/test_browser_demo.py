@@ -1,4 +1,4 @@
-"""The exported network in a real browser, with onnxruntime-web, gives what it gives in onnxruntime."""
+"""The exported network in a real browser with onnxruntime-web, compared with onnxruntime."""
 
 import functools
 import http.server

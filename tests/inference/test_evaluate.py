@@ -1,4 +1,4 @@
-"""Evaluation without training: every image counts once, perfect predictions have no error, files are whole."""
+"""Evaluation without training: each image counts once, perfect predictions have no error, and files are complete."""
 
 import dataclasses
 import json
@@ -23,7 +23,7 @@ COUNT = 11
 
 @pytest.fixture(scope="module", autouse=True)
 def compiled_once():
-    """All configurations here have one network."""
+    """Compiles the network once, because all configurations here have the same network."""
     run = forward.program(examples.tiny_config())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(forward, "program", lambda options, **_: run)
@@ -32,7 +32,7 @@ def compiled_once():
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run that was saved untrained."""
+    """A run that was saved without training."""
     workdir = tmp_path_factory.mktemp("runs") / "tiny"
     workdir.mkdir()
     options = examples.tiny_config()
@@ -44,7 +44,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def measured_run(run):
-    """What evaluation returns with random images in place of rendered ones."""
+    """Result of an evaluation with random images instead of rendered images."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             sources, "rendered", lambda options, domain, split, count, **_: examples.examples(count, seed=len(split))
@@ -60,7 +60,7 @@ def measured_photograph(run, tmp_path_factory):
 
 
 def perfect(labelled):
-    """The prediction that agrees with every label."""
+    """Returns the prediction that equals all labels."""
     joints = labelled.joints_3d / labelled.scale[:, None, None]
     root = joints[:, hand.WRIST, 2]
     return Prediction(labelled.joints_2d, joints[..., 2] - root[:, None], root, root, joints)
@@ -155,7 +155,7 @@ def test_mean_pose_is_the_mean_in_scale_units():
 
 @pytest.mark.parametrize("count", [1, 8, 11])
 def test_padded_examples_count_once_and_in_order(monkeypatch, count):
-    """The stand-in network says the example's number, and more of the padding than of any example."""
+    """The stand-in network predicts the number of the example, and a larger number for padding."""
 
     def number(_, batch):
         value = np.where(batch.present, batch.index, 10**6).astype(np.float32)
@@ -219,7 +219,7 @@ def test_photographs_are_measured_against_their_2d_labels(run, measured_photogra
     assert measured_photograph["count"] == 1
     assert measured_photograph["labels_predicted"]
     assert measured_photograph["network"]["joints_2d_px"] > 0
-    # Of a single photograph the mean pose is the label itself.
+    # With a single photograph, the mean pose equals the label.
     assert measured_photograph["mean_pose"]["joints_2d_px"] == pytest.approx(0, abs=1e-5)
     name = measured_photograph["name"]
     assert json.loads((run / evaluate.PHOTOGRAPHS_FILE).read_text())["name"] == name
@@ -228,7 +228,7 @@ def test_photographs_are_measured_against_their_2d_labels(run, measured_photogra
 
 @pytest.mark.slow
 def test_built_datasets_are_measured_and_shown_as_far_as_they_are_labelled(run, tmp_path):
-    """Of `some` every other hand has 3D labels."""
+    """In `some`, every second hand has 3D labels."""
     for name in ("none", "some"):
         folder = annotations.coco(tmp_path / name, 6, joints_3d=name == "some")
         if name == "some":
@@ -276,17 +276,17 @@ def test_table_states_units_and_whose_labels_they_are(measured_run, measured_pho
     assert "2D, px" in words
     assert "joint angle violation, °" in words
     words = evaluate.table(measured_photograph)
-    assert "The labels are another model's predictions: 'predicted by a detector'" in words
+    assert "The labels are predictions of another model: 'predicted by a detector'" in words
 
 
 def test_folder_without_a_run_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"holds no config.json: it is not the folder of a run"):
+    with pytest.raises(FileNotFoundError, match=r"expected the folder of a run, got no config.json"):
         evaluate.evaluate(tmp_path)
 
 
 def test_run_without_a_checkpoint_is_refused(tmp_path):
     config_io.write(examples.tiny_config(), tmp_path)
-    with pytest.raises(FileNotFoundError, match="holds no checkpoint; train it first"):
+    with pytest.raises(FileNotFoundError, match="expected a checkpoint, got none; run bmc train first"):
         evaluate.evaluate(tmp_path)
 
 

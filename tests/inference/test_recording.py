@@ -1,4 +1,4 @@
-"""Recordings for the Rerun viewer hold the pictures and hands at their places in time."""
+"""Recordings for the Rerun viewer: pictures and hands at their times."""
 
 import json
 
@@ -18,14 +18,14 @@ chunk = pytest.importorskip("rerun.chunk", reason="this rerun-sdk does not read 
 
 @pytest.fixture(autouse=True)
 def spotting(monkeypatch):
-    """Without a network, its place taken by what finds the spot."""
+    """Replaces the network by a function that finds the spot."""
     monkeypatch.setattr(forward, "load", spotter.trained)
     monkeypatch.setattr(forward, "program", lambda config, **looks: None)
     monkeypatch.setattr(forward, "in_batches", lambda run, state, batch, *_, **__: spotter.answer(batch))
 
 
 def logged(file, timeline):
-    """Each entity's columns at each time: `{entity: {time: {column: value}}}`."""
+    """Returns the columns of each entity at each time: `{entity: {time: {column: value}}}`."""
     found = {}
     for part in chunk.RrdReader(str(file)).stream():
         batch = part.to_record_batch()
@@ -99,5 +99,5 @@ def test_without_the_option_nothing_is_recorded(tmp_path):
 
 def test_missing_package_is_named_before_any_work(tmp_path, monkeypatch):
     monkeypatch.setattr(outputs.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"need rerun-sdk: pip install 'bmc-jax\[rerun\]'"):
+    with pytest.raises(ValueError, match=r"need rerun-sdk; pip install 'bmc-jax\[rerun\]'"):
         outputs.validate(["json", "rrd"], None)

@@ -1,4 +1,4 @@
-"""The report: one file that needs nothing else, honest about what is missing."""
+"""The report: one self-contained file, which states missing results."""
 
 import json
 import re
@@ -19,7 +19,7 @@ ENVIRONMENT = {"hardware": "8 x test chip", BREAKOUT: BREAKOUT}
 
 
 def run(folder, *, name="tiny & small", evaluated=True):
-    """A run's folder as training and evaluation leave it, with made-up numbers."""
+    """A run's folder as after training and evaluation, with invented numbers."""
     folder.mkdir()
     options = examples.tiny_config()
     options.name = name
@@ -130,13 +130,13 @@ def test_run_that_was_not_evaluated_says_how_to(tmp_path):
 
 
 def test_folder_without_a_run_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="is not the folder of a run"):
+    with pytest.raises(FileNotFoundError, match="expected the folder of a run"):
         report.report([tmp_path], tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
 
 
 def test_no_folder_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="no run folder to report on"):
+    with pytest.raises(ValueError, match="expected one or more folders of runs, got none"):
         report.report([], tmp_path / "report.html")
 
 
@@ -150,7 +150,7 @@ def test_damaged_metrics_are_named(tmp_path):
 def test_missing_predictions_are_named(tmp_path):
     folder = run(tmp_path / "one")
     (folder / evaluate.FOLDER / "mannequin.npz").unlink()
-    with pytest.raises(FileNotFoundError, match=r"mannequin.npz does not exist; run `bmc evaluate"):
+    with pytest.raises(FileNotFoundError, match=r"expected .*mannequin.npz, got no file; run `bmc evaluate"):
         report.report([folder], tmp_path / "report.html")
 
 

@@ -1,4 +1,4 @@
-"""Videos: the hand is followed and, when lost, looked for again; times, turned frames and broken files are told."""
+"""Videos: the hand is followed and found again after it was lost; times, rotated frames and damaged files."""
 
 import json
 import os
@@ -24,24 +24,24 @@ BOX = (30.0, 30.0, 60.0, 60.0)
 
 @pytest.fixture(autouse=True)
 def spotting(monkeypatch):
-    """Without a network, its place taken by what finds the spot."""
+    """Replaces the network by a function that finds the spot."""
     monkeypatch.setattr(video.forward, "load", spotter.trained)
     monkeypatch.setattr(video.forward, "in_batches", lambda run, state, batch, *_, **__: spotter.answer(batch))
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Without the picture of the angles."""
+    """Skips the figure of the angles."""
     monkeypatch.setattr(video.charts, "angle_curves", lambda *_: Figure())
 
 
 def path(count):
-    """Where a spot that wanders is in each frame."""
+    """Returns the position of a moving spot in each frame."""
     return [(60.0 + 2.5 * i, 60.0 + 10 * np.sin(i / 3)) for i in range(count)]
 
 
 def film(file, spots, *, size=SIZE, codec="h264", rate=10):
-    """A video of a spot at each of those places, None for a frame without."""
+    """Writes a video of a spot at each of the positions; None for a frame without spot."""
     with av.open(str(file), "w") as container:
         stream = container.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt = *size, "rgb8" if codec == "gif" else "yuv420p"
@@ -64,7 +64,7 @@ def test_hand_is_followed_and_every_frame_keeps_its_time(tmp_path):
     np.testing.assert_allclose([hand["joints_2d"][8] for hand in hands], spots, atol=0.6)
     assert [hand["followed"] for hand in hands] == [False] + [True] * 24
     np.testing.assert_allclose([hand["time"] for hand in hands], np.arange(25) / 10, atol=1e-3)
-    # The box goes along: its middle is near the spot, its size that of the hand.
+    # The box follows the hand: its centre is near the spot, and its size is that of the hand.
     middles = [[(hand["box"][i] + hand["box"][i + 2]) / 2 for i in (0, 1)] for hand in hands[2:]]
     np.testing.assert_allclose(middles, spots[1:-1], atol=2)
     names = {file.name for file in predicted.out.iterdir()}
@@ -117,7 +117,7 @@ def test_hand_is_lost_where_its_joints_are_not_a_hands(low, high, usual, kept):
 
 
 def test_box_changes_its_size_slowly_and_never_collapses():
-    """A network whose hands are always half of what they should be, crop by crop."""
+    """The stand-in network predicts hands with half of the true size in each crop."""
     options = examples.tiny_config()
     start = requests.Request(Path("clip.mp4"), box=(38.0, 38.0, 82.0, 82.0))
     request, sides = start, []
@@ -203,7 +203,7 @@ def test_video_that_breaks_off_is_taken_as_far_as_it_goes(quick, tmp_path, capsy
     assert 3 < count < 40
     said = capsys.readouterr()
     assert said.out.startswith(f"{count} frames, ")
-    assert f"left out: {clip} breaks off after {count} frames" in said.err
+    assert f"left out: {clip} is truncated after {count} frames" in said.err
     assert found["left_out"][0]["image"] == str(clip)
 
 
@@ -217,7 +217,7 @@ def test_whole_video_leaves_nothing_out(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"no video", b"\0" * 500])
 def test_file_that_is_no_video_is_named(tmp_path, content):
     (tmp_path / "clip.mp4").write_bytes(content)
-    with pytest.raises(ValueError, match=r"clip.mp4 is not a video that can be decoded"):
+    with pytest.raises(ValueError, match=r"clip.mp4: expected a video, got a file that FFmpeg cannot decode"):
         video.predict("run", tmp_path / "clip.mp4", tmp_path / "out")
     assert [file.name for file in tmp_path.iterdir()] == ["clip.mp4"]
 

@@ -1,4 +1,4 @@
-"""The page of predicted hands in a real browser: it uses no network, logs no error and reacts to input."""
+"""The page of predicted hands in a real browser: no network access, no logged errors, and reactions to input."""
 
 import json
 import re
@@ -18,7 +18,7 @@ NAMES = ("<b>&one.jpg", "two.jpg", "three.jpg")
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A page of three hands, one of them a left one, and what it was made of."""
+    """A page of three hands, one of them a left hand, and its content."""
     options, trained = examples.tiny_config(), spotter.trained()
     image = spotter.picture(SIZE, (70, 50))
     seen = [
@@ -63,7 +63,7 @@ def state(tab):
 
 
 def inked(tab):
-    """Pixels of the 3D view that are drawn."""
+    """Returns the number of drawn pixels in the 3D view."""
     return tab.evaluate(
         "(() => { const c = document.querySelector('#hand'); const d = c.getContext('2d')"
         ".getImageData(0, 0, c.width, c.height).data; return d.filter((v, i) => i % 4 == 3 && v > 200).length })()"
@@ -120,7 +120,7 @@ def test_joints_are_drawn_on_the_picture_at_their_pixels(opened, made):
         "+t.parentNode.getAttribute('cy')])"
     )
     assert [name for name, _, _ in drawn] == made[1]["joints"]
-    # A picture's first pixel has its centre at 0, and SVG has it at 0.5.
+    # The centre of the first pixel is at 0 in pictures and at 0.5 in SVG.
     np.testing.assert_allclose([place for _, *place in drawn], np.array(made[1]["hands"][0]["joints_2d"]) + 0.5)
     opened.evaluate("document.querySelector('#overlay').click()")
     assert opened.evaluate("document.querySelectorAll('#photo circle').length") == 0

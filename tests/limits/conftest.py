@@ -10,7 +10,7 @@ from bmc_jax.synthesis import skeleton
 
 @pytest.fixture(scope="session")
 def poses():
-    """Hands all over their range, somewhere before a camera."""
+    """Hands with poses over their whole range, at random places in front of a camera."""
     hands = skeleton.clinical_poses(600, seed=3)
     return hands + np.random.default_rng(0).uniform([-0.2, -0.2, 0.3], [0.2, 0.2, 1.0], (600, 1, 3)).astype(np.float32)
 

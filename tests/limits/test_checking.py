@@ -1,4 +1,4 @@
-"""Poses checked against limits: violations one by one, and in numbers by joint."""
+"""Checks of poses against limits: single violations, and counts by joint."""
 
 import pkgutil
 
@@ -89,7 +89,7 @@ def test_check_reports_the_palm(poses, fitted):
 
 @pytest.fixture(scope="module")
 def boxes():
-    """Limits that allow flexion from -10 to 50 and abduction from -15 to 15 degrees, in every joint."""
+    """Limits that allow flexion from -10 to 50 and abduction from -15 to 15 degrees in all joints."""
     return hands.box_limits((-10, -15), (50, 15))
 
 

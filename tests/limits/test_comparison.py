@@ -1,4 +1,4 @@
-"""Two limits side by side, and limits in words."""
+"""Comparison of two limits, and description of limits."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Depth from limits alone: joints stay on their rays, losses fall, and the summary is of what happened."""
+"""Depth from limits alone: joints stay on their rays, losses decrease, and the summary is correct."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ COUNT, STEPS = 12, 60
 
 @pytest.fixture(scope="module")
 def truth():
-    """Hands of 4 cm a scale unit, half a metre away."""
+    """Hands with a scale unit of 4 cm at a distance of half a metre."""
     poses = hands.in_scale_units(hands.sampled(100)[0]) * 0.04
     return (poses + np.array([0.02, 0.01, 0.5])).astype(np.float32)
 
@@ -61,7 +61,7 @@ def test_depths_are_off_by_the_seed_and_whatever_other_poses_there_are(truth):
 def test_a_joint_that_is_not_before_the_camera_is_named(truth):
     behind = truth[:2].copy()
     behind[1, 4, 2] = -0.1
-    with pytest.raises(ValueError, match=r"pose 1, joint 4: its depth is -0.1 m.*in front of the camera"):
+    with pytest.raises(ValueError, match=r"pose 1, joint 4: expected a depth in front of the camera, got -0.1 m"):
         depth_ambiguity.perturb_depths(behind)
 
 
@@ -90,7 +90,7 @@ def test_summary_has_means_and_changes_and_what_limits_say_of_the_truth(truth, f
 
 
 def test_the_typical_pose_is_the_one_nearest_to_the_medians(truth):
-    """Poses whose middle fingertips are off by 1, 2, ... 5 times as much."""
+    """The errors of the middle fingertips are 1, 2, ... 5 times a length."""
     stages = {}
     for stage in ("one", "two"):
         stages[stage] = truth[:5].copy()

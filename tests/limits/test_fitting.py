@@ -1,4 +1,4 @@
-"""Limits fitted, merged, widened and personal, the presets, and every input that must be refused."""
+"""Limits fitted, merged, widened and personalized, the presets, and errors for wrong input."""
 
 import dataclasses
 import os
@@ -32,7 +32,7 @@ def biomechanical(joints, hand_limits):
 
 
 def loss_of(poses, hand_limits):
-    """The losses' own way from metres: each hand over its scale, in float32."""
+    """Computes the losses of poses in metres like training: each hand is divided by its scale, in float32."""
     scale = np.linalg.norm(poses[:, 10] - poses[:, 9], axis=-1)
     terms = biomechanical(jnp.asarray(poses / scale[:, None, None], jnp.float32), hand_limits)
     return {name: np.asarray(value) for name, value in terms.items()}
@@ -184,12 +184,12 @@ def test_inner_hulls_lie_within_the_samples(poses):
 
 
 def test_merging_refuses_what_differs(poses, fitted):
-    with pytest.raises(ValueError, match=r"differ in percentiles: \(0.0, 100.0\) and \(1.0, 99.0\)"):
+    with pytest.raises(ValueError, match=r"expected equal percentiles, got \(0.0, 100.0\) .* and \(1.0, 99.0\)"):
         limits.merge(fitted, limits.fit(poses, source="trimmed", percentiles=(1, 99)))
-    with pytest.raises(ValueError, match="differ in outer"):
+    with pytest.raises(ValueError, match="expected equal outer"):
         limits.merge(fitted, limits.fit(poses, source="inner", outer=False))
     left = dataclasses.replace(fitted, meta=dataclasses.replace(fitted.meta, hand="left"))
-    with pytest.raises(ValueError, match="differ in hand: right and left"):
+    with pytest.raises(ValueError, match=r"expected equal hand, got right .* and left"):
         limits.merge(fitted, left)
 
 
@@ -203,7 +203,7 @@ def spoil(poses, index, value):
     ("change", "message"),
     [
         (lambda p: p[:0], "no poses: the array is empty"),
-        (lambda p: [], "no poses to fit limits to"),
+        (lambda p: [], "expected poses to fit limits to, got none"),
         (lambda p: p[0], r"not \[21, 3\]"),
         (lambda p: p[:, :20], r"not \[600, 20, 3\]"),
         (lambda p: (p * 1000).astype(int), "floating-point metres, not int"),
@@ -218,8 +218,8 @@ def spoil(poses, index, value):
             lambda p: np.concatenate([p, p[:3] * MIRROR]),
             r"3 of 603 poses \(index 600, 601, 602\) have the thumb behind",
         ),
-        (lambda p: p[:1], "thumb PIP bone: its angles in the 1 pose of 'test' lie on a line or in a point"),
-        (lambda p: np.repeat(p[:1], 50, axis=0), "thumb PIP bone: .*add poses that differ, or an angle margin"),
+        (lambda p: p[:1], "thumb PIP bone: its angles in the 1 pose of 'test' are on a line or in a point"),
+        (lambda p: np.repeat(p[:1], 50, axis=0), "thumb PIP bone: .*add different poses, or an angle margin"),
     ],
 )
 def test_poses_without_limits_are_refused(poses, change, message):
@@ -255,7 +255,7 @@ def test_the_clinical_preset_is_what_its_command_makes():
     for name in ("source", "margin_degrees", "margin_fraction", "percentiles", "convention"):
         assert getattr(remade.meta, name) == getattr(preset.meta, name)
     assert preset.meta.count == clinical_preset.COUNT
-    # Fewer hands reach less far, but nearly: inside, and close to every end.
+    # Fewer hands give slightly tighter limits: inside, and close to all ends.
     for name in INTERVALS:
         ours, theirs = np.asarray(getattr(remade, name)), np.asarray(getattr(preset, name))
         extent = theirs[..., 1] - theirs[..., 0]
@@ -272,7 +272,7 @@ def test_the_clinical_preset_allows_real_hands(rhd):
     inside = np.asarray(distance(angles, preset.hull)) == 0
     assert np.mean(inside) > 0.99
     assert np.mean(inside.all(axis=(1, 2))) > 0.95
-    # And not everything: a mirrored hand, which bends the other way, is outside.
+    # A mirrored hand, which bends in the other direction, is outside.
     mirrored = jnp.asarray(limits.measure(rhd * MIRROR)["angles"])
     assert np.mean((np.asarray(distance(mirrored, preset.hull)) == 0).all(axis=(1, 2))) < 0.1
 
@@ -331,7 +331,7 @@ def test_limits_are_weighted_means_in_every_direction(adults, clinical, count):
     np.testing.assert_allclose(
         reach(mine), (1 - angle_share) * reach(clinical) + angle_share * reach(fitted), atol=1e-4
     )
-    # And the hull is that, simplified from outside.
+    # The hull is the outer simplification of this.
     assert (reach(mine) < (np.asarray(mine.hull, np.float64) @ directions).max(axis=2) + 1e-4).all()
 
 
@@ -353,7 +353,7 @@ def test_literature_presets_are_what_their_command_makes(monkeypatch):
         wanted = ranges["pip_flexion"]
         np.testing.assert_allclose(flexion.min(axis=1), wanted.low - literature.ANGLE_MARGIN, atol=3)
         np.testing.assert_allclose(flexion.max(axis=1), wanted.high + literature.ANGLE_MARGIN, atol=3)
-    # Fewer people reach less far: within, but for what each hull adds when it is simplified from outside.
+    # Fewer people give tighter limits, except for the margin of the outer simplification of each hull.
     for row in comparison.compare(literature.literature("eaton"), limits.load("eaton")):
         assert row.first_beyond < 3
         assert row.shared_percent > 65

@@ -1,4 +1,4 @@
-"""Pseudo-labels of depth: lifted landmarks as 3D joints of annotations, and the images that are held out."""
+"""Pseudo-labels of depth: lifted landmarks as 3D joints of annotations, and held-out images."""
 
 import json
 
@@ -22,7 +22,7 @@ def true_hands():
 
 @pytest.fixture
 def folder(tmp_path, true_hands):
-    """Annotations of rendered people, and their landmarks: no hand in image 0, the pixels of another in image 1."""
+    """Annotations of rendered people, and their landmarks: image 0 has no hand, image 1 the pixels of another hand."""
     pixels = true_hands @ K.T
     pixels = pixels[..., :2] / pixels[..., 2:]
     depth = K[0, 0] * (true_hands[..., 2:] / true_hands[:, :1, 2:] - 1)
@@ -98,11 +98,11 @@ def changed(folder, change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda content: content["images"][5].pop("K"), "image 5 has no K"),
-        (lambda content: content["annotations"][7].update(image_id=6), "image 6 has several hands"),
+        (lambda content: content["images"][5].pop("K"), "expected K of image 5, got none"),
+        (lambda content: content["annotations"][7].update(image_id=6), "got several in image 6"),
         (
             lambda content: [one.update(image_id=one["image_id"] + 100) for one in content["annotations"]],
-            "none of its ids",
+            "expected ids of images in .* got other ids",
         ),
     ],
 )
@@ -117,5 +117,5 @@ def test_a_file_that_holds_no_landmarks_is_refused_by_array_and_shape(folder):
     np.savez(folder / "landmarks.npz", image=np.zeros((3, 21, 2)), world=np.zeros((3, 21, 3)), ids=np.arange(3))
     with pytest.raises(ValueError, match=r"expected an array 'image' \[N, 21, 3\], got \[3, 21, 2\]"):
         write(folder)
-    with pytest.raises(FileNotFoundError, match="no file of landmarks"):
+    with pytest.raises(FileNotFoundError, match="expected a file of landmarks, got no file"):
         pseudo_labels.read(folder / "absent.npz")

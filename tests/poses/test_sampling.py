@@ -1,5 +1,4 @@
-"""Random feasible hands: uniform where they are said to be, within the limits, not through themselves, and the same
-for the same key."""
+"""Random feasible hands: uniform distributions, within the limits, without self-intersection, and reproducible."""
 
 import dataclasses
 
@@ -21,7 +20,7 @@ angles_from_pose = jax.jit(kinematics.angles_from_pose)
 
 
 def clinical(**changes):
-    """The preset, with some of its arrays replaced by what broadcasts to them."""
+    """Returns the preset, with some of its arrays replaced by broadcast values."""
     preset = limits.load("clinical")
     changed = {
         name: jnp.asarray(np.broadcast_to(np.float32(value), getattr(preset, name).shape))
@@ -37,12 +36,13 @@ def sampled():
 
 @pytest.fixture(scope="module")
 def drawn():
-    """4,096 hands as drawn, feasible or not, whether the palm fits, and whether each is apart from itself."""
+    """4,096 drawn hands, feasible or not, whether the palm fits, and whether each does not intersect itself."""
     return [np.asarray(values) for values in sampling.draw_chunk(KEY, 0, clinical())]
 
 
 def probability_of_one_law(first, second, cells=12):
-    """p of a chi-square test that two samples of points are of one law, counted in equal cells of their range."""
+    """Returns p of a chi-square test that two samples of points have the same distribution, in equal cells of their
+    range."""
     both = np.concatenate([first, second])
     edges = [np.linspace(low, high, cells + 1) for low, high in zip(both.min(axis=0), both.max(axis=0), strict=True)]
     counts = np.stack([np.histogramdd(points, edges)[0].ravel() for points in (first, second)])
@@ -50,7 +50,7 @@ def probability_of_one_law(first, second, cells=12):
 
 
 def by_rejection(inside, low, high, count, seed=0):
-    """Uniform points of a region, from its bounding box."""
+    """Returns uniform points in a region, by rejection in its bounding box."""
     random, found = np.random.default_rng(seed), []
     while sum(map(len, found)) < count:
         points = random.uniform(low, high, (200_000, len(low)))
@@ -80,12 +80,12 @@ def test_points_are_uniform_in_the_polygon(polygon):
     assert inside(found).all()
     expected = by_rejection(inside, polygon.min(axis=0), polygon.max(axis=0), 40_000)
     assert probability_of_one_law(found, expected) > 1e-3
-    # So many points tell a polygon that is 2 % smaller.
+    # This number of points distinguishes a polygon that is 2 % smaller.
     assert probability_of_one_law(polygon[0] + (found - polygon[0]) * 0.98, expected) < 1e-3
 
 
 def test_lengths_spreads_and_angles_are_uniform_as_drawn(drawn):
-    """Before any hand is left out, by its joints alone."""
+    """The test uses the joints of all drawn hands, feasible or not."""
     bounds, posture = clinical(), angles_from_pose(drawn[0])
     for name, values in [("bone_length", posture.bone_lengths), ("spread", posture.palm.spread)]:
         ends = np.asarray(getattr(bounds, name)).reshape(-1, 2)
@@ -112,7 +112,7 @@ def test_folds_are_uniform_among_those_of_an_allowed_curvature():
     found = np.sin(np.asarray(angles_from_pose(joints).palm.fold)[fits] / 2)
 
     def allowed(sines):
-        """Eq. 1, for planes that stand at half a fold from the edges."""
+        """Eq. 1 for planes at half a fold from the edges."""
         apart = np.hypot(lengths[:-1] - lengths[1:] * np.cos(spread), lengths[1:] * np.sin(spread))
         outer = np.pad(sines, [(0, 0), (1, 1)])
         curvature = np.sin(spread) * (lengths[1:] * outer[:, :-1] + lengths[:-1] * outer[:, 1:]) / apart**2
@@ -162,7 +162,8 @@ def overlap(pose):
         segments[finger, "metacarpal"] = along(start, end, first, radii[finger, 0])
 
     def give(finger, level, other, other_level):
-        """Share of the radii that two segments may overlap by; None where they may touch, or were asked already."""
+        """Returns the share of the radii by which two segments may overlap; None if they may touch or were compared
+        already."""
         if level == "metacarpal":
             return None
         if other_level == "metacarpal":
@@ -229,17 +230,17 @@ def test_hands_have_the_scale_that_is_asked_for(sampled):
     [
         (
             {"curvature": [5.0, 5.1]},
-            "leave no hand, or hardly any: of 4096 drawn .*, 0 have a palm of a",
+            "expected limits with feasible hands, .* of 4096 hands .*, 0 have a palm with a",
         ),
         (
             {"bone_length": [1, 1], "spread": [0.1, 0.1], "curvature": [-9, 9]},
-            " 0 do not cut through themselves, and 0",
+            " 0 do not intersect themselves, and 0",
         ),
         (
             {"bone_length": [0.5, 0.9]},
-            "the scale bone, middle PIP, is limited to 0.5.* to 0.89.* scale units, which excludes 1",
+            "bone_length middle PIP: expected an interval with 1, .* got 0.5.* to 0.89",
         ),
-        ({"bone_length": [1.2, 0.9]}, r"bone_length thumb MCP is \[1.2.*, 0.89.*\]: its lower end is above its upper"),
+        ({"bone_length": [1.2, 0.9]}, r"bone_length thumb MCP: .*low <= high, got \[1.2.*, 0.89.*\]"),
         ({"hull": [0.1, 0.1]}, "hull of thumb PIP: two neighbouring vertices are both"),
     ],
 )
@@ -251,13 +252,13 @@ def test_impossible_limits_are_an_error_and_no_endless_search(monkeypatch, chang
 
 @pytest.mark.parametrize(("count", "scale"), [(0, 0.04), (5, 0.0), (5, float("nan"))])
 def test_no_poses_or_no_scale_are_refused(count, scale):
-    with pytest.raises(ValueError, match="both must be positive"):
+    with pytest.raises(ValueError, match="expected a positive count and scale"):
         sampling.sample(KEY, clinical(), count, scale=scale)
 
 
 @pytest.mark.parametrize("out", ["poses.npz", "poses.npy", "one.npy"])
 def test_bmc_limits_sample_writes_poses_that_bmc_limits_check_passes(tmp_path, capsys, monkeypatch, out):
-    """Without options. An .npz has the side; of an .npy, of hands that are anyhow, the limits decide."""
+    """The commands have no options. An .npz has the side; for an .npy, the limits decide the side."""
     monkeypatch.chdir(tmp_path)
     count = 1 if out == "one.npy" else 30
     assert cli.main(["limits", "sample", "--count", str(count), "--seed", "7", "--scale", "0.04", "--out", out]) == 0
@@ -273,4 +274,4 @@ def test_bmc_limits_sample_writes_poses_that_bmc_limits_check_passes(tmp_path, c
 
 def test_bmc_limits_sample_says_before_drawing_that_there_is_no_folder(tmp_path, capsys):
     assert cli.main(["limits", "sample", "--out", str(tmp_path / "nowhere/poses.npy")]) == 2
-    assert "bmc: error: no folder" in capsys.readouterr().err
+    assert "bmc: error: --out: expected an existing folder" in capsys.readouterr().err

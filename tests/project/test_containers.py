@@ -1,4 +1,4 @@
-"""The container files, which are not built here: linted, and what they refer to exists."""
+"""The container files, which are not built here: lint, and existence of the files that they use."""
 
 import json
 import os
@@ -18,7 +18,7 @@ DEVCONTAINER = paths.ROOT / ".devcontainer/devcontainer.json"
 
 
 def instructions():
-    """The instructions of the Dockerfile, as their names and arguments."""
+    """Returns the instructions of the Dockerfile as their names and arguments."""
     lines = [line for line in DOCKERFILE.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     return [tuple(line.split(maxsplit=1)) for line in "\n".join(lines).replace("\\\n", " ").splitlines()]
 
@@ -58,7 +58,7 @@ def test_the_development_container_has_known_properties_and_commands():
     assert content.keys() <= {"name", "image", "hostRequirements", "postCreateCommand", "customizations"}
     assert re.fullmatch(r"[\w./-]+:\d+\.\d+", content["image"])
     command = [*shlex.split(content["postCreateCommand"]), "--dry-run"]
-    # Without the variables by which `make test VENV=...` reaches every make below it.
+    # Without the variables that `make test VENV=...` passes to nested calls of make.
     environment = {"PATH": os.environ["PATH"]}
     assert subprocess.run(command, cwd=paths.ROOT, env=environment, capture_output=True).returncode == 0
     interpreter = content["customizations"]["vscode"]["settings"]["python.defaultInterpreterPath"]

@@ -1,4 +1,4 @@
-"""What the pages say is so: their Python runs and prints what they say, and their commands are ones that `bmc` has."""
+"""The pages: their Python runs and prints the shown output, and `bmc` accepts their commands."""
 
 import re
 import runpy
@@ -17,7 +17,7 @@ from bmc_jax.visualization import draw
 ROOT = paths.ROOT
 PAGES = runpy.run_path(str(ROOT / "docs/pages.py"))
 NUMBER = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?(?:e-?\d+)?")
-#: What some pages need and the tests do not install.
+#: Packages that some pages need and the tests do not install.
 OPTIONAL = {"torch", "torchvision"}
 
 
@@ -63,7 +63,7 @@ def test_what_is_not_run_is_little_and_says_why():
 
 
 def test_every_python_block_is_found():
-    """One that is indented, or whose fence has more words, would be left out without a word."""
+    """Blocks that are indented, or whose fence has other words, would be skipped silently."""
     for page in PAGES["PAGES"]:
         shown = len(re.findall(r"^\s*(?:```|~~~)\s*(?:python|py)\b", text(page), re.MULTILINE))
         hidden = len(re.findall(r"<!--\s*python", text(page)))
@@ -71,7 +71,7 @@ def test_every_python_block_is_found():
 
 
 def commands(line):
-    """The `bmc` commands of a line of shell, as their arguments; what stands before `bmc` may start it."""
+    """Returns the `bmc` commands of a line of shell, as their arguments; other commands may precede `bmc`."""
     reader = shlex.shlex(line, posix=True, punctuation_chars=True)
     reader.whitespace_split = True
     words = list(reader)
@@ -83,7 +83,7 @@ def commands(line):
 
 
 def parse(arguments):
-    """Parses a command without running it. SystemExit or ValueError if `bmc` would refuse it."""
+    """Parses a command without running it. Raises SystemExit or ValueError if `bmc` refuses it."""
     options = cli.parse(arguments)
     for override in config_io.from_arguments(options.overrides):
         config_io.check_override(override)

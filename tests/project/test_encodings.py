@@ -1,4 +1,4 @@
-"""Text files are UTF-8 whatever the locale is: every call that opens one says so."""
+"""Text files are UTF-8 in any locale: all calls that open a text file state the encoding."""
 
 import ast
 
@@ -7,7 +7,7 @@ from support import paths
 
 
 def unstated(source):
-    """The lines of calls that take the encoding of the locale."""
+    """Returns the lines of calls that use the encoding of the locale."""
     found = []
     for call in ast.walk(ast.parse(source)):
         if not isinstance(call, ast.Call) or any(keyword.arg == "encoding" for keyword in call.keywords):

@@ -1,4 +1,4 @@
-"""Launch files: short, well-formed, the environment and one command, without a hyper-parameter."""
+"""Launch files: short, well-formed, the environment and one command, without hyper-parameters."""
 
 import re
 import subprocess
@@ -43,7 +43,7 @@ def test_the_job_set_starts_as_many_processes_as_it_says():
 
 
 def test_the_jobs_of_the_job_set_are_what_kubernetes_takes():
-    """A JobSet's own few fields are in no published schema; what it is a set of is."""
+    """The fields of a JobSet are in no published schema, but those of its jobs are."""
     job_set = yaml.safe_load((LAUNCH / "gke_jobset.yaml").read_text())
     for replicated in job_set["spec"]["replicatedJobs"]:
         job = {
@@ -60,7 +60,7 @@ def test_the_jobs_of_the_job_set_are_what_kubernetes_takes():
 
 @pytest.fixture
 def fake_bmc(tmp_path):
-    """In place of `bmc`: writes down what it was called with, and ends as the test says."""
+    """A replacement of `bmc`, which records its arguments and exits as the test requests."""
 
     def make(body):
         file = tmp_path / "bmc"

@@ -1,4 +1,4 @@
-"""What an import loads. That each room imports only rooms below it is checked by import-linter, in `make lint`."""
+"""Modules that an import loads. `make lint` checks with import-linter that rooms import only rooms below them."""
 
 import importlib
 import json
@@ -17,7 +17,7 @@ PUBLIC = [name for name in dir(bmc_jax) if not name.startswith("_")]
 
 
 def loaded(code):
-    """Modules that a program loads beyond those of an empty one."""
+    """Returns the modules that a program loads in addition to those of an empty program."""
     program = f"import sys; before = set(sys.modules)\n{code}\nprint(*(set(sys.modules) - before))"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr

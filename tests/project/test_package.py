@@ -1,4 +1,4 @@
-"""What is published: the licence, the notice, the citation and the wheel."""
+"""Contents of a release: the licence, the notice, the citation and the wheel."""
 
 import hashlib
 import json
@@ -61,7 +61,7 @@ def test_the_notice_has_the_terms_of_every_dataset_that_others_publish():
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """The wheel, built from a copy of the tree by this environment's setuptools."""
+    """The wheel, built from a copy of the tree by the setuptools of this environment."""
     pytest.importorskip("setuptools", minversion="77")
     place = tmp_path_factory.mktemp("build")
     for name in SOURCES:
@@ -90,7 +90,7 @@ def test_the_wheel_has_every_file_of_the_package_the_configurations_and_the_laun
 
 
 def test_an_installed_wheel_trains_exports_checks_and_lifts_without_the_repository(wheel, tmp_path):
-    """The environment has this one's libraries, and no other bmc_jax than the wheel's."""
+    """The environment has the libraries of this environment, and no bmc_jax except the wheel's."""
     environment = tmp_path / "environment"
     venv.create(environment, symlinks=True)
     python = str(environment / "bin/python")

@@ -1,4 +1,4 @@
-"""The user's folder of compiled programs: private, bounded, and left alone where the user says so."""
+"""The compilation cache: private, bounded, and disabled by the user's settings."""
 
 import os
 import stat
@@ -53,7 +53,7 @@ def test_a_folder_that_cannot_be_used_is_said_and_left_alone(tmp_path, environme
     else:
         own = os.getuid()
         monkeypatch.setattr(os, "getuid", lambda: own + 1)
-    with pytest.warns(UserWarning, match="not kept.*set JAX_COMPILATION_CACHE_DIR") as found:
+    with pytest.warns(UserWarning, match="cache is disabled .*set JAX_COMPILATION_CACHE_DIR") as found:
         compilation_cache.enable()
     assert len(found) == 1
     assert "JAX_COMPILATION_CACHE_DIR" not in environment

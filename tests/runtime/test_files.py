@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, and folders are replaced at once."""
+"""Atomic writing of files and replacement of folders."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""A folder is held by one process at a time, and freed when its holder is gone."""
+"""The lock of a folder: held by one process at a time, and taken over after its holder has ended."""
 
 import json
 import multiprocessing
@@ -31,7 +31,7 @@ def holder(tmp_path):
 
 def test_second_process_is_told_who_holds_the_folder_and_may_have_it_afterwards(tmp_path, holder):
     for _ in range(2):
-        found = rf"is in use by another run \({socket.gethostname()}, process {holder.pid}, since 20.*\); let it end"
+        found = rf"is in use by another run \({socket.gethostname()}, process {holder.pid}, since 20.*\); wait for it"
         with pytest.raises(BlockingIOError, match=found), lock.hold(tmp_path):
             pass
     assert (tmp_path / lock.FILE).exists()
@@ -59,12 +59,12 @@ def test_lock_is_released_by_an_error(tmp_path):
 
 
 def stated(**changes):
-    """What a holder writes, which is this process but for the changes."""
+    """Returns the content of the lock file of this process, with changes."""
     return lambda file: file.write_text(json.dumps(json.loads(file.read_bytes()) | changes), encoding="utf-8")
 
 
 def left_behind(folder, change):
-    """Leaves the lock of a holder behind that was not this process."""
+    """Creates the lock of a holder that is not this process."""
     file = folder / lock.FILE
     with lock.hold(folder):
         change(file)

@@ -1,4 +1,4 @@
-"""A batch in parts is the whole batch: the gradient and the losses, however the labels are spread over the parts."""
+"""Gradient accumulation: gradient and losses equal those of the whole batch, with any labels in the parts."""
 
 import dataclasses
 import functools
@@ -19,7 +19,7 @@ LIMITS = examples.narrow_limits()
 
 
 def lopsided_batch():
-    """Sixteen examples, of which two have 3D labels, one no 2D labels either and one is padding."""
+    """Returns sixteen examples: two have 3D labels, one has no 2D labels and one is padding."""
     batch, hidden = examples.examples(16), example_sets.without_3d(examples.examples(16))
     labelled = np.arange(16) < 2
     batch = jax.tree.map(
@@ -58,7 +58,7 @@ def test_four_parts_on_each_of_four_devices_are_one_large_batch_on_one(monkeypat
 def test_shares_are_those_of_the_examples_that_a_term_counts():
     shares = accumulation.shares(accumulation.split(lopsided_batch(), 4), axis_name=None)
     assert set(shares) == {field.name for field in dataclasses.fields(LossWeights)}
-    # Every fourth example is in the same part: 5 in the second, 7 in the last.
+    # Each part has every fourth example: 5 in the second, 7 in the last.
     np.testing.assert_allclose(shares["root_depth"], [1 / 2, 1 / 2, 0, 0])
     np.testing.assert_allclose(shares["joints_2d"], np.array([4, 3, 4, 3]) / 14)
     np.testing.assert_allclose(shares["palm"], np.array([4, 4, 4, 3]) / 15)

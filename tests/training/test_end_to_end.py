@@ -1,4 +1,4 @@
-"""A whole run on injected images: trained, finished, interrupted, gone on with, and stopped by what is not finite."""
+"""Whole runs on injected images: finished, interrupted, resumed, and stopped by values that are not finite."""
 
 import dataclasses
 import json
@@ -23,7 +23,7 @@ from bmc_jax.training.log import Log
 
 @pytest.fixture(autouse=True)
 def injected_images(request, monkeypatch):
-    """Noise with hands' labels in place of rendering, which takes long to compile."""
+    """Replaces rendering, which takes long to compile, by noise with labels of hands."""
 
     def rendered(options, domain, split, count, number=0, *, stored=None):
         return examples.examples(count, source=number, seed=options.seed)
@@ -33,7 +33,7 @@ def injected_images(request, monkeypatch):
 
 
 def lines(workdir):
-    """What was logged, but for what no seed determines."""
+    """Returns the logged lines without values that do not depend on the seed."""
     found = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert all(0 <= line.pop("input_wait") <= 1 for line in found)
     assert all(line.pop("images_per_second") > 0 for line in found)
@@ -68,7 +68,7 @@ def test_an_interrupted_run_ends_bit_for_bit_as_one_that_was_not(tmp_path, monke
     assert stop.value.code == distributed.INTERRUPTED != 0
     assert checkpoint.latest(parts) == 2
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    # What a run wrote after its last checkpoint is written again: it must not be there twice.
+    # A resumed run repeats the steps after its last checkpoint; the log must not have them twice.
     with (parts / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({"step": 3, "loss": 0.0}) + '\n{"step": 4, "lo')
     train.train(options, parts)
@@ -87,7 +87,7 @@ def test_an_interrupted_run_ends_bit_for_bit_as_one_that_was_not(tmp_path, monke
     assert (whole / "metrics.jsonl").stat().st_mtime_ns == before
 
     other = dataclasses.replace(options, seed=1)
-    with pytest.raises(ValueError, match="seed: 0 there, 1 here"):
+    with pytest.raises(ValueError, match="seed: expected 0, got 1"):
         train.train(other, whole)
 
 
@@ -100,7 +100,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_its_terms_and_its_example
         return batch
 
     def total(state, inputs, hand_limits, resident):
-        """In place of the step, which takes long to compile."""
+        """Replaces the step, which takes long to compile."""
         value = jnp.sum(inputs.batch.joints_2d)
         return state, dict.fromkeys(("loss", "joints_2d", "gradient_norm"), value) | {feed.FINITE: jnp.isfinite(value)}
 
@@ -131,7 +131,7 @@ def test_limits_are_fitted_to_the_3d_labelled_training_poses_alone(tmp_path, mon
 
 
 def test_a_built_dataset_and_a_rendered_domain_give_the_same_batches_from_every_cache(tmp_path, monkeypatch, capsys):
-    """The step is replaced by one that sums up what it is given, exactly and by place."""
+    """The step is replaced by an exact sum of its inputs, weighted by position."""
 
     def digest(state, batch, limits, *, config, axis_name):
         def total(leaf):
@@ -161,7 +161,7 @@ def test_a_built_dataset_and_a_rendered_domain_give_the_same_batches_from_every_
     assert len({line["0"] for line in logged["none"]}) == 3
     assert config_io.read(tmp_path / "none").data.train[1].count == 12
 
-    # The cache may change on the way, and a resumed run goes on with what it would have seen.
+    # The cache may change when a run is resumed; the batches stay the same.
     parts, options.data.cache = tmp_path / "parts", "host"
     with monkeypatch.context() as patch:
         interrupt_after(2, patch)
@@ -191,8 +191,8 @@ def test_configuration_made_in_python_is_checked_before_any_work(tmp_path):
     one_source = dataclasses.replace(good, data=dataclasses.replace(good.data, train=good.data.train[:1]))
     no_epochs = dataclasses.replace(good, training=dataclasses.replace(good.training, epochs=0.0))
     for wrong, said in (
-        (one_source, r"data.train\[:\].share is 0.5; .* sum to 1"),
-        (no_epochs, r"training.epochs is 0.0; it must be positive"),
+        (one_source, r"data.train\[:\].share: expected shares that sum to 1, got 0.5"),
+        (no_epochs, r"training.epochs: expected a positive finite number, got 0.0"),
     ):
         with pytest.raises(ValueError, match=said):
             train.train(wrong, tmp_path / "run")

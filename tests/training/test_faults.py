@@ -1,4 +1,4 @@
-"""Runs that are really killed, or find the disk full: each goes on, to the bit where it would have been."""
+"""Runs that are killed, or whose disk is full, and that resume with bit-identical results."""
 
 import functools
 import json
@@ -27,7 +27,8 @@ PATIENCE = 300
 
 
 def logged(workdir):
-    """The steps' metrics, but for what no seed determines; without a last line that was cut short."""
+    """Returns the metrics of the steps without values that do not depend on the seed, and without a truncated last
+    line."""
     file = workdir / "metrics.jsonl"
     found = []
     for line in file.read_text().splitlines() if file.exists() else ():
@@ -44,12 +45,12 @@ def output(workdir):
 
 
 def begun(workdir):
-    """The steps that the processes so far began with."""
+    """Returns the first step of each process so far."""
     return [int(number) for number in re.findall(rf"training tiny: steps (\d+) to {STEPS}", output(workdir))]
 
 
 def saving(workdir):
-    """Whether a checkpoint is being written, or was when its process died."""
+    """Returns whether a checkpoint is being written, or was being written when its process died."""
     return any("tmp" in entry.name for entry in (workdir / checkpoint.FOLDER).glob("*"))
 
 
@@ -63,7 +64,7 @@ def wait_until(process, workdir, holds):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A run that nothing happened to, whose folder's neighbours share its compiled steps."""
+    """A run without interruption, in a folder whose siblings share its compiled steps."""
     workdir = tmp_path_factory.mktemp("faults") / "whole"
     process = killable_run.start(workdir)
     process.join(PATIENCE)
@@ -109,7 +110,7 @@ def test_a_disk_that_is_full_during_a_save_is_told_and_the_run_goes_on_once_ther
     process.join(PATIENCE)
     assert process.exitcode == 2, output(workdir)
     assert re.search(
-        r"bmc: error: no checkpoint could be written into .*full \(.*\)\. Earlier ones are complete", output(workdir)
+        r"bmc: error: no checkpoint could be written into .*full \(.*\); check the disk's space", output(workdir)
     )
     process = killable_run.start(workdir)
     process.join(PATIENCE)
@@ -147,7 +148,7 @@ def test_two_processes_train_what_one_does_stop_on_one_signal_and_when_one_is_ki
     last = checkpoint.latest(workdir)
     assert last > stopped
 
-    # One process with four devices in the place of two with one each.
+    # One process with four devices instead of two processes with one device each.
     process = killable_run.start(workdir)
     process.join(PATIENCE)
     assert process.exitcode == 0, output(workdir)

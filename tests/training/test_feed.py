@@ -1,4 +1,4 @@
-"""Several steps in one call are the same steps one by one, wherever a run begins and ends."""
+"""Several steps per call, with the same results as single steps for any first and last step of a run."""
 
 import json
 
@@ -31,7 +31,7 @@ def logged(workdir):
 
 
 def moves(state, batch, limits, *, config, axis_name):
-    """A step that depends on the state, on every image and on the order of steps, and compiles at once."""
+    """A step that depends on the state, all images and the order of steps, and compiles quickly."""
     seen = jax.lax.pmean(jnp.mean(batch.image * jnp.float32(1e-3)), axis_name)
     params = {"w": 0.9 * state.params["w"] + seen}
     metrics = {"loss": seen, "joint_angle": params["w"], "gradient_norm": seen, "rate": jnp.float32(1)}
@@ -69,11 +69,11 @@ def test_a_run_of_several_steps_a_call_is_one_of_single_steps_and_compiles_once(
     train.train(on_device(), single)
     del traces[:]
     train.train(on_device(steps_per_dispatch=STEPS), several)
-    # Once for the shapes of its metrics and once to compile, for calls of 3, 3 and the last 2 steps.
+    # Traced once for the shapes of the metrics and once for compilation, for calls of 3, 3 and 2 steps.
     assert len(traces) == 2
     assert [line["step"] for line in logged(several)] == [3, 6, 8]
 
-    # Steps a call may change on the way, between two of its multiples.
+    # The number of steps per call may change when a run is resumed, between two multiples.
     with monkeypatch.context() as patch:
         patch.setattr(Log, "write", stop_at_two)
         with pytest.raises(KeyboardInterrupt):
@@ -109,8 +109,10 @@ def test_what_is_due_within_a_call_and_images_elsewhere_are_refused():
     options = on_device(steps_per_dispatch=STEPS)
     assert config_io.validate(options) is options
     options.training.check_replicas = 4
-    with pytest.raises(ValueError, match=r"training.check_replicas is 4.* multiple of training.steps_per_dispatch, 3"):
+    with pytest.raises(
+        ValueError, match=r"training.check_replicas: expected a multiple of training.steps_per_dispatch, 3, got 4"
+    ):
         config_io.validate(options)
     options.data.cache = "auto"
-    with pytest.raises(ValueError, match=r"data.cache is 'auto'.*'device'"):
+    with pytest.raises(ValueError, match=r"data.cache: expected 'device' for steps_per_dispatch above 1, got 'auto'"):
         config_io.validate(options)

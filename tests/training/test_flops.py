@@ -1,4 +1,4 @@
-"""The arithmetic of the network against what is published of it."""
+"""Operations of the network, compared with published counts."""
 
 import dataclasses
 
@@ -10,8 +10,10 @@ from bmc_jax.training import flops
 
 @pytest.mark.parametrize(("depth", "giga"), [(18, 1.81), (34, 3.66), (50, 4.09)])
 def test_multiplications_of_the_resnets_are_those_that_torchvision_states(depth, giga):
-    """Of one image of 224x224, forwards, to the digits given. A training step has three such passes, and every
-    multiplication an addition."""
+    """The published counts are multiplications of the forward pass for an image of 224x224.
+
+    A training step has three such passes, and an addition for each multiplication.
+    """
     options = config.Config(data=config.Data(image_size=224), network=config.Network(depth=depth))
     assert flops.training_flops(options) / 3 / 2 / 1e9 == pytest.approx(giga, abs=0.006)
 

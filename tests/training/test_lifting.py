@@ -1,4 +1,4 @@
-"""The network that lifts points: what it is told, what it says, where its hands come from, and a whole run of it."""
+"""The lifting network for points: its inputs, outputs and hands, and a whole run."""
 
 import dataclasses
 import functools
@@ -30,7 +30,7 @@ def on_device(count=8):
 
 @functools.cache
 def said(refine=True):
-    """(weights that are not those of the start, what the network says by them of pixels and K)"""
+    """Returns weights that differ from the initial weights, and their outputs for some pixels and K."""
     network, batch = LiftingNetwork(hidden=16, refine=refine), on_device()
     shapes = jax.eval_shape(
         functools.partial(network.init, train=False), jax.random.key(0), batch.joints_2d, batch.intrinsics
@@ -41,7 +41,7 @@ def said(refine=True):
 
 
 def metres(count=40):
-    """Right hands in front of a camera, in metres."""
+    """Returns right hands in front of a camera, metres."""
     joints = 0.03 * hands.in_scale_units(hands.sampled()[0]) + np.array([0.1, -0.05, 0.6])
     return validation.screen(joints, left="drop").poses[:count]
 
@@ -143,10 +143,10 @@ def test_sources_must_suit_the_network(file):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("data.augment=True", "data.augment is True; .*'points'"),
-        ("data.train[0].fresh=True", "fresh is True; .*'points'"),
-        ("network.pretrained=some.pth", "network.pretrained"),
-        ("network.input=image", "network.noise is 1.0; it must be 0 unless"),
+        ("data.augment=True", "data.augment: expected false for network.input 'points', .* got True"),
+        ("data.train[0].fresh=True", "fresh: expected false for network.input 'points', .* got True"),
+        ("network.pretrained=some.pth", "network.pretrained: expected '' .* got 'some.pth'"),
+        ("network.input=image", "network.noise: expected 0 unless .* got 1.0"),
     ],
 )
 def test_settings_of_images_are_refused_for_points(override, message):

@@ -1,4 +1,4 @@
-"""Four devices are one device: the same loss, the same weights, equal replicas, one compilation."""
+"""Training on four devices: the loss and weights of one device, equal replicas, and one compilation."""
 
 import functools
 import re
@@ -20,7 +20,7 @@ STEPS = 3
 
 
 def lopsided_batch():
-    """Eight examples of which only the first device's have 3D labels: the devices' own means all differ."""
+    """Returns eight examples, of which only those of the first device have 3D labels, so the devices' means differ."""
     devices = jax.local_device_count()
     batch, hidden = examples.examples(8), example_sets.without_3d(examples.examples(8))
     labelled = np.arange(8) % devices == 0
@@ -112,7 +112,7 @@ def test_batch_norm_of_each_device_by_itself_exchanges_nothing_in_the_network_an
         compiled = program.lower(*arguments).compile().as_text()
         counts[size] = len(re.findall(r" all-reduce(?:-start)?\(", compiled))
     layers = len(jax.tree.leaves(state.batch_stats)) // 2
-    # One exchange a layer forwards and one backwards, of which XLA combines those that nothing lies between.
+    # One all-reduce per layer forwards and one backwards; XLA combines consecutive ones.
     assert layers < counts[0] - counts[1] <= 2 * layers
     # Counts of labels, gradients with metrics, running statistics.
     assert counts[1] <= 3

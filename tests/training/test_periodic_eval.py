@@ -1,4 +1,4 @@
-"""Periodic evaluation: the metrics of `bmc evaluate`, compiled and read once, and pictures of the right hands."""
+"""Periodic evaluation: the metrics of `bmc evaluate`, read and compiled once, and pictures of the right hands."""
 
 import dataclasses
 import functools
@@ -45,7 +45,7 @@ def compiled():
 
 @pytest.fixture(autouse=True)
 def rendered(monkeypatch):
-    """Replaces rendering by noise with hands' labels, and returns the (domain, split, count) of each call."""
+    """Replaces rendering by noise with labels of hands, and returns the (domain, split, count) of each call."""
     calls = []
 
     def render(options, domain, split, count, number=0, *, stored=None):
@@ -115,7 +115,7 @@ def test_pictures_show_hands_from_all_over_each_set_with_their_labels(tmp_path, 
 
 
 def test_training_with_periodic_evaluation_is_training_without(tmp_path, compiled, rendered, monkeypatch):
-    """The step is replaced by one that moves every weight a little."""
+    """The step is replaced by a small change of all weights."""
 
     def take(state, inputs, limits, resident):
         metrics = {"loss": 1.0, "gradient_norm": float(state.step), feed.FINITE: jnp.bool_(True)}
@@ -147,18 +147,20 @@ def test_training_with_periodic_evaluation_is_training_without(tmp_path, compile
     ("best", "words"),
     [
         ("test/mannequin/joints_4d_mm", "must end in a metric: joints_2d_px"),
-        ("test/elsewhere/joints_3d_mm", "must begin with one of test/mannequin, test/real_like"),
+        ("test/elsewhere/joints_3d_mm", "expected SET/METRIC with a SET of test/mannequin, test/real_like"),
     ],
 )
 def test_best_by_what_is_not_measured_is_an_error_before_training(best, words):
     with pytest.raises(ValueError, match=words):
         periodic_eval.best_metric(examples.tiny_config(evaluate_every=5, best=best))
-    with pytest.raises(ValueError, match=r"training.evaluate_every is 0"):
+    with pytest.raises(
+        ValueError, match=r"training.evaluate_every: expected a positive number for training.best, got 0"
+    ):
         config_io.validate(examples.tiny_config(best="test/mannequin/joints_3d_mm"))
 
 
 def test_evaluation_without_test_sets_is_an_error_before_training():
     options = examples.tiny_config(evaluate_every=5)
     options.data = dataclasses.replace(options.data, test=())
-    with pytest.raises(ValueError, match=r"data.test is \(\); it must be the names of sets"):
+    with pytest.raises(ValueError, match=r"data.test: expected at least one test set, got \(\)"):
         config_io.validate(options)

@@ -1,4 +1,4 @@
-"""The configuration of the network of photographs: arms differ in their supervision alone."""
+"""The configuration of the network for photographs: its arms differ only in their supervision."""
 
 import pytest
 from support import paths

@@ -1,4 +1,4 @@
-"""A step that was not finite: the examples at fault are named, and they alone."""
+"""The error for a step that is not finite, which names exactly the examples that cause it."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ BROKEN = {"loss": np.float32(np.nan), "joints_2d": np.float32(np.nan), "gradient
 
 @pytest.fixture(scope="module", autouse=True)
 def start():
-    """The state of all tests here, made once."""
+    """The initial state, created once for all tests here."""
     state = step.create(OPTIONS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(step, "create", lambda _: state)
@@ -23,7 +23,7 @@ def start():
 
 
 def opened():
-    """Two sources of 16, of which three examples are at fault, and one has a NaN that is masked."""
+    """Returns two sources of 16 examples: three make the step not finite, and one has a masked NaN."""
     first, second = examples.examples(16, source=0), examples.examples(16, source=1)
     first.joints_2d[7, 3, 0] = np.nan
     first.joints_3d[9, 4, 2] = np.inf
@@ -61,7 +61,7 @@ def test_where_no_example_is_at_fault_training_diverged(tmp_path, monkeypatch, s
         FloatingPointError, match=r"With the weights of step 10, each .* diverged: lower optimizer.rate"
     ):
         safeguards.require_finite(OPTIONS, tmp_path, opened(), LIMITS, 12, False, BROKEN, np.array([[2, 18]]))
-    # The step is taken again as it was, augmentation included: from the count before it.
+    # The step is repeated with the same augmentation, which depends on the number of the step.
     assert seen == [(11, [2, 2])]
 
 

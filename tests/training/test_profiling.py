@@ -1,4 +1,4 @@
-"""Traces of the steps that are asked for, and refusal of steps that a run does not have."""
+"""Traces of the requested steps, and errors for steps outside the run."""
 
 import jax
 import numpy as np
@@ -10,7 +10,7 @@ from bmc_jax.training import profiling, train
 
 
 def run(profile, folder, dones):
-    """Calls a program of its own name for each number of steps done, as a training loop does."""
+    """Calls a program with a different name for each number of steps done, like a training loop."""
     with profiling.profiled(examples.tiny_config(profile=profile), folder) as hook:
         for done in dones:
 

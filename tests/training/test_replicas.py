@@ -1,4 +1,4 @@
-"""Replicas that drift apart are found, and the leaf is named."""
+"""The check of replicas, which names the leaf that differs."""
 
 import jax
 import jax.numpy as jnp

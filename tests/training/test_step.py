@@ -1,4 +1,4 @@
-"""One step: what it learns from, what it must not see, its schedules, and the types it keeps."""
+"""The training step: the labels it uses, the labels it must not use, its schedules, and its dtypes."""
 
 import dataclasses
 import functools
@@ -21,7 +21,7 @@ LIMITS = examples.narrow_limits()
 
 
 def mixed_batch():
-    """Four examples with all labels and four with 2D labels only."""
+    """Returns four examples with all labels and four with 2D labels only."""
     parts = examples.examples(4, source=0), example_sets.without_3d(examples.examples(4, source=1))
     return jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
 
@@ -70,7 +70,7 @@ def test_heatmaps_have_a_term_of_their_own_where_it_has_a_weight():
 
 
 def test_a_step_in_bfloat16_goes_where_one_in_float32_goes():
-    """Eight bits of mantissa in some ten layers: the whole update is within a fifth, of length and of direction."""
+    """With eight bits of mantissa in about ten layers, the update is within a fifth in length and direction."""
     updates = []
     for dtype in ("float32", "bfloat16"):
         state, _ = train_step(dtype)(start(), mixed_batch(), LIMITS)
