@@ -5,14 +5,17 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from support import compiling
+
 # Most programs run once here, so that their optimization would take longer than everything else. The processes that
 # tests start inherit this; CI compiles the tests of numbers on the newest Python with optimizations.
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+if os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS") != "0":
+    os.environ.update(compiling.QUICK)
 
 # The processes of one test run, workers and those that tests start, share a cache of compiled programs: that of the
 # first. None of them uses the user's.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{tempfile.gettempdir()}/bmc_jax_tests_{os.getpid()}")
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 import jax
 import jaxtyping
