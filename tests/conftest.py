@@ -1,5 +1,6 @@
 """Settings of all tests: four fake CPU devices, no broadcasting of ranks, quick and shared compilation."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -25,6 +26,11 @@ jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 compiled = Path(tempfile.gettempdir()) / f"bmc_jax_tests_{os.getpid()}"
+
+
+def pytest_collection_finish():
+    # What the modules of tests have imported stays: the garbage collector need not search it.
+    gc.freeze()
 
 
 def pytest_sessionfinish(session):
