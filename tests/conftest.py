@@ -11,7 +11,8 @@ from support import compiling
 # Most programs run once here, so that their optimization would take longer than everything else. The processes that
 # tests start inherit this; CI compiles the tests of numbers on the newest Python with optimizations.
 if os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS") != "0":
-    os.environ.update(compiling.QUICK)
+    for name, value in compiling.QUICK.items():
+        os.environ.setdefault(name, value)
 
 # The processes of one test run, workers and those that tests start, share a cache of compiled programs: that of the
 # first. None of them uses the user's.
