@@ -155,6 +155,7 @@ def with_crossed_palm(joints):
     return joints
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "term"),
     [
@@ -164,7 +165,6 @@ def with_crossed_palm(joints):
         (with_crossed_palm, "palm"),
     ],
 )
-@pytest.mark.slow
 @pytest.mark.parametrize("angles", [{}, {"mode": "circle_l1"}, {"independent": True}], ids=["hull", "circle", "box"])
 def test_damage_is_punished_by_its_term(damage, term, angles):
     damaged = jnp.asarray(damage(natural()), jnp.float32)
