@@ -35,6 +35,7 @@ def test_biomechanical_terms_agree_with_the_equations(x64, tolerance):
         np.testing.assert_allclose(found[name], values, atol=tolerance)
 
 
+@pytest.mark.slow
 def test_biomechanical_is_the_weighted_sum():
     weights = losses.LossWeights(bone_length=0.7, palm=1.3, joint_angle=0.2)
     found = jax.jit(losses.biomechanical)(jnp.asarray(poses(20), jnp.float32), hands.narrow_limits(), weights)
@@ -155,6 +156,7 @@ def test_excess_agrees_with_the_equations_and_decides_what_is_within():
     assert not np.asarray(found.within()).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["bone_length", "curvature", "spread", "angles"])
 def test_one_quantity_beyond_the_tolerance_is_outside_whatever_the_means(part):
     inside = jax.tree.map(jnp.zeros_like, losses.excess(jnp.asarray(natural()[:3]), fitted()))
@@ -207,6 +209,7 @@ def with_crossed_palm(joints):
     return joints
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "term"),
     [
@@ -239,6 +242,7 @@ def test_one_long_bone_costs_its_excess_over_twenty():
     np.testing.assert_allclose(found, [0.4 / 20], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_box_is_never_stricter_than_the_hull():
     joints = jnp.asarray(poses(), jnp.float32)
     hull = jax.jit(losses.joint_angle)(joints, hands.narrow_limits())
@@ -299,6 +303,7 @@ def supervised_by_hand(prediction, batch, i):
     return [np.mean(errors_2d) if errors_2d else None, np.mean(errors_z) if errors_z else None, root]
 
 
+@pytest.mark.slow
 def test_supervised_terms_are_means_over_an_examples_own_labels():
     prediction, batch = examples()
     found = losses.pose(prediction, batch)
@@ -310,6 +315,7 @@ def test_supervised_terms_are_means_over_an_examples_own_labels():
         assert 0 < np.sum(has) < 16
 
 
+@pytest.mark.slow
 def test_total_is_the_weighted_sum_of_means_over_the_examples_that_count():
     prediction, batch = examples()
     weights = losses.LossWeights(2.0, 3.0, 5.0, 7.0, 11.0, 13.0)
@@ -339,6 +345,7 @@ def divergence_by_hand(heat, pixel, size):
     return np.sum(target * np.log(target / found))
 
 
+@pytest.mark.slow
 def test_heatmaps_cost_their_divergence_from_a_gaussian_about_each_label_inside_the_crop():
     prediction, batch = examples()
     outside = batch.joints_2d.at[0, 3].set(jnp.array([-9.0, 4.0]))
@@ -374,6 +381,7 @@ def gradient_of_total(prediction, batch, weights=ONES):
     return value, gradient
 
 
+@pytest.mark.slow
 def test_masked_labels_of_nan_change_neither_value_nor_gradient():
     prediction, batch = examples()
     zeroed = jax.tree.map(
@@ -434,6 +442,7 @@ def test_prediction_that_hits_its_labels_has_no_supervised_loss_and_no_gradient(
     assert not np.asarray(gradient.joints_2d).any()
 
 
+@pytest.mark.slow
 def test_losses_are_float32_for_a_bfloat16_prediction():
     prediction, batch = examples()
     rounded = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), prediction)
@@ -444,6 +453,7 @@ def test_losses_are_float32_for_a_bfloat16_prediction():
     np.testing.assert_allclose(value, expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_changing_weights_does_not_compile_again():
     prediction, batch = examples()
     compiled = jax.jit(chex.assert_max_traces(lambda *arguments: losses.total(*arguments), n=1))
@@ -453,6 +463,7 @@ def test_changing_weights_does_not_compile_again():
         np.testing.assert_allclose(value, ramp * sum(terms.values()), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_four_devices_give_the_value_and_the_gradient_of_one():
     """The labels lie unevenly: the first device has none at all, the last has half of the padding."""
     prediction, batch = examples()

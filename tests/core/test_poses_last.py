@@ -123,10 +123,10 @@ def test_mapped_joints_and_mapped_limits_give_what_batches_do():
 
     @jax.jit
     def mapped(joints, limits, of_each):
-        twice = jax.vmap(jax.vmap(derive, (0, None)), (0, None))(joints.reshape(2, 2, 21, 3), limits)
+        along_last = jnp.moveaxis(joints.reshape(2, 2, 21, 3), 1, 3)
+        twice = jax.vmap(jax.vmap(derive, (2, None)), (0, None))(along_last, limits)
         return {
-            "another axis": jax.vmap(derive, (2, None))(jnp.moveaxis(joints, 0, 2), limits),
-            "twice": jax.tree.map(lambda leaf: leaf.reshape(4, *leaf.shape[2:]), twice),
+            "twice, by the last axis first": jax.tree.map(lambda leaf: leaf.reshape(4, *leaf.shape[2:]), twice),
             "joints and limits": jax.vmap(derive)(joints, of_each),
             "limits": jax.vmap(derive, (None, 0))(joints[0], of_each),
         }
@@ -143,23 +143,23 @@ def test_derivatives_by_limits_and_of_second_order_are_those_of_the_readable_los
         joints, limits = jnp.asarray(test_gradients.smooth_poses()[:3]), hands.narrow_limits(np.float64)
         direction = jnp.asarray(np.random.default_rng(3).normal(size=joints.shape))
 
+        def total(terms, joints, hull):
+            return jnp.sum(terms(joints, dataclasses.replace(limits, hull=hull)))
+
         @jax.jit
-        def derived(joints, limits):
-            each = []
-            for terms in (fast, readable):
+        def derived(joints, hull):
+            of_fast, of_readable = functools.partial(total, fast), functools.partial(total, readable)
+            found = (
+                jax.grad(of_fast, 1)(joints, hull),
+                jax.jvp(lambda joints: jax.grad(of_fast)(joints, hull), (joints,), (direction,))[1],
+                jax.jvp(lambda joints: of_fast(joints, hull), (joints,), (direction,))[1],
+            )
+            (gradient, by_hull), (second, _) = jax.jvp(
+                lambda joints: jax.grad(of_readable, (0, 1))(joints, hull), (joints,), (direction,)
+            )
+            return found, (by_hull, second, jnp.sum(gradient * direction))
 
-                def total(joints, limits, terms=terms):
-                    return jnp.sum(terms(joints, limits))
-
-                by_limits = jax.grad(lambda hull: total(joints, dataclasses.replace(limits, hull=hull)))(limits.hull)
-                second = jax.jvp(jax.grad(total), (joints, limits), (direction, jax.tree.map(jnp.zeros_like, limits)))[
-                    1
-                ]
-                along = jax.jvp(lambda joints: total(joints, limits), (joints,), (direction,))[1]
-                each.append((by_limits, second, along))
-            return each
-
-        found, expected = derived(joints, limits)
+        found, expected = derived(joints, limits.hull)
     for part, value in zip(found, expected, strict=True):
         assert np.abs(value).max() > 0
         np.testing.assert_allclose(part, value, atol=1e-9)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import hands, paths
+from support import compiling, hands, paths
 
 from bmc_jax import anatomy, hull, limits, losses, numerics
 from bmc_jax.limits import comparison
@@ -68,7 +68,7 @@ print(float(value), int(jnp.count_nonzero(gradient)), len(limits.check(poses, fi
 
 
 def test_fitted_limits_give_zero_loss_in_a_process_that_optimizes_as_users_do():
-    settings = {name: value for name, value in os.environ.items() if name != "JAX_DISABLE_MOST_OPTIMIZATIONS"}
+    settings = {name: value for name, value in os.environ.items() if name not in compiling.QUICK}
     settings["PYTHONPATH"] = str(paths.ROOT)
     ran = subprocess.run([sys.executable, "-c", OWN_POSES], env=settings, capture_output=True, text=True, check=True)
     assert ran.stdout.split() == ["0.0", "0", "0"]

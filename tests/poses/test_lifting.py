@@ -99,7 +99,7 @@ def test_the_alignment_of_world_landmarks_agrees_with_scipy(hands):
     given = landmarks(hands[:1], world=False)
     both = given._replace(world=source[None].astype(np.float32))
     wide = limits.widen(limits.load("clinical"), degrees=180.0, fraction=5.0)
-    alone, fused = (poses.lift(one, K[None], wide, network_share=0.0).estimate[0] for one in (given, both))
+    alone, fused = (lifting.lift_hands(one, K[None], wide, network_share=0).estimate[0] for one in (given, both))
     target = np.asarray(alone, np.float64)
     middle = source.mean(0), target.mean(0)
     turn, _ = scipy.spatial.transform.Rotation.align_vectors(target - middle[1], source - middle[0])

