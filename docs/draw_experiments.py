@@ -1,6 +1,6 @@
 """Figures of docs/reproduction.md.
 
-python docs/draw_experiments.py                # writes docs/images/tilts.png, from docs/results/tilts.json
+python docs/draw_experiments.py                # writes docs/images/answer.png and tilts.png, from docs/results
 python docs/draw_experiments.py runs/within    # and docs/images/excess.png, from the runs of `bmc experiment within`
 """
 
@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bmc_jax import anatomy, limits, losses, numerics
+from bmc_jax.metrics import published
 from bmc_jax.visualization import draw
 from bmc_jax.visualization.draw import FINGER_COLOURS, INK, INSIDE, OUTSIDE, QUIET
 
@@ -22,6 +23,32 @@ DOCS = Path(__file__).parent
 TARGET = "any_view"
 #: Arms of `within` whose excess is drawn, in this order, with the label's.
 DRAWN = {"2d": QUIET, "bmc": INSIDE, "rays": FINGER_COLOURS[2], "free": OUTSIDE}
+
+
+def answer(results: dict) -> Figure:
+    """Draws the depth errors of the paper's arms, and ours on points."""
+    ours = {name: arm["mean"]["depth_mm"] for name, arm in results["sets"][TARGET].items()}
+    rows = {
+        "3D of the source": ("3D RHD", "source"),
+        "and 2D of the target": ("3D RHD + 2D FH", "2d"),
+        "and the losses": ("3D RHD + 2D FH + BMC", "bmc"),
+        "and joint density and repair": ("", "bmc+density+rays"),
+        "3D of both": ("3D RHD + 3D FH", "full"),
+    }
+    colours = [QUIET, QUIET, INSIDE, FINGER_COLOURS[2], INK]
+    with matplotlib.rc_context(draw.STYLE):
+        figure = Figure(figsize=(9.4, 2.5), layout="constrained")
+        panels = figure.subplots(1, 2, sharey=True)
+        theirs = [published.row(paper, "", True).get("depth_mm", 0.0) if paper else 0.0 for paper, _ in rows.values()]
+        for axes, title, values in (
+            (panels[0], "the paper, Table 2, on photographs", theirs),
+            (panels[1], "here, on 2D points of rendered hands", [ours[arm] for _, arm in rows.values()]),
+        ):
+            bars = axes.barh(list(rows), values, color=colours)
+            axes.bar_label(bars, [f"{value:.1f}" if value else "not in the paper" for value in values], padding=3)
+            axes.set(title=title, xlabel="depth error, wrists aligned, mm", xlim=(0, 1.15 * max(values)))
+        panels[0].invert_yaxis()
+    return figure
 
 
 def tilts(results: dict) -> Figure:
@@ -105,6 +132,8 @@ def excess(runs: Path) -> Figure:
 
 
 if __name__ == "__main__":
-    draw.save(tilts(json.loads((DOCS / "results/tilts.json").read_text())), DOCS / "images/tilts.png")
+    for picture, name in ((answer, "together"), (tilts, "tilts")):
+        results = json.loads((DOCS / f"results/{name}.json").read_text())
+        draw.save(picture(results), DOCS / f"images/{picture.__name__}.png")
     if sys.argv[1:]:
         draw.save(excess(Path(sys.argv[1])), DOCS / "images/excess.png")
