@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-#: Blocks in each of the four stages, and whether they are bottlenecks, by depth. Depth 10 is not a published network; it
-#: serves small machines.
+#: Blocks in each of the four stages, and whether they are bottlenecks, by depth. Depth 10, for small machines, is not a
+#: published network.
 ARCHITECTURES = {
     10: ((1, 1, 1, 1), False),
     18: ((2, 2, 2, 2), False),

@@ -21,7 +21,7 @@ TINY = {"depth": 10, "width": 4, "patch": 8}
 
 @functools.cache
 def initialised(**options):
-    """Returns the network and weights from numpy, since compiling the initialisers takes longer than all these tests."""
+    """Returns the network and weights from numpy: compiling the initialisers would take longer than all these tests."""
     network, generator = PoseNetwork(**TINY | options), np.random.default_rng(0)
     shapes = jax.eval_shape(
         lambda key: network.init(key, BATCH.image, BATCH.intrinsics, train=False), jax.random.key(0)

@@ -57,7 +57,7 @@ def published(depth, width=64):
 
 @functools.cache
 def tensors(depth, width=4, seed=0):
-    """Returns random weights and statistics by torchvision's names, which differ from the initial ones and keep features
+    """Returns random weights and statistics by torchvision's names. They differ from the initial ones and keep features
     near one through all layers."""
     generator, found = np.random.default_rng(seed), {}
     for name, shape in published(depth, width).items():
