@@ -70,7 +70,7 @@ def square(image: Image.Image, middle: np.ndarray, side: float, pixels: int) -> 
     reach = BICUBIC_REACH * max(1.0, side / pixels)
     outer_low, outer_high = np.floor(low - reach), np.ceil(high + reach)
     if outer_low.min() < 0 or (outer_high > image.size).any():
-        # The filter ignores pixels beyond the image. Black pixels in their place make the result independent of surroundings.
+        # The filter ignores pixels beyond the image. Black pixels there count the same for any surroundings.
         shrink = math.ceil(math.sqrt(np.prod(outer_high - outer_low) / LARGEST_SURROUNDINGS))
         if shrink > 1:
             return square(image.reduce(shrink), (middle + 0.5) / shrink - 0.5, side / shrink, pixels)

@@ -156,7 +156,7 @@ def _unidentified(file: Path) -> str:
         return f"{file}: expected an image, got a damaged file (it is empty); use the original image"
     brand = _BRANDS.get(start[8:]) if start[4:8] == b"ftyp" else None
     if brand == "HEIC" and "HEIF" not in _formats():
-        return f"{file}: expected a decoder of HEIC images, got none; pip install 'bmc-jax[heic]', or save the image as JPEG"
+        return f"{file}: expected a decoder of HEIC images, got none; pip install 'bmc-jax[heic]', or save it as JPEG"
     if brand == "AVIF" and not features.check("avif"):
         return (
             f"{file}: expected a Pillow that decodes AVIF images, got one that does not; install another version, or "
@@ -188,8 +188,9 @@ def _labelled_as_stored(file: Path, upright: tuple[int, int], orientation: int, 
     if upright == stored:
         raise ValueError(
             f"{file}: expected sizes that differ with and without the EXIF orientation {orientation}, got "
-            f"{_by(stored)} pixels for both, so it is unknown to which pixels the labels refer; run `mogrify -auto-orient` on it if "
-            "they refer to the upright image, or `exiftool -Orientation=` if they refer to the stored pixels"
+            f"{_by(stored)} pixels for both, so it is unknown to which pixels the labels refer; run `mogrify "
+            "-auto-orient` on it if they refer to the upright image, or `exiftool -Orientation=` if they refer to the "
+            "stored pixels"
         )
     return labelled == stored
 

@@ -192,8 +192,8 @@ class JointsFile(SourceKind):
     def check(self, config: Config, field: str, split: str) -> dict[str, Any]:
         if config.network.input != "points":
             raise ValueError(
-                f"{field}: expected a source with images for network.input {config.network.input!r}, got {self.name!r}, a "
-                "file of joints without images; set network.input to 'points', or name another source"
+                f"{field}: expected a source with images for network.input {config.network.input!r}, got "
+                f"{self.name!r}, a file of joints without images; set network.input to 'points', or name another source"
             )
         count = len(self.poses(config, split))
         return {"examples": count, "complete_3d": count, "partial_3d": 0}
@@ -312,8 +312,9 @@ def resolve(config: Config) -> Config:
     total = sum(length(config, source) for source in train)
     if any(source.fresh for source in train) and total > np.iinfo(np.int32).max:
         raise ValueError(
-            f"training.epochs: expected epochs of up to 2.1e+09 images with fresh sources, got {config.training.epochs:g} "
-            f"with {total:.2g} images; set fewer epochs, or a smaller count of the fresh sources"
+            "training.epochs: expected epochs of up to 2.1e+09 images with fresh sources, got "
+            f"{config.training.epochs:g} with {total:.2g} images; set fewer epochs, or a smaller count of the fresh "
+            "sources"
         )
     return config
 
@@ -327,13 +328,13 @@ def _with_count(config: Config, field: str, source: Source) -> tuple[Source, int
             raise ValueError(f"{field}.count: expected the number of images of {source.name} to render, got 0; set it")
         if source.green_screen:
             raise ValueError(
-                f"{field}.green_screen: expected False for {source.name}, which is rendered without a green screen, got "
-                "True; set it to False"
+                f"{field}.green_screen: expected False for {source.name}, which is rendered without a green screen, "
+                "got True; set it to False"
             )
         return source, source.count if source.labels == "3d" else 0
     if source.fresh:
         raise ValueError(
-            f"{field}.fresh: expected False for {source.name}, which is not a rendered domain, got True; set it to False"
+            f"{field}.fresh: expected False for {source.name}, which is not a rendered domain, got True; set it False"
         )
     if source.count > available["examples"]:
         raise ValueError(
@@ -466,7 +467,7 @@ def load_or_render(
             np.savez(partial, **vars(examples))
     except OSError as error:
         raise OSError(
-            f"data.keep_rendered: expected a writable folder {file.parent}, got {error.strerror!r}; free space there, set "
-            "another data.directory, or set data.keep_rendered False"
+            f"data.keep_rendered: expected a writable folder {file.parent}, got {error.strerror!r}; free space there, "
+            "set another data.directory, or set data.keep_rendered False"
         ) from error
     return examples

@@ -236,9 +236,7 @@ def test_built_dataset_is_left_as_it_is(source, tmp_path, monkeypatch, capsys):
     assert "not changed" not in capsys.readouterr().out
     monkeypatch.setattr(shard, "write", lambda *_: pytest.fail("written again"))
     assert build(source, tmp_path / "out") == folder
-    assert (
-        f"{folder} is whole already and is left as it is; if its source has changed, delete" in capsys.readouterr().out
-    )
+    assert f"{folder} is complete and not changed; if its source has changed, delete" in capsys.readouterr().out
     with pytest.raises(
         ValueError, match=r"expected this build of mine, got another; build this one with another --name.*\n.*focal"
     ):
@@ -369,7 +367,7 @@ def test_nothing_left_is_an_error(source, tmp_path, monkeypatch):
 def test_left_hands_said_to_be_right_are_noticed(tmp_path):
     folder = annotations.coco(tmp_path / "source", 4, hand_side="left")
     with pytest.raises(
-        ValueError, match="right hands in train .* got 4 of 4 hands with the thumb on a left hand's side"
+        ValueError, match=r"right hands in train .* got 4 of 4 hands with the thumb on a left hand's side"
     ):
         build(folder, tmp_path / "out")
 

@@ -109,9 +109,9 @@ def test_photograph_without_intrinsics_warns_and_takes_the_default(tmp_path):
         ({"annotation": {"bbox": [4, 4, 0, 0]}}, r"bbox is \[4, 4, 0, 0\]; its width and height must be pos"),
         (
             {"annotation": {"keypoints": [1.0, 2.0, 0.0] * 21}},
-            r"no annotation of 1 is left: no keypoint is labelled \(1\)",
+            r"expected a usable annotation, got none of 1: no keypoint is labelled \(1\)",
         ),
-        ({"image": {"width": 90}}, "one.png is of 100x80 pixels, and its labels and K are for 90x80"),
+        ({"image": {"width": 90}}, "one.png: expected 90x80 pixels, the size in the labels, got 100x80"),
         ({"image": {"K": [[1.0, 0.0], [0.0, 1.0]]}}, "K is .*with positive focal lengths"),
     ],
 )
@@ -129,7 +129,7 @@ def test_truncated_image_is_named(tmp_path):
     file = tree(tmp_path)
     image = tmp_path / "images/one.png"
     image.write_bytes(image.read_bytes()[:-200])
-    with pytest.raises(ValueError, match=r"one.png is damaged"):
+    with pytest.raises(ValueError, match=r"one.png: expected an image, got a damaged file"):
         photographs.read(file, size=SIZE)
 
 
@@ -142,7 +142,7 @@ def test_file_that_is_not_coco_is_named(tmp_path, text):
 
 
 def test_number_beyond_the_file_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="has 1 annotations, numbered from 0; asked for 4"):
+    with pytest.raises(ValueError, match="expected numbers of annotations from 0 to 0, got 4"):
         photographs.read(tree(tmp_path), size=SIZE, indices=[0, 4])
 
 

@@ -139,7 +139,7 @@ def reordered():
         ({"joints_3d": None, "joints_2d": np.full((21, 2), 9.0)}, "the hand's box is 9, 9, 9, 9 .* no size"),
         ({"box": (90.0, 20.0, 20.0, 15.0)}, "which has no size"),
         ({"box": (90.0, 20.0, 92.0, 22.0)}, "smaller than 4 pixels; see that it is in pixels"),
-        ({"box": (900.0, 900.0, 950.0, 950.0)}, r"lies outside of its image of 200x160 pixels"),
+        ({"box": (900.0, 900.0, 950.0, 950.0)}, r"box inside its image of 200x160 pixels, got \[900"),
         ({"scale": 34.0}, "the scale, from middle MCP to middle PIP, is 34 m"),
     ],
 )
@@ -154,7 +154,7 @@ def test_another_joint_order_is_refused():
 
 
 def test_missing_image_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"made.json: row 3: there is no image .*absent.jpg"):
+    with pytest.raises(FileNotFoundError, match=r"made.json: row 3: expected the image .*absent.jpg"):
         record(annotation(image=tmp_path / "absent.jpg"))
 
 
@@ -163,7 +163,7 @@ def test_truncated_image_is_named(tmp_path, ending):
     file = tmp_path / f"cut.{ending}"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (160, 200, 3), np.uint8)).save(file)
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    with pytest.raises(ValueError, match=rf"made.json: row 3: the image .*cut.{ending} is damaged"):
+    with pytest.raises(ValueError, match=rf"made.json: row 3: .*cut.{ending}: expected an image, got a damaged"):
         record(annotation(image=file))
 
 

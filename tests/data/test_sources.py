@@ -204,7 +204,7 @@ def test_a_damaged_image_is_named_with_the_remedy(data, monkeypatch):
 
     monkeypatch.setattr(store.Records, "__getitem__", damaged)
     source.load(np.arange(6))
-    message = rf"posed/1\.0\.0: the image of train row 6 \({number}\) is damaged .*build it anew"
+    message = rf"posed/1\.0\.0: train row 6 \({number}\): expected an image, .*build it again"
     with pytest.raises(ValueError, match=message):
         source.load(np.arange(8))
     assert source.describe(6) == f"posed 6 ({number})"

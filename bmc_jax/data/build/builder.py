@@ -125,8 +125,8 @@ def _on_this_machine(plan: Plan, parts: dict[str, list[shard.Shard]], building: 
             if error.filename or isinstance(error, FileNotFoundError):
                 raise
             raise OSError(
-                f"{building}: expected to write shards, got an error ({error}); free space on that disk and run the same "
-                "command again, which continues with the missing shards"
+                f"{building}: expected to write shards, got an error ({error}); free space on that disk and run the "
+                "same command again, which continues with the missing shards"
             ) from error
 
 

@@ -111,8 +111,8 @@ def _require_labels(plan: Plan, split: str, counted: dict[str, Any]) -> None:
     """Raises ValueError for a split without labels, except for a test split, whose labels a server may keep secret."""
     if split != "test" and not counted["labelled_joints"]:
         raise ValueError(
-            f"{plan.source}: expected labelled joints in {split}, got none in {counted['examples']:,} hands; check that "
-            "the file has labels, and that their visibility is above 0"
+            f"{plan.source}: expected labelled joints in {split}, got none in {counted['examples']:,} hands; check "
+            "that the file has labels, and that their visibility is above 0"
         )
 
 

@@ -191,7 +191,7 @@ def write(shard: Shard, file: str) -> int:
         reader = ArrayRecordReader(os.fspath(partial))
         if reader.num_records() != tally.examples:
             raise OSError(
-                f"{file}: expected {tally.examples} records, got {reader.num_records()}; check that the disk is not full"
+                f"{file}: expected {tally.examples} records, got {reader.num_records()}; free space on the disk"
             )
         reader.close()
         content = partial.read_bytes()
