@@ -225,7 +225,8 @@ def _poses(rows: Any, where: str) -> np.ndarray:
     if len(infinite):
         others = f", and in {len(infinite) - 1:,} others" if len(infinite) > 1 else ""
         raise ValueError(
-            f"{where}: pose {infinite[0]}: expected finite joints, got infinite ones{others}; write NaN for missing hands"
+            f"{where}: pose {infinite[0]}: expected finite joints, got infinite ones{others}; write NaN for missing "
+            "hands"
         )
     return joints
 
@@ -271,7 +272,7 @@ def require_rows(name: str, values: Any, count: int, where: str) -> None:
     listed = isinstance(values, list) or (isinstance(values, np.ndarray) and values.ndim > 0)
     if values is not None and not (listed and len(values) == count):
         raise ValueError(
-            f"{where}: {name}: expected {count:,}, one per pose, got {len(values) if listed else 1:,}; write one per pose"
+            f"{where}: {name}: expected {count:,}, one per pose, got {len(values) if listed else 1:,}; write all of them"
         )
 
 

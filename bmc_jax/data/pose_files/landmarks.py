@@ -3,7 +3,8 @@
     .json, .jsonl   MediaPipe's results, frame by frame: landmarks of the picture, handedness and, optionally, world
                     landmarks; OpenPose's 2D keypoints; COCO keypoints of hands or whole bodies; or arrays by name
     .npz, .pkl      arrays by name: `pixels` [N, 21, 2], optionally `z` [N, 21] (or as the third column of `pixels`),
-                    `world` [N, 21, 3], `left` [N], `K` [N, 3, 3] or [3, 3], `size` [2] or [N, 2], `images` [N], `ids` [N]
+                    `world` [N, 21, 3], `left` [N], `K` [N, 3, 3] or [3, 3], `size` [2] or [N, 2], `images` [N] and
+                    `ids` [N]
     .npy            [N, 21, 2], or [N, 21, 3] with depth or confidence as the third column
     .csv, .tsv      one hand per line, x, y, z of joint after joint (see `tables`)
 
@@ -182,8 +183,8 @@ def _of_rows(named: dict[str, Any], where: str) -> LandmarkFile | None:
         if any(name in results.POSES for name in others):
             return None
         raise ValueError(
-            f"{where}: expected the array `pixels` [N, {hand.NUM_JOINTS}, 2], got {', '.join(named) or 'nothing'}; save "
-            "the landmarks as `pixels`, in pixels, and depths as `z`"
+            f"{where}: expected the array `pixels` [N, {hand.NUM_JOINTS}, 2], got {', '.join(named) or 'nothing'}; "
+            "save the landmarks as `pixels`, in pixels, and depths as `z`"
         )
     rows = _array(next(iter(arrays.values())), where)
     kind = _kind(rows, where)
@@ -232,8 +233,8 @@ def _array(rows: Any, where: str) -> np.ndarray:
         array = np.array(rows, np.float64)
     except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(
-            f"{where}: expected an array [N, {hand.NUM_JOINTS}, 2] or [N, {hand.NUM_JOINTS}, 3] of landmarks, got other "
-            f"values ({error}); save such an array"
+            f"{where}: expected an array [N, {hand.NUM_JOINTS}, 2] or [N, {hand.NUM_JOINTS}, 3] of landmarks, got "
+            f"other values ({error}); save such an array"
         ) from error
     if array.ndim == 2 and array.shape[1] in (2 * hand.NUM_JOINTS, 3 * hand.NUM_JOINTS):
         array = array.reshape(len(array), hand.NUM_JOINTS, -1)
@@ -429,8 +430,8 @@ def _of_coco(path: Path, order: str | None) -> LandmarkFile:
         found.hands.append(LandmarkHand(**about, pixels=points, left="left" in words if words else None))
     if not found.hands:
         raise ValueError(
-            f"{path}: expected annotations with keypoints of hands, got none in {len(content['annotations']):,}; name a "
-            "file with hands"
+            f"{path}: expected annotations with keypoints of hands, got none in {len(content['annotations']):,}; "
+            "name a file with hands"
         )
     found.notes.append(f"{counted(len(found.hands), 'hand')} with 2D keypoints in {counted(len(images), 'image')}")
     return found
