@@ -272,7 +272,7 @@ def require_rows(name: str, values: Any, count: int, where: str) -> None:
     listed = isinstance(values, list) or (isinstance(values, np.ndarray) and values.ndim > 0)
     if values is not None and not (listed and len(values) == count):
         raise ValueError(
-            f"{where}: {name}: expected {count:,}, one per pose, got {len(values) if listed else 1:,}; write all of them"
+            f"{where}: {name}: expected {count:,}, one per pose, got {len(values) if listed else 1:,}; write all"
         )
 
 

@@ -207,8 +207,8 @@ def _joints_3d(annotation: Annotation) -> tuple[np.ndarray, np.ndarray]:
         depth = joints[number, 2]
         if depth <= 0:
             raise ValueError(
-                f"{where}: {hand.JOINTS[number]}: expected a depth above 0, got {depth:.4g} m, behind the camera; let z "
-                "point forward"
+                f"{where}: {hand.JOINTS[number]}: expected a depth above 0, got {depth:.4g} m, behind the camera; give "
+                "z forward"
             )
         if not DEPTH_RANGE[0] <= depth <= DEPTH_RANGE[1]:
             raise ValueError(
@@ -221,8 +221,8 @@ def _joints_3d(annotation: Annotation) -> tuple[np.ndarray, np.ndarray]:
         low, high = validation.PALM_LENGTH
         if not low <= length <= high:
             raise ValueError(
-                f"{where}: expected a distance of {low} to {high} m from the wrist to the middle MCP, got {length:.4g}; "
-                "check that the joint order is FreiHAND's and the unit metres"
+                f"{where}: expected a distance of {low} to {high} m from the wrist to the middle MCP, got "
+                f"{length:.4g}; check that the joint order is FreiHAND's and the unit metres"
             )
     return np.where(valid[:, None], joints, 0.0), valid
 

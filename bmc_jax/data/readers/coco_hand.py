@@ -8,7 +8,7 @@
 
 Keypoints and joints are in FreiHAND order, or in that of the names in the category's `keypoints`; `--order` overrides
 both. Pixel centres are at integers. Visibility is 0 unlabelled, 1 occluded, 2 visible, or a score if
-`--visibility-threshold` is given. `joints_3d` are in metres in the camera frame (x right, y down, z forward), null where
+`--visibility-threshold` is given. `joints_3d` are in metres in the camera frame (x right, y down, z forward), null if
 unknown. Images are in `images/` in the folder of the file, in that folder, or in the folder of `--images`; `file_name`
 may contain subfolders.
 """
@@ -59,7 +59,7 @@ OPTIONS = {
 }
 
 DEFAULT_FOCAL = 1.0
-"""Focal length over the longer image side, for photographs without K: 53 degrees of view, between webcams and phones."""
+"""Focal length over the longer image side, for images without K: 53 degrees of view, between webcams and phones."""
 IN_ORDER = tuple(range(hand.NUM_JOINTS))
 """`Row.order` of FreiHAND's order."""
 SIDE_FIELDS = ("hand_side", "hand_type", "handedness")
@@ -259,8 +259,8 @@ def warn_of_missing_k(file: Path, images: Sequence[dict[str, Any]], stated: Stat
     if without_k:
         many = f"{counted(len(without_k), 'image')} {plural(len(without_k), 'has')}"
         warnings.warn(
-            f"{file}: {many} no 'K', such as {without_k[0]}; their focal length is assumed to be {stated.focal:g} x the "
-            "longer image side, and depths have its relative error; add 'K' to the images",
+            f"{file}: {many} no 'K', such as {without_k[0]}; their focal length is assumed to be {stated.focal:g} x "
+            "the longer image side, and depths have its relative error; add 'K' to the images",
             stacklevel=4,
         )
 
@@ -512,8 +512,8 @@ def _box(row: Row, labelled: np.ndarray, size: tuple[int, int], where: str) -> t
     half a pixel.
 
     Raises:
-      ValueError: for a box without size, one that extends beyond the image by more than half of it, or one that contains
-        fewer than half of the labelled keypoints, even at twice its size.
+      ValueError: for a box without size, one that extends beyond the image by more than half of it, or one with fewer
+        than half of the labelled keypoints, even at twice its size.
     """
     given = row.annotation.get("bbox")
     if given is None:

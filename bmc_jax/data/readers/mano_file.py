@@ -1,7 +1,7 @@
 """The file of a MANO hand, `MANO_RIGHT.pkl` or `MANO_LEFT.pkl`, read without chumpy and without running its code.
 
 The file is available at https://mano.is.tue.mpg.de; its licence forbids redistribution. Its pickle contains numpy
-arrays, a sparse matrix of scipy and expressions of chumpy of two kinds: an array, and a selection of an array's numbers.
+arrays, a sparse matrix of scipy and expressions of chumpy of two kinds: arrays, and selections of an array's numbers.
 """
 
 import os
