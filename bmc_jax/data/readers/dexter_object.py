@@ -73,7 +73,7 @@ def splits(source: Path, *, left: bool = True, partial: bool = False) -> dict[st
     missing = [name for name in SEQUENCES if not (source / "data" / name).is_dir()]
     if missing and (not partial or len(missing) == len(SEQUENCES)):
         raise FileNotFoundError(
-            f"{source / 'data'}: expected the folders {', '.join(SEQUENCES)} of Dexter+Object, got none of the names "
+            f"{source / 'data'}: expected the sequences {', '.join(SEQUENCES)} of Dexter+Object, got no folder "
             f"{', '.join(missing)}; name the dataset's folder, or accept fewer sequences by --partial"
         )
     return {"test": [row for name in SEQUENCES if name not in missing for row in _sequence(source, name, left)]}

@@ -140,8 +140,8 @@ def annotation(row: Row) -> Annotation:
         length = float(np.linalg.norm(row.joints[end] - row.joints[start]))
         if not abs(length - row.scale) <= SCALE_TOLERANCE * row.scale:
             raise ValueError(
-                f"{where}: expected the row's scale {row.scale:.5g} from middle MCP to middle PIP, got {length:.5g}; the "
-                "files are of two versions, of two splits, or not in metres: fetch them again"
+                f"{where}: expected the row's scale {row.scale:.5g} from middle MCP to middle PIP, got {length:.5g}; "
+                "the files are of two versions, of two splits, or not in metres: fetch them again"
             )
     low, high = MIDDLE - EVALUATION_BOX / 2, MIDDLE + EVALUATION_BOX / 2
     return Annotation(
@@ -241,8 +241,8 @@ def _images(folder: Path, count: int, partial: bool) -> set[int]:
     surplus = sorted(present - set(range(count)))
     if surplus:
         raise ValueError(
-            f"{folder}: expected {count:,} images, one for each annotation and version, got {len(surplus):,} more, such "
-            f"as {surplus[0]:08d}.jpg; use images and annotations of one dataset, with the same selection of rows"
+            f"{folder}: expected {count:,} images, one for each annotation and version, got {len(surplus):,} more, "
+            f"such as {surplus[0]:08d}.jpg; use images and annotations of one dataset, with the same selection of rows"
         )
     return present
 

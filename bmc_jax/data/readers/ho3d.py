@@ -88,8 +88,8 @@ def splits(source: Path, *, version: str = "auto", partial: bool = False) -> dic
         expected = COUNTS[version][split]
         if len(frames) != expected and not partial:
             raise ValueError(
-                f"{lists[split]}: expected {expected:,} frames of HO-3D {version}, got {len(frames):,}; fetch it again, "
-                "state another --version, or accept it by --partial"
+                f"{lists[split]}: expected {expected:,} frames of HO-3D {version}, got {len(frames):,}; fetch it "
+                "again, state another --version, or accept it by --partial"
             )
     joints = _evaluation_joints(source / EVALUATION_JOINTS, len(found["test"])) if "test" in found else None
     return {

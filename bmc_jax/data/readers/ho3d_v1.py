@@ -101,8 +101,8 @@ def annotation(row: Row) -> Annotation:
 def _box(palm: Float[np.ndarray, "3"], where: str) -> tuple[float, float, float, float]:
     if not DEPTH_RANGE[0] <= palm[2] <= DEPTH_RANGE[1]:
         raise ValueError(
-            f"{where}: palm: expected a depth in {DEPTH_RANGE} m, got {palm[2]:.4g}; give z in millimetres, negative in "
-            "front of the camera"
+            f"{where}: palm: expected a depth in {DEPTH_RANGE} m, got {palm[2]:.4g}; give z in millimetres, negative "
+            "in front of the camera"
         )
     u, v = project(palm, INTRINSICS)
     reach = INTRINSICS[0, 0] * BOX_SIDE / 2 / palm[2]
@@ -125,8 +125,8 @@ def _rows(file: Path, folder: Path, points: int, palm_is_wrist: bool) -> list[Ro
             raise ValueError(f"{where}: expected numbers ({error}); fetch the file again") from error
         if values.size != 3 * points or not np.isfinite(values).all():
             raise ValueError(
-                f"{where}: expected {3 * points + 1} fields, an image's name and finite numbers, got {values.size + 1}; "
-                "fetch the file again"
+                f"{where}: expected {3 * points + 1} fields, an image's name and finite numbers, got "
+                f"{values.size + 1}; fetch the file again"
             )
         if name not in present:
             raise FileNotFoundError(

@@ -140,8 +140,8 @@ def _rows(folder: Path, hand: str, minimum_visible: int, partial: bool) -> list[
         if len(entries) != expected or missing:
             first = f"; the first missing one is {missing[0]:05d}.png" if missing else ""
             raise ValueError(
-                f"{folder}: expected {expected:,} annotations and images in color, got {len(entries):,} annotations and "
-                f"{len(present):,} images{first}; fetch RHD again, or give --partial to read what is present"
+                f"{folder}: expected {expected:,} annotations and images in color, got {len(entries):,} annotations "
+                f"and {len(present):,} images{first}; fetch RHD again, or give --partial to read what is present"
             )
     rows = []
     for number, entry in sorted(entries.items()):
