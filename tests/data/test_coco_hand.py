@@ -348,7 +348,7 @@ def test_visibility_that_is_none_is_refused_with_its_place_and_the_remedy(tmp_pa
     scored(folder, [2] * 4 + [value] + [2] * 16)
     with pytest.raises(
         ValueError,
-        match=rf"annotation 0 .*visibility of keypoint 4 \(keypoints\[14\]\): .*, got {value:g}; .*--visibility-threshold T",
+        match=rf"annotation 0 .*keypoint 4 \(keypoints\[14\]\): .*, got {value:g}; .*--visibility-threshold T",
     ):
         read(folder)
 

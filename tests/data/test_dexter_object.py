@@ -139,7 +139,7 @@ def test_line_that_is_not_five_points_is_named(tmp_path, text):
 
 @pytest.mark.parametrize(
     ("factor", "message"),
-    [(0.001, "line 1 .*thumb TIP is at depth .* behind the camera"), (1000, "millimetres must be divided by 1000")],
+    [(0.001, "line 1 .*thumb TIP: expected a depth .* behind the camera"), (1000, "divide millimetres by 1000")],
 )
 def test_tips_of_another_unit_are_named(tmp_path, factor, message):
     row = dexter_object.splits(tree(tmp_path))["test"][0]

@@ -151,7 +151,7 @@ def test_frame_without_hand_is_skipped_with_the_reason(tmp_path, name):
         (
             TRAIN[0],
             {"camMat": np.eye(4)},
-            r"camMat is .* of shape \[4, 4\]; it must be finite numbers of shape \[3, 3\]",
+            r"camMat: expected finite numbers of shape \[3, 3\], got (.|\n)* of shape \[4, 4\]",
         ),
         (TRAIN[0], {"camMat": np.diag([-614.0, 613.0, 1.0])}, r"0001.pkl .* with positive focal lengths"),
         (TRAIN[0], {"handJoints3D": np.zeros(3)}, r"handJoints3D: expected finite numbers of shape \[21, 3\]"),

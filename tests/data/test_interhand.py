@@ -146,7 +146,7 @@ def changed(name, path, value):
         (changed("data", ["annotations", 0, "hand_type"], "both"), "annotation 5: hand_type: expected .* got 'both'"),
         (
             changed("data", ["annotations", 0, "joint_valid"], [[1]] * 21),
-            r"annotation 5: joint_valid is \[21, 1\] where",
+            r"annotation 5: joint_valid: expected numbers .*, got \[21, 1\]",
         ),
         (
             changed("data", ["annotations", 0, "joint_valid"], "all"),
@@ -158,7 +158,7 @@ def changed(name, path, value):
         ),
         (
             changed("data", ["images", 0, "camera"], "9"),
-            "annotation 5 is of camera 9 of capture 3, which .*camera.json",
+            "annotation 5: expected camera 9 of capture 3 in .*camera.json",
         ),
         (
             changed("camera", ["3", "camrot", "400026"], [[1, 0], [0, 1]]),
@@ -171,7 +171,7 @@ def changed(name, path, value):
         ),
         (
             changed("joint_3d", ["3", "69148", "world_coord"], [[0, 0, 1]] * 20),
-            r"world_coord is \[20, 3\] where numbers",
+            r"world_coord: expected numbers .*, got \[20, 3\]",
         ),
         (changed("joint_3d", ["3", "69148", "world_coord"], [[0, 0, 1e39]] * 42), "expected finite valid joints"),
     ],

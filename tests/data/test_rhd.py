@@ -213,7 +213,7 @@ def with_joint(name, joint, value):
         (changed(xyz=entry(left=False)["xyz"] * 1000), r"entry 0, right hand: wrist: expected a depth .* millimetres"),
         (changed(xyz=entry(left=False)["xyz"] * [1, 1, -1]), "behind the camera"),
         (changed(K=np.diag([-300.0, 300, 1])), "K: expected .* positive focal"),
-        (changed(K=np.zeros((3, 3))), "K is "),
+        (changed(K=np.zeros((3, 3))), "K: expected"),
         (
             changed(K=np.array([[300.0, 0, 20], [0, 300, 40], [0, 0, 1]])),
             "project onto the 2D joints, got a mean distance of .* px",

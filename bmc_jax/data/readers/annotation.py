@@ -212,8 +212,8 @@ def _joints_3d(annotation: Annotation) -> tuple[np.ndarray, np.ndarray]:
             )
         if not DEPTH_RANGE[0] <= depth <= DEPTH_RANGE[1]:
             raise ValueError(
-                f"{where}: {hand.JOINTS[number]}: expected a depth in {DEPTH_RANGE} m, got {depth:.4g}; divide "
-                "millimetres by 1000"
+                f"{where}: {hand.JOINTS[number]}: expected a depth in {DEPTH_RANGE} m, got {depth:.4g}; give "
+                "metres: divide millimetres by 1000"
             )
     palm = [hand.WRIST, hand.MIDDLE_MCP]
     if valid[palm].all():

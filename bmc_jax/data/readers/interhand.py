@@ -6,10 +6,10 @@
 In version 0.0, annotations are in annotations/{all,machine_annot,human_annot}; a split is read from the first of these
 folders that contains it. `data` has `images` (`file_name`, `width`, `height`, `capture`, `camera`, `frame_idx`) and
 `annotations` (`image_id`, `hand_type` "right", "left" or "interacting", `joint_valid [42, 1]`: annotated and in the
-image). `camera` has for each capture `campos` (millimetres), `camrot` (from the world to the camera), `focal` and `princpt` (pixels) of
-each camera, x right, y down, z forward. `joint_3d` has for each capture and frame `world_coord [42, 3]` (millimetres)
-and `joint_valid [42, 1]`. Joints 0 to 20 are the right hand, 21 to 41 the left one, each finger from its tip to its
-base, the wrist at the end. Joints that are not valid are (1, 1, 1).
+image). For each capture, `camera` has `campos` (millimetres), `camrot` (from the world to the camera), `focal` and
+`princpt` (pixels) of each camera, x right, y down, z forward. For each capture and frame, `joint_3d` has `world_coord
+[42, 3]` (millimetres) and `joint_valid [42, 1]`. Joints 0 to 20 are the right hand, 21 to 41 the left one, each finger
+from its tip to its base, the wrist at the end. Joints that are not valid are (1, 1, 1).
 """
 
 import contextlib
