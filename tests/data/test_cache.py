@@ -47,8 +47,8 @@ def test_the_choice_says_why():
 @pytest.mark.parametrize(
     ("wish", "message"),
     [
-        ("device", "data.cache is 'device'; 60.0 GB of images do not fit into 1 x 50.0 GB of .*: use 'host' or 'none'"),
-        ("host", "data.cache is 'host'; 60.0 GB of images do not fit into 50.0 GB of free memory: use 'none'"),
+        ("device", "data.cache: expected room for 60.0 GB of images with 'device', got 1 x 50.0 GB of .* 'none'"),
+        ("host", "data.cache: expected room for 60.0 GB of images with 'host', got 50.0 GB of free memory; .* 'none'"),
     ],
 )
 def test_a_wish_without_room_is_refused(wish, message):

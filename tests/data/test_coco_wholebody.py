@@ -76,7 +76,7 @@ def test_hands_that_are_not_valid_are_no_examples(tmp_path):
 
 @pytest.mark.parametrize("value", ["false", 2, [True]])
 def test_validity_that_is_neither_true_nor_false_is_refused(tmp_path, value):
-    with pytest.raises(ValueError, match=r"annotation 442619 has the lefthand_valid .*; it must be true or false"):
+    with pytest.raises(ValueError, match=r"annotation 442619: lefthand_valid: expected true or false, got"):
         coco_wholebody.splits(tree(tmp_path, person(lefthand_valid=value)))
 
 
@@ -103,7 +103,7 @@ def test_whole_bodies_of_133_keypoints_have_scores_and_need_a_threshold(tmp_path
     body[91:, 2] = 0.7
     estimated = {"id": 1, "image_id": 785, "category_id": 1}
     folder = tree(tmp_path, estimated | {"keypoints": body.tolist() if nested else body.ravel().tolist()})
-    with pytest.raises(ValueError, match=r"annotation 1 .*keypoint 0 .*is 0.7; .*--visibility-threshold"):
+    with pytest.raises(ValueError, match=r"annotation 1 .*keypoint 0 .*got 0.7; .*--visibility-threshold"):
         read(folder)
     right, left = read(folder, visibility_threshold=0.3)
     np.testing.assert_allclose(right.joints_2d, points("right"))
@@ -115,13 +115,15 @@ def test_the_reader_of_hands_names_that_of_whole_bodies(tmp_path):
     content = json.loads((folder / "annotations/coco_wholebody_val_v1.0.json").read_text())
     (folder / "own.json").write_text(json.dumps(content))
     (row,) = coco_hand.splits(folder / "own.json")["train"]
-    with pytest.raises(ValueError, match=r"is of the category 'person'; .*bmc data build coco_wholebody"):
+    with pytest.raises(
+        ValueError, match=r"expected a category of hands, got 'person'; .*bmc data build coco_wholebody"
+    ):
         coco_hand.annotation(row)
     content["categories"][0]["name"] = "hand"
     content["annotations"][0]["hand_side"] = "right"
     (folder / "own.json").write_text(json.dumps(content))
     (row,) = coco_hand.splits(folder / "own.json")["train"]
-    with pytest.raises(ValueError, match=r"has 17 keypoints; a hand has 21.*bmc data build coco_wholebody"):
+    with pytest.raises(ValueError, match=r"keypoints: expected 21 .* got 17; .*bmc data build coco_wholebody"):
         coco_hand.annotation(row)
 
 
@@ -144,7 +146,7 @@ def test_another_order_is_refused_and_read_if_it_is_stated(tmp_path, side):
         one[f"{side}hand_kpts"] = np.reshape(one[f"{side}hand_kpts"], (21, 3))[hand.TO_FREIHAND["rhd"]].ravel().tolist()
         people.append(one | {f"{'left' if side == 'right' else 'right'}hand_valid": False})
     folder = tree(tmp_path, *people)
-    with pytest.raises(ValueError, match=r"the keypoints are not in FreiHAND order: .* give --order rhd"):
+    with pytest.raises(ValueError, match=r"expected keypoints in FreiHAND order, .* give --order rhd"):
         coco_wholebody.splits(folder)
     np.testing.assert_allclose(read(folder, order="rhd")[0].joints_2d, points(side))
 
@@ -157,22 +159,22 @@ def test_images_are_found_where_people_unpack_them(tmp_path, image):
 
 def test_images_may_be_in_a_folder_that_is_named(tmp_path):
     folder = tree(tmp_path, image="elsewhere/val2017/000000000785.jpg")
-    with pytest.raises(FileNotFoundError, match=r"annotation 442619 .*no image .*--images"):
+    with pytest.raises(FileNotFoundError, match=r"annotation 442619 .*expected an image .*--images"):
         read(folder)
     assert read(folder, images=str(tmp_path / "elsewhere"))[0].image.is_file()
 
 
 def test_files_and_splits(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"has none of coco_wholebody_train_v1.0.json"):
+    with pytest.raises(FileNotFoundError, match=r"expected coco_wholebody_train_v1.0.json or"):
         coco_wholebody.splits(tmp_path)
     tree(tmp_path, name="coco_wholebody_train_v1.0.json", image="train2017/000000000785.jpg")
     assert list(coco_wholebody.splits(tree(tmp_path))) == ["train", "validation"]
     file = tmp_path / "coco_wholebody_train_v1.0.json"
     assert list(coco_wholebody.splits(file, split="test")) == ["test"]
     file.write_text("[]")
-    with pytest.raises(ValueError, match="but a list, as COCO's results are"):
+    with pytest.raises(ValueError, match="got a list, the form of COCO's results"):
         coco_wholebody.splits(file)
-    with pytest.raises(FileNotFoundError, match="there is no folder nowhere"):
+    with pytest.raises(FileNotFoundError, match="--images: expected the folder of the images, got nowhere"):
         coco_wholebody.splits(tmp_path / "annotations/coco_wholebody_val_v1.0.json", images="nowhere")
 
 

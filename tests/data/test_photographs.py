@@ -91,7 +91,7 @@ def test_photograph_without_intrinsics_warns_and_takes_the_default(tmp_path):
     content = json.loads(file.read_text())
     del content["images"][0]["K"]
     file.write_text(json.dumps(content))
-    with pytest.warns(UserWarning, match=r"1 image has no 'K', one.png first; the focal length"):
+    with pytest.warns(UserWarning, match=r"1 image has no 'K', such as one.png; their focal length"):
         batch = photographs.read(file, size=SIZE, margin=2.0).batch
     assert batch.intrinsics[0, 0, 0] == pytest.approx(coco_hand.DEFAULT_FOCAL * WIDTH * SIZE / 80)
 
@@ -101,18 +101,18 @@ def test_photograph_without_intrinsics_warns_and_takes_the_default(tmp_path):
     [
         (
             {"annotation": {"keypoints": [1.0, 2.0, 2.0] * 17}},
-            r"annotation 7 \(one.png\) has 17 keypoints; a hand has 21",
+            r"annotation 7 \(one.png\): keypoints: expected 21 .* got 17",
         ),
-        ({"annotation": {"category_id": 2}}, "annotation 7 is of the category 'person'; this reader takes hands only"),
-        ({"annotation": {"hand_side": None}}, "has the hand_side None; it must be 'right' or 'left'"),
-        ({"annotation": {"image_id": 5}}, "is of image 5, which the file does not list"),
-        ({"annotation": {"bbox": [4, 4, 0, 0]}}, r"bbox is \[4, 4, 0, 0\]; its width and height must be pos"),
+        ({"annotation": {"category_id": 2}}, "annotation 7: expected a category of hands, got 'person'"),
+        ({"annotation": {"hand_side": None}}, "hand_side: expected 'right' or 'left', got None"),
+        ({"annotation": {"image_id": 5}}, "expected the image_id of a listed image, got 5"),
+        ({"annotation": {"bbox": [4, 4, 0, 0]}}, r"expected a positive width and height, got \[4, 4, 0, 0\]"),
         (
             {"annotation": {"keypoints": [1.0, 2.0, 0.0] * 21}},
-            r"no annotation of 1 is left: no keypoint is labelled \(1\)",
+            r"expected a usable annotation, got none of 1: no keypoint is labelled \(1\)",
         ),
-        ({"image": {"width": 90}}, "one.png is of 100x80 pixels, and its labels and K are for 90x80"),
-        ({"image": {"K": [[1.0, 0.0], [0.0, 1.0]]}}, "K is .*with positive focal lengths"),
+        ({"image": {"width": 90}}, "one.png: expected 90x80 pixels, the size in the labels, got 100x80"),
+        ({"image": {"K": [[1.0, 0.0], [0.0, 1.0]]}}, "K: expected .*with positive focal lengths"),
     ],
 )
 def test_bad_annotation_is_named(tmp_path, change, message):
@@ -121,7 +121,7 @@ def test_bad_annotation_is_named(tmp_path, change, message):
 
 
 def test_missing_image_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"annotation 7 \(one.png\): there is no .*one.png"):
+    with pytest.raises(FileNotFoundError, match=r"annotation 7 \(one.png\): expected an image .*one.png"):
         photographs.read(tree(tmp_path, saved=False), size=SIZE)
 
 
@@ -129,7 +129,7 @@ def test_truncated_image_is_named(tmp_path):
     file = tree(tmp_path)
     image = tmp_path / "images/one.png"
     image.write_bytes(image.read_bytes()[:-200])
-    with pytest.raises(ValueError, match=r"one.png is damaged"):
+    with pytest.raises(ValueError, match=r"one.png: expected an image, got a damaged file"):
         photographs.read(file, size=SIZE)
 
 
@@ -137,12 +137,12 @@ def test_truncated_image_is_named(tmp_path):
 def test_file_that_is_not_coco_is_named(tmp_path, text):
     file = tmp_path / "annotations.json"
     file.write_text(text)
-    with pytest.raises(ValueError, match=r"annotations.json is not a"):
+    with pytest.raises(ValueError, match=r"annotations.json: expected (JSON|a COCO keypoint file)"):
         photographs.read(file, size=SIZE)
 
 
 def test_number_beyond_the_file_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="has 1 annotations, numbered from 0; asked for 4"):
+    with pytest.raises(ValueError, match="expected numbers of annotations from 0 to 0, got 4"):
         photographs.read(tree(tmp_path), size=SIZE, indices=[0, 4])
 
 

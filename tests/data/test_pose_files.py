@@ -179,27 +179,27 @@ def test_sides_come_with_the_poses(poses, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.npy", b"", "a.npy is empty: it has no bytes"),
-        ("a.npy", np.zeros((0, 21, 3)), "a.npy is empty: there is no pose"),
-        ("a.npy", b"hello", "not an array saved by numpy.save"),
-        ("a.npy", np.float64(3), r"a.npy holds 3.0, not poses \[N, 21, 3\]"),
-        ("a.npy", np.zeros((4, 20, 3)), "20 points a pose; a hand has 21"),
-        ("a.npy", np.zeros((4, 21, 2)), "2D joints"),
-        ("a.npy", np.zeros((4, 133, 3)), r"133 joints a pose, COCO-WholeBody.* joints\[:, 91:112\]"),
-        ("a.npy", np.zeros((4, 42, 3)), r"42 joints a pose, InterHand2.6M's two hands"),
-        ("a.npy", np.full((4, 21, 3), np.inf), "pose 0 and 3 others have infinite joints"),
-        ("a.npz", {"x": np.zeros((2, 21, 3)), "y": np.zeros(2)}, "a.npz holds x, y; save the poses as `joints`"),
-        ("a.npz", {"joints": np.zeros((2, 21, 3)), "left": np.zeros(3, bool)}, "3 left for 2 poses"),
-        ("a.npz", {"joints": np.zeros((2, 21, 3)), "left": np.zeros(2)}, "left is of float64"),
-        ("a.json", "[[[1, 2", "damaged or no JSON"),
-        ("a.json", "[]", "a.json is empty"),
-        ("a.json", "3", "a.json holds 3, not poses"),
-        ("a.json", '{"xyz": []}', "a.json has xyz; give the poses as `joints`"),
-        ("a.json", '[[[1, 2, 3], ["a", 2, 3]]]', "pose 0 is not a list of points"),
-        ("a.csv", "1,2,3\n", "line 1 has 3 columns; 63 are needed"),
-        ("a.csv", ",".join(["1"] * 63) + "\n" + ",".join(["b"] * 63), "line 2: could not convert"),
-        ("a.csv", ",".join(["x"] * 63) + "\n", "a.csv is empty"),
-        ("a.txt", "x", r"read from .npy, .npz, .*, not from '.txt'"),
+        ("a.npy", b"", "a.npy: expected poses, got an empty file"),
+        ("a.npy", np.zeros((0, 21, 3)), "a.npy: expected one pose or more, got none"),
+        ("a.npy", b"hello", "expected an array saved by numpy.save"),
+        ("a.npy", np.float64(3), r"a.npy: expected poses \[N, 21, 3\], got 3.0"),
+        ("a.npy", np.zeros((4, 20, 3)), "expected 21 points per pose, got 20"),
+        ("a.npy", np.zeros((4, 21, 2)), "got 2D joints"),
+        ("a.npy", np.zeros((4, 133, 3)), r"got 133, COCO-WholeBody.* joints\[:, 91:112\]"),
+        ("a.npy", np.zeros((4, 42, 3)), r"got 42, InterHand2.6M's two hands"),
+        ("a.npy", np.full((4, 21, 3), np.inf), "pose 0: expected finite joints, got infinite ones, and in 3 others"),
+        ("a.npz", {"x": np.zeros((2, 21, 3)), "y": np.zeros(2)}, "a.npz: expected the array `joints`, got x, y"),
+        ("a.npz", {"joints": np.zeros((2, 21, 3)), "left": np.zeros(3, bool)}, "left: expected 2, .* got 3"),
+        ("a.npz", {"joints": np.zeros((2, 21, 3)), "left": np.zeros(2)}, "left: expected true or false .* got float64"),
+        ("a.json", "[[[1, 2", "expected JSON, got a damaged"),
+        ("a.json", "[]", "a.json: expected one pose or more, got none"),
+        ("a.json", "3", "a.json: expected poses .* got 3"),
+        ("a.json", '{"xyz": []}', "a.json: expected the field `joints`, got xyz"),
+        ("a.json", '[[[1, 2, 3], ["a", 2, 3]]]', "pose 0: expected a list of points"),
+        ("a.csv", "1,2,3\n", "line 1: expected 63 columns, .* got 3"),
+        ("a.csv", ",".join(["1"] * 63) + "\n" + ",".join(["b"] * 63), "line 2: expected numbers"),
+        ("a.csv", ",".join(["x"] * 63) + "\n", "a.csv: expected one pose or more, got none"),
+        ("a.txt", "x", r"expected one of the suffixes .npy, .npz, .*, got '.txt'"),
     ],
 )
 def test_files_that_hold_no_poses_are_refused_by_name(tmp_path, name, content, message):
@@ -218,5 +218,5 @@ def test_files_that_hold_no_poses_are_refused_by_name(tmp_path, name, content, m
 
 
 def test_a_missing_file_is_named():
-    with pytest.raises(FileNotFoundError, match=r"no pose file none\.csv"):
+    with pytest.raises(FileNotFoundError, match=r"expected the pose file none\.csv, got no such file"):
         pose_files.read("none.csv")

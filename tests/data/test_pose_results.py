@@ -134,7 +134,7 @@ def test_lines_of_json_are_frames(tmp_path, name, encoding):
     found = read(tmp_path, name, text.encode(encoding))
     np.testing.assert_array_equal(found.joints, [*P, *NONE])
     assert not found.left.any()
-    with pytest.raises(ValueError, match=r"line 2 is damaged or no JSON"):
+    with pytest.raises(ValueError, match=r"line 2: expected JSON, got a damaged or other file"):
         read(tmp_path, "cut.jsonl", text[: len(text) // 4])
 
 
@@ -185,19 +185,19 @@ def test_frames_of_zeros_are_gaps_that_are_named(tmp_path):
     [
         (
             {"hand_landmarks": [points(P[0])]},
-            "a.json has MediaPipe's landmarks of the picture.*save the world landmarks",
+            "a.json: .*got MediaPipe's landmarks of the picture.*save the world landmarks",
         ),
-        ({"people": [{"hand_left_keypoints_2d": [1] * 63}]}, "a.json has OpenPose's 2D keypoints.*--3d"),
-        ({"people": [person(left=[1.0] * 63)]}, "63 numbers of a hand where OpenPose writes 21 x 4"),
-        (np.stack([P, P]).tolist(), r"a.json has the shape \[2, 5, ...\].*give each hand's poses apart"),
-        (np.zeros((3, 4, 21, 3)).tolist(), r"\[3, 4, ...\], where a frame has one or two hands"),
-        ([[{"x": 1, "y": 2}] * 21], "2D joints"),
-        (np.zeros((2, 21, 4)).tolist(), r"4 numbers a joint; give x, y and z alone"),
-        ({"joints": P.tolist(), "unit": "inch"}, "unit is 'inch', none of m, cm, mm"),
-        ({"joints": P.tolist(), "order": ["rhd"]}, "order is .*, none of freihand"),
-        ({"pred_keypoints_3d": P.tolist(), "right": [1, 2, 1, 0, 0]}, "1 for right hands and 0 for left ones"),
+        ({"people": [{"hand_left_keypoints_2d": [1] * 63}]}, "a.json: .*got OpenPose's 2D keypoints.*--3d"),
+        ({"people": [person(left=[1.0] * 63)]}, "expected 21 x 4 numbers per hand from OpenPose, got 63"),
+        (np.stack([P, P]).tolist(), r"a.json: .*got the shape \[2, 5, ...\]; save each hand in one file"),
+        (np.zeros((3, 4, 21, 3)).tolist(), r"expected one or two hands per frame, got the shape \[3, 4, ...\]"),
+        ([[{"x": 1, "y": 2}] * 21], "got 2D joints"),
+        (np.zeros((2, 21, 4)).tolist(), r"expected x, y and z of each joint, got 4 numbers"),
+        ({"joints": P.tolist(), "unit": "inch"}, "unit: expected one of m, cm, mm.*, got 'inch'"),
+        ({"joints": P.tolist(), "order": ["rhd"]}, "order: expected one of freihand.*, got "),
+        ({"pred_keypoints_3d": P.tolist(), "right": [1, 2, 1, 0, 0]}, "1 for right hands and 0 for left hands, got"),
         ({"pred_keypoints_3d": P.tolist(), "right": [[1], [1, 2]]}, "1 for right hands"),
-        ([{"joints": P[0].tolist()}, {"name": "b"}], "a.json: frame 1 has name; give the poses as `joints`"),
+        ([{"joints": P[0].tolist()}, {"name": "b"}], "a.json: frame 1: expected the field `joints`, got name"),
     ],
 )
 def test_results_without_3d_hands_are_refused_in_a_sentence(tmp_path, content, message):
@@ -207,12 +207,12 @@ def test_results_without_3d_hands_are_refused_in_a_sentence(tmp_path, content, m
 
 def test_tensors_of_pytorch_are_named(tmp_path):
     content = b"\x80\x04\x8c\x0ctorch._utils\x8c\x12_rebuild_tensor_v2\x93."
-    with pytest.raises(ValueError, match=r"a\.pkl holds PyTorch's tensors; save them as numpy arrays"):
+    with pytest.raises(ValueError, match=r"a\.pkl: expected arrays, got PyTorch's tensors; save them as numpy arrays"):
         read(tmp_path, "a.pkl", content)
 
 
 def test_matlab_73_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"a\.mat is no \.mat file of MATLAB 5 to 7; save it with save\("):
+    with pytest.raises(ValueError, match=r"a\.mat: expected a \.mat file of MATLAB 5 to 7, .*; save it by save\("):
         read(tmp_path, "a.mat", b"MATLAB 7.3 MAT-file, Platform: GLNXA64" + bytes(500))
 
 

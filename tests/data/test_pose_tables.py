@@ -49,7 +49,7 @@ def test_a_column_of_sides_is_read(tmp_path):
     found = read(tmp_path, rows, ["hand", *NAMES])
     np.testing.assert_array_equal(found.joints, P)
     assert found.left.tolist() == [False, True, False, True, False]
-    with pytest.raises(ValueError, match=r"line 2: the side is 'both', neither left nor right"):
+    with pytest.raises(ValueError, match=r"line 2: side: expected left or right, got 'both'"):
         read(tmp_path, [["both", *FLAT[0]]], ["hand", *NAMES])
 
 
@@ -67,16 +67,16 @@ def test_columns_that_may_be_anything_are_refused(tmp_path):
             read(tmp_path, rows, names)
 
     refused(
-        "not evident whether the first numbers the frames or the last is a confidence",
+        "expected 63 columns, got 64, .* the first may be the frame's number or the last a confidence",
         np.hstack([FLAT * -1e3, FRAMES + 2]),
     )
-    refused("not evident", np.hstack([FRAMES / 30, FLAT])[:2])
-    refused("a confidence in .*the fourth of some joint is not", np.repeat(FLAT, 4, axis=1)[:, :84] * 1e3)
+    refused("expected 63 columns, got 64", np.hstack([FRAMES / 30, FLAT])[:2])
+    refused("a confidence in .*got a fourth number outside", np.repeat(FLAT, 4, axis=1)[:, :84] * 1e3)
     refused(
-        "65 columns, a, b, joint0_x to joint20_y; 63 are needed",
+        "expected 63 columns, .*got 65, a, b, joint0_x to joint20_y",
         np.hstack([FRAMES, FRAMES, FLAT]),
         ["a", "b", *NAMES[:-1], "joint20_y"],
     )
     (tmp_path / "c.csv").write_bytes(b"\xff\xfe\xff\xff\xff")
-    with pytest.raises(ValueError, match=r"c\.csv is damaged or no text in UTF-8 or UTF-16"):
+    with pytest.raises(ValueError, match=r"c\.csv: expected text in UTF-8 or UTF-16"):
         pose_files.read(tmp_path / "c.csv")

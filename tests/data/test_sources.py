@@ -76,21 +76,21 @@ def test_counts_that_were_left_open_are_filled_in(data):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (posed(count=11), r"data.train\[0\].count is 11; posed has 10 examples in train, and 0 takes all"),
-        (posed(split="test"), r"data.train\[0\].name: the dataset posed has no split 'test'; it has train"),
-        (config.Source("flat"), r"data.train\[0\].labels is '3d'; flat has 2D labels only, so it must be '2d'"),
-        (config.Source("mannequin"), r"data.train\[0\].count is 0; say how many images of mannequin to render"),
-        (config.Source("mannequin", fresh=True), r"data.train\[0\].count is 0; say how many images of mannequin"),
-        (posed(fresh=True), r"data.train\[0\].fresh is True; posed is a built dataset; only a rendered domain can be"),
+        (posed(count=11), r"data.train\[0\].count: expected up to 10, .* of posed in train, got 11; set it to 0"),
+        (posed(split="test"), r"data.train\[0\].name: expected one of the splits train of .* posed, got 'test'"),
+        (config.Source("flat"), r"data.train\[0\].labels: expected '2d' for flat, .* got '3d'"),
+        (config.Source("mannequin"), r"data.train\[0\].count: expected the number of images of mannequin .* got 0"),
+        (config.Source("mannequin", fresh=True), r"data.train\[0\].count: expected the number of images of mannequin"),
+        (posed(fresh=True), r"data.train\[0\].fresh: expected False for posed, which is not a rendered domain"),
         (
             config.Source("mannequin", count=2**25, fresh=True),
-            r"training.epochs is 70; 2.3e\+09 images would be rendered .* fewer epochs, or a smaller count",
+            r"training.epochs: expected .* got 70 with 2.3e\+09 images; set fewer epochs, or a smaller count",
         ),
-        (config.Source("mannequin", split="dev", count=3), "mannequin has no split 'dev'; it has train, validation"),
-        (config.Source("mannequin", count=3, green_screen=True), "mannequin is rendered, without a green screen"),
+        (config.Source("mannequin", split="dev", count=3), "splits train, validation, test of mannequin, got 'dev'"),
+        (config.Source("mannequin", count=3, green_screen=True), r"green_screen: expected False for mannequin"),
         (
             config.Source("psoed"),
-            r"data.train\[0\].name is 'psoed': not a rendered domain \(synthetic, .*bmc data build",
+            r"data.train\[0\].name: expected a rendered domain \(synthetic, .*got 'psoed': .*bmc data build",
         ),
     ],
 )
@@ -101,7 +101,9 @@ def test_a_source_that_cannot_be_used_is_named_before_any_work(data, source, mes
 
 def test_limits_without_a_whole_pose_to_fit_to_are_refused(data):
     options = mixture(data, config.Source("flat", labels="2d", share=1.0))
-    with pytest.raises(ValueError, match=r"limits.source is 'fit'; no training source has complete 3D labels"):
+    with pytest.raises(
+        ValueError, match=r"limits.source: expected a training source with complete 3D labels for 'fit'"
+    ):
         sources.resolve(options)
     options.limits.source = "clinical"
     (source,) = sources.training(sources.resolve(options))
@@ -111,9 +113,9 @@ def test_limits_without_a_whole_pose_to_fit_to_are_refused(data):
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("posed", r"data.test\[0\]: the dataset posed has no split 'test'; it has train"),
-        ("moon", r"data.test\[0\] is 'moon': not a rendered domain"),
-        ("mannequin:dev", "mannequin has no split 'dev'"),
+        ("posed", r"data.test\[0\]: expected one of the splits train of the dataset posed, got 'test'"),
+        ("moon", r"data.test\[0\]: expected a rendered domain .*got 'moon'"),
+        ("mannequin:dev", "of mannequin, got 'dev'"),
     ],
 )
 def test_a_test_set_that_is_not_there_is_named(data, entry, message):
@@ -202,7 +204,7 @@ def test_a_damaged_image_is_named_with_the_remedy(data, monkeypatch):
 
     monkeypatch.setattr(store.Records, "__getitem__", damaged)
     source.load(np.arange(6))
-    message = rf"posed/1\.0\.0: the image of train row 6 \({number}\) is damaged .*build it anew"
+    message = rf"posed/1\.0\.0: train row 6 \({number}\): expected an image, .*build it again"
     with pytest.raises(ValueError, match=message):
         source.load(np.arange(8))
     assert source.describe(6) == f"posed 6 ({number})"
@@ -367,9 +369,9 @@ def test_real_hands_can_be_lifted():
     ("change", "message"),
     [
         (lambda joints: joints * np.float32(1000), "hands.npy.* divide millimetres by 1000"),
-        (lambda joints: joints - np.float32(2.0), "hands.npy has joints behind the camera"),
-        (lambda joints: joints[:1], "no right hand in its split 'test'"),
-        (lambda joints: joints[:, :20], r"hands.npy has 20 points a pose; a hand has 21"),
+        (lambda joints: joints - np.float32(2.0), "hands.npy: expected joints in front of the camera"),
+        (lambda joints: joints[:1], "expected right hands in the split 'test', got none"),
+        (lambda joints: joints[:, :20], r"hands.npy: expected 21 points per pose, got 20"),
     ],
 )
 def test_a_file_that_holds_no_such_hands_is_refused(tmp_path, change, message):
@@ -381,5 +383,5 @@ def test_a_file_that_holds_no_such_hands_is_refused(tmp_path, change, message):
 def test_a_file_that_is_not_there_and_a_split_that_it_has_not_are_refused(file):
     with pytest.raises(ValueError, match=r"expected a file of joints, got 'none\.npy'"):
         sources.JointsFile("none.npy").poses(points(), "train")
-    with pytest.raises(ValueError, match=r"no split 'validation'.*train, test"):
+    with pytest.raises(ValueError, match=r"expected one of the splits train, test .* got 'validation'"):
         sources.JointsFile(file).poses(points(), "validation")

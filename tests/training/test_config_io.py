@@ -85,7 +85,7 @@ def test_two_loads_share_nothing(file):
             "data.margin=2.0",
             r"data.margin \* data.context: expected at most 2.5 .* got 3.0; lower data.margin or data.c",
         ),
-        ("data.augmentation.hue=0.7", "augmentation.hue is 0.7; it must be from 0 .* to 0.5"),
+        ("data.augmentation.hue=0.7", "augmentation.hue: expected a finite number from 0 .* to 0.5, got 0.7"),
         ("network.depth=19", "network.depth: expected one of 10, 18, 34, 50, got 19"),
         ("optimizer.name=adam", "optimizer.name: expected one of sgd, adamw, got 'adam'"),
         ("data.train[0].labels=4d", r"data.train\[0\].labels: .* got '4d'"),
