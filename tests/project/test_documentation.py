@@ -1,5 +1,6 @@
 """What the pages say is so: their Python runs and prints what they say, and their commands are ones that `bmc` has."""
 
+import json
 import re
 import runpy
 import shlex
@@ -10,12 +11,14 @@ import numpy as np
 import pytest
 from support import paths
 
+import bmc_jax
 from bmc_jax import anatomy, cli
 from bmc_jax.training import config_io
 from bmc_jax.visualization import draw
 
 ROOT = paths.ROOT
 PAGES = runpy.run_path(str(ROOT / "docs/pages.py"))
+NOTEBOOKS = runpy.run_path(str(ROOT / "docs/notebooks.py"))
 NUMBER = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?(?:e-?\d+)?")
 #: What some pages need and the tests do not install.
 OPTIONAL = {"torch", "torchvision"}
@@ -163,3 +166,37 @@ def test_numbers_may_differ_in_their_last_digit_and_words_may_not():
     assert not same("loss about 0.163", "loss about 0.123")
     assert not same("lose 0.123 of 3", "loss 0.123 of 3")
     assert not same("loss 0.123", "loss 0.123 of 3")
+
+
+def sources(notebook):
+    return ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+@pytest.mark.parametrize("page", NOTEBOOKS["REQUIREMENTS"])
+def test_notebook_installs_the_package_and_has_the_code_of_its_page_in_order(page):
+    notebook = json.loads(text(f"docs/notebooks/{page}.ipynb"))
+    install, *code = [source for source in sources(notebook) if "IPython.display" not in source]
+    assert re.match(f"%pip install --quiet (bmc-jax==|git.*@v){bmc_jax.__version__}", install)
+    shown = [block.source.strip() for block in PAGES["python_blocks"](text(f"docs/{page}.md"))]
+    assert code == [re.sub(f"^{PAGES['NOT_RUN']}.*\n", "", source) for source in shown]
+
+
+@pytest.mark.parametrize("page", NOTEBOOKS["REQUIREMENTS"])
+def test_notebook_is_current(page):
+    """`python docs/notebooks.py` makes it."""
+    pytest.importorskip("jupytext", reason="jupytext comes with the extra docs")
+    made = NOTEBOOKS["notebook"](text(f"docs/{page}.md"), NOTEBOOKS["REQUIREMENTS"][page], NOTEBOOKS["repository"]())
+    kept = json.loads(text(f"docs/notebooks/{page}.ipynb"))
+    assert sources(made) == sources(kept)
+    prose = ["".join(cell["source"]) for cell in kept["cells"] if cell["cell_type"] == "markdown"]
+    assert [cell["source"] for cell in made["cells"] if cell["cell_type"] == "markdown"] == prose
+
+
+def test_link_to_colab_needs_a_repository_on_github():
+    link = "a [notebook](notebooks/tutorial.ipynb)"
+    hook = NOTEBOOKS["on_page_markdown"]
+    for elsewhere in (None, "https://example.org/hands"):
+        assert hook(link, config={"repo_url": elsewhere}) == link
+    opened = "https://colab.research.google.com/github/me/hands/blob/v" + bmc_jax.__version__
+    linked = hook(link, config={"repo_url": "https://github.com/me/hands.git"})
+    assert linked == f"{link} ([open in Colab]({opened}/docs/notebooks/tutorial.ipynb))"
