@@ -143,6 +143,15 @@ def test_links_of_the_readme_lead_somewhere():
     assert not missing
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_result_of_the_first_page_is_that_of_the_table(page):
+    (result,) = re.findall(r"lower the error of depth from (.*?) mm to\s(.*?) mm; 3D labels reach (.*?) mm", text(page))
+    table = text("README.md").partition("<!-- results: table2_synthetic short -->")[2].partition("<!-- end -->")[0]
+    arms = {cells[1].strip(): cells[4].strip() for cells in (row.split("|") for row in table.splitlines()) if cells[4:]}
+    shown = [arms[arm] for arm in ("and 2D on the target", "and the biomechanical losses", "3D on both")]
+    assert list(result) == shown
+
+
 def test_pictures_of_the_concepts_are_drawn_and_shown(tmp_path):
     room = runpy.run_path(str(ROOT / "docs/draw_concepts.py"))
     shown = set(re.findall(r"images/concept_(\w+)\.png", text("docs/concepts.md")))
