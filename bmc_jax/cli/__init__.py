@@ -1,6 +1,6 @@
 """The `bmc` command. Each verb parses its arguments, calls the package, and prints or writes the result.
 
-A verb imports what it needs when it runs, so that help and wrong arguments are instant.
+A verb imports its modules when it runs, so that help and argument errors appear without delay.
 """
 
 import argparse
@@ -44,20 +44,20 @@ bmc VERB --help has examples of each.
 """
 
 CLOSED_OUTPUT = 141
-"""Exit status of a process that SIGPIPE ends, in a shell."""
+"""Exit status that shells report for a process ended by SIGPIPE."""
 CONFIGURED = (runs.train, experiment.run)
-"""Verbs that take --config.FIELD=VALUE."""
+"""Verbs that accept --config.FIELD=VALUE."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `bmc` with `arguments`, by default those of the process.
 
     Returns:
-      The exit status: 0, 1 if part of the work was left out, a check failed or another process was lost, 2 after a
-      user's error.
+      The exit status: 0 for success; 1 if part of the work was left out, a check failed or another process was lost; 2
+      for other errors.
 
     Raises:
-      BrokenPipeError: if the reader of standard output has gone.
+      BrokenPipeError: if the reader of standard output is closed.
       SystemExit: for help, wrong arguments, and interruption.
     """
     options = parse(sys.argv[1:] if arguments is None else arguments)
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.debug or (isinstance(error, BrokenPipeError) and _output_is_closed()):
                 raise
             print(f"bmc: error: {error}", file=sys.stderr)
-            # A lost connection may succeed on a retry; the other errors would not.
+            # A retry may succeed after a lost connection, but not after the other errors.
             return 1 if isinstance(error, ConnectionError) else 2
     return status or 0
 
@@ -81,8 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run_process() -> NoReturn:
     """Runs `bmc` with the arguments of the process, and ends the process with the exit status.
 
-    After an error it ends at once: a thread of the library that failed may wait forever, and Python waits for threads.
-    Output that nobody reads, as in `bmc data list | head -1`, is no error: the status is then `CLOSED_OUTPUT`.
+    After an error the process ends without waiting for threads, because a thread of a failed library may wait forever.
+    A closed output, as in `bmc data list | head -1`, is not an error; the exit status is `CLOSED_OUTPUT`.
     """
     try:
         status = main()
@@ -94,7 +94,7 @@ def run_process() -> NoReturn:
             traceback.print_exc()
     finally:
         if _output_is_closed():
-            # The interpreter writes what is left when it ends.
+            # The interpreter flushes standard output when it ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if status == 0:
         sys.exit()
@@ -108,14 +108,14 @@ def run_process() -> NoReturn:
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Returns the options of a command line, `overrides` being its --config.FIELD=VALUE.
+    """Returns the options of a command line; `overrides` has its --config.FIELD=VALUE.
 
     Raises:
-      SystemExit: for help and for wrong arguments, among them URLs: every path is one on this machine.
+      SystemExit: for help and for wrong arguments, including URLs: all paths are on this machine.
     """
     parser = make_parser(arguments)
     options, rest = parser.parse_known_args(arguments)
-    # Options of Beam may hold URLs.
+    # Options of Beam may have URLs.
     values = [value for name, value in vars(options).items() if name != "beam"]
     texts = [text for value in values for text in (value if isinstance(value, list) else [value])]
     try:
@@ -131,7 +131,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _output_is_closed() -> bool:
-    """Returns whether standard output is a pipe whose reader has gone."""
+    """Returns whether standard output is a pipe whose reader is closed."""
     try:
         poll = select.poll()
         poll.register(sys.stdout.fileno(), 0)
@@ -148,7 +148,7 @@ class _Version(argparse.Action):
 
 
 class _PrintCompletion(argparse.Action):
-    """Prints the completion script of a shell. Where a verb takes free text, the shell completes names of files."""
+    """Prints the completion script of a shell. For free-text arguments, the shell completes file names."""
 
     def __call__(self, parser: argparse.ArgumentParser, _: Any, shell: Any, __: Any = None) -> None:
         import shtab
@@ -170,7 +170,7 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 
 def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
-    """Returns the parser of `bmc`. It has the options of each dataset only if `arguments` build one."""
+    """Returns the parser of `bmc`. It has the options of the datasets only if `arguments` build a dataset."""
     parser = argparse.ArgumentParser("bmc", description=DESCRIPTION, epilog=EXAMPLES, **TEXT)
     parser.set_defaults(debug=False, compilation_cache=True, quiet=False, verbose=False)
     parser.add_argument("--version", action=_Version, nargs=0, help="print the versions of bmc-jax, JAX and Python")
@@ -178,7 +178,7 @@ def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
         "--print-completion",
         action=_PrintCompletion,
         choices=("bash", "zsh"),
-        help="print a completion script, which the shell is to source",
+        help="print a completion script to be sourced by the shell",
     )
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
     runs.add(verbs)

@@ -1,4 +1,4 @@
-"""Declaration of verbs, and arguments that several of them share."""
+"""Declaration of verbs, and arguments that several verbs share."""
 
 import argparse
 import collections
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     from bmc_jax.poses.conventions import Poses
 
 BEST = "best"
-"""In place of a step: the checkpoint with the best value of `training.best`."""
+"""Value of --step that selects the checkpoint with the best value of `training.best`."""
 COCO = "coco:"
-"""Prefix of a COCO keypoint file in place of the name of a set of images."""
+"""Prefix of a COCO keypoint file, which replaces the name of a set of images."""
 FORMATS = "npy, npz, json, jsonl, csv, mat or pkl: [N, 21, 3]"
-"""Files of poses, for help."""
+"""Formats of pose files, for help texts."""
 TEXT = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
 """Options of every parser."""
 
 
 def add_group(verbs: Any, name: str, words: str) -> Any:
-    """Declares a verb that has sub-verbs, and returns where to declare them."""
+    """Declares a verb with sub-verbs, and returns the object that declares them."""
     parser = verbs.add_parser(name, help=words, description=words, **TEXT)
     return parser.add_subparsers(title="verbs", required=True, metavar="VERB")
 
 
 def add_verb(verbs: Any, name: str, run: Any, words: str, epilog: str = "") -> argparse.ArgumentParser:
-    """Declares a verb, which calls `run` with the parsed options, and returns its parser."""
+    """Declares a verb that calls `run` with the parsed options, and returns its parser."""
     parser = verbs.add_parser(name, help=words, description=words, epilog=epilog, **TEXT)
     parser.set_defaults(run=run)
     parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show an error's traceback")
@@ -55,7 +55,7 @@ def add_verb(verbs: Any, name: str, run: Any, words: str, epilog: str = "") -> a
         dest="compilation_cache",
         action="store_false",
         default=argparse.SUPPRESS,
-        help="neither keep compiled programs in the user's cache folder nor load them from there",
+        help="do not load or store compiled programs in the user's cache folder",
     )
     return parser
 
@@ -91,7 +91,7 @@ def between(low: float, high: float) -> Callable[[str], float]:
 
 
 def numbers(count: int) -> Callable[[str], tuple[float, ...]]:
-    """Returns the type of an argument that is so many finite numbers with commas between."""
+    """Returns the type of an argument that is `count` finite numbers separated by commas."""
 
     def parse(text: str) -> tuple[float, ...]:
         try:
@@ -99,40 +99,40 @@ def numbers(count: int) -> Callable[[str], tuple[float, ...]]:
         except ValueError:
             parts = ()
         if len(parts) != count or not all(map(math.isfinite, parts)):
-            raise argparse.ArgumentTypeError(f"expected {count} finite numbers with commas between, got {text!r}")
+            raise argparse.ArgumentTypeError(f"expected {count} finite numbers separated by commas, got {text!r}")
         return parts
 
     return parse
 
 
 positive = whole(1, 1_000_000)
-"""Type of an argument that is a number of images, poses, processes or the like."""
+"""Type of an argument that is a number of images, poses, processes or other items."""
 
 
 def add_step(parser: argparse.ArgumentParser) -> None:
-    """Declares the argument that chooses a checkpoint of a run."""
-    parser.add_argument("--step", type=_step, metavar="N|best", help="which checkpoint (default: the newest)")
+    """Declares the argument that selects a checkpoint of a run."""
+    parser.add_argument("--step", type=_step, metavar="N|best", help="step of the checkpoint (default: the newest)")
 
 
 def add_network_use(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments that choose a checkpoint and how it is applied to an image."""
+    """Declares the arguments that select a checkpoint and the crops of an image."""
     add_step(parser)
     group = parser.add_argument_group("test-time averaging")
     group.add_argument(
-        "--passes", type=int, choices=(1, 2), default=1, help="2: predict again in a crop around the hand found first"
+        "--passes", type=int, choices=(1, 2), default=1, help="2: predict again in a crop around the predicted hand"
     )
     group.add_argument(
         "--turns",
         type=whole(1, choices.MOST_TURNS),
         default=1,
         metavar="N",
-        help=f"rotated copies of the image to average, up to {choices.MOST_TURNS} (default: 1)",
+        help=f"number of rotated crops whose predictions are averaged, up to {choices.MOST_TURNS} (default: 1)",
     )
 
 
 def add_results(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of the results: size of the hands, formats, and replacement."""
-    group = parser.add_argument_group("the results")
+    group = parser.add_argument_group("results")
     group.add_argument(
         "--scale",
         type=float,
@@ -146,12 +146,12 @@ def add_results(parser: argparse.ArgumentParser) -> None:
         choices=choices.PREDICTION_FORMATS,
         default=["json"],
         metavar="F",
-        help=f"of {', '.join(choices.PREDICTION_FORMATS)} (default: json)",
+        help=f"formats: {', '.join(choices.PREDICTION_FORMATS)} (default: json)",
     )
     group.add_argument(
         "--rerun",
         action="store_true",
-        help="also write hands.rrd, pictures and hands over time for the Rerun viewer: pip install 'bmc-jax[rerun]'",
+        help="also write hands.rrd, a recording for the Rerun viewer: pip install 'bmc-jax[rerun]'",
     )
     group.add_argument("--force", action="store_true", help="replace earlier results in DIR")
 
@@ -163,7 +163,7 @@ def formats(options: argparse.Namespace) -> list[str]:
 
 def add_conventions(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments that state order, unit and side of poses."""
-    group = parser.add_argument_group("what the poses are (detected if not given, with the evidence)")
+    group = parser.add_argument_group("conventions of the poses (detected by default; the evidence is printed)")
     group.add_argument(
         "--order",
         choices=choices.JOINT_ORDERS,
@@ -174,10 +174,15 @@ def add_conventions(parser: argparse.ArgumentParser) -> None:
 
 
 def read_poses(options: argparse.Namespace, allowed: "Limits | None" = None, *, sequence: bool = False) -> "Poses":
-    """Returns the poses of the file `options.poses`, as right hands in metres and FreiHAND order.
+    """Returns the poses in the file `options.poses`, as right hands in metres and FreiHAND order.
 
-    Prints what the file says of them. `allowed` are limits that may decide the side, see `conventions.convert`; of a
-    `sequence` each frame has one hand.
+    Args:
+      options: the parsed options, with those of `add_conventions`.
+      allowed: limits that may decide the side, see `conventions.convert`.
+      sequence: whether each frame must have at most one hand.
+
+    Raises:
+      ValueError: if the poses cannot be read or converted, or a frame of a sequence has several hands.
     """
     from bmc_jax.data import pose_files
     from bmc_jax.poses import conventions
@@ -186,8 +191,8 @@ def read_poses(options: argparse.Namespace, allowed: "Limits | None" = None, *, 
     if sequence and found.frames is not None:
         frame, count = max(collections.Counter(found.frames.tolist()).items(), key=lambda item: item[1])
         raise ValueError(
-            f"{options.poses}: expected one hand in each frame of a sequence, got {count} in frame {frame}; give the "
-            "frames of one hand alone"
+            f"{options.poses}: expected one hand in each frame of a sequence, got {count} in frame {frame}; give a "
+            "file with one hand"
         )
     stated = {"order": options.order or found.order, "unit": options.unit or found.unit, "side": options.side}
     poses = conventions.convert(
@@ -197,7 +202,7 @@ def read_poses(options: argparse.Namespace, allowed: "Limits | None" = None, *, 
 
 
 def print_findings(poses: "Poses") -> None:
-    """Prints the detected conventions of poses, and which poses are left out."""
+    """Prints the detected conventions of poses, and the poses that are left out."""
     for line in (*poses.notes, *poses.findings):
         print(line)
     if len(poses.gaps):
@@ -206,7 +211,7 @@ def print_findings(poses: "Poses") -> None:
         print(f"{many}, {some}: {_first(poses.gaps)}")
     if len(poses.impossible):
         many = f"{counted(len(poses.impossible), 'pose')} {plural(len(poses.impossible), 'is')}"
-        print(f"{many} of no hand's size and left out: {_first(poses.impossible)}")
+        print(f"{many} left out, not having the size of a hand: {_first(poses.impossible)}")
 
 
 def _first(indices: "np.ndarray") -> str:
@@ -215,5 +220,5 @@ def _first(indices: "np.ndarray") -> str:
 
 def _step(text: str) -> int | str:
     if text != BEST and not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text} is neither a step nor {BEST!r}")
+        raise argparse.ArgumentTypeError(f"expected the number of a step or {BEST!r}, got {text!r}")
     return text if text == BEST else int(text)

@@ -23,37 +23,37 @@ examples:
   bmc predict clip.mp4 --landmarks mediapipe --smooth 8 --out lifted
   bmc predict --landmarks mediapipe --webcam 0 --out live
 
-Writes joints, overlays and page.html, an interactive page of the hands in 3D and their angles beside the limits; for a
-video also an overlaid video and the angles over time. Images and boxes that cannot be used are named with the reason,
-the others are processed, and the exit status is 1.
+Writes joints, overlays and page.html, an interactive page of the hands in 3D with their angles and limits. For a video,
+it writes an overlaid video and the angles over time instead of overlays. Images and boxes that cannot be used are
+listed with the reason, the others are processed, and the exit status is 1.
 """)  # fmt: skip
     parser.add_argument(
         "paths",
         nargs="*",
         metavar="CHECKPOINT IMAGE",
-        help="folder of a trained run or of an exported one, or hf:OWNER/NAME, not with --landmarks; then images, "
-        "folders of images, or one video",
+        help="folder of a run or an export, or hf:OWNER/NAME, omitted with --landmarks; then images, folders of "
+        "images, or one video",
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results")
     box = parser.add_argument_group("box of the hand, in pixels of the upright image")
     box.add_argument(
-        "--box", type=numbers(4), metavar="X,Y,W,H", help="of the hand in one image, or at the start of a video"
+        "--box", type=numbers(4), metavar="X,Y,W,H", help="box in one image, or in the first frame of a video"
     )
     box.add_argument(
         "--boxes",
         metavar="COCO.json",
-        help="bbox of every hand, with its score, hand_side and K if known; or COCO results",
+        help="bbox of each hand, optionally with score, hand_side and K; or COCO results",
     )
     box.add_argument(
         "--score",
         type=between(0.0, 1.0),
         default=LEAST_SCORE,
         metavar="S",
-        help=f"use the boxes with at least this score, of those with one (default: {LEAST_SCORE})",
+        help=f"lowest score of the boxes to use; boxes without a score are used (default: {LEAST_SCORE})",
     )
     box.add_argument("--image-ids", metavar="COCO.json", help="images with the ids of COCO results in --boxes")
     box.add_argument("--hand", choices=SIDES, default="right", help="side of the hand (default: right)")
-    camera = parser.add_argument_group("the camera")
+    camera = parser.add_argument_group("camera")
     camera.add_argument(
         "--intrinsics",
         type=numbers(4),
@@ -73,13 +73,14 @@ examples:
   bmc export runs/quickstart --out hands --push me/hands
   python hands/load.py given.npz answer.npz
 
-Writes the weights for bmc evaluate and predict, a program that needs JAX alone with its loader, the backbone with
-torchvision's names if it has that architecture, and a model card, README.md, with inputs and outputs. Each is compared
-with the checkpoint. With --onnx it also writes the network as an ONNX file, and compares it in onnxruntime. With
---push it uploads the folder to the Hugging Face Hub, where bmc predict and bmc_jax.load find it as hf:OWNER/NAME.
+Writes the weights for bmc evaluate and predict, a program that needs only JAX and its loader, the backbone with
+torchvision's names if torchvision has this architecture, and a model card, README.md, with inputs and outputs. Each
+part is compared with the checkpoint. With --onnx it also writes the network as an ONNX file, and compares it in
+onnxruntime. With --push it uploads the folder to the Hugging Face Hub, from which bmc predict and bmc_jax.load load it
+as hf:OWNER/NAME.
 """)  # fmt: skip
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder of a run, or an exported one")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; must not exist")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder of a run or an export")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write, which must not exist")
     add_step(parser)
     parser.add_argument("--force", action="store_true", help="replace an existing export")
     parser.add_argument("--onnx", action="store_true", help="also write hand.onnx: pip install 'bmc-jax[onnx]'")
@@ -94,7 +95,8 @@ def _predict(options: argparse.Namespace) -> int:
     lift.require_landmarks(options)
     if len(options.paths) < 2:
         raise ValueError(
-            "expected a checkpoint and images; without a checkpoint, MediaPipe finds the hands: --landmarks mediapipe"
+            f"expected a checkpoint and images, got {' '.join(options.paths) or 'none'}; give both, or find the hands "
+            "with MediaPipe: --landmarks mediapipe"
         )
     from bmc_jax.inference import requests
 
@@ -114,7 +116,7 @@ def _predict(options: argparse.Namespace) -> int:
         from bmc_jax.inference import video
 
         if options.boxes or options.image_ids:
-            raise ValueError("a video takes --box, the hand's at the start, not --boxes")
+            raise ValueError("expected --box for a video, got --boxes or --image-ids; give the box in the first frame")
         predicted = video.predict(folder, inputs[0], options.out, **arguments)
         what = "frame"
     else:
@@ -123,7 +125,7 @@ def _predict(options: argparse.Namespace) -> int:
         boxes = {"boxes": options.boxes, "score": options.score, "image_ids": options.image_ids}
         predicted = predict.predict(folder, inputs, options.out, **boxes, **arguments)
         what = "hand"
-    print(f"{counted(predicted.hands, what)}, {predicted.within} of them within all limits; written to {predicted.out}")
+    print(f"{counted(predicted.hands, what)}, {predicted.within} within all limits; written to {predicted.out}")
     for what, count in predicted.unused.items():
         print(f"not used: {counted(count, 'box')} {what}")
     for one in predicted.left_out:
@@ -136,6 +138,6 @@ def _export(options: argparse.Namespace) -> None:
 
     given = {"step": options.step, "force": options.force, "onnx": options.onnx, "push": options.push}
     out = export.export(options.checkpoint, options.out, **given)
-    print(f"written to {out}; its README.md says how to use it")
+    print(f"written to {out}; its README.md describes the use")
     if options.push:
         print(f"uploaded to the Hugging Face Hub as hf:{options.push}")

@@ -1,4 +1,4 @@
-"""`bmc configs`: the project's configurations and launch files, which are installed with the package."""
+"""`bmc configs`: the configurations and launch files that are installed with the package."""
 
 import argparse
 import ast
@@ -13,15 +13,15 @@ def add(verbs: Any) -> None:
 example:
   bmc configs list
 
-bmc train --config=NAME and bmc experiment NAME take the names.
+bmc train --config=NAME and bmc experiment NAME accept these names.
 """)  # fmt: skip
     parser = add_verb(verbs, "copy", _copy, "copy configurations and launch files into a folder", """\
 examples:
   bmc configs copy quickstart slurm.sbatch
   bmc configs copy quickstart --out mine && bmc train --config=mine/quickstart.py --workdir=runs/mine
 """)  # fmt: skip
-    parser.add_argument("names", nargs="+", metavar="NAME", help="as bmc configs list prints them")
-    parser.add_argument("--out", default=".", metavar="DIR", help="folder, created if missing (default: this one)")
+    parser.add_argument("names", nargs="+", metavar="NAME", help="names of bmc configs list")
+    parser.add_argument("--out", default=".", metavar="DIR", help="folder, created if missing (default: .)")
 
 
 def _list(options: argparse.Namespace) -> None:

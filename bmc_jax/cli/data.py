@@ -15,8 +15,8 @@ from bmc_jax.core.plural import counted
 
 
 def add(verbs: Any, arguments: Sequence[str]) -> None:
-    """Declares the verbs, and the options of each dataset only if `arguments` build one, since readers load numpy."""
-    add_verb(verbs, "list", _list, "list the datasets that can be built, their files, licences and addresses", """\
+    """Declares the verbs. The options of the datasets, whose readers import numpy, only if `arguments` build one."""
+    add_verb(verbs, "list", _list, "list the datasets that can be built, with files, licences and URLs", """\
 example:
   bmc data list
 """)  # fmt: skip
@@ -46,9 +46,9 @@ example:
   bmc data pseudo-labels photographs/annotations.json --landmarks mediapipe.npz --out labelled
 
 Lifts the landmarks along their viewing rays, repairs them, and writes train.json, validation.json and test.json with
-joints_3d: every twentieth and every tenth image are held out. They are a teacher's estimates, not the truth.
+joints_3d. Every twentieth image is in validation, every tenth in test. The labels are estimates, not ground truth.
 """)  # fmt: skip
-    parser.add_argument("annotations", metavar="COCO.json", help="annotations of right hands, one an image, with K")
+    parser.add_argument("annotations", metavar="COCO.json", help="annotations of right hands, one per image, with K")
     parser.add_argument(
         "--landmarks",
         required=True,
@@ -59,7 +59,7 @@ joints_3d: every twentieth and every tenth image are held out. They are a teache
     parser.add_argument("--limits", default=LIFT_LIMITS, metavar="LIMITS", help=known)
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the three files")
 
-    parser = add_verb(verbs, "verify", _verify, "read and check every file, image and label of built datasets", """\
+    parser = add_verb(verbs, "verify", _verify, "read and check all files, images and labels of built datasets", """\
 example:
   bmc data verify data/freihand data/rhd
 """)  # fmt: skip
@@ -76,8 +76,8 @@ examples:
         "source", metavar="SOURCE", help="folder of a built dataset, a rendered domain, or coco:FILE for COCO keypoints"
     )
     parser.add_argument("--count", type=whole(1, 1_000), default=36, metavar="N", help="images (default: 36)")
-    parser.add_argument("--split", default="", choices=SPLITS, help="(default: the first one)")
-    parser.add_argument("--seed", type=int, default=0, help="of a rendered domain, and of --augment (default: 0)")
+    parser.add_argument("--split", default="", choices=SPLITS, help="(default: the first split)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of rendering and of --augment (default: 0)")
     parser.add_argument(
         "--size", type=whole(1, 1_024), default=128, metavar="PX", help="side of the images (default: 128)"
     )
@@ -87,7 +87,7 @@ examples:
 
 
 def _build_arguments(readers: Any, reader: str) -> None:
-    """Declares the verb of a dataset. Its options are the keyword arguments of its reader's `splits`."""
+    """Declares the verb of a dataset. Its options are the keyword arguments of the reader's `splits`."""
     module = importlib.import_module(f"bmc_jax.data.readers.{reader}")
     about = module.INFO
     parser = add_verb(readers, reader, _build, about.what, f"licence: {about.licence}\nfrom: {about.address}\n")
@@ -97,7 +97,7 @@ def _build_arguments(readers: Any, reader: str) -> None:
     parser.add_argument(
         "--out", required=True, metavar="DIR", help="folder of built datasets; DIR/NAME/VERSION is created"
     )
-    parser.add_argument("--name", default="", help="of the built dataset (default: that of the dataset)")
+    parser.add_argument("--name", default="", help="name of the built dataset (default: NAME)")
     parser.add_argument(
         "--workers", type=whole(1, 1_024), default=0, metavar="N", help="processes (default: one per core)"
     )
@@ -105,7 +105,7 @@ def _build_arguments(readers: Any, reader: str) -> None:
         "--faults",
         default="stop",
         choices=("stop", "skip"),
-        help="on a damaged image or an impossible label: stop, or leave it out and count it (default: stop)",
+        help="for a damaged image or an impossible label: stop, or skip and count it (default: stop)",
     )
     parser.add_argument(
         "--beam", metavar="OPTION=VALUE,...", help="build on Apache Beam with these pipeline options, runner=... first"
@@ -183,7 +183,7 @@ def _split_summary(split: str, counts: dict[str, Any]) -> str:
     complete, partial = counts["complete_3d"], counts["partial_3d"]
     lines = [
         f"{split}: {counted(counts['examples'], 'hand')}, {complete:,} with all 3D joints, {partial:,} with some, "
-        f"{counts['examples'] - complete - partial:,} with none; {counts['left_hands']:,} of left hands; "
+        f"{counts['examples'] - complete - partial:,} with none; {counts['left_hands']:,} left hands; "
         f"{counts['bytes'] / 1e6:,.1f} MB"
     ]
     if "labelled_joints" in counts:  # not in summaries of earlier versions
@@ -214,7 +214,7 @@ def _pseudo_labels(options: argparse.Namespace) -> None:
     for split, count in counts.items():
         images, hands = counted(count["images"], "image"), counted(count["hands"], "hand")
         print(f"{split}: {images}, {hands}, {count['lifted']:,} with joints_3d")
-    print(f"written to {options.out}; the images are in the folder that --images of `bmc data build coco_hand` names")
+    print(f"written to {options.out}; give the folder of the images as --images of `bmc data build coco_hand`")
 
 
 def _verify(options: argparse.Namespace) -> None:
@@ -240,7 +240,7 @@ def _preview(options: argparse.Namespace) -> None:
     from bmc_jax.data import augment
     from bmc_jax.visualization import draw
 
-    # A third more on every side, which the rotated, scaled and shifted crop may reach.
+    # A third more on each side: the rotated, scaled and shifted crop may extend there.
     stored = options.size + 2 * (options.size // 3) if options.augment else options.size
     examples, title = _examples(options, stored)
     if options.augment:
@@ -255,7 +255,7 @@ def _preview(options: argparse.Namespace) -> None:
 
 
 def _examples(options: argparse.Namespace, stored: int) -> tuple[Any, str]:
-    """Returns a batch of images of `stored` pixels, whose centres are shown, and the title of the sheet."""
+    """Returns a batch of images of `stored` pixels and the title of the sheet, which shows their centres."""
     import numpy as np
 
     from bmc_jax import synthesis

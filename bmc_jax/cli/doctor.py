@@ -1,4 +1,4 @@
-"""`bmc doctor`: the state of the installation, and what is wrong with it."""
+"""`bmc doctor`: the state of the installation, and its problems."""
 
 import argparse
 import importlib.metadata
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PACKAGE = "bmc-jax"
 NOT_FOR_USERS = ("bench", "dev", "docs")
-"""Extras for work on the package itself."""
+"""Extras for development of the package."""
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 
@@ -28,15 +28,15 @@ class Finding(NamedTuple):
     name: str
     value: str
     problem: bool = False
-    """Whether `value` says what is wrong."""
+    """Whether `value` describes a problem."""
 
 
 def add(verbs: Any) -> None:
-    add_verb(verbs, "doctor", _doctor, "show versions, devices, memory, cache and extras, and what is wrong", """\
+    add_verb(verbs, "doctor", _doctor, "show versions, devices, memory, cache and extras, and their problems", """\
 example:
   bmc doctor
 
-The exit status is 1 if something is wrong.
+The exit status is 1 if a problem is found.
 """)  # fmt: skip
 
 
@@ -58,7 +58,7 @@ def _versions() -> Iterator[Finding]:
     try:
         required = _required()
     except importlib.metadata.PackageNotFoundError:
-        yield Finding(PACKAGE, f"is not installed, only found by PYTHONPATH; install it: pip install {PACKAGE}", True)
+        yield Finding(PACKAGE, f"is not installed, but found by PYTHONPATH; pip install {PACKAGE}", True)
         return
     for requirement in required:
         problem = _problem(requirement)
@@ -69,7 +69,7 @@ def _versions() -> Iterator[Finding]:
 
 
 def _required(extra: str = "") -> "list[Requirement]":
-    """Returns what the package requires here: always, or for an extra."""
+    """Returns the requirements of the package on this platform: the basic ones, or those of an extra."""
     from packaging.requirements import Requirement
 
     found = [Requirement(text) for text in importlib.metadata.requires(PACKAGE) or []]
@@ -85,7 +85,7 @@ def _applies(requirement: "Requirement", extra: str) -> bool:
 
 
 def _problem(requirement: "Requirement") -> str:
-    """Returns what is wrong with an installed package; empty if nothing is."""
+    """Returns the problem of an installed package; "" if there is none."""
     try:
         version = importlib.metadata.version(requirement.name)
     except importlib.metadata.PackageNotFoundError:
@@ -93,11 +93,11 @@ def _problem(requirement: "Requirement") -> str:
     if not requirement.specifier.contains(version, prereleases=True):
         return f"is {version}, and {requirement.specifier} is needed"
     missing = [plugin for extra in requirement.extras for plugin in _plugins(requirement.name, extra)]
-    return f"is without {', '.join(missing)}" if missing else ""
+    return f"lacks {', '.join(missing)}" if missing else ""
 
 
 def _plugins(package: str, extra: str) -> list[str]:
-    """Returns the packages of a package's extra that are not installed, such as JAX's for CUDA."""
+    """Returns the packages of a package's extra that are not installed, such as JAX's plugins for CUDA."""
     from packaging.requirements import Requirement
 
     absent = []
@@ -116,14 +116,14 @@ def _devices() -> Iterator[Finding]:
 
         devices = jax.local_devices()
         jax.block_until_ready([jax.device_put(1.0, device) + 1 for device in devices])
-    # Importing JAX with another jaxlib, and drivers that do not fit, raise errors of many kinds.
+    # An incompatible jaxlib or driver raises errors of many types.
     except Exception as error:
         lines = str(error).splitlines() or [""]
-        yield Finding("devices", f"JAX computes nothing ({type(error).__name__}: {lines[0]})", True)
+        yield Finding("devices", f"JAX cannot compute ({type(error).__name__}: {lines[0]})", True)
         return
     yield Finding("devices", f"{len(devices)} x {devices[0].device_kind} ({jax.default_backend()})")
     if jax.default_backend() == "cpu" and NVIDIA_DRIVER.exists() and not os.environ.get("JAX_PLATFORMS"):
-        remedy = f"pip install '{PACKAGE}[cuda13]', or set JAX_PLATFORMS=cpu if that is meant"
+        remedy = f"pip install '{PACKAGE}[cuda13]', or set JAX_PLATFORMS=cpu to use the CPU"
         yield Finding("devices", f"JAX does not use this machine's NVIDIA GPU; {remedy}", True)
 
 
@@ -152,7 +152,7 @@ def _compilation_cache(enabled: bool) -> Iterator[Finding]:
         yield Finding(name, f"{chosen}, {counted(len(sizes), 'file')}, {sum(sizes) / 1e6:.1f} MB")
         place = next(place for place in (Path(chosen), *Path(chosen).absolute().parents) if place.exists())
         if not (place.is_dir() and os.access(place, os.W_OK)):
-            yield Finding(name, f"{place} is not a folder that you may write; set JAX_COMPILATION_CACHE_DIR", True)
+            yield Finding(name, f"{place} is not a writable folder; set JAX_COMPILATION_CACHE_DIR", True)
 
 
 def _files() -> Iterator[Finding]:
@@ -163,7 +163,7 @@ def _files() -> Iterator[Finding]:
         yield Finding("configurations", f"none in {project_files.folder('configs')}; install {PACKAGE} again", True)
     model = os.environ.get(MODEL_VARIABLE)
     if model and not Path(model).is_file():
-        yield Finding(MODEL_VARIABLE, f"names {model}, which is no file; docs/lift.md says where the models are", True)
+        yield Finding(MODEL_VARIABLE, f"is {model}, which is not a file; for the models see docs/lift.md", True)
 
 
 def _extras() -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from typing import Any
 from bmc_jax.cli.arguments import add_verb, positive
 
 FILE = "experiment"
-"""Name of the comparison in the experiment's folder, with `.json` and `.md`."""
+"""Name of the comparison in the experiment's folder, without the suffixes `.json` and `.md`."""
 
 
 def add(verbs: Any) -> None:
@@ -26,13 +26,13 @@ Each run is a folder of bmc train, DIR/ARM/seedN. The same command resumes unfin
 share the runs of their common arms.
 """)  # fmt: skip
     parser.add_argument("name", metavar="NAME", help="a name of bmc configs list, or a file with ARMS")
-    parser.add_argument("--arms", metavar="A,B", help="(default: all that are possible with the data)")
+    parser.add_argument("--arms", metavar="A,B", help="arms (default: all that are possible with the data)")
     parser.add_argument("--seeds", type=positive, default=3, metavar="N", help="seeds 0 to N-1 (default: 3)")
     parser.add_argument("--data", default="", metavar="DATA", help="other data, if the file supports ARM@DATA")
-    parser.add_argument("--out", metavar="DIR", help="(default: runs/NAME, or runs/NAME_DATA)")
-    parser.add_argument("--record", metavar="FILE", help="also write the result there, for the documentation")
+    parser.add_argument("--out", metavar="DIR", help="folder (default: runs/NAME, or runs/NAME_DATA)")
+    parser.add_argument("--record", metavar="FILE", help="also write the result to FILE, for the documentation")
     parser.add_argument(
-        "--slurm", action="store_true", help="print the commands that train each arm's seeds on Slurm, and run nothing"
+        "--slurm", action="store_true", help="only print the commands that train each arm's seeds on Slurm"
     )
 
 

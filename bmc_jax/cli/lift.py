@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 def add(verbs: Any) -> None:
     """Declares `bmc lift`."""
     parser = add_verb(verbs, "lift", _lift, "lift hand landmarks to feasible hands in 3D", """\
-Landmarks of MediaPipe (JSON, npz, CSV), COCO keypoints, OpenPose, or of any other named order. The lifting network
-finds their depth; where they have depth of their own, in z, world landmarks or both, it is the mean of theirs and the
-network's. Joints then move along their viewing rays to the nearest hand within the limits. 3D joints are repaired.
+The landmarks may be from MediaPipe (JSON, npz, CSV), COCO keypoints or OpenPose, or in any other named order. The
+lifting network predicts their depth. If the landmarks have z, world landmarks or both, the depth is the mean of these
+and of the network's. Joints are then moved along their viewing rays to the nearest hand within the limits. 3D joints
+are repaired.
 
 examples:
   bmc lift landmarks.json --images photographs --out lifted
@@ -30,16 +31,16 @@ examples:
     parser.add_argument("landmarks", metavar="LANDMARKS", help="json, jsonl, npz, npy, pkl, csv or tsv")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results")
     parser.add_argument("--images", metavar="DIR", help="pictures of the landmarks, for overlays and the page")
-    parser.add_argument("--image-ids", metavar="COCO.json", help="images with the ids that the landmarks have")
+    parser.add_argument("--image-ids", metavar="COCO.json", help="images with the image ids of the landmarks")
     parser.add_argument("--order", choices=JOINT_ORDERS, help="joint order (default: the file's, or FreiHAND's)")
-    parser.add_argument("--side", choices=SIDES, help="of hands whose side the file does not state")
-    parser.add_argument("--size", type=_size, metavar="WIDTH,HEIGHT", help="of the images, where it is not stated")
-    group = _add_options(parser, "the camera and the repair")
+    parser.add_argument("--side", choices=SIDES, help="side of hands whose side the file does not state")
+    parser.add_argument("--size", type=_size, metavar="WIDTH,HEIGHT", help="size of images whose size is not stated")
+    group = _add_options(parser, "camera and repair")
     group.add_argument(
         "--intrinsics",
         type=numbers(4),
         metavar="FX,FY,CX,CY",
-        help="pixels, of images whose file has no K (default: the focal length of the image's EXIF, or "
+        help="pixels, for images whose file has no K (default: the focal length of the image's EXIF, or "
         f"{FOCAL:g} x the longer image side; principal point in the middle)",
     )
     add_results(parser)
@@ -47,17 +48,15 @@ examples:
 
 def add_sources(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of `bmc predict` that find hands without a checkpoint."""
-    group = _add_options(parser, "hands found by MediaPipe, lifted to 3D; no checkpoint is needed then")
-    group.add_argument("--landmarks", choices=("mediapipe",), help="find the hands, of both sides, with MediaPipe")
+    group = _add_options(parser, "hands found by MediaPipe and lifted to 3D, without a checkpoint")
+    group.add_argument("--landmarks", choices=("mediapipe",), help="find right and left hands with MediaPipe")
     group.add_argument(
         "--model",
         metavar="FILE",
-        help="MediaPipe's hand_landmarker.task, or the wheel of mediapipe 0.10.14, which carries the models",
+        help="MediaPipe's hand_landmarker.task, or the wheel of mediapipe 0.10.14, which includes the models",
     )
-    group.add_argument(
-        "--webcam", metavar="N", help="pictures of a webcam, 0 for the first, or of a video in its place"
-    )
-    group.add_argument("--no-window", action="store_true", help="show nothing while the webcam runs")
+    group.add_argument("--webcam", metavar="N", help="number of a webcam, 0 for the first, or a video file")
+    group.add_argument("--no-window", action="store_true", help="do not show the pictures of the webcam")
 
 
 def _add_options(parser: argparse.ArgumentParser, title: str) -> Any:
@@ -72,16 +71,16 @@ def _add_options(parser: argparse.ArgumentParser, title: str) -> Any:
         "--smooth",
         type=between(2.001, 1e6),
         metavar="FRAMES",
-        help="of a sequence: damp motion in depth of that period by half, quicker ones more",
+        help="smooth the depth of a sequence: motion with this period is halved, faster motion is reduced more",
     )
     return group
 
 
 def require_landmarks(options: argparse.Namespace) -> None:
-    """Raises ValueError for options that only landmarks take."""
+    """Raises ValueError if an option for landmarks is given without them."""
     for name in ("model", "webcam", "no_window", "fov", "limits", "smooth"):
         if getattr(options, name) not in (None, False):
-            raise ValueError(f"--{name.replace('_', '-')} needs --landmarks mediapipe; add it, or leave the option out")
+            raise ValueError(f"--{name.replace('_', '-')} needs --landmarks mediapipe; add it, or omit the option")
 
 
 def predict(options: argparse.Namespace) -> int:
@@ -91,12 +90,12 @@ def predict(options: argparse.Namespace) -> int:
 
     for name in ("box", "boxes", "image_ids", "step"):
         if getattr(options, name) is not None:
-            raise ValueError(f"--{name.replace('_', '-')} needs a checkpoint; leave it out, or leave --landmarks out")
+            raise ValueError(f"--{name.replace('_', '-')} needs a checkpoint; omit it, or omit --landmarks")
     given = {"model": options.model}
     inputs = [Path(one) for one in options.paths]
     if options.webcam is not None:
         if inputs:
-            raise ValueError(f"expected no pictures beside --webcam, got {inputs[0]}; leave one of them out")
+            raise ValueError(f"expected no pictures with --webcam, got {inputs[0]}; omit one of them")
         with contextlib.nullcontext() if options.no_window else webcam.Window() as window:
             frames = webcam.frames(options.webcam)
             clip = lift.Clip(Path(f"webcam {options.webcam}"), frames, live=True, show=window)
@@ -106,7 +105,7 @@ def predict(options: argparse.Namespace) -> int:
         clip = lift.Clip(inputs[0], video.frames(inputs[0], left_out), left_out)
         return report(lift.lift_video(clip, options.out, settings(options), **given))
     if options.smooth is not None:
-        raise ValueError("--smooth is for the frames of a video; leave it out for photographs")
+        raise ValueError("expected a video for --smooth, got photographs; omit --smooth")
     return report(lift.lift_pictures(inputs, options.out, settings(options), **given))
 
 
@@ -146,11 +145,13 @@ def report(found: "LiftedHands") -> int:
     for note in found.notes:
         print(note)
     print(f"{counted(found.hands, 'hand')} in {counted(found.frames, 'picture')}; depth from {found.depth}")
-    print(f"the nearest hands within limits, {found.repair}: joints moved by {found.moved:.1f} mm in the mean")
+    print(
+        f"repaired to the nearest hands within limits, {found.repair}: joints moved by {found.moved:.1f} mm on average"
+    )
     median, most = found.beyond
     print(
-        "what remains beyond the limits, as is usual on the rays of inexact pixels: the worst angle of a hand by "
-        f"{median:.1f}° at the median, by {most:.1f}° or more in 5 % of hands"
+        f"remaining excess of a hand's worst angle: median {median:.1f}°, 95th percentile {most:.1f}° (with inexact "
+        "pixels, few hands on the rays are exactly within the limits)"
     )
     print(f"written to {found.out}; open {found.out / 'page.html'}")
     for file, reason in found.left_out:
@@ -159,7 +160,7 @@ def report(found: "LiftedHands") -> int:
 
 
 def _size(text: str) -> tuple[int, int]:
-    """Returns two positive whole numbers with a comma between."""
+    """Returns two positive whole numbers separated by a comma."""
     width, height = numbers(2)(text)
     if min(width, height) < 1 or width != int(width) or height != int(height):
         raise argparse.ArgumentTypeError(f"expected WIDTH,HEIGHT in whole pixels, got {text!r}")

@@ -1,4 +1,4 @@
-"""`bmc limits`: limits of a hand fitted, shown, personalized and compared, and poses checked against them."""
+"""`bmc limits`: fitting, showing, personalizing and comparing limits of a hand, and checking poses against them."""
 
 import argparse
 from pathlib import Path
@@ -11,11 +11,11 @@ from bmc_jax.core.plural import counted
 if TYPE_CHECKING:
     import numpy as np
 
-#: Limits where none are given.
 DEFAULT = "clinical"
+"""Limits that are used by default."""
 KNOWN = f"a preset ({', '.join(PRESETS)}) or a limits file"
-#: Most poses that `depths` fits limits to where none are given.
 TRAINING_POSES = 8_192
+"""Largest number of poses to which `depths` fits limits by default."""
 
 
 def add(limits: Any) -> None:
@@ -27,22 +27,20 @@ examples:
 """)  # fmt: skip
     parser.add_argument("poses", metavar="POSES", help=poses)
     parser.add_argument("--out", default="limits.json", metavar="FILE", help="(default: limits.json)")
-    parser.add_argument(
-        "--source", metavar="NAME", help="where the poses come from, for the record (default: the file)"
-    )
+    parser.add_argument("--source", metavar="NAME", help="origin of the poses, for the record (default: the file)")
     parser.add_argument(
         "--percentiles", nargs=2, type=float, default=(0.0, 100.0), metavar=("LOW", "HIGH"), help="(default: 0 100)"
     )
     parser.add_argument(
-        "--angle-margin", type=float, default=0.0, metavar="DEG", help="widen angle limits by so many degrees"
+        "--angle-margin", type=float, default=0.0, metavar="DEG", help="widen angle limits by this angle, degrees"
     )
     parser.add_argument(
         "--left",
         default="error",
         choices=LEFT_HANDS,
-        help="what to do with poses that look like left hands (default: error, which counts them)",
+        help="treatment of poses that look like left hands (default: error, which counts them)",
     )
-    parser.add_argument("--merge", metavar="LIMITS", help="a preset or a limits file to allow as well")
+    parser.add_argument("--merge", metavar="LIMITS", help="a preset or a limits file to merge into the limits")
 
     parser = add_verb(limits, "show", _show, "print limits, and draw their 15 angle hulls", """\
 examples:
@@ -50,12 +48,12 @@ examples:
   bmc limits show limits.json --samples poses.npy --out hulls.png
 """)  # fmt: skip
     parser.add_argument("limits", metavar="LIMITS", help=KNOWN)
-    parser.add_argument("--samples", metavar="POSES", help=f"draw these poses' angles too; {poses}")
+    parser.add_argument("--samples", metavar="POSES", help=f"also draw the angles of these poses; {poses}")
     parser.add_argument("--out", default="hulls.png", metavar="PNG", help="(default: hulls.png)")
 
-    parser = add_verb(limits, "check", _check, "say which joints violate which limit, and by how much", """\
-Poses of any named joint order, in m, cm or mm, of right or left hands: what is not given is detected, and an error says
-where it cannot be. NaN frames are gaps.
+    parser = add_verb(limits, "check", _check, "list the joints that violate limits, and by how much", """\
+The poses may have any named joint order, in m, cm or mm, of right or left hands. Conventions that are not given are
+detected; if this is not possible, an error names the option to give. NaN frames are gaps.
 
 examples:
   bmc limits check predictions.npz --out report.html
@@ -74,19 +72,19 @@ examples:
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
     parser = add_verb(limits, "personalize", _personalize, "fit limits of one person to few poses and a preset", """\
-The preset counts as 5 poses for bones and palm and as 100 for joint angles: after n poses a limit is the mean of the
-fit to them, of weight n / (n + 5) or n / (n + 100), and of the preset.
+The preset counts as 5 poses for bones and palm and as 100 for joint angles: with n poses, a limit is the weighted mean
+of the fit to them, with weight n / (n + 5) or n / (n + 100), and of the preset.
 
 example:
   bmc limits personalize mine.npy --prior clinical --out mine.json
 """)  # fmt: skip
     parser.add_argument("poses", metavar="POSES", help=f"{FORMATS} of one person")
     parser.add_argument("--prior", default=DEFAULT, metavar="LIMITS", help=f"preset or file (default: {DEFAULT})")
-    parser.add_argument("--source", metavar="NAME", help="whose poses, for the record (default: the file)")
+    parser.add_argument("--source", metavar="NAME", help="origin of the poses, for the record (default: the file)")
     parser.add_argument("--out", default="mine.json", metavar="FILE", help="(default: mine.json)")
     add_conventions(parser)
 
-    parser = add_verb(limits, "compare", _compare, "two limits side by side, in numbers and in a picture", """\
+    parser = add_verb(limits, "compare", _compare, "compare two limits in a table and a picture", """\
 example:
   bmc limits compare clinical mine.json --out compare.png
 """)  # fmt: skip
@@ -94,23 +92,24 @@ example:
     parser.add_argument("second", metavar="B", help="a preset or a limits file")
     parser.add_argument("--out", default="compare.png", metavar="PNG", help="(default: compare.png)")
 
-    parser = add_verb(limits, "motion", _motion, "a sequence's range of motion, beside clinical norms", """\
+    parser = add_verb(limits, "motion", _motion, "measure a sequence's range of motion, with clinical norms", """\
 example:
   bmc limits motion sequence.npy --fps 30 --out motion.html
 """)  # fmt: skip
-    parser.add_argument("poses", metavar="SEQUENCE", help=f"{FORMATS}, NaN where no hand is")
-    parser.add_argument("--fps", type=float, default=30.0, metavar="RATE", help="frames a second (default: 30)")
+    parser.add_argument("poses", metavar="SEQUENCE", help=f"{FORMATS}, NaN for frames without a hand")
+    parser.add_argument("--fps", type=float, default=30.0, metavar="RATE", help="frames per second (default: 30)")
     parser.add_argument("--out", default="motion.html", metavar="HTML", help="(default: motion.html)")
     add_conventions(parser)
 
-    parser = add_verb(limits, "depths", _depths, "measure how far limits determine the depth of poses given in 2D", """\
+    parser = add_verb(limits, "depths", _depths, "measure how well limits determine the depth of 2D poses", """\
 examples:
   bmc limits depths --out figure4.png
   bmc limits depths clinical --on real_like
   bmc limits depths runs/mine/limits.json --on joints.npy --count 1000
 
-Depths of poses are perturbed, and joints then moved along their rays to lower the biomechanical losses: bone lengths,
-then the palm too, then the joint angles too. Prints the mean errors, and draws a typical pose: the paper's Figure 4.
+Perturbs the depths of poses, and moves the joints along their rays to lower the biomechanical losses: bone lengths,
+then also the palm, then also the joint angles. Prints the mean errors, and draws a typical pose as in the paper's
+Figure 4.
 """)  # fmt: skip
     parser.add_argument(
         "limits", nargs="?", metavar="LIMITS", help="a preset or a limits file (default: fitted to training poses)"
@@ -119,10 +118,10 @@ then the palm too, then the joint angles too. Prints the mean errors, and draws 
         "--on",
         default="mannequin",
         metavar="DOMAIN|JOINTS.npy",
-        help="test poses of rendered hands or of a file of 3D joints, in their camera's frame (default: mannequin)",
+        help="test poses: a rendered domain, or a file of 3D joints in the camera frame (default: mannequin)",
     )
     parser.add_argument("--count", type=positive, default=512, metavar="N", help="poses (default: 512)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the depths' errors (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the depth errors (default: 0)")
     parser.add_argument("--out", default="depths.png", metavar="PNG", help="(default: depths.png)")
 
 
@@ -144,7 +143,7 @@ def _fit(options: argparse.Namespace) -> None:
 
 
 def _read_metres(path: str) -> "np.ndarray":
-    """Returns the poses of a file that are in metres and FreiHAND order, as far as the file says it."""
+    """Returns the poses of a file. Raises ValueError if it states a unit or order other than metres and FreiHAND's."""
     from bmc_jax.core import hand
     from bmc_jax.data import pose_files
 
@@ -178,7 +177,10 @@ def _check(options: argparse.Namespace) -> int:
 
     if options.positional is not None:
         name = options.positional if options.limits == DEFAULT else options.limits
-        raise ValueError(f"expected limits as an option; run: bmc limits check {options.poses} --limits {name}")
+        raise ValueError(
+            f"expected limits as an option, got {options.positional!r}; run: bmc limits check {options.poses} "
+            f"--limits {name}"
+        )
     allowed = limits.load(options.limits)
     poses = read_poses(options, allowed)
     rows = poses.present
@@ -213,7 +215,7 @@ def _personalize(options: argparse.Namespace) -> None:
     prior = limits.load(options.prior)
     poses = read_poses(options, prior)
     source = options.source or Path(options.poses).name
-    # `converted` has mirrored left hands.
+    # `read_poses` has mirrored left hands.
     personal = limits.personalize(prior, poses.joints[poses.present], source=source, left="keep")
     limits.save(personal, options.out)
     print_findings(poses)
@@ -267,7 +269,7 @@ def _depths(options: argparse.Namespace) -> None:
     fitted_to = f"{allowed.meta.source}, {counted(allowed.meta.count, 'pose')}"
     print(f"{counted(len(truth), 'test pose')} of {options.on}; limits: {fitted_to}")
     print(checking.aligned(depth_ambiguity.HEAD, depth_ambiguity.cells(rows)))
-    print(f"pose {pose}, the nearest to the medians, drawn in {options.out}")
+    print(f"pose {pose}, the nearest to the median errors, drawn in {options.out}")
 
 
 def _domain_poses(name: str, split: str, count: int) -> "np.ndarray":

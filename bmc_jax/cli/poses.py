@@ -1,4 +1,4 @@
-"""`bmc limits repair` and `bmc limits sample`: the nearest poses within limits, and random ones."""
+"""`bmc limits repair` and `bmc limits sample`: the nearest poses within limits, and random poses."""
 
 import argparse
 from pathlib import Path
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 
 def add(limits: Any) -> None:
-    parser = add_verb(limits, "repair", _repair, "move poses to the nearest ones within limits", """\
-Poses of any named joint order, in m, cm or mm, of right or left hands, and written as they came. NaN frames are gaps.
+    parser = add_verb(limits, "repair", _repair, "move poses to the nearest poses within limits", """\
+The poses may have any named joint order, in m, cm or mm, of right or left hands. The output has the same conventions.
+NaN frames are gaps.
 
 examples:
   bmc limits repair poses.npy --out repaired.npy
@@ -30,22 +31,22 @@ examples:
         "--keep",
         default="",
         choices=("projection", "bones"),
-        help="projection: move joints along their viewing rays only, of poses in the camera's frame; bones: keep all "
+        help="projection: move joints only along their viewing rays, for poses in the camera frame; bones: keep all "
         "bone lengths (default: neither)",
     )
     parser.add_argument(
         "--smooth",
         type=float,
         metavar="FRAMES",
-        help="the poses are a sequence: damp motion of that period by half, quicker ones more, before the repair",
+        help="smooth the sequence before the repair: motion with this period is halved, faster motion is reduced more",
     )
     add_conventions(parser)
     parser.add_argument("--out", default="repaired.npy", metavar="NPY", help="(default: repaired.npy)")
 
-    parser = add_verb(limits, "sample", _sample, "random poses within limits that do not cut through themselves", """\
-Bone lengths, the palm's spread and curvature are uniform in their intervals and the angles in their hulls; hands that
-cut through themselves are drawn again. Written are metres, FreiHAND order, right hands: the wrist at the origin, x out
-of the palm, z along the middle finger's metacarpal.
+    parser = add_verb(limits, "sample", _sample, "sample random poses within limits without self-intersection", """\
+Bone lengths and the palm's spread and curvature are uniform in their intervals, and the angles in their hulls. Hands
+that intersect themselves are rejected. The poses are in metres, FreiHAND order, of right hands: the wrist is at the
+origin, x points out of the palm, z along the metacarpal of the middle finger.
 
 examples:
   bmc limits sample --limits clinical --count 1000 --seed 0
@@ -53,15 +54,15 @@ examples:
 """)  # fmt: skip
     parser.add_argument("--limits", default="clinical", metavar="LIMITS", help="preset or file (default: clinical)")
     parser.add_argument("--count", type=positive, default=1000, metavar="N", help="poses (default: 1000)")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="the same seed, the same poses (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the poses (default: 0)")
     parser.add_argument(
         "--scale",
         type=float,
         metavar="METRES",
-        help="length of the bone from the middle finger's MCP to its PIP (default: a mean adult's, 0.0446)",
+        help="length of the bone from middle MCP to middle PIP (default: the mean of adults, 0.0446)",
     )
     parser.add_argument(
-        "--out", default="poses.npz", metavar="NPZ|NPY", help="an .npz says the side too (default: poses.npz)"
+        "--out", default="poses.npz", metavar="NPZ|NPY", help="an .npz also has the side (default: poses.npz)"
     )
 
 
@@ -74,9 +75,9 @@ def _repair(options: argparse.Namespace) -> None:
     from bmc_jax.poses import repair
 
     if Path(options.out).suffix != ".npy":
-        raise ValueError(f"--out {options.out}: repaired poses are written as .npy; name such a file")
+        raise ValueError(f"--out: expected a file name ending in .npy, got {options.out}; change the suffix")
     allowed = limits.load(options.limits)
-    # The side is decided by what any hand can do, which noisy poses exceed less than the limits of repair.
+    # The side is detected with the wider clinical limits, which noisy poses exceed less.
     poses = read_poses(options, limits.load("clinical"), sequence=options.smooth is not None)
     try:
         result = repair.repair_poses(poses.joints, allowed, keep=options.keep, smooth=options.smooth)
@@ -84,7 +85,7 @@ def _repair(options: argparse.Namespace) -> None:
         raise ValueError(f"{options.poses}: {error}") from error
     gaps, changed = ~np.isfinite(result.excess), result.moved > 0
     given, joints = pose_files.read(options.poses), poses.to_source(np.asarray(result.joints))
-    # Poses that are not changed stay what they are, bit for bit.
+    # Unchanged poses are written bit for bit.
     np.save(options.out, np.where(changed[:, None, None], joints, given.joints).astype(given.dtype))
     print_findings(poses)
     many = f"{counted(len(joints), 'pose')}: {changed.sum():,} changed, {(~changed & ~gaps).sum():,} not"
@@ -93,22 +94,22 @@ def _repair(options: argparse.Namespace) -> None:
         moves = 1000 * np.linalg.norm(np.asarray(result.joints) - poses.joints, axis=-1)
         pose, joint = np.unravel_index(np.argmax(np.where(changed[:, None], moves, -1)), moves.shape)
         print(
-            f"changed ones moved by {moves[changed].mean():.1f} mm a joint in the mean, the farthest joint, "
-            f"{hand.JOINTS[joint]} of pose {pose}, by {moves[pose, joint]:.1f} mm"
+            f"joints of changed poses moved by {moves[changed].mean():.1f} mm on average, by at most "
+            f"{moves[pose, joint]:.1f} mm ({hand.JOINTS[joint]} of pose {pose})"
         )
     outside = ~result.converged & ~gaps
     if outside.any():
-        usual = ", as is usual: with every joint on its viewing ray, hardly a hand fits exactly"
+        usual = " (with all joints on their viewing rays, few hands are exactly within them)"
         print(
-            f"{counted(int(outside.sum()), 'pose')} partly beyond the limits"
-            f"{usual if options.keep == 'projection' else ''}; "
-            f"what remains: {_remaining(np.asarray(result.joints)[outside], allowed, options.keep)}"
+            f"{counted(int(outside.sum()), 'pose')} still beyond the limits"
+            f"{usual if options.keep == 'projection' else ''}: "
+            f"{_remaining(np.asarray(result.joints)[outside], allowed, options.keep)}"
         )
     print(f"written to {options.out}")
 
 
 def _remaining(joints: "np.ndarray", allowed: "Limits", keep: str) -> str:
-    """Returns how far joints in metres are beyond limits, in words."""
+    """Returns a description of how far joints, in metres, are beyond the limits."""
     import numpy as np
 
     from bmc_jax import limits
@@ -139,9 +140,9 @@ def _sample(options: argparse.Namespace) -> None:
     from bmc_jax.poses import sampling
 
     if not Path(options.out).parent.is_dir():
-        raise FileNotFoundError(f"no folder {Path(options.out).parent} to write {options.out} to")
+        raise FileNotFoundError(f"--out: expected an existing folder, got {Path(options.out).parent}; create it")
     if Path(options.out).suffix not in (".npz", ".npy"):
-        raise ValueError(f"--out {options.out}: poses are written as .npz or .npy; name such a file")
+        raise ValueError(f"--out: expected a file name ending in .npz or .npy, got {options.out}; change the suffix")
     scale = sampling.ADULT_SCALE if options.scale is None else options.scale
     allowed = limits.load(options.limits)
     sample = sampling.sample(jax.random.key(options.seed), allowed, options.count, scale=scale)

@@ -15,7 +15,7 @@ examples:
   bmc train --config=quickstart --workdir=runs/slow --config.optimizer.rate=0.001
   srun bmc train --config=quickstart --workdir=runs/quickstart --distributed
 
---config.FIELD=VALUE sets any field of the configuration; bmc_jax/config.py lists them with their reasons.
+--config.FIELD=VALUE sets any field of the configuration; bmc_jax/config.py lists the fields with their reasons.
 The same command resumes from the last checkpoint. After SIGTERM or Ctrl-C the exit status is 75.
 """)  # fmt: skip
     parser.add_argument(
@@ -28,15 +28,17 @@ The same command resumes from the last checkpoint. After SIGTERM or Ctrl-C the e
     parser.add_argument(
         "--extend",
         action="store_true",
-        help="go on where another training.epochs than before changes the learning rate",
+        help="resume even if a changed training.epochs changes the learning rate",
     )
-    several = parser.add_argument_group("several processes, which all run the same command")
+    several = parser.add_argument_group("several processes that run the same command")
     several.add_argument(
         "--distributed",
         action="store_true",
-        help="find the processes by the cluster: Slurm, Open MPI, Kubernetes, TPU",
+        help="get the processes from the cluster: Slurm, Open MPI, Kubernetes, TPU",
     )
-    several.add_argument("--coordinator", metavar="HOST:PORT", help="otherwise: address of the first process")
+    several.add_argument(
+        "--coordinator", metavar="HOST:PORT", help="address of the first process, instead of --distributed"
+    )
     several.add_argument("--processes", type=positive, metavar="N", help="number of processes")
     several.add_argument("--process", type=int, metavar="I", help="number of this process, from 0")
 
@@ -50,12 +52,14 @@ examples:
 Writes metrics.json (photographs.json for photographs) and predictions/, with pictures and the prediction file of each
 dataset, into the checkpoint's folder.
 """)  # fmt: skip
-    parser.add_argument("workdir", metavar="CHECKPOINT", help="folder of a trained run, or an exported one")
+    parser.add_argument("workdir", metavar="CHECKPOINT", help="folder of a run or an export")
     parser.add_argument(
         "entries", nargs="*", metavar="DATASET", help="rendered domains and built datasets, NAME or NAME:SPLIT "
         "(default: those of the configuration, data.test)"
     )  # fmt: skip
-    parser.add_argument("--split", default="test", choices=SPLITS, help="split of datasets without one (default: test)")
+    parser.add_argument(
+        "--split", default="test", choices=SPLITS, help="split of a DATASET without :SPLIT (default: test)"
+    )
     parser.add_argument(
         "--data", metavar="coco:FILE", help="photographs with 2D labels, a COCO keypoint file, instead of datasets"
     )
@@ -92,7 +96,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         content = evaluate.evaluate(options.workdir, options.entries, split=options.split, **arguments)
         file = evaluate.FILE
     elif options.entries:
-        raise ValueError(f"expected --data or datasets, got both; leave out {', '.join(options.entries)}")
+        raise ValueError(f"expected --data or datasets, got both; omit {', '.join(options.entries)}")
     else:
         content = evaluate.evaluate_photographs(options.workdir, _coco_file(options.data), **arguments)
         file = evaluate.PHOTOGRAPHS_FILE
@@ -114,5 +118,5 @@ def _report(options: argparse.Namespace) -> None:
 
 def _coco_file(text: str) -> Path:
     if not text.startswith(COCO):
-        raise ValueError(f"{text!r} is not of the form coco:FILE")
+        raise ValueError(f"--data: expected coco:FILE, got {text!r}; add the prefix")
     return Path(text.removeprefix(COCO))

@@ -1,7 +1,7 @@
-"""Claims that an experiment tests, and the outcome of each from the results.
+"""Claims that an experiment tests, and their outcomes.
 
-Seeds are paired, as a seed gives the same hands and initial weights in every arm: the differences of each seed are
-tested by Student's t-test, two-sided.
+Seeds are paired, because a seed determines the same hands and initial weights in every arm: the differences per seed
+are tested with Student's two-sided t-test.
 """
 
 from collections.abc import Mapping
@@ -21,18 +21,18 @@ HOLDS, UNCERTAIN, FAILS, UNKNOWN = "holds", "not significant", "does not hold", 
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim that one arm is better than another. The fields are the keys in results files."""
+    """A claim that one arm is better than another. The field names are the keys in results files."""
 
     words: str
     arm: str
     than: str
     measure: str = "joints_3d_mm"
     by: float = 0.0
-    """Least improvement, percent of the other arm's value; negative for a tolerated loss."""
+    """Smallest improvement, in percent of the value of `than`; negative for a tolerated loss."""
     gap_to: str = ""
-    """Arm; `by` is then in percent of the gap from `than` to it."""
+    """Arm that ends the gap from `than`; if given, `by` is in percent of this gap."""
     on: str = ""
-    """Test images, an entry of `data.test`; empty for the last one, the target's."""
+    """Test images, an entry of `data.test`; empty for the last entry, the target."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Result:
     """Outcome of a claim."""
 
     outcome: str
-    """`HOLDS` if the difference is on the claimed side and significant, `UNCERTAIN` if it is there and not significant,
-    `FAILS` if it is on the other side, `UNKNOWN` without results."""
+    """`HOLDS` if the difference has the claimed sign and is significant, `UNCERTAIN` if it has this sign and is not
+    significant, `FAILS` if it has the other sign, `UNKNOWN` without results."""
     reached: float | None = None
     """Improvement in the unit of `Claim.by`, percent."""
     p: float | None = None
@@ -50,7 +50,7 @@ class Result:
 
 
 def evaluate(claim: Claim, values: Mapping[str, Mapping[int, float]]) -> Result:
-    """Returns the outcome of a claim from the values of its metric, by arm and seed."""
+    """Returns the outcome of a claim, given the values of its metric by arm and seed."""
     involved = [claim.arm, claim.than, *([claim.gap_to] if claim.gap_to else [])]
     seeds = sorted(set.intersection(*(set(values.get(arm, {})) for arm in involved)))
     if not seeds:
@@ -68,7 +68,7 @@ def evaluate(claim: Claim, values: Mapping[str, Mapping[int, float]]) -> Result:
 
 
 def p_value(differences: np.ndarray) -> float | None:
-    """Returns p of the t-test that the mean of paired differences is 0; None for one pair, or if all are equal."""
+    """Returns the p-value of the paired t-test that the mean is 0; None for one pair or equal differences."""
     if len(differences) < 2 or np.ptp(differences) == 0:
         return None
     return float(cast(Any, stats.ttest_1samp(differences, 0.0)).pvalue)

@@ -1,7 +1,8 @@
-"""Comparison of an experiment's runs: mean and deviation of each arm over its seeds, the change from the arm that it is
-compared with and its significance, the part of the gap that it closes, and the paper's numbers.
+"""Comparison of an experiment's runs: mean and standard deviation of each arm over its seeds, the change from the arm
+that it is compared with and the significance of this change, the part of the gap that it closes, and the paper's
+numbers.
 
-`tables` formats it. Seeds are paired, see `claims`.
+`tables` formats the comparison. Seeds are paired, see `claims`.
 """
 
 import hashlib
@@ -33,11 +34,9 @@ COLUMNS = (
     "within_limits",
     "angles_within",
 )
-"""Metrics of `metrics.evaluation`, in the table's order."""
+"""Metrics of `metrics.evaluation`, in the order of the table."""
 TESTED = ("joints_2d_px", "depth_mm", "joints_3d_mm", "aligned_mm", "angles_within")
-"""Metrics of which changes and gaps are computed."""
-
-
+"""Metrics whose changes and gaps are computed."""
 REMEDY = "run bmc experiment again"
 
 
@@ -87,7 +86,7 @@ class ClaimFields(TypedDict):
 
 
 class Environment(TypedDict):
-    """Environment of the runs, as far as it is shown."""
+    """Environment of the runs; the fields that are shown."""
 
     hardware: str
     commit: str
@@ -106,14 +105,14 @@ class Comparison(TypedDict):
 
 
 def read(file: str | os.PathLike) -> Comparison:
-    """Returns the content of an `experiment.json`. Raises ValueError if it is damaged, or holds no arm."""
+    """Returns the content of an `experiment.json`. Raises ValueError if it is damaged or has no arm."""
     content = json_files.read(file, Comparison, REMEDY)
     if not content["sets"] or not all(content["sets"].values()):
         raise ValueError(f"{file} is damaged: expected arms in each of its sets, got none; {REMEDY}")
     for name, arms in content["sets"].items():
         for arm, found in arms.items():
             if any(len(values) != len(found["seeds"]) for values in found["values"].values()):
-                raise ValueError(f"{file} is damaged: expected a value a seed at sets.{name}.{arm}.values; {REMEDY}")
+                raise ValueError(f"{file} is damaged: expected a value per seed at sets.{name}.{arm}.values; {REMEDY}")
     return content
 
 
@@ -121,16 +120,16 @@ def compare(experiment: Experiment, seeds: int, out: str | os.PathLike, command:
     """Compares the evaluated runs of an experiment.
 
     Args:
-      experiment: its arms.
-      seeds: number of seeds, from 0.
+      experiment: the experiment.
+      seeds: number of seeds, which are 0 to `seeds` - 1.
       out: folder of the experiment.
       command: the `bmc` command, for the record.
 
     Returns:
-      Content of `experiment.json`. `sets` has for each set of test images its arms, each with the `seeds`, by metric
-      the `values` of these, their `mean` and `sd` (with n - 1; none for one seed) and the `paper`'s number, the part of
-      the gap `closed`, percent, and the `step` from the arm before, with `change` and `p` by metric. Files are named
-      without their folders.
+      The content of `experiment.json`. `sets` has the arms of each set of test images. An arm has its `seeds`, and by
+      metric their `values`, `mean` and `sd` (with n - 1; omitted for one seed), the number in the `paper`, and the part
+      of the gap that is `closed`, percent. Its `step` has the `change` from the arm `after` and its `p`, by metric.
+      Files are named without their folders.
 
     Raises:
       ValueError: if no run is evaluated.
@@ -138,7 +137,7 @@ def compare(experiment: Experiment, seeds: int, out: str | os.PathLike, command:
     runs = read_metrics(experiment, seeds, out)
     contents = [content for by_seed in runs.values() for content in by_seed.values()]
     if not contents:
-        raise ValueError(f"no run of {experiment.file} in {out} is finished")
+        raise ValueError(f"{out}: expected finished runs of {experiment.file}, got none; {REMEDY}")
     names = list(dict.fromkeys(name for content in contents for name in content["domains"]))
     environments = [content["environment"] for content in contents]
     content = {
@@ -172,7 +171,7 @@ def _file_name(text: str) -> str:
 
 
 def _hash(arm: str, seeds: int, out: str | os.PathLike) -> str:
-    """Returns a hash of an arm's configuration without its seed and folders; "" if none of its runs is started."""
+    """Returns a hash of an arm's configuration without its seed and folders; "" if the arm has no run."""
     for seed in range(seeds):
         workdir = run_directory(out, arm, seed)
         if (workdir / config_io.FILE).is_file():
@@ -223,13 +222,13 @@ def _compare_on(
 
 
 def _figures(domain: Domain) -> dict[str, float]:
-    """Returns the figures of a run on a set of test images, with those of the dataset's official protocol if any."""
+    """Returns the metrics of a run on a set of test images, including those of the dataset's official protocol."""
     official = domain["official"]["figures"] if "official" in domain else {}
     return domain["network"] | {name: figure["value"] for name, figure in official.items()}
 
 
 def _step(before: Mapping[int, dict[str, float]], now: Mapping[int, dict[str, float]]) -> dict[str, Any]:
-    """Returns the mean change over the seeds of both arms, and its p-value if it has one, by metric."""
+    """Returns the mean change over the seeds of both arms and its p-value, if there is one, by metric."""
     both = sorted(before.keys() & now.keys())
     step: dict[str, Any] = {"seeds": both}
     for key in TESTED:

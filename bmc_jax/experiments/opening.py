@@ -1,4 +1,4 @@
-"""First part of an experiment's page: the 3D label of a hand beside its poses without and with biomechanical losses."""
+"""First part of an experiment's page: the 3D label of a hand, and its poses without and with biomechanical losses."""
 
 import base64
 import dataclasses
@@ -16,16 +16,16 @@ from bmc_jax.experiments.comparison import ArmResults
 from bmc_jax.visualization import draw, overlay
 
 POSES = {"2d": "2D labels only", "bl+rb+a": "2D labels and the losses"}
-"""Arms whose poses are shown, with their titles: the two that differ in the biomechanical losses alone."""
+"""Titles of the arms whose poses are shown. These two arms differ only in the biomechanical losses."""
 BARS = {"source": "3D labels of another domain", **POSES, "full": "3D labels, the bound"}
-"""Arms whose mean errors are shown, as far as the experiment has them."""
+"""Titles of the arms whose mean errors are shown, if the experiment has them."""
 WORDS = (
-    "Of the images of this domain, training has 2D labels only: they determine the ray of each joint, but not its "
+    "The images of this domain have only 2D labels in training: these determine the ray of each joint, but not its "
     "depth. The biomechanical losses penalise depths at which bone lengths, the palm or joint angles are beyond the "
     "limits of a hand."
 )
 PIXELS = 256
-"""Side of a picture."""
+"""Side of a picture in pixels."""
 
 
 def opening(
@@ -34,12 +34,12 @@ def opening(
     images: np.ndarray | None,
     caption: str,
 ) -> dict[str, Any]:
-    """Returns the content of the part.
+    """Returns the content of this part.
 
     Args:
       arms: results on the target.
-      kept: what `evaluate.save_predictions` saved of each arm of `POSES`, of the same images, all labelled in 3D.
-      images: the first images, uint8 `[n, height, width, 3]`; None for none.
+      kept: arrays of `evaluate.save_predictions` of each arm in `POSES`, for the same images with complete 3D labels.
+      images: the first images, uint8 `[n, height, width, 3]`; None for no images.
       caption: text below an image.
     """
     first = next(iter(kept.values()))
@@ -76,16 +76,16 @@ def opening(
 def images(config: Config, entry: str, split: str, kept: Mapping[str, np.ndarray]) -> tuple[np.ndarray | None, str]:
     """Returns the images of the first hands and their caption.
 
-    Those of a network that takes points are rendered, if the hands are of a rendered domain; otherwise there are none.
+    If the network's input is points, the images are rendered if the hands are from a rendered domain, else None.
 
     Args:
-      config: of a run.
-      entry: of `data.test`.
-      split: of the hands.
+      config: configuration of a run.
+      entry: entry of `data.test`.
+      split: split of the hands.
       kept: see `opening`.
     """
     if kept["image"].shape[-1]:
-        return kept["image"], "training has labels of this kind, of other images"
+        return kept["image"], "training has such labels of other images"
     source, _ = sources.test_split(entry, split)
     if not sources.kind(source).unlimited:
         return None, ""
@@ -100,7 +100,10 @@ def images(config: Config, entry: str, split: str, kept: Mapping[str, np.ndarray
 
 
 def ordinary(errors: np.ndarray, count: int) -> int:
-    """Returns which of the first `count` rows of `errors [n, arms]` is nearest to all columns' means, by ratio."""
+    """Returns the index, among the first `count` rows of `errors [n, arms]`, of the row nearest to the column means.
+
+    The distance is relative to the means.
+    """
     means = np.maximum(errors.mean(axis=0), 1e-9)
     return int(np.argmin((np.abs(errors[:count] - means) / means).sum(axis=1)))
 

@@ -1,4 +1,4 @@
-"""Pictures of an experiment: errors of its arms, the same hands under each, angles against hulls, labels saved."""
+"""Figures of an experiment: errors of its arms, the same hands in each arm, angles in hulls, errors over 3D labels."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,16 +16,22 @@ from bmc_jax.metrics import published
 from bmc_jax.visualization import draw
 from bmc_jax.visualization.charts import COLOURS
 
-#: Degrees about y by which hands are turned in `same_hands`.
 TURN = 75.0
-#: Dots a panel.
+"""Rotation of the hands about y in `same_hands`, degrees."""
 DOTS = 1500
+"""Number of dots per panel."""
 LABELS = "labels"
 
 
 def errors(arms: Mapping[str, Mapping[str, Any]], keys: Sequence[str]) -> Figure:
-    """A row for each arm of a set of `comparison.compare` and a panel for each measure: a dot a seed, a line at their
-    mean, and a diamond where the paper has a number."""
+    """Draws a row for each arm and a panel for each metric.
+
+    Dots are seeds, lines their means, and diamonds the paper's numbers.
+
+    Args:
+      arms: arms of a set of `comparison.compare`.
+      keys: metrics.
+    """
     names = list(arms)
     with matplotlib.rc_context(draw.STYLE):
         figure = Figure(figsize=(10.5, 0.3 * len(names) + 1.0), layout="constrained")
@@ -48,18 +54,23 @@ def errors(arms: Mapping[str, Mapping[str, Any]], keys: Sequence[str]) -> Figure
             Line2D([], [], color=draw.INSIDE, marker="|", markersize=11, markeredgewidth=2.2, linestyle=""),
             Line2D([], [], color=draw.OUTSIDE, marker="D", markerfacecolor="none", linestyle=""),
         ]
-        figure.legend(
-            handles, ["a seed", "their mean", "the paper, on its own images"], loc="outside upper right", ncols=3
-        )
+        figure.legend(handles, ["seed", "mean of seeds", "paper, on its images"], loc="outside upper right", ncols=3)
     return figure
 
 
 def same_hands(
     images: np.ndarray, labels: tuple[np.ndarray, np.ndarray], arms: Mapping[str, tuple[np.ndarray, np.ndarray]]
 ) -> Figure:
-    """Figure 1: the same hands, two lines each and a column for the labels and for each arm. Above over the image
-    `[n, height, width, 3]`, joints `[n, 21, 2]` in its pixels; below turned to the side, `[n, 21, 3]` millimetres, with
-    the label thin and grey and the error of the depths. Labels in 3D may be NaN where there are none."""
+    """Draws Figure 1: the same hands in the labels and in each arm (columns), two rows per hand.
+
+    The upper row has the hands over their images, the lower row the hands from the side, with the label in grey and the
+    depth error.
+
+    Args:
+      images: `[n, height, width, 3]`.
+      labels: joints `[n, 21, 2]`, pixels, and `[n, 21, 3]`, millimetres, NaN for hands without 3D labels.
+      arms: predicted joints of each arm, as `labels`.
+    """
     columns = {LABELS: labels, **arms}
     size = 10.5 / max(len(columns), 6)
     with matplotlib.rc_context(draw.STYLE):
@@ -95,7 +106,7 @@ def same_hands(
 
 
 def _turned(joints: np.ndarray) -> np.ndarray:
-    """Joints from the wrist, turned about y, as seen from the camera's place: `[21, 2]`."""
+    """Returns the joints relative to the wrist, rotated about y and projected along z: `[21, 2]`."""
     relative = joints - joints[hand.WRIST]
     across = np.cos(np.radians(TURN)) * relative[:, 0] + np.sin(np.radians(TURN)) * relative[:, 2]
     return np.stack([across, relative[:, 1]], axis=-1)
@@ -106,8 +117,12 @@ def _depth_error(joints: np.ndarray, labels: np.ndarray) -> float:
 
 
 def clouds(arms: Mapping[str, tuple[np.ndarray, Limits]], count: int = 4) -> Figure:
-    """Joint angles of each arm's poses `[n, 21, 3]` against the hulls of its limits: a column an arm, a row for each of
-    the joints of which the share inside differs most between the arms."""
+    """Draws the joint angles of each arm's poses in the hulls of its limits, for the joints that differ most.
+
+    Args:
+      arms: poses `[n, 21, 3]` and limits of each arm, one column each.
+      count: number of joints, one row each: those whose share inside the hull differs most between the arms.
+    """
     angles = {name: np.asarray(jax.jit(anatomy.joint_angles)(poses[:DOTS])) for name, (poses, _) in arms.items()}
     outside = {
         name: np.asarray(jax.jit(hull.distance)(angles[name], limits.hull)) > 0 for name, (_, limits) in arms.items()
@@ -148,8 +163,14 @@ def clouds(arms: Mapping[str, tuple[np.ndarray, Limits]], count: int = 4) -> Fig
 
 
 def fractions(families: Mapping[str, Sequence[Mapping[str, Any]]], keys: Sequence[str]) -> Figure:
-    """Figure 5: a panel for each measure over the share of images with 3D labels; a line a family of arms, through the
-    means, and a dot a seed."""
+    """Draws Figure 5: a panel for each metric over the share of images with 3D labels.
+
+    Lines are the means of a family of arms, and dots are seeds.
+
+    Args:
+      families: arms of each family, in the order of their `fraction`.
+      keys: metrics.
+    """
     with matplotlib.rc_context(draw.STYLE):
         figure = Figure(figsize=(10.5, 3.3), layout="constrained")
         for axes, key in zip(figure.subplots(1, len(keys), squeeze=False)[0], keys, strict=True):

@@ -1,5 +1,5 @@
-"""HTML page of an experiment: the tables of its `experiment.json`, and pictures of the predictions of each arm on the
-same hands, which `bmc evaluate` saved in the runs' folders."""
+"""HTML page of an experiment: the tables of its `experiment.json`, and figures of each arm's predictions for the same
+hands, which `bmc evaluate` saved in the runs' folders."""
 
 import os
 from collections.abc import Mapping
@@ -21,27 +21,32 @@ from bmc_jax.runtime import json_files
 from bmc_jax.training import config_io
 from bmc_jax.visualization import html
 
-#: Of `bmc experiment`, in the experiment's folder.
 FILE = "experiment.json"
-#: Measures that are drawn, as far as there are any.
+"""Name of the comparison that `bmc experiment` writes into the experiment's folder."""
 DRAWN = ("joints_2d_px", "depth_mm", "joints_3d_mm", "angles_within")
+"""Metrics that are drawn, if available."""
 OVER_FRACTIONS = ("depth_mm", "joints_3d_mm", "aligned_auc")
-#: Hands shown under each arm, and arms side by side.
+"""Metrics that are drawn over the share of images with 3D labels."""
 HANDS, SIDE_BY_SIDE = 4, 8
-#: Poses of the ambiguity's table.
+"""Number of hands shown for each arm, and of arms in a figure."""
 POSES = 256
+"""Number of poses in the table of the depth ambiguity."""
 
 
 def is_experiment(folder: str | os.PathLike) -> bool:
-    """Returns whether that is the folder of an experiment."""
+    """Returns whether a folder is that of an experiment."""
     return (Path(folder) / FILE).is_file()
 
 
 def write(folder: str | os.PathLike, out: str | os.PathLike) -> Path:
-    """Writes the experiment in `folder` as one page at `out`, and returns its path.
+    """Writes a page of an experiment, and returns its path.
+
+    Args:
+      folder: folder of the experiment.
+      out: the HTML file to write.
 
     Raises:
-      FileNotFoundError: if predictions of a run do not exist.
+      FileNotFoundError: if the predictions of a run do not exist.
       ValueError: if a file is damaged.
     """
     folder = Path(folder)
@@ -72,7 +77,10 @@ def _errors(name: str, arms: Mapping[str, ArmResults]) -> html.Picture:
 
 
 def _fractions(arms: Mapping[str, ArmResults]) -> html.Picture | None:
-    """Figure 5, where arms differ in the share of images with 3D labels: a family has the same after "+"."""
+    """Returns Figure 5; None unless arms differ in the share of images with 3D labels.
+
+    The arms of a family have the same name after "+".
+    """
     families = dict[str, list[ArmResults]]()
     for name, arm in arms.items():
         if "fraction" in arm:
@@ -87,7 +95,10 @@ def _fractions(arms: Mapping[str, ArmResults]) -> html.Picture | None:
 
 
 def _opening(folder: Path, name: str, arms: Mapping[str, ArmResults]) -> dict[str, Any] | None:
-    """The hands at the top; None without an arm of `opening.POSES`, a seed of both, or the 3D labels of all hands."""
+    """Returns the first part of the page.
+
+    Returns None if an arm of `opening.POSES` is missing, both have no common seed, or hands have no 3D label.
+    """
     shown = {arm: arms[arm] for arm in opening.POSES if arm in arms}
     if len(shown) < len(opening.POSES):
         return None
@@ -103,7 +114,7 @@ def _opening(folder: Path, name: str, arms: Mapping[str, ArmResults]) -> dict[st
 
 
 def _target(folder: Path, name: str, arms: Mapping[str, ArmResults]) -> dict[str, Any] | None:
-    """The target's hands under each arm; None without a seed of which every arm has a finished run."""
+    """Returns the target's hands in each arm; None unless all arms have a finished run of the same seed."""
     common = set.intersection(*(set(arm["seeds"]) for arm in arms.values()))
     if not common:
         return None
@@ -135,32 +146,32 @@ def _target(folder: Path, name: str, arms: Mapping[str, ArmResults]) -> dict[str
 
 
 def _entry(run: Path, name: str) -> str:
-    """The entry of `data.test` with that name; the name of a file is without its folder."""
+    """Returns the entry of `data.test` with this name; files are named without their folders."""
     return next(entry for entry in _measured(run) if name in (entry, Path(entry).name))
 
 
 def _measured(run: Path) -> dict[str, Domain]:
-    """The measures of a run, by entry."""
+    """Returns the metrics of a run by entry of `data.test`."""
     content = measurements.read(run)
     if content is None:
-        raise FileNotFoundError(f"{run / evaluate.FILE} does not exist; run `bmc evaluate {run}` again")
+        raise FileNotFoundError(f"expected {run / evaluate.FILE}, got no file; run `bmc evaluate {run}` again")
     return content["domains"]
 
 
 def _is_whole(run: Path, name: str) -> bool:
-    """Whether every one of those hands is labelled in 3D."""
+    """Returns whether all of these hands have complete 3D labels."""
     measured = _measured(run)[_entry(run, name)]
     return measured["count_3d"] == measured["count"]
 
 
 def _parts(arms: list[str]) -> list[list[str]]:
-    """The arms in as few pictures as hold them, about as many in each."""
+    """Returns the arms of each figure: as few figures as possible, with about the same number of arms."""
     count = -(-len(arms) // SIDE_BY_SIDE)
     return [part.tolist() for part in np.array_split(np.array(arms), count)]
 
 
 def _hands(first: dict[str, np.ndarray], arms: dict[str, dict[str, np.ndarray]], whole: bool) -> Figure:
-    """In millimetres at each hand's true scale; without 3D labels in scale units, which a picture does not show."""
+    """Returns the figure of the same hands, in millimetres at each hand's true scale, or scale units without labels."""
     rows = slice(min(HANDS, len(first["image"])))
     scale = metrics.MILLIMETRES * first["scale"][rows, None, None] if whole else 1.0
     true = metrics.MILLIMETRES * first["labels_3d"][rows] if whole else np.full_like(first["labels_3d"][rows], np.nan)
@@ -169,7 +180,7 @@ def _hands(first: dict[str, np.ndarray], arms: dict[str, dict[str, np.ndarray]],
 
 
 def _ambiguity(labels: np.ndarray, runs: dict[str, Path], known: dict[str, Limits]) -> dict[str, Any]:
-    """Figure 4, of labelled poses with the limits of an arm trained with all three losses, if there is one."""
+    """Returns Figure 4 for labelled poses, with the limits of an arm with all three losses if there is one."""
     arm = next((arm for arm, run in runs.items() if _is_constrained(run)), next(iter(runs)))
     found = depth_ambiguity.resolve(labels, known[arm])
     pose = depth_ambiguity.typical(found, labels)

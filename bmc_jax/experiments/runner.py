@@ -1,9 +1,9 @@
 """Experiments: the arms of a configuration file, trained and evaluated with several seeds.
 
 The file has `get_config("ARM")`, or `get_config("ARM@DATA")` if it supports several data, and `ARMS`. It may also have
-`GAP`, two arms, of whose difference in error the table shows the part that each arm closes; `CLAIMS`, which are tested;
-and `OTHERS`, rows of the paper from other methods. A run is an ordinary folder, `OUT/ARM/seedN`. Finished runs are left
-unchanged; others are started or resumed.
+`GAP`, two arms between which the table shows the part of the difference that each arm closes; `CLAIMS`, which are
+tested; and `OTHERS`, rows of the paper from other methods. A run is a folder of `bmc train`, `OUT/ARM/seedN`. Finished
+runs are not changed; others are started or resumed.
 """
 
 import os
@@ -38,7 +38,7 @@ class Experiment:
     others: tuple[str, ...]
     """Rows of `published.ROWS`."""
     data: str
-    """Part after "@" in the file's argument; empty for its default."""
+    """Part after "@" in the file's argument; empty for the default."""
 
     def argument(self, arm: str) -> str:
         """Returns the `--config` of an arm."""
@@ -46,30 +46,30 @@ class Experiment:
 
 
 def read(file: str, *, arms: Sequence[str] = (), data: str = "") -> Experiment:
-    """Reads the experiment of a file of `configs/`.
+    """Reads the experiment in a configuration file.
 
     Args:
-      file: its path, or its name.
+      file: path of the file, or name of one of the project's configurations.
       arms: names of arms; by default all that are possible with the data.
       data: value of `--data`.
 
     Raises:
-      FileNotFoundError: if there is no such file, with the names of the project's.
-      ValueError: if it has no arms, not those, or not that data.
+      FileNotFoundError: if the file does not exist. The message lists the project's configurations.
+      ValueError: if the file has no arms, or not these arms or this data.
     """
     names = runpy.run_path(str(project_files.find_config(file)))
     if not names.get("ARMS"):
-        raise ValueError(f"{file} has no ARMS: it is no experiment")
+        raise ValueError(f"{file}: expected an experiment with ARMS, got none; see configs/lifting.py")
     all_arms = {arm.name: arm for arm in names["ARMS"]}
     for name in arms:
         if name not in all_arms:
-            raise ValueError(f"{file} has no arm {name!r}; it has {', '.join(all_arms)}")
+            raise ValueError(f"{file}: expected an arm of {', '.join(all_arms)}, got {name!r}; choose one")
     chosen = arms
     if not arms:
         suffix = f"@{data}" if data else ""
         chosen = [name for name in all_arms if _is_available(names["get_config"], name + suffix)]
     if not chosen:
-        raise ValueError(f"{file} has no arm on {data}")
+        raise ValueError(f"{file}: expected arms for --data {data}, got none; give other data")
     return Experiment(
         file,
         tuple(all_arms[name] for name in chosen),
@@ -90,10 +90,10 @@ def _is_available(get_config: Callable[[str], Config], argument: str) -> bool:
 
 
 def require_data(experiment: Experiment, overrides: Sequence[str] = ()) -> None:
-    """Checks the data of all arms before any is trained.
+    """Checks the data of all arms before any arm is trained.
 
     Raises:
-      ValueError: with every arm whose data is missing or unsuitable, and the commands that build missing datasets.
+      ValueError: if data is missing or unsuitable. The message lists the arms and the commands that build the datasets.
     """
     arms_by_error, absent = dict[str, list[str]](), dict[str, None]()
     for arm in experiment.arms:
@@ -107,7 +107,7 @@ def require_data(experiment: Experiment, overrides: Sequence[str] = ()) -> None:
         lines = [f"{', '.join(arms)}: {error}" for error, arms in arms_by_error.items()]
         builds = [settings.BUILDS[name] for name in absent if name in settings.BUILDS]
         remedy = ["build the missing datasets with", *(f"  {build}" for build in builds)] if builds else []
-        raise ValueError("\n  ".join(["no arm is trained, since data is missing or unsuitable:", *lines, *remedy]))
+        raise ValueError("\n  ".join(["no arm was trained, because data is missing or unsuitable:", *lines, *remedy]))
 
 
 def _absent(options: Config) -> list[str]:
@@ -125,17 +125,18 @@ def run_directory(out: str | os.PathLike, arm: str, seed: int) -> Path:
 
 
 def run(experiment: Experiment, seeds: int, out: str | os.PathLike, overrides: Sequence[str] = ()) -> None:
-    """Trains and evaluates the unfinished runs of every arm, one seed after another, so that an interrupted experiment
-    has all arms of some seeds.
+    """Trains and evaluates the unfinished runs of all arms, one seed after another.
+
+    An interrupted experiment thus has all arms of some seeds.
 
     Args:
-      experiment: its arms.
-      seeds: number of seeds, from 0.
+      experiment: the experiment.
+      seeds: number of seeds, which are 0 to `seeds` - 1.
       out: folder of the experiment.
       overrides: "FIELD=VALUE" for all arms.
 
     Raises:
-      ValueError: if a finished run has another configuration, and as `train.train` and `evaluate.evaluate` do.
+      ValueError: if a finished run has another configuration; see also `train.train` and `evaluate.evaluate`.
     """
     for seed in range(seeds):
         for arm in experiment.arms:
@@ -147,12 +148,12 @@ def run(experiment: Experiment, seeds: int, out: str | os.PathLike, overrides: S
                 continue
             train.train(config, workdir)
             evaluate.evaluate(workdir)
-            # Every run compiles its own programs. Those of dozens of runs exhaust the memory mappings of a process.
+            # Each run compiles programs. Those of dozens of runs exhaust the memory mappings of a process.
             jax.clear_caches()
 
 
 def _is_finished(workdir: Path, config: Config) -> bool:
-    """Returns whether the last step is evaluated on all test images."""
+    """Returns whether the last step was evaluated on all test images."""
     content = measurements.read(workdir)
     return (
         content is not None and content["step"] >= steps(config) and content["domains"].keys() >= set(config.data.test)
@@ -169,7 +170,7 @@ def read_metrics(experiment: Experiment, seeds: int, out: str | os.PathLike) -> 
 
 
 def slurm_jobs(experiment: Experiment, seeds: int, out: str | os.PathLike, overrides: Sequence[str] = ()) -> list[str]:
-    """Returns for each arm the command that submits its seeds to Slurm, one task for each."""
+    """Returns the command of each arm that submits its seeds to Slurm, one task per seed."""
     script = shlex.quote(os.path.relpath(project_files.folder("launch") / "slurm.sbatch"))
     array = f"sbatch --array=0-{seeds - 1} --ntasks-per-node=1 --gpus-per-node=1 {script}"
     fields = [config_io.PREFIX + override for override in overrides]

@@ -1,10 +1,11 @@
-"""Configurations of the paper's experiments: the data of each, and the supervision and epochs of its arms.
+"""Configurations of the paper's experiments: their data, and the supervision and epochs of their arms.
 
-Each has a *source*, hands with 3D labels, and a *target*, the domain of interest, of which an arm has 3D labels, 2D
-labels or nothing. A file of `configs/` lists the arms of one table; this module holds what the tables share.
+Each experiment has a *source*, hands with 3D labels, and a *target*, the domain of interest, for which an arm has 3D
+labels, 2D labels or no labels. A file of `configs/` lists the arms of one table; this module has the common settings.
 
-Limits are fitted to the 3D-labelled training data of the arm, so those of a weakly supervised arm are the source's:
-what the paper calls *approximated*. Only the arm `computed` has its *computed* ones, from the target's 3D labels.
+Limits are fitted to the 3D-labelled training data of the arm. For a weakly supervised arm this is the source, which
+gives the paper's *approximated* limits. Only the arm `computed` has the paper's *computed* limits, from the target's 3D
+labels.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ from bmc_jax.data import sources
 
 
 class UnavailableArm(ValueError):
-    """An arm that needs labels which the data does not have."""
+    """An arm needs labels that the data does not have."""
 
 
 @dataclass(frozen=True)
@@ -26,21 +27,21 @@ class Arm:
     name: str
     """Argument of `get_config`."""
     words: str
-    """Description in a few words."""
+    """Short description."""
     after: str = ""
-    """Arm that this one is compared with, which differs from it in one respect; empty for none."""
+    """Arm with which this arm is compared and from which it differs in one setting; empty for none."""
     paper: str = ""
-    """Its row in `published.ROWS`; empty for none."""
+    """Row in `published.ROWS`; empty for none."""
     fraction: float | None = None
-    """Share of the target's training images with 3D labels, in experiments on that share (Figure 5)."""
+    """Share of the target's training images with 3D labels, in experiments on this share (Figure 5)."""
 
 
 @dataclass(frozen=True)
 class Supervision:
-    """Labels, losses and limits that an arm trains with."""
+    """Labels, losses and limits of an arm."""
 
     source: bool = True
-    """Whether it trains on the source, with 3D labels."""
+    """Whether the arm trains on the source, with 3D labels."""
     target: str = "2d"
     """Labels of the target: "2d", "3d", or "" to leave its images out."""
     terms: tuple[str, ...] = ()
@@ -51,7 +52,7 @@ class Supervision:
     independent: bool = False
     """Whether flexion and abduction are limited independently."""
     computed: bool = False
-    """Whether limits are fitted to the target. Its 3D labels are then used for nothing else."""
+    """Whether limits are fitted to the target. Its 3D labels have no other use in this case."""
     refine: bool = True
     """Whether the root depth is refined."""
 
@@ -60,7 +61,7 @@ TERMS = {"bl": "bone_length", "rb": "palm", "a": "joint_angle"}
 """Field of `config.Weights` of each biomechanical loss."""
 ALL = tuple(TERMS)
 COUNT = 20_480
-"""Rendered hands of each domain."""
+"""Number of rendered hands of each domain."""
 ANY_VIEW = "any_view"
 """Domain of bare hands seen from any side."""
 PERCENTAGES = (2, 5, 10, 20, 40)
@@ -94,7 +95,7 @@ BUILDS = {
     "dexter_object": "bmc data build dexter_object --source dexter+object --out data",
     "photos": "bmc data build coco_hand --source photographs --name photos --out data",
 }
-#: Approximate size of each split, from which arms with fewer images get the epochs that give them as many steps.
+#: Approximate size of each split, from which the epochs of arms with fewer images are computed.
 ROWS = {
     ("rhd", "train"): 41_258,
     ("freihand", "train"): 117_216,
@@ -125,19 +126,21 @@ def paper_test() -> Config:
 
 
 def paper_fractions() -> Config:
-    """Returns the setup of Figure 5: as Table 7, with the green-screen version of each image only, so that no image has
-    3D labels in another version."""
+    """Returns the setup of Figure 5: that of Table 7 with only the green-screen version of each image.
+
+    Thus no image has 3D labels in another version.
+    """
     return paper(*_train_and_validation("freihand_gs", green_screen=True), test="freihand_gs")
 
 
 def _train_and_validation(name: str, **options: bool) -> tuple[Source, ...]:
-    """Returns both splits of a dataset, every image as frequent as any other."""
+    """Returns both splits of a dataset, with shares that make all images equally frequent."""
     shares = {"train": 0.45, "validation": 0.05}
     return tuple(Source(name, split, "2d", share=share, **options) for split, share in shares.items())
 
 
 def points(source: str = "mannequin", target: str = ANY_VIEW) -> Config:
-    """Returns the setup with noisy 2D joints as input, in place of images; `target` may be a file of 3D joints."""
+    """Returns the setup with noisy 2D joints as input instead of images. `target` may be a file of 3D joints."""
     target_count = COUNT if sources.kind(target).unlimited else 0
     return Config(
         data=Data(
@@ -159,8 +162,8 @@ def points(source: str = "mannequin", target: str = ANY_VIEW) -> Config:
 def synthetic() -> Config:
     """Returns the setup with rendered, gloved hands for two CPU cores, chosen by trials: see docs/reproduction.md.
 
-    Without accurate 2D joints the losses act on wrong rays and have no effect. After minutes of training the error of
-    a small network is 13 of 128 pixels on bare hands, and 3 on gloves with two stages.
+    The losses have no effect without accurate 2D joints, because they act along wrong rays. After minutes of training,
+    the error of a small network is 13 of 128 pixels on bare hands, and 3 pixels on gloves with two stages.
     """
     return Config(
         data=Data(
@@ -177,7 +180,7 @@ def synthetic() -> Config:
         ),
         network=Network(depth=10, width=16, patch=4, pool="heatmaps", lift=True, detach_pixels=True),
         weights=Weights(bone_length=1.5, palm=0.5, joint_angle=1.5),
-        # Signs of depths are learned from the source first: the losses do not determine them and would keep wrong ones.
+        # The signs of depths are learned from the source first: the losses do not determine them, but would fix them.
         biomechanics=Biomechanics(start=0.3, ramp=0.3),
         optimizer=Optimizer(name="adamw", rate=3e-3, weight_decay=0.05, schedule="cosine", warmup=0.05, clip=10.0),
         training=Training(epochs=2.5, log_every=80, save_every=1_000),
@@ -197,7 +200,7 @@ def photos() -> Config:
 BASES = {"paper": paper_validation, "synthetic": synthetic, "points": points, "photos": photos}
 """Setup of Tables 2 to 6 for each value of `--data`."""
 WITHOUT_3D = ("photos",)
-"""Those whose target has no 3D labels."""
+"""Values of `--data` whose target has no 3D labels."""
 
 
 def get_config(
@@ -206,43 +209,43 @@ def get_config(
     """Returns the configuration of an arm of an experiment.
 
     Args:
-      experiment: its name, for messages.
-      argument: "ARM", with the first of `bases`, or "ARM@DATA" with another.
-      arms: those of the experiment.
+      experiment: name of the experiment, for messages.
+      argument: "ARM" for the first of `bases`, or "ARM@DATA".
+      arms: arms of the experiment.
       bases: setups by the value of `--data`.
 
     Raises:
-      UnavailableArm: if the arm needs 3D labels of the target and that data has none.
-      ValueError: if there is no such arm or data.
+      UnavailableArm: if the arm needs 3D labels of the target and the data has none.
+      ValueError: if the arm or the data is unknown.
     """
     name, _, data = argument.partition("@")
     supervision, data = arm_supervision(name, arms), data or next(iter(bases))
     if data not in bases:
-        raise ValueError(f"{experiment} has no data {data!r}; it has {', '.join(bases)}")
+        raise ValueError(f"{experiment}: expected data of {', '.join(bases)}, got {data!r}; choose one")
     if data in WITHOUT_3D and (supervision.target == "3d" or supervision.fraction or supervision.computed):
         raise UnavailableArm(f"{experiment} has no arm {name!r} on {data}, which have no 3D labels")
     config = supervise(bases[data](), supervision)
-    # Not named after the experiment: in one folder, tables share the runs that they have in common.
+    # The name omits the experiment, so that tables in one folder share their common runs.
     return dataclasses.replace(config, name=f"{name}@{data}")
 
 
 def arm_supervision(name: str, arms: Sequence[Arm]) -> Supervision:
-    """Returns the supervision of the arm of that name. Raises ValueError if it is none of `arms`."""
+    """Returns the supervision of the arm with this name. Raises ValueError if it is not in `arms`."""
     names = [arm.name for arm in arms]
     if name not in names:
-        raise ValueError(f"there is no arm {name!r}; there are {', '.join(names)}")
+        raise ValueError(f"expected an arm of {', '.join(names)}, got {name!r}; choose one")
     return SUPERVISIONS[name]
 
 
 def supervise(config: Config, supervision: Supervision) -> Config:
     """Returns the configuration of an arm.
 
-    An arm without the source or the target has the same batches without those images, and as many batches.
+    An arm without the source or the target has the same number of batches, which lack those images.
 
     Args:
-      config: that of the experiment. `data.train` is the source and then one or more targets, and `weights` are those
-        of the enabled terms.
-      supervision: that of the arm.
+      config: configuration of the experiment. `data.train` is the source followed by one or more targets, and `weights`
+        are those of the enabled terms.
+      supervision: supervision of the arm.
     """
     source, *targets = config.data.train
     train = (source,) if supervision.source else ()
@@ -256,7 +259,7 @@ def supervise(config: Config, supervision: Supervision) -> Config:
     elif supervision.target:
         train += tuple(dataclasses.replace(target, labels=supervision.target) for target in targets)
     share = sum(one.share for one in train)
-    # An epoch is all rows once, so an arm with fewer of them needs more epochs for its steps.
+    # An epoch has all rows once, so an arm with fewer rows needs more epochs for the same number of steps.
     rows, all_rows = (sum(_row_count(config, one) for one in several) for several in (train, config.data.train))
     longer = share * all_rows / rows
     train = tuple(dataclasses.replace(one, share=one.share / share) for one in train)
@@ -275,5 +278,5 @@ def supervise(config: Config, supervision: Supervision) -> Config:
 
 
 def _row_count(config: Config, source: Source) -> int:
-    """Returns the number of rows of a source, or that of the first source if it is not known."""
+    """Returns the number of rows of a source, or that of the first source if it is unknown."""
     return source.count or ROWS.get((source.name, source.split), config.data.train[0].count) or 1

@@ -1,4 +1,4 @@
-"""Tables of an experiment's comparison, as rows and as Markdown: for the terminal, the pages and the documentation."""
+"""Tables of an experiment's comparison, as rows and as Markdown, for the terminal, the pages and the documentation."""
 
 import dataclasses
 from typing import Any
@@ -10,21 +10,22 @@ from bmc_jax.experiments.claims import Claim
 from bmc_jax.experiments.comparison import COLUMNS, Comparison
 from bmc_jax.metrics import evaluation, published
 
-#: Measures whose steps are shown, with the gap closed; the last only where there is no 3D.
 STEPS = ("joints_2d_px", "depth_mm", "joints_3d_mm")
+"""Metrics whose steps are shown."""
 WITHOUT_3D = ("joints_2d_px", "angles_within")
-#: Measures with a gap: pixels are labelled in nearly all arms, and differ by next to nothing.
+"""Metrics whose steps are shown without 3D labels."""
 GAPS = ("depth_mm", "joints_3d_mm")
-#: Measures of the short table.
+"""Metrics with a gap. Pixels are labelled in nearly all arms and hardly differ."""
 SHORT = ("joints_2d_px", "depth_mm", "joints_3d_mm", "aligned_mm")
+"""Metrics of the short table."""
 
 
 def markdown(content: Comparison) -> str:
-    """Returns every table of the comparison as Markdown: each set of test images, and the outcome of the claims."""
+    """Returns all tables of the comparison as Markdown: each set of test images, and the outcomes of the claims."""
     lines = [heading(content), ""]
     for of in comparisons(content):
         lines += [f"**{of['name']}**, mean ± sd of {of['seeds']}", "", _pipes(of["means"]), "", _pipes(of["steps"]), ""]
-    lines += ["Beside *after*: the mean change from that arm over the same seeds, with p of a paired t-test.", ""]
+    lines += ["Changes are the means over the seeds of both arms, from the arm *after*, with p of a paired t-test.", ""]
     if content["claims"]:
         head, *rows = claim_rows(content)
         lines += [_pipes([head, *([*row[:-1], f"**{row[-1]}**"] for row in rows)]), ""]
@@ -34,15 +35,15 @@ def markdown(content: Comparison) -> str:
 
 
 def short(content: Comparison) -> str:
-    """Returns the means of the target and those of the paper as Markdown."""
+    """Returns the means on the target and those of the paper as Markdown."""
     name, arms = list(content["sets"].items())[-1]
     title = f"{heading(content)} · {name}, mean ± sd of {_seeds(arms)}"
     return "\n".join([title, "", _pipes(_values(arms, {}, SHORT, words=True))]) + "\n"
 
 
 def comparisons(content: Comparison) -> list[dict[str, Any]]:
-    """Returns the name, number of seeds and two tables, head first, of each set of test images."""
-    # The gap is the target's: on the source all arms are about equal, and shares of almost nothing are noise.
+    """Returns the name, number of seeds and two tables, with the header first, of each set of test images."""
+    # The gap is that on the target: on the source all arms are about equal, and shares of a tiny gap are noise.
     target = list(content["sets"])[-1]
     return [
         {
@@ -70,7 +71,7 @@ def _seeds(arms: dict[str, Any]) -> str:
 def _values(
     arms: dict[str, Any], others: dict[str, Any], shown: tuple[str, ...] = (), words: bool = False
 ) -> list[list[str]]:
-    """One arm a row; the paper's number, where there is one, in the column after ours."""
+    """Returns a row for each arm. A number of the paper is in the column after ours."""
     ours = {key for arm in arms.values() for key in arm["mean"]}
     theirs = {key for row in (*(arm["paper"] for arm in arms.values()), *others.values()) for key in row}
     known = dict.fromkeys([*COLUMNS, *(key for arm in arms.values() for key in arm["paper"]), *theirs])
@@ -123,8 +124,8 @@ def _p(p: float) -> str:
 
 
 def claim_rows(content: Comparison) -> list[list[str]]:
-    """Returns the table of the claims, head first."""
-    rows = [["claim", "of", "asked for", "reached", "chance", "verdict"]]
+    """Returns the table of the claims, with the header first."""
+    rows = [["claim", "metric, reference", "claimed", "measured", "p-value", "outcome"]]
     for fields in content["claims"]:
         known = {field.name for field in dataclasses.fields(Claim)}
         given: dict[str, Any] = {name: value for name, value in fields.items() if name in known}
@@ -146,7 +147,7 @@ def claim_rows(content: Comparison) -> list[list[str]]:
 
 
 def values(content: Comparison, claim: Claim) -> dict[str, dict[int, float]]:
-    """Returns the values of a claim's measure by arm and seed, on the test images of the claim."""
+    """Returns the values of a claim's metric by arm and seed, on the test images of the claim."""
     arms = content["sets"].get(claim.on, {}) if claim.on else list(content["sets"].values())[-1]
     return {
         name: dict(zip(arm["seeds"], map(float, arm["values"][claim.measure]), strict=True))

@@ -1,1 +1,1 @@
-"""What a checkpoint is used for: evaluation, prediction, reports, export."""
+"""Uses of a checkpoint: evaluation, prediction, reports, export."""

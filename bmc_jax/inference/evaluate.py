@@ -31,10 +31,10 @@ FILE = "metrics.json"
 PHOTOGRAPHS_FILE = "photographs.json"
 FOLDER = "predictions"
 
-#: Images kept with the predictions, for pictures.
 PICTURES = 24
-#: Of the sheet of the worst.
+"""Number of images saved with the predictions, for figures."""
 WORST = 20
+"""Number of images in the figure of the worst predictions."""
 
 
 def evaluate(
@@ -97,7 +97,7 @@ def evaluate(
 def _protocol_figures(
     trained: Trained, options: Config, name: str, split: str, prediction: Prediction, examples: Batch, file: Path
 ) -> dict[str, Any]:
-    """The figures of the dataset's own protocol; empty where there is none."""
+    """Returns the metrics by the dataset's official protocol; empty if it has none."""
     folder = sources.kind(name).folder(options.data.directory)
     protocol = dataset_protocols.protocol(folder) if folder else None
     if folder is None or protocol is None:
@@ -106,7 +106,7 @@ def _protocol_figures(
     words = "each hand's true scale"
     if not (scale > 0).all():
         mean, source = training_data.mean_scale(training_data.read(trained.config, trained.folder))
-        words = f"{words}, or {1000 * mean:.1f} mm ({source}) where it is not known"
+        words = f"{words}, or {1000 * mean:.1f} mm ({source}) if it is unknown"
         scale = np.where(scale > 0, scale, mean)
     metres = np.asarray(prediction.joints_3d, np.float64) * scale[:, None, None]
     return {
@@ -120,7 +120,7 @@ def _protocol_figures(
 
 
 def draw_errors(workdir: Path, entry: str, prediction: Prediction, examples: Batch) -> None:
-    """Draws PCK, errors by joint and the worst images next to the predictions; nothing without labels."""
+    """Draws PCK, errors by joint and the worst images into the folder of predictions; nothing without labels."""
     stem = predictions_file(workdir, entry).with_suffix("")
     found = evaluation.errors(prediction.joints_2d, prediction.joints_3d, examples)
     if not found:
@@ -226,18 +226,20 @@ def table(content: dict[str, Any]) -> str:
         if "official" in measured:
             lines += _protocol_lines(measured["official"])
         if measured.get("labels_predicted"):
-            lines.append(f"  The labels are another model's predictions: {measured['description']!r}.")
+            lines.append(f"  The labels are predictions of another model: {measured['description']!r}.")
         lines.append("")
     return "\n".join(lines)
 
 
 def _protocol_lines(found: dict[str, Any]) -> list[str]:
     title = metrics.PROTOCOLS[found["protocol"]].title
-    lines = [f"  by {title}'s protocol, with {found['metres']}:"]
+    lines = [f"  by the protocol of {title}, with {found['metres']}:"]
     lines += _indented(dataset_protocols.rows(found["figures"]), (), ("left", "right", "left"))
     if not found["figures"]:
-        lines.append("    nothing: no 3D labels are available; the file below is what its server evaluates")
-    whole = "" if found["complete"] else ", of a part of the split, which no server takes"
+        lines.append(
+            "    no metrics, because no 3D labels are available; submit the file below to the dataset's server"
+        )
+    whole = "" if found["complete"] else ", of a part of the split, which servers do not accept"
     return [*lines, f"    {' and '.join(found['files'])} in {FOLDER}/{whole}"]
 
 
@@ -270,14 +272,14 @@ def _require_own_files(entries: Sequence[str]) -> None:
         name = predictions_file(Path(), entry).name
         if name in written:
             raise ValueError(
-                f"expected a file for each set, got {written[name]!r} and {entry!r}, which are both written to "
-                f"{FOLDER}/{name}; give each set once, and build datasets under names that differ"
+                f"expected sets with different file names, got {written[name]!r} and {entry!r}, which are both written "
+                f"to {FOLDER}/{name}; give each set once, or build datasets under different names"
             )
         written[name] = entry
 
 
 def save_predictions(file: Path, prediction: Prediction, examples: Batch, **means: Any) -> None:
-    """Saves predictions and labels of every example, and the first images, for the report."""
+    """Saves the predictions and labels of all examples, and the first images, for the report."""
     with files.replacing(file) as partial:
         np.savez_compressed(
             partial,

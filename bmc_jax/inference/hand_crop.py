@@ -1,7 +1,7 @@
-"""Square crop around a hand of a picture, as input of the network, and the map from its output back to the picture.
+"""Square crop around a hand in a picture, the input of the network, and the map of the output back to the picture.
 
-Pixels are those of the upright picture, with the centre of the first at (0, 0). The network is trained on right hands:
-the crop of a left hand is mirrored, and so is its output.
+Pixels are those of the upright picture, with the centre of the first pixel at (0, 0). The network is trained on right
+hands: the crop of a left hand and the output for it are mirrored.
 """
 
 import os
@@ -20,11 +20,11 @@ from bmc_jax.inference.requests import Request
 from bmc_jax.training import forward
 
 SMALLEST_BOX = 4.0
-"""Pixels of the longer side of a hand's box. Coordinates from 0 to 1 give smaller ones."""
+"""Smallest length in pixels of the longer side of a hand's box. Boxes in shares of the image are smaller."""
 LARGEST_BOX = 2.0
-"""The longer side of a hand's box over that of its picture: a hand may continue beyond the picture's border."""
+"""Largest longer side of a box relative to that of its picture: a hand may extend beyond the picture."""
 LARGEST_K = 1e9
-"""Of the absolute values in K, which the network gets in float32."""
+"""Upper bound of the absolute values in K, which is float32 in the network."""
 EXIF = "focal length of the image's EXIF, principal point in the middle"
 DEFAULT = f"assumed: focal length {coco_hand.DEFAULT_FOCAL:g} x the longer image side, principal point in the middle"
 
@@ -48,17 +48,23 @@ class HandCrop:
 
 
 def cut(request: Request, picture: Picture, config: Config, *, passes: int = 1) -> HandCrop:
-    """Returns the square crop around the hand, as in training, with the margin that `passes` need.
+    """Returns the square crop around the hand, as in training, with the margin for `passes`.
+
+    Args:
+      request: the hand.
+      picture: the upright picture.
+      config: configuration of the network.
+      passes: number of passes, see `training.forward`.
 
     Raises:
-      ValueError: naming image, value and remedy, if the box has no size, is too small or too large for a hand or lies
-        outside the picture, if K is not a pinhole matrix, or if they refer to a picture of another size.
+      ValueError: if the box has no size, is too small or too large for a hand or is outside the picture, if K is not a
+        pinhole matrix, or if they refer to a picture of another size. The message names image, value and remedy.
     """
     size = picture.image.size
     if request.size not in (None, size):
-        turned = ", its size as stored: find boxes in the upright image" if request.size == size[::-1] else ""
+        turned = ", the size before rotation; find boxes in the upright image" if request.size == size[::-1] else ""
         raise ValueError(
-            f"{request.file} is of {_by(size)} pixels, and its box or K is for {_by(request.size)}{turned}"
+            f"{request.file}: expected a box and K for {_by(size)} pixels, got {_by(request.size)}{turned}"
         )
     box, side = _box(request, size, config.data.margin)
     intrinsics, intrinsics_from = _camera(request, picture)
@@ -111,12 +117,12 @@ def to_pictures(crops: Sequence[HandCrop], prediction: Prediction, config: Confi
         pixels.append(square @ back[:2, :2].T + back[:2, 2])
         joints.append(hand.mirror(np.asarray(prediction.joints_3d[i], np.float64), np.asarray(one.request.left)))
         if not (np.isfinite(pixels[-1]).all() and np.isfinite(joints[-1]).all()):
-            raise FloatingPointError(f"{one.request.file}: the prediction is not finite; its training diverged")
+            raise FloatingPointError(f"{one.request.file}: the prediction is not finite; use an earlier checkpoint")
     return np.stack(pixels), np.stack(joints)
 
 
 def _box(request: Request, size: tuple[int, int], margin: float) -> tuple[tuple[float, float, float, float], float]:
-    """The box, and the side of the square crop around its middle."""
+    """Returns the box, and the side of the square crop around its centre."""
     width, height = size
     if request.box is None:
         side = min(size)
@@ -128,14 +134,14 @@ def _box(request: Request, size: tuple[int, int], margin: float) -> tuple[tuple[
         f"{request.box_from})"
     )
     if not np.isfinite(request.box).all() or not (right > left and bottom > top):
-        raise ValueError(f"{where}, which has no size")
+        raise ValueError(f"{where}, which has no size; give a box with left < right and top < bottom")
     longer = max(right - left, bottom - top)
     if longer < SMALLEST_BOX:
         raise ValueError(f"{where}, below {SMALLEST_BOX:g} pixels; give it in pixels of the image, not in shares of it")
     if longer > LARGEST_BOX * max(size):
         raise ValueError(f"{where}, over {LARGEST_BOX:g} times the {_by(size)} pixels of the image; give a hand's box")
     if right <= 0 or bottom <= 0 or left >= width - 1 or top >= height - 1:
-        raise ValueError(f"{where}, outside of its {_by(size)} pixels")
+        raise ValueError(f"{where}, outside the {_by(size)} pixels of the image; give a box in this image")
     return (left, top, right, bottom), margin * longer
 
 
@@ -154,17 +160,17 @@ def pinhole(intrinsics: np.ndarray, where: os.PathLike, source: str) -> np.ndarr
     Args:
       intrinsics: K.
       where: name of its image, for the message.
-      source: where it is from, for the message.
+      source: its origin, for the message.
 
     Raises:
-      ValueError: unless it is `[[fx, s, cx], [0, fy, cy], [0, 0, 1]]` with positive focal lengths.
+      ValueError: unless K is `[[fx, s, cx], [0, fy, cy], [0, 0, 1]]` with positive focal lengths.
     """
     k = np.array(intrinsics, np.float64)
     regular = k.shape == (3, 3) and (np.abs(k) < LARGEST_K).all() and np.array_equal(k[2], [0, 0, 1])
     if not regular or k[0, 0] <= 0 or k[1, 1] <= 0:
         raise ValueError(
-            f"{where}: K is {k.tolist()} ({source}); it must be [[fx, s, cx], [0, fy, cy], [0, 0, 1]] in pixels with "
-            f"positive focal lengths, every number below {LARGEST_K:g}"
+            f"{where}: K ({source}): expected [[fx, s, cx], [0, fy, cy], [0, 0, 1]] in pixels with positive focal "
+            f"lengths and all numbers below {LARGEST_K:g}, got {k.tolist()}"
         )
     return k
 

@@ -1,4 +1,4 @@
-"""Measurements that `evaluate` leaves in a run's folder, as they are read again."""
+"""Reading of the measurements that `evaluate` writes into a run's folder."""
 
 from pathlib import Path
 from typing import NotRequired, TypedDict
@@ -10,7 +10,7 @@ REMEDY = "evaluate the run again"
 
 
 class Figure(TypedDict):
-    """One figure of a dataset's official protocol."""
+    """One metric of a dataset's official protocol."""
 
     value: float
     unit: str
@@ -18,7 +18,7 @@ class Figure(TypedDict):
 
 
 class Official(TypedDict):
-    """Figures by a dataset's official protocol."""
+    """Metrics by a dataset's official protocol."""
 
     protocol: str
     metres: str
@@ -45,7 +45,7 @@ class Domain(Measures):
 
 
 class Heading(TypedDict):
-    """What was measured."""
+    """The measured checkpoint."""
 
     experiment: str
     step: int

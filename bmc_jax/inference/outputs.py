@@ -24,24 +24,27 @@ from bmc_jax.limits.io import PALM_PAIRS
 from bmc_jax.runtime import files
 from bmc_jax.training.forward import Trained
 
-#: Everything that a folder of predictions may hold: what --force may replace.
+#: Names of the files in a folder of predictions; --force replaces no other folders.
 NAMES = {
     *("joints.json", "joints.npz", "hands.csv", "joints.csv", "angles.csv", "left_out.csv"),
     *("overlays", "page.html", "video.mp4", "angles.png", "hands.rrd"),
 }
 RECORDING = "rrd"
-"""Format of the Rerun viewer, beside `PREDICTION_FORMATS`; see `recording`, which writes it."""
-#: Additional fields of the hands of a video.
+"""Format of the Rerun viewer, in addition to `PREDICTION_FORMATS`; written by `recording`."""
 VIDEO = ("frame", "time", "followed")
-#: Metres from wrist to middle MCP of an adult's hand, which sets the scale where none is given. The median of RHD's
-#: 2,728 evaluation hands is 0.091, the rendered hands' mean 0.094. Its length in scale bones follows from the
-#: checkpoint's limits: datasets put the MCP joint in different places, so the scale bone is 0.030 to 0.045 m long.
+"""Additional fields of the hands of a video."""
 PALM = 0.092
+"""Metres from wrist to middle MCP of an adult's hand, which determine the scale if none is given.
+
+The median of RHD's 2,728 evaluation hands is 0.091, the mean of the rendered hands 0.094. The same length in scale
+units is in the checkpoint's limits: datasets place the MCP joint differently, so the scale bone is 0.030 to 0.045 m
+long.
+"""
 
 
 @runtime_checkable
 class View(Protocol):
-    """A hand's picture, its place there, and the camera; see `hand_crop.HandCrop`."""
+    """A hand's picture, its position in it, and the camera; see `hand_crop.HandCrop`."""
 
     @property
     def request(self) -> Request: ...
@@ -56,12 +59,12 @@ class View(Protocol):
 
 
 def require_one_size(views: Sequence[View]) -> None:
-    """Raises ValueError if K is given, of all images, and these have different sizes."""
+    """Raises ValueError if one K is given for all images and these have different sizes."""
     given = [view for view in views if view.intrinsics_from == requests.GIVEN]
     for view in given:
         if view.size != given[0].size:
             sizes = " and ".join(f"{one.request.file} of {one.size[0]}x{one.size[1]}" for one in (given[0], view))
-            raise ValueError(f"the given K is for images of one size, and there are {sizes} pixels; process them apart")
+            raise ValueError(f"the given K is for images of one size, got {sizes} pixels; process them separately")
 
 
 @dataclass(frozen=True)
@@ -75,17 +78,17 @@ class PredictedHands:
     """Scale units, camera frame, `[n, 21, 3]`."""
     assessment: Assessment
     scale: float | np.ndarray
-    """Metres of the scale bone: of all hands, or of each `[n]`."""
+    """Length of the scale bone in metres: of all hands, or of each `[n]`."""
     scale_from: str
     deviation: np.ndarray | None = None
-    """Standard deviation of the depth of each joint relative to the wrist, scale units `[n, 21]`; NaN where it is not
+    """Standard deviation of the depth of each joint relative to the wrist, scale units `[n, 21]`; NaN if it is not
     predicted."""
     frames: Sequence[int] | None = None
-    """Number of each hand's frame in the video; by default each hand is the next frame."""
+    """Number of each hand's frame in a video; by default consecutive frames."""
     times: Sequence[float] | None = None
-    """Seconds into the video, of a video's frames."""
+    """Time of each hand's frame in a video, seconds."""
     followed: Sequence[bool] | None = None
-    """Whether the box is that of the hand in the frame before, of a video's frames."""
+    """Whether the box is from the hand in the previous frame of a video."""
 
     @property
     def joints_metres(self) -> np.ndarray:
@@ -94,27 +97,30 @@ class PredictedHands:
 
 
 def validate(formats: Sequence[str], scale: float | int | None) -> None:
-    """Raises ValueError for a format that is unknown or lacks its library, or a scale outside the range of bones."""
+    """Raises ValueError if a format is unknown, its library is not installed, or the scale is no bone's length."""
     known = (*PREDICTION_FORMATS, RECORDING)
     if not formats or not set(formats) <= set(known):
-        raise ValueError(f"formats {list(formats)}: name one or more of {', '.join(known)}")
+        raise ValueError(f"formats: expected one or more of {', '.join(known)}, got {list(formats)}")
     if RECORDING in formats and importlib.util.find_spec("rerun") is None:
-        raise ValueError("recordings for the Rerun viewer need rerun-sdk: pip install 'bmc-jax[rerun]'")
+        raise ValueError("recordings for the Rerun viewer need rerun-sdk; pip install 'bmc-jax[rerun]'")
     validate_scale(scale)
 
 
 def validate_scale(scale: float | int | None) -> None:
-    """Raises ValueError for a scale outside the range of bones, metres."""
+    """Raises ValueError if the scale, in metres, is not a possible length of the scale bone."""
     low, high = validation.SHORTEST_SCALE_BONE, validation.PALM_LENGTH[1]
     if scale is not None and not low <= scale <= high:
-        raise ValueError(f"the scale, from middle MCP to middle PIP, is {scale:g} m, no bone's {low}-{high} m")
+        raise ValueError(f"scale: expected {low} to {high} m from middle MCP to middle PIP, got {scale:g} m")
 
 
 def assumed_scale(limits: Limits) -> tuple[float, str]:
-    """Returns metres of the scale bone of a hand of usual size, and the assumption in words."""
+    """Returns the length in metres of the scale bone of a hand of average size, and a description of the assumption."""
     low, high = np.asarray(limits.bone_length, np.float64)[hand.FINGERS.index("middle"), 0]
     palm = (low + high) / 2
-    return PALM / palm, f"assumed: {PALM:g} m from wrist to middle MCP, {palm:.3f} scale bones by the limits' middle"
+    return (
+        PALM / palm,
+        f"assumed: {PALM:g} m from wrist to middle MCP, {palm:.3f} scale bones at the middle of the limits",
+    )
 
 
 def assessed(
@@ -149,7 +155,7 @@ def of_checkpoint(trained: Trained, *, passes: int = 1, turns: int = 1) -> dict[
 def to_dict(
     source: dict[str, Any], limits: Limits, hands: PredictedHands, left_out: Sequence[tuple[Path, str]]
 ) -> dict[str, Any]:
-    """Returns the content of `joints.json` and of the page, with what the hands are from; angles in degrees."""
+    """Returns the content of `joints.json` and of the page, with the `source` of the hands; angles in degrees."""
     meta = limits.meta
     return {
         "format": "bmc_jax predictions 1",
@@ -160,12 +166,12 @@ def to_dict(
             "joints_2d": "pixels of the upright image, the centre of the first pixel at (0, 0)",
             "joints_3d": "metres, camera frame: x right, y down, z forward",
             "joints_3d_scale": "the same in scale units, lengths of the bone from middle MCP to middle PIP",
-            "depth_deviation": "standard deviation of the depth relative to the wrist, metres, where it is predicted",
+            "depth_deviation": "standard deviation of the depth relative to the wrist, metres, if it is predicted",
             "intrinsics": "K in pixels of the upright image",
             "box": "left, top, right, bottom, pixels of the upright image",
             "angles": "degrees; flexion > 0 towards the palm, abduction > 0 towards the thumb's side, on both hands",
             "beyond": "distance to the nearest allowed value, 0 within the limits",
-            "bone_length, curvature, spread": "scale units, their reciprocal, degrees",
+            "bone_length, curvature, spread": "scale units, reciprocal scale units, degrees",
         },
         "scale": {"metres": round(float(np.median(hands.scale)), 6), "from": hands.scale_from},
         "limits": {"source": meta.source, "poses": meta.count} | _limits(limits),
@@ -248,7 +254,7 @@ def _pairs(values: np.ndarray, beyond: np.ndarray, digits: int) -> list[dict[str
 
 
 def write(content: dict[str, Any], predicted: PredictedHands, folder: Path, formats: Sequence[str]) -> None:
-    """Writes the content to a folder in those of the `formats` that are in `PREDICTION_FORMATS`."""
+    """Writes the content to a folder in each of the `formats` that is in `PREDICTION_FORMATS`."""
     if "json" in formats:
         (folder / "joints.json").write_text(json.dumps(content, allow_nan=False) + "\n", "utf-8")
     if "npz" in formats:
@@ -258,7 +264,7 @@ def write(content: dict[str, Any], predicted: PredictedHands, folder: Path, form
 
 
 def _npz(content: dict[str, Any], predicted: PredictedHands, file: Path) -> None:
-    """Arrays at full precision; angles in radians; the content without its hands as JSON text in `about`."""
+    """Writes arrays at full precision, angles in radians, and the content without its hands as JSON text in `about`."""
     hands = content["hands"]
     content_arrays: dict[str, Any] = {
         "image": np.array([one["image"] for one in hands]),
@@ -271,7 +277,7 @@ def _npz(content: dict[str, Any], predicted: PredictedHands, file: Path) -> None
 
 
 def arrays(predicted: PredictedHands) -> dict[str, np.ndarray]:
-    """Returns what is measured of one or more hands, by name, each `[n, ...]`, see `model.Hands`."""
+    """Returns the arrays `[n, ...]` of one or more hands by their names in `model.Hands`."""
     found = predicted.assessment
     of_hands = {
         "size": np.array([view.size for view in predicted.views]),
@@ -288,7 +294,7 @@ def arrays(predicted: PredictedHands) -> dict[str, np.ndarray]:
 
 
 def _csv(content: dict[str, Any], folder: Path) -> None:
-    """Three tables whose rows share the hand's number, and the images and boxes left out."""
+    """Writes three tables with the hand's number in each row, and a table of the images and boxes left out."""
     hands = content["hands"]
     first = [name for name in VIDEO if name in hands[0]]
     k = [f"k{row}{column}" for row in range(3) for column in range(3)]
@@ -348,13 +354,13 @@ def new_folder(out: Path, *, force: bool) -> Iterator[Path]:
       FileExistsError: if `out` exists and is not empty, unless with `force` it is a folder of predictions.
     """
     if out.exists() and not out.is_dir():
-        raise FileExistsError(f"{out} is a file; name a folder")
-    there = {entry.name for entry in out.iterdir()} if out.is_dir() else set()
-    if there and not force:
-        raise FileExistsError(f"{out} is there already; name another folder, or replace its predictions with --force")
-    if there - NAMES:
+        raise FileExistsError(f"expected a folder, got the file {out}; give another --out")
+    present = {entry.name for entry in out.iterdir()} if out.is_dir() else set()
+    if present and not force:
+        raise FileExistsError(f"{out} exists already; give another --out, or --force to replace its predictions")
+    if present - NAMES:
         raise FileExistsError(
-            f"{out} holds {min(there - NAMES)}, which is not of a prediction; --force only replaces predictions"
+            f"{out}: expected predictions alone for --force, got {min(present - NAMES)}; give another --out"
         )
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as place:

@@ -1,4 +1,4 @@
-"""Prediction of the hands in photographs: joints, overlays and an interactive page. `video` is for videos."""
+"""Prediction of the hands in photographs: joints, overlays and an interactive page. For videos see `video`."""
 
 import os
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from bmc_jax.training import forward
 from bmc_jax.training.forward import Trained
 
 MOST_REASONS = 5
-"""Most reasons in the message of an error."""
+"""Largest number of reasons in an error message."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Predicted:
     left_out: tuple[tuple[Path, str], ...]
     """Images, boxes and subfolders without a prediction, each with the reason."""
     unused: dict[str, int] = field(default_factory=dict)
-    """Numbers of boxes of another category, with a low score, or of no listed image, by what they are."""
+    """Number of boxes that are not used, by reason, see `boxes.Found`."""
 
 
 def predict(
@@ -57,17 +57,28 @@ def predict(
 ) -> Predicted:
     """Predicts the hands of image files and folders of them, and writes the folder `out`.
 
-    It holds the joints in each of the `formats`, an overlay for every image, and the interactive `page.html`.
+    The folder has the joints in each of the `formats`, an overlay for each image, and the interactive `page.html`.
+    Images and boxes that cannot be used, and hands whose prediction is not finite, are left out with a reason.
 
     Args:
-      folder: of a run or an export; `step` selects a checkpoint, see `training.forward.load`.
+      folder: the folder of a run or an export, see `training.forward.load`.
+      inputs: image files, and folders of images.
+      out: folder of the results.
+      step: number of a saved step, or "best", see `training.forward.load`.
       left: see `requests.gather`, as for `box`, `boxes`, `score`, `image_ids` and `intrinsics`.
-      scale: metres of the scale bone; by default `outputs.assumed_scale`.
-      passes: number of passes, each with the crop of the one before.
-      turns: number of rotated copies that are averaged.
-      force: whether an earlier prediction at `out` is replaced.
+      box: (x, y, width, height), pixels.
+      boxes: COCO file or result list.
+      score: lowest score of the boxes that are used.
+      image_ids: COCO file of the images of a result list.
+      intrinsics: (fx, fy, cx, cy), pixels.
+      scale: length of the scale bone in metres; by default `outputs.assumed_scale`.
+      formats: formats of the results, see `outputs.validate`.
+      passes: number of passes; the second crop is cut around the prediction of the first pass.
+      turns: number of rotated crops whose predictions are averaged.
+      force: whether to replace an earlier prediction at `out`.
 
-    Images and boxes that cannot be used, and hands whose prediction is not finite, are left out with a reason.
+    Returns:
+      A summary of the prediction.
 
     Raises:
       FileExistsError: see `outputs.new_folder`.
@@ -116,10 +127,10 @@ def predict(
 def _finite(
     crops: Sequence[HandCrop], prediction: Prediction, left_out: list[tuple[Path, str]]
 ) -> tuple[list[HandCrop], Prediction]:
-    """Returns the hands with a finite prediction; the others are appended to `left_out`. All, if none is finite."""
+    """Returns the hands with a finite prediction, all if none is finite, and appends the others to `left_out`."""
     finite = np.isfinite(prediction.joints_2d).all(axis=(1, 2)) & np.isfinite(prediction.joints_3d).all(axis=(1, 2))
     if not finite.any():
-        finite[:] = True  # which `hand_crop.to_pictures` refuses
+        finite[:] = True  # `hand_crop.to_pictures` raises the error
     kept = []
     for one, usable in zip(crops, finite, strict=True):
         if usable:
@@ -136,7 +147,7 @@ def _crops(
     passes: int,
     left_out: list[tuple[Path, str]],
 ) -> list[HandCrop]:
-    """The crops of the hands; images that cannot be used are appended to `left_out`."""
+    """Returns the crops of the hands, and appends images that cannot be used to `left_out`."""
     crops: list[HandCrop] = []
     current: tuple[Path, pictures.Picture] | None = None
     for request in Progress(requested, desc="read", unit=" images"):
@@ -145,7 +156,7 @@ def _crops(
                 current = (request.file, pictures.read(request.file))
             one = hand_crop.cut(request, current[1], trained.config, passes=passes)
         except MemoryError:
-            left_out.append((request.file, f"{request.file} needs more memory than there is; make it smaller"))
+            left_out.append((request.file, f"{request.file} needs more memory than is available; make it smaller"))
             continue
         except (ValueError, OSError) as error:
             if (request.file, str(error)) not in left_out:

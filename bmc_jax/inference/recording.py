@@ -1,11 +1,11 @@
 """Recordings of pictures and hands, 2D and 3D over time, for the Rerun viewer.
 
     world                           camera frame: x right, y down, z forward, metres
-    world/camera/picture            the pictures, and each hand in pixels below them
-    world/hand_N                    each hand in 3D; N counts the hands of a picture
+    world/camera/picture            the pictures; child entities are the hands in pixels
+    world/hand_N                    each hand in 3D; N is its number in the picture
     angles/hand_N                   flexions of its 15 joints, degrees
 
-The time lines are `picture`, a number, and for videos `time`, seconds.
+The timelines are `picture`, a number, and for videos `time`, seconds.
 """
 
 import io
@@ -23,17 +23,17 @@ from bmc_jax.visualization import draw
 
 FILE = f"hands.{RECORDING}"
 QUALITY = 85
-"""Of the pictures, which are JPEG."""
-#: Rerun's coordinates are at the corner of the first pixel, ours at its centre.
+"""JPEG quality of the pictures."""
 CORNER = 0.5
+"""Offset in pixels of Rerun's coordinates, whose origin is the corner of the first pixel and not its centre."""
 
 
 class Recording:
-    """A file that grows picture by picture; a context manager. Nothing is written if it is not among the formats.
+    """A file that grows picture by picture; a context manager. Writes nothing unless `RECORDING` is in `formats`.
 
     Args:
-      folder: where the file is written.
-      formats: of the results, see `outputs.validate`.
+      folder: folder of the file.
+      formats: formats of the results, see `outputs.validate`.
     """
 
     def __init__(self, folder: Path, formats: Sequence[str]) -> None:
@@ -58,9 +58,9 @@ class Recording:
         """Adds a picture.
 
         Args:
-          image: RGB.
-          number: of the picture or frame.
-          time: seconds into the video.
+          image: the picture, RGB.
+          number: number of the picture or frame.
+          time: time in the video, seconds.
         """
         if self._stream is None:
             return
@@ -71,7 +71,7 @@ class Recording:
         self._stream.log("world/camera/picture", contents)
 
     def hands(self, found: PredictedHands) -> None:
-        """Adds all hands, at the pictures or frames that they are in."""
+        """Adds all hands to their pictures or frames."""
         if self._stream is None:
             return
         together: dict[int, list[int]] = {}
@@ -119,7 +119,7 @@ class Recording:
 
 
 def of_photographs(found: PredictedHands, folder: Path, formats: Sequence[str]) -> None:
-    """Writes the recording of hands in photographs, as far as these are there, if it is among the formats."""
+    """Writes the recording of hands and of their photographs, if these exist, if `RECORDING` is in `formats`."""
     if RECORDING not in formats:
         return
     with Recording(folder, formats) as recording:

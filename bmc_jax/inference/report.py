@@ -20,8 +20,8 @@ from bmc_jax.runtime import json_files
 from bmc_jax.training import config_io, log
 from bmc_jax.visualization import charts, draw, html
 
-#: Hands a picture: over their images, and in 3D.
 SHEET, POSES = 12, 3
+"""Number of hands per figure: over their images, and in 3D."""
 
 #: Rows of the paper's Table 2: training on RHD, mean errors on FreiHAND's validation images.
 TABLE_2 = {
@@ -31,23 +31,27 @@ TABLE_2 = {
     "and 2D labels on FreiHAND": "3D RHD + 2D FH",
     "the same, with the biomechanical losses (the paper's result)": "3D RHD + 2D FH + BMC",
 }
-#: Columns of that table.
 COLUMNS = ("joints_2d_px", "depth_mm", "joints_3d_mm")
+"""Columns of this table."""
 
 SUBTITLE = "3D hand pose from single images, weakly supervised through biomechanical constraints · bmc-jax"
 
 
 def report(workdirs: Sequence[str | os.PathLike], out: str | os.PathLike) -> Path:
-    """Writes one page of the runs in `workdirs` (configuration, curves, errors, predictions) and returns its path.
+    """Writes a page of runs (configuration, curves, errors, predictions) and returns its path.
 
-    A run that was not evaluated has its configuration, limits and curves; the page says how to add the rest.
+    For a run that was not evaluated, the page has configuration, limits and curves, and the command to add the rest.
+
+    Args:
+      workdirs: folders of the runs.
+      out: the HTML file to write.
 
     Raises:
-      FileNotFoundError: if a folder is not a run's.
+      FileNotFoundError: if a folder is not the folder of a run.
       ValueError: if no folder is given, or a file of a run cannot be read.
     """
     if not workdirs:
-        raise ValueError("no run folder to report on")
+        raise ValueError("expected one or more folders of runs, got none; give one")
     runs = []
     for workdir in map(Path, workdirs):
         with json_files.agreement(workdir / evaluate.FILE, measurements.REMEDY):
@@ -63,7 +67,7 @@ def report(workdirs: Sequence[str | os.PathLike], out: str | os.PathLike) -> Pat
 
 
 def _summary(runs: Sequence[Measured | None]) -> dict[str, Any]:
-    """The mean errors of all runs, and the rows of the paper."""
+    """Returns the mean errors of all runs, and the rows of the paper."""
     ours = [
         (f"{measured['experiment']} on {domain}", *(_with_interval(values, key) for key in COLUMNS))
         for measured in runs
@@ -83,7 +87,7 @@ def _with_interval(values: Measures, key: str) -> str:
 
 
 def _run(folder: Path) -> dict[str, Any]:
-    """The part of the page about one run; what does not exist yet is empty."""
+    """Returns the part of the page about one run; missing results are empty."""
     options, measured = config_io.read(folder), measurements.read(folder)
     domains, rows = measured["domains"] if measured else {}, log.read(folder)
     photographs = measurements.read_photographs(folder)
@@ -118,7 +122,7 @@ def _run(folder: Path) -> dict[str, Any]:
 
 
 def _photographs(folder: Path, measured: Photographs) -> dict[str, Any]:
-    """The part of the page about photographs."""
+    """Returns the part of the page about photographs."""
     network = measured["network"]
     return {
         "measured": measured,
@@ -132,7 +136,7 @@ def _photographs(folder: Path, measured: Photographs) -> dict[str, Any]:
 
 
 def _facts(options: config.Config, measured: Measured | None) -> dict[str, Any]:
-    """The run in a few lines."""
+    """Returns the main settings of the run as text."""
     weights, network, rates = options.weights, options.network, options.optimizer
     stem = f", patch stem of {network.patch}" if network.patch else ""
     return {
@@ -154,7 +158,7 @@ def _facts(options: config.Config, measured: Measured | None) -> dict[str, Any]:
 
 
 def _measures(name: str, values: Domain, step: int) -> tuple[str, list[list[str]]]:
-    """The title and the rows of the table of a domain's measures."""
+    """Returns the title and the rows of the table of a domain's metrics."""
     rows = []
     for key, (words, unit, digits, _) in evaluation.METRICS.items():
         numbers = (of.get(key) for of in (values["network"], values["mean_pose"], values.get("labels", {})))
@@ -194,7 +198,10 @@ def _pck(folder: Path, domains: Sequence[str]) -> Figure:
 
 
 def _hands(folder: Path, name: str, title: str, labelled_3d: bool) -> list[html.Picture]:
-    """Hands over their images, in 3D, and their angles in the hulls; in scale units without complete 3D labels."""
+    """Returns figures of hands over their images, in 3D, and of their angles in the hulls.
+
+    The unit of the 3D figure is mm, or scale units without complete 3D labels.
+    """
     kept = predictions(folder, name)
     valid = None if labelled_3d else kept["labels_2d_valid"]
     scale = kept["scale"][:POSES, None, None] * metrics.MILLIMETRES if labelled_3d else 1.0
@@ -225,10 +232,15 @@ def _hands(folder: Path, name: str, title: str, labelled_3d: bool) -> list[html.
 
 
 def predictions(folder: Path, name: str) -> dict[str, np.ndarray]:
-    """Reads what `evaluate` saved for an entry of `data.test`; raises FileNotFoundError without it."""
+    """Returns the arrays that `evaluate` saved for an entry of `data.test`.
+
+    Raises:
+      FileNotFoundError: if the file does not exist.
+      ValueError: if it is damaged.
+    """
     file = evaluate.predictions_file(folder, name)
     if not file.is_file():
-        raise FileNotFoundError(f"{file} does not exist; run `bmc evaluate {folder}` again")
+        raise FileNotFoundError(f"expected {file}, got no file; run `bmc evaluate {folder}` again")
     try:
         with np.load(file) as content:
             return dict(content)

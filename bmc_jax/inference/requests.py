@@ -1,4 +1,4 @@
-"""Hands to predict: image files, folders of them, and the boxes of a COCO file."""
+"""Hands to predict: image files, folders of images, and the boxes of a COCO file."""
 
 import dataclasses
 import os
@@ -27,11 +27,13 @@ class Request:
     box: tuple[float | int, float | int, float | int, float | int] | None = None
     """(left, top, right, bottom) of the hand, pixels; None for the middle square of the image."""
     box_from: str = WHOLE
+    """Origin of the box."""
     intrinsics: np.ndarray | None = None
-    """K `[3, 3]`, pixels; None to take it from the image's EXIF or a default."""
+    """K `[3, 3]`, pixels; None for K from the image's EXIF, or the default."""
     intrinsics_from: str = ""
+    """Origin of K."""
     size: tuple[int, int] | None = None
-    """(width, height) of the image that box and K refer to, if known."""
+    """(width, height) of the image of box and K, if known."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,18 @@ class Gathered:
     left_out: list[tuple[Path, str]] = field(default_factory=list)
     """Images and boxes that cannot be used, each with the reason."""
     unused: dict[str, int] = field(default_factory=dict)
-    """Numbers of boxes of another category, with a low score, or of no listed image, by what they are."""
+    """Number of boxes that are not used, by reason, see `boxes.Found`."""
 
 
 def files(inputs: Sequence[Path], out: Path | None = None) -> tuple[list[Path], list[tuple[Path, str]]]:
-    """Returns the image files of `inputs`, with the images of each folder sorted by name, and what is left out.
+    """Returns the image files of `inputs`, with the images of each folder sorted by name, and the files left out.
 
-    Left out, with the reason, are subfolders that hold images, except `out`, the folder of the results, and files whose
-    names are not UTF-8, since the results could not name them.
+    Two kinds are left out, with the reason: subfolders with images, and files whose names are not UTF-8, which the
+    results cannot name.
+
+    Args:
+      inputs: image files, and folders of images.
+      out: folder of the results, which is no subfolder to report.
 
     Raises:
       FileNotFoundError: if a file does not exist or a folder has no images.
@@ -66,20 +72,22 @@ def files(inputs: Sequence[Path], out: Path | None = None) -> tuple[list[Path], 
             below = [
                 entry for entry in others if not entry.name.startswith(".") and any(map(_is_image, entry.rglob("*")))
             ]
-            left_out += [(entry, f"{entry} is a subfolder; name it as well to predict its images") for entry in below]
+            left_out += [(entry, f"{entry} is a subfolder; give it too to predict its images") for entry in below]
             if not inside:
-                names = f"; its subfolder {below[0].name} has some: name that" if below else ""
-                raise FileNotFoundError(f"no images in the folder {one} ({', '.join(pictures.SUFFIXES)}){names}")
+                names = f"; give its subfolder {below[0].name}, which has images" if below else ""
+                raise FileNotFoundError(
+                    f"expected images ({', '.join(pictures.SUFFIXES)}) in the folder {one}, got none{names}"
+                )
             found += inside
         elif not one.exists():
-            raise FileNotFoundError(f"there is no image {one}")
+            raise FileNotFoundError(f"the image {one} does not exist; check the path")
         elif one.suffix.lower() in VIDEOS:
-            raise ValueError(f"{one} is a video; give it alone")
+            raise ValueError(f"expected images, got the video {one}; give it as the only input")
         else:
             found.append(one)
     twice = {file for file in found if found.count(file) > 1} if len(set(found)) < len(found) else set()
     if twice:
-        raise ValueError(f"{min(twice)} was named more than once")
+        raise ValueError(f"expected each image once, got {min(twice)} more than once; give it once")
     nameless = [file for file in found if readable(file) != str(file)]
     left_out += [
         (Path(readable(file)), f"the file name {readable(file)} is not UTF-8; rename the file") for file in nameless
@@ -88,12 +96,12 @@ def files(inputs: Sequence[Path], out: Path | None = None) -> tuple[list[Path], 
 
 
 def readable(path: Path) -> str:
-    """Returns a path in which bytes that are not UTF-8 are written as escape sequences."""
+    """Returns a path as text, with escape sequences in place of bytes that are not UTF-8."""
     return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def named(left_out: tuple[Path, str]) -> str:
-    """Returns the reason for which an image is left out, after the image's name."""
+    """Returns the name of an image that is left out, followed by the reason."""
     file, reason = left_out
     return reason if reason.startswith(str(file)) else f"{file}: {reason}"
 
@@ -116,26 +124,27 @@ def gather(
 
     Args:
       images: the image files.
-      left: whether hands are left ones, where `boxes` does not state the side.
+      left: whether hands are left hands, if `boxes` does not state the side.
       box: (x, y, width, height) of the hand in the only image, pixels.
-      boxes: a COCO file with a `bbox` for every hand, or a list of COCO results, see `boxes.find`. Several hands in one
-        image are several predictions.
-      score: least score of the boxes that have one.
+      boxes: a COCO file with a `bbox` for each hand, or a list of COCO results, see `boxes.find`. An image may have
+        several hands.
+      score: lowest score of the boxes that are used; boxes without a score are used.
       image_ids: a COCO file of the images of a result list.
-      intrinsics: (fx, fy, cx, cy) in pixels, of all the images. K in `boxes` has precedence.
+      intrinsics: (fx, fy, cx, cy) of all images, pixels. K in `boxes` has precedence.
 
     Raises:
       FileNotFoundError: if `boxes` or `image_ids` does not exist.
-      ValueError: if arguments contradict each other or `boxes` is refused by `boxes.find`.
+      ValueError: if arguments contradict each other, or `boxes.find` cannot use `boxes`.
     """
     if box is not None and (boxes is not None or len(images) != 1):
         raise ValueError(
-            "a box is that of the hand in one image; for several images or hands give a COCO file of boxes"
+            f"box: expected one image and no file of boxes, got {len(images)} images{' and a file' * bool(boxes)}; "
+            "give a COCO file of boxes for several images or hands"
         )
     if not 0 <= score <= 1:
-        raise ValueError(f"expected a least score from 0 to 1, got {score:g}")
+        raise ValueError(f"score: expected a number from 0 to 1, got {score:g}")
     if image_ids is not None and boxes is None:
-        raise ValueError(f"image ids, {image_ids}, are those of a result list; give it as the file of boxes")
+        raise ValueError(f"image ids: expected a result list with {image_ids}, got no file of boxes; give the list too")
     common = Request(Path(), left=left)
     if intrinsics is not None:
         fx, fy, cx, cy = intrinsics

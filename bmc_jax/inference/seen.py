@@ -1,4 +1,4 @@
-"""Hands seen in pictures with their landmarks and cameras, and their lifting to 3D, of left hands as right ones."""
+"""Hands in pictures with their landmarks and cameras, and their lifting to 3D. Left hands are lifted as right hands."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ ASSUMED = f"assumed: focal length {FOCAL:g} x the longer image side, principal p
 
 @dataclass(frozen=True)
 class Camera:
-    """What is stated of the camera, of all images whose file does not state K."""
+    """Options for the camera of all images whose file does not state K."""
 
     intrinsics: Sequence[float | int] | None = None
     """(fx, fy, cx, cy), pixels."""
@@ -35,7 +35,12 @@ class Camera:
             raise ValueError(f"expected a field of view from 1 to 170 degrees, got {self.field_of_view:g}")
 
     def matrix(self, size: tuple[int, int], exif: float | None) -> tuple[np.ndarray, str]:
-        """Returns K for an image of that (width, height), and where it is from."""
+        """Returns K and its origin.
+
+        Args:
+          size: (width, height) of the image.
+          exif: focal length from the image's EXIF in pixels, None without one.
+        """
         width, height = size
         if self.intrinsics is not None:
             fx, fy, cx, cy = self.intrinsics
@@ -51,14 +56,14 @@ class Camera:
 
 @dataclass(frozen=True)
 class SeenHand:
-    """A hand in a picture with its landmarks, in pixels; what `outputs` needs of a hand that was cut out, too."""
+    """A hand in a picture with its landmarks, in pixels; an `outputs.View`."""
 
     request: Request
     size: tuple[int, int]
     intrinsics: np.ndarray
     intrinsics_from: str
     landmarks: Landmarks
-    """Of this hand: `[21, ...]`."""
+    """Landmarks of this hand, `[21, ...]`."""
     frame: int = 0
 
     @property
@@ -69,35 +74,35 @@ class SeenHand:
 
 @dataclass(frozen=True)
 class Result:
-    """Lifted hands on the host, right or left as they are."""
+    """Lifted hands on the host. Left hands are not mirrored."""
 
     joints: np.ndarray
     """`[n, 21, 3]`, scale units, camera frame."""
     deviation: np.ndarray
     """`[n, 21]`, scale units, see `lifting.Lifted`."""
     moved: np.ndarray
-    """`[n]`: mean distance that repair moved the joints, scale units."""
+    """`[n]`: mean distance by which repair moved the joints, scale units."""
     depth: str
-    """What the depth is from."""
+    """Origin of the depth."""
     repair: str
-    """In which direction repair moves joints."""
+    """Direction in which repair moves joints."""
     metres: np.ndarray | None = None
-    """Scale bone of each hand in metres, `[n]`, where it is known."""
+    """Length of the scale bone of each hand in metres, `[n]`, if known."""
 
 
 def in_3d(
     seen: Sequence[SeenHand], limits: Limits, *, smooth: float | int | None = None, frames: int | None = None
 ) -> Result:
-    """Lifts hands, those of equal kinds of landmarks together; see `lifting.lift`.
+    """Lifts hands, grouped by their kind of landmarks; see `lifting.lift`.
 
     Args:
-      seen: at least one hand. Left hands are mirrored, and mirrored back.
-      limits: of a right hand.
-      smooth: see `lifting.lift_hands`; each frame has at most one hand of a side then.
+      seen: one or more hands. Left hands are mirrored before lifting, and mirrored back.
+      limits: limits of a right hand.
+      smooth: see `lifting.lift_hands`; it needs at most one hand of each side per frame.
       frames: number of frames of the sequence.
 
     Raises:
-      ValueError: for a sequence of two hands of one side in a frame.
+      ValueError: if a frame of a smoothed sequence has two hands of one side.
     """
     joints, moved = np.full((len(seen), hand.NUM_JOINTS, 3), np.nan), np.full(len(seen), np.nan)
     deviation = np.full((len(seen), hand.NUM_JOINTS), np.nan)
@@ -132,7 +137,7 @@ _DEPTHS = {
 def _as_right(
     hands: Sequence[SeenHand], left: np.ndarray, has_z: bool, has_world: bool
 ) -> tuple[Landmarks, np.ndarray]:
-    """Returns the landmarks of hands as right ones, and K of each."""
+    """Returns the landmarks of the hands as right hands, and K of each."""
     pixels = np.stack([np.asarray(one.landmarks.pixels, np.float64) for one in hands])
     k = np.stack([np.asarray(one.intrinsics, np.float64) for one in hands])
     last = np.array([one.size[0] - 1 for one in hands])
@@ -146,11 +151,11 @@ def _as_right(
 
 
 def _in_frames(landmarks: Landmarks, k: np.ndarray, places: np.ndarray, frames: int) -> tuple[Landmarks, np.ndarray]:
-    """Returns a row for each frame, NaN where there is no hand."""
+    """Returns landmarks and K with a row for each frame, NaN for frames without a hand."""
     if len(set(places.tolist())) < len(places):
         raise ValueError(
-            "expected at most one left and one right hand in each frame of a sequence, got two; leave the smoothing "
-            "out, or give the frames of one hand alone"
+            "expected at most one left and one right hand in each frame of a sequence, got two of a side; omit the "
+            "smoothing, or give the frames of one hand"
         )
     count = max(frames, int(places.max()) + 1)
 

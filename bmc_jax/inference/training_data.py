@@ -1,4 +1,4 @@
-"""Training data of a run, as far as recorded: counts, hashes, licences, and the size of the hands."""
+"""The recorded training data of a run: counts, hashes, licences, and the size of the hands."""
 
 import itertools
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from bmc_jax.synthesis import skeleton
 from bmc_jax.training.run_folder import DATA_FILE, DataRecord
 
 MILLIMETRE = 1e-3
-#: Mean of adults, metres.
+#: Mean length of the scale bone of adults, metres.
 ADULT_SCALE = MILLIMETRE * float(skeleton.BONES[hand.FINGERS.index("middle"), hand.LEVELS.index("PIP")])
 ADULT = "the mean of adults (Buryanov and Kotiuk 2010)"
 RENDERED = "rendered by this package"
 """Licence of rendered images."""
-#: Rendered hands that are measured: people differ by a tenth, so the mean is within a third of a percent.
 MEASURED = 1_000
+"""Number of rendered hands that are measured: people differ by a tenth, so the mean is accurate to 0.3 %."""
 
 
 @dataclass(frozen=True)
@@ -31,18 +31,21 @@ class TrainingSource:
     config: Source
     count: int
     hash: str
-    """Of a built dataset's files; "" for rendered images, and if not recorded."""
+    """Hash of the files of a built dataset; "" for rendered images, and if it is not recorded."""
     licence: str
     scale: float | None
-    """Mean length of its hands' scale bone, metres; None if unknown or without 3D labels."""
+    """Mean length of the scale bone of its hands, metres; None if it is unknown or without 3D labels."""
 
 
 def read(config: Config, folder: Path) -> list[TrainingSource]:
-    """Returns the training sources of the run in `folder`, in the configuration's order."""
+    """Returns the training sources of the run in `folder`, in the order of the configuration."""
     file = folder / DATA_FILE
     recorded = json_files.read(file, list[DataRecord]) if file.is_file() else []
     if file.is_file() and len(recorded) != len(config.data.train):
-        raise ValueError(f"{file} has {len(recorded)} sources, and the run's configuration {len(config.data.train)}")
+        raise ValueError(
+            f"{file}: expected {len(config.data.train)} sources as in the run's configuration, got {len(recorded)}; "
+            "copy the run's folder here again"
+        )
     return [_read(config, source, record) for source, record in itertools.zip_longest(config.data.train, recorded)]
 
 
@@ -68,7 +71,7 @@ def _rendered_scale(seed: int, source: Source, count: int) -> float:
 
 
 def mean_scale(found: list[TrainingSource]) -> tuple[float, str]:
-    """Returns the mean length of the scale bone in metres over the 3D-labelled training data, and its source in words.
+    """Returns the mean length of the scale bone over the 3D-labelled training data, metres, and its origin as text.
 
     Without such data it is the mean of adults.
     """

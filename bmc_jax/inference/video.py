@@ -1,7 +1,7 @@
-"""Prediction of a hand in a video: joints of every frame, the video with the hand drawn in, and its angles over time.
+"""Prediction of a hand in a video: joints of each frame, the video with the hand drawn in, and its angles over time.
 
-Each frame's box is around the joints of the frame before. Where these are implausible in their crop, the hand is lost
-(see `follow`) and the next frame has the box of the first.
+The box in each frame is around the joints of the previous frame. If these are implausible in their crop, the hand is
+lost (see `follow`), and the next frame uses the box of the first frame.
 """
 
 import dataclasses
@@ -27,14 +27,13 @@ from bmc_jax.runtime.progress import Progress
 from bmc_jax.training import forward
 from bmc_jax.visualization import charts, draw, overlay
 
-#: Least and greatest share of the crop's side that the longer side of a found hand's joints has: about two thirds in a
-#: well-placed crop.
 SHARES = (0.35, 1.0)
-#: Share of the frames or seconds in a video's header, below which it is truncated.
+"""Range of the longer side of the joints of a hand, relative to its crop's side: about 2/3 in a well-placed crop."""
 WHOLE = 0.95
-#: Greatest factor between the boxes of two frames.
+"""Share of the frames or seconds stated in a video's header below which the video counts as truncated."""
 CHANGE = 1.1
-FOLLOWED = "joints of the frame before"
+"""Largest factor between the sizes of the boxes in two frames."""
+FOLLOWED = "joints of the previous frame"
 #: Counter-clockwise rotation, by the degrees in the header of a frame.
 _TURNS = {
     90: Image.Transpose.ROTATE_90,
@@ -42,7 +41,7 @@ _TURNS = {
     -180: Image.Transpose.ROTATE_180,
     -90: Image.Transpose.ROTATE_270,
 }
-#: Seconds a tick of the written video.
+#: Time base of the written video, seconds.
 _TICK = Fraction(1, 90_000)
 
 
@@ -63,14 +62,26 @@ def predict(
 ) -> Predicted:
     """Predicts the hand in every frame of a video, and writes the folder `out`.
 
-    It holds what `predict.predict` writes, with `video.mp4`, without sound, in place of the overlays, and `angles.png`.
+    The folder has the files of `predict.predict`, with `video.mp4` (without sound) in place of the overlays, and
+    `angles.png`. A truncated video is predicted as far as it can be decoded, and is listed as left out with the reason.
 
-    Arguments are those of `predict.predict`; `box` is the hand's in the first frame, by default the middle square. A
-    truncated video is predicted as far as it can be decoded, and is listed as left out with the reason.
+    Args:
+      folder: the folder of a run or an export.
+      clip: the video file.
+      out: folder of the results.
+      step: see `predict.predict`, as for the arguments below.
+      left: whether it is a left hand.
+      box: (x, y, width, height) of the hand in the first frame, pixels; by default the middle square.
+      intrinsics: (fx, fy, cx, cy), pixels.
+      scale: length of the scale bone in metres.
+      formats: formats of the results.
+      passes: number of passes.
+      turns: number of rotated crops.
+      force: whether to replace an earlier prediction at `out`.
 
     Raises:
       FileExistsError, FileNotFoundError: see `predict.predict`.
-      ValueError: see there, and if PyAV is not installed or the file is not a video.
+      ValueError: see `predict.predict`, and if PyAV is not installed or the file is not a video.
     """
     clip = Path(clip)
     images.require_regular(clip, "video")
@@ -93,7 +104,7 @@ def predict(
                 record.picture(image, number, time)
                 if number % every == 0:
                     drawn[number] = viewer.picture(image, crop, found_2d)
-                if len(drawn) > viewer.MAX_HANDS:  # how many frames there are is known at the end
+                if len(drawn) > viewer.MAX_HANDS:  # the number of frames is known only at the end
                     every *= 2
                     drawn = {i: picture for i, picture in drawn.items() if i % every == 0}
                 crops.append(dataclasses.replace(crop, image=crop.image[:0]))
@@ -104,7 +115,7 @@ def predict(
                 usual = usual or float(np.ptp(found_2d, axis=0).max())
                 target = follow(crop, found_2d, trained.config, usual) or start
         if not crops:
-            raise ValueError(left_out[0][1] if left_out else f"{clip} has no frames")
+            raise ValueError(left_out[0][1] if left_out else f"{clip}: expected a video, got no frames; check the file")
         found = outputs.assessed(
             trained.limits, crops, np.stack(pixels), np.stack(joints), scale, times=times, followed=followed
         )
@@ -122,10 +133,16 @@ def predict(
 def follow(crop: HandCrop, joints_2d: np.ndarray, config: Config, usual: float) -> Request | None:
     """Returns the request for the next frame: a box around this frame's joints `[21, 2]`.
 
-    It is at most `CHANGE` larger or smaller than this frame's box. Returns None if the hand is lost: its joints do not
-    fill their crop as in `SHARES`, their middle is outside the crop or the picture, or the box is over twice as large
-    or as small as `usual` or one that `hand_crop.cut` refuses. The limits by `usual` end a slow collapse, where every
-    crop is a bit too small for the next.
+    The box differs by at most the factor `CHANGE` from this frame's box. Returns None if the hand is lost: its joints
+    do not fill their crop as in `SHARES`, their middle is outside the crop or the picture, or the box is not valid for
+    `hand_crop.cut` or differs by more than a factor of 2 from `usual`. The bounds by `usual` stop a slow collapse, in
+    which each crop is slightly too small for the next.
+
+    Args:
+      crop: the crop of this frame.
+      joints_2d: joints of this frame `[21, 2]`, pixels of the picture.
+      config: configuration of the network.
+      usual: longer side of the hand's box in the first frame, pixels.
     """
     low, high = joints_2d.min(axis=0), joints_2d.max(axis=0)
     middle, found = (low + high) / 2, float((high - low).max())
@@ -143,23 +160,26 @@ def follow(crop: HandCrop, joints_2d: np.ndarray, config: Config, usual: float) 
 
 
 def _side(box: tuple[float, float, float, float] | None) -> float:
-    """The longer side of a box; 0 of none."""
+    """Returns the longer side of a box; 0 for None."""
     return 0.0 if box is None else max(box[2] - box[0], box[3] - box[1])
 
 
 def frames(clip: Path, left_out: list[tuple[Path, str]]) -> Iterator[tuple[Image.Image, float]]:
-    """The frames of a video, upright RGB, with their seconds; a reason why there are no more goes to `left_out`.
+    """Yields the frames of a video, upright RGB, with their times in seconds.
 
-    Raises ValueError if PyAV is not installed, or if the file is no video.
+    If the video is truncated, the reason is appended to `left_out`.
+
+    Raises:
+      ValueError: if PyAV is not installed, or the file is not a video.
     """
     av = _av()
     try:
         container = av.open(os.fspath(clip))
     except av.FFmpegError as error:
-        raise ValueError(f"{clip} is not a video that can be decoded: {error.strerror}") from error
+        raise ValueError(f"{clip}: expected a video, got a file that FFmpeg cannot decode: {error.strerror}") from error
     with container:
         if not container.streams.video:
-            raise ValueError(f"{clip} has no pictures, only sound")
+            raise ValueError(f"{clip}: expected a video, got sound alone; give a file with pictures")
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         rate = float(stream.average_rate or 25)
@@ -173,16 +193,16 @@ def frames(clip: Path, left_out: list[tuple[Path, str]]) -> Iterator[tuple[Image
                 yield image.transpose(_TURNS[frame.rotation]) if frame.rotation in _TURNS else image, time
                 number += 1
         except av.FFmpegError as error:
-            left_out.append((clip, f"{clip} breaks off after {counted(number, 'frame')}: {error.strerror}"))
+            left_out.append((clip, f"{clip} is truncated after {counted(number, 'frame')}: {error.strerror}"))
             return
-        # Some containers end without a word. Sound may be longer than the pictures.
+        # Some truncated containers end without an error. Sound may be longer than the pictures.
         seconds = (container.duration or 0) / av.time_base if len(container.streams) == 1 else 0.0
         if number < WHOLE * stream.frames or time + 2 / rate < WHOLE * seconds:
-            left_out.append((clip, f"{clip} breaks off after {counted(number, 'frame')}, {time:.1f} s"))
+            left_out.append((clip, f"{clip} is truncated after {counted(number, 'frame')}, {time:.1f} s"))
 
 
 class Writer:
-    """An H.264 video that grows frame by frame, each at its own time."""
+    """Writer of an H.264 video with variable frame rate; a context manager."""
 
     def __init__(self, file: Path) -> None:
         self._av = _av()
@@ -194,7 +214,8 @@ class Writer:
         return self
 
     def write(self, image: Image.Image, time: float) -> None:
-        # H.264 with colour at half the resolution has even sides only.
+        """Adds a frame at a time in seconds."""
+        # H.264 with chroma subsampling needs even sides.
         even = image.crop((0, 0, max(2, image.width // 2 * 2), max(2, image.height // 2 * 2)))
         if self._stream is None:
             self._stream = self._container.add_stream("h264", rate=30, options={"crf": "20"})
@@ -215,5 +236,5 @@ def _av() -> Any:
     try:
         import av
     except ModuleNotFoundError as error:
-        raise ValueError("videos need PyAV, which brings FFmpeg along: pip install 'bmc-jax[video]'") from error
+        raise ValueError("videos need PyAV, which includes FFmpeg; pip install 'bmc-jax[video]'") from error
     return av

@@ -1,4 +1,4 @@
-"""Interactive HTML page of predicted hands, in 3D and over their pictures, with every angle and its limits."""
+"""Interactive HTML page of predicted hands, in 3D and over their pictures, with all angles and their limits."""
 
 import base64
 import io
@@ -15,14 +15,14 @@ from bmc_jax.inference.outputs import PredictedHands, View
 from bmc_jax.runtime.progress import Progress
 from bmc_jax.visualization import draw, html, overlay
 
-#: Hands of a page, selected evenly from more.
 MAX_HANDS = 60
-#: Side of a picture over the longer side of the hand's box, its greatest side in pixels, and its JPEG quality.
+"""Largest number of hands on a page, evenly selected from more."""
 AROUND, PIXELS, QUALITY = 1.7, 640, 85
+"""Side of a picture relative to the longer side of the hand's box, largest side in pixels, and JPEG quality."""
 
 
 def selected(count: int) -> list[int]:
-    """Returns the indices of the hands of the page, from `count` hands."""
+    """Returns the indices, among `count` hands, of the hands on the page."""
     return photographs.evenly(count, MAX_HANDS)
 
 
@@ -43,7 +43,14 @@ def picture(image: Image.Image, view: View, joints_2d: np.ndarray) -> dict[str, 
 
 
 def page(content: dict[str, Any], indices: Sequence[int], pictures: Sequence[dict[str, Any]], title: str) -> str:
-    """Returns the page of the hands at `indices` of an `outputs.to_dict`, with the `picture` of each."""
+    """Returns the HTML page of some hands.
+
+    Args:
+      content: result of `outputs.to_dict`.
+      indices: indices of the hands.
+      pictures: the `picture` of each.
+      title: title of the page.
+    """
     hands, left_out = content["hands"], len(content["left_out"])
     about = _source(content)
     about += f" · {len(indices)} of {len(hands)} hands" if len(indices) < len(hands) else ""
@@ -59,9 +66,9 @@ def page(content: dict[str, Any], indices: Sequence[int], pictures: Sequence[dic
 
 
 def overlays(content: dict[str, Any], found: PredictedHands, folder: Path) -> dict[int, dict[str, Any]]:
-    """Draws every hand over its image, adds the file's name to the content, and returns the pictures of the page.
+    """Draws each hand over its image, adds the file's name to the content, and returns the pictures of the page.
 
-    Hands whose image is not there have an empty picture.
+    Hands whose image does not exist have an empty picture.
     """
     folder.mkdir()
     numbers: dict[Path, list[int]] = {}
@@ -87,7 +94,7 @@ def overlays(content: dict[str, Any], found: PredictedHands, folder: Path) -> di
 
 
 def _free(stem: str, kind: str, names: set[str]) -> str:
-    """A file name that no other image has, whatever folders they are from."""
+    """Returns a file name that no image has yet; images from different folders may have the same name."""
     name, number = f"{stem}{kind}", 1
     while name.lower() in names:
         number += 1

@@ -1,4 +1,4 @@
-"""Poses checked against limits: every violation in millimetres or degrees, and a summary of many poses by joint."""
+"""Checks of poses against limits: violations in millimetres or degrees, and a summary of many poses by joint."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,16 +16,16 @@ from bmc_jax.core.plural import counted, plural
 from bmc_jax.core.types import Limits
 from bmc_jax.limits.io import PALM_PAIRS
 
-#: Poses measured at a time.
 CHUNK = 4096
-#: Sides on which an angle is outside, by the angle that is further beyond and its sign.
+"""Number of poses that are measured at a time."""
+#: Directions in which angles are outside, by the angle with the larger excess and its sign.
 SIDES = ("too bent", "too stretched", "towards the thumb", "towards the little finger")
 
 
 def in_chunks(function: Callable[..., Any], size: int, *arrays: np.ndarray) -> Any:
-    """Applies a compiled function to arrays `size` rows at a time, and returns its outputs as numpy arrays.
+    """Applies a compiled function to `size` rows of arrays at a time, and returns its outputs as numpy arrays.
 
-    The last chunk is padded by repeating its last row, so that the function has one shape and is compiled once.
+    The last chunk is padded by repeating its last row, so that the function is compiled once.
     """
     count, outputs = len(arrays[0]), []
     for start in range(0, count, size):
@@ -35,10 +35,14 @@ def in_chunks(function: Callable[..., Any], size: int, *arrays: np.ndarray) -> A
 
 
 def measure(poses: np.ndarray) -> dict[str, np.ndarray]:
-    """Measures what limits constrain, of poses `[N, 21, 3]` in metres, right hands, FreiHAND order.
+    """Returns the quantities that limits constrain.
 
-    Returns `bone_length [N, 5, 4]`, `curvature [N, 4]`, `spread [N, 4]` and `angles [N, 5, 3, 2]`, float32, in scale
-    units and radians; flexion in [-pi, pi].
+    Args:
+      poses: `[N, 21, 3]`, metres, right hands, FreiHAND order.
+
+    Returns:
+      `bone_length [N, 5, 4]`, `curvature [N, 4]`, `spread [N, 4]` and `angles [N, 5, 3, 2]`, float32, in scale units
+      and radians; flexion in [-pi, pi].
     """
     return in_chunks(_measure, CHUNK, poses.astype(np.float32))
 
@@ -69,11 +73,11 @@ class Assessment:
     spread: np.ndarray
     """`[n, 4]`."""
     angles: np.ndarray
-    """(flexion, abduction) `[n, 5, 3, 2]`, flexion unrolled as hulls are, see `hull.FLEXION_CUT`."""
+    """(flexion, abduction) `[n, 5, 3, 2]`, flexion unrolled as in hulls, see `hull.FLEXION_CUT`."""
     nearest_angles: np.ndarray
     """The nearest allowed angles `[n, 5, 3, 2]`."""
     excess: Excess
-    """0 up to `numerics.LIMIT_TOLERANCE`, which counts as within."""
+    """Excess over the limits; 0 up to `numerics.LIMIT_TOLERANCE`, which counts as within."""
 
     @property
     def within(self) -> np.ndarray:
@@ -86,8 +90,8 @@ def assess(joints: np.ndarray, limits: Limits, *, left: np.ndarray | None = None
 
     Args:
       joints: `[n, 21, 3]`, scale units, FreiHAND order.
-      limits: of right hands.
-      left: which are left hands, `[n]`. They are mirrored first: angles have the same signs on both hands.
+      limits: limits of right hands.
+      left: whether each hand is a left hand, `[n]`. Left hands are mirrored: angles have the same signs on both hands.
     """
     right = joints if left is None else camera.mirror(joints, left)
     measured, away, excess = in_chunks(lambda chunk: _assess(chunk, limits), CHUNK, np.asarray(right, np.float32))
@@ -120,21 +124,22 @@ _assessment = poses_last.with_values(_readable_assessment, fast_anatomy.ASSESSME
 
 @dataclass(frozen=True)
 class Violation:
-    """One quantity of one pose beyond its limit."""
+    """A quantity of a pose beyond its limit."""
 
     pose: int
     quantity: str
     """"bone length", "palm curvature", "palm spread" or "joint angle"."""
     finger: str
-    """A finger, or for the palm two neighbours."""
+    """Finger, or two neighbouring fingers for the palm."""
     bone: str
-    """Level of the bone, named by its child joint."""
+    """Level of the bone, which is the name of its child joint."""
     value: tuple[float, ...]
-    """In `unit`, "mm" or "degrees"; (flexion, abduction) of a joint angle."""
+    """Value in `unit`; (flexion, abduction) of a joint angle."""
     limit: tuple[float, ...]
     """The nearest allowed value."""
     excess: float
     unit: str
+    """"mm" or "degrees"."""
 
     def __str__(self) -> str:
         value, limit = (", ".join(f"{x:.1f}" for x in xs) for xs in (self.value, self.limit))
@@ -149,7 +154,7 @@ class Violation:
 
 
 def joint_name(finger: int, level: int) -> str:
-    """Names the joint that turns a finger's PIP, DIP or TIP bone (`level` 0, 1, 2), such as "index PIP"."""
+    """Returns the name of the joint that rotates a finger's PIP, DIP or TIP bone (`level` 0, 1, 2), as "index PIP"."""
     return f"{hand.FINGERS[finger]} {hand.TURNING_JOINTS[finger][level]}"
 
 
@@ -189,33 +194,34 @@ def check(joints: np.ndarray, limits: Limits, *, indices: np.ndarray | None = No
 
 @dataclass(frozen=True)
 class JointSummary:
-    """One joint over all poses. Degrees are distances to its hull."""
+    """A joint over all poses. Degrees are distances to its hull."""
 
     joint: str
     """Finger and joint, such as "index PIP"."""
     outside: int
-    """Number of poses."""
+    """Number of poses outside the hull."""
     within_percent: float
     mean_degrees: float
-    """Of the poses that are outside; 0 if none is."""
+    """Mean over the poses outside; 0 if there are none."""
     worst_degrees: float
     worst_pose: int | None
     sides: dict[str, int]
-    """Poses outside by `SIDES`."""
+    """Number of poses outside by direction, see `SIDES`."""
 
 
 @dataclass(frozen=True)
 class IntervalSummary:
-    """A bone's length or a quantity of the palm over all poses."""
+    """A bone length or a quantity of the palm over all poses."""
 
     quantity: str
     """"bone length", "palm curvature" or "palm spread"."""
     where: str
+    """Bone, or neighbouring fingers."""
     below: int
     above: int
     within_percent: float
     mean_excess: float
-    """Of the poses that are outside."""
+    """Mean over the poses outside."""
     worst_excess: float
     unit: str
     """"mm" or "degrees"."""
@@ -223,37 +229,37 @@ class IntervalSummary:
 
 @dataclass(frozen=True)
 class WorstPose:
-    """A pose that is far outside."""
+    """A pose far outside the limits."""
 
     pose: int
     degrees: float
-    """Sum over its joints."""
+    """Sum of the degrees of its joints."""
     joints: tuple[str, ...]
-    """Those outside, the furthest first, with degrees."""
+    """Joints outside with their degrees, the furthest first."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Many poses against limits."""
+    """Summary of many poses checked against limits."""
 
     poses: int
     within: int
-    """Poses within every limit."""
+    """Number of poses within all limits."""
     angles_within: int
-    """Poses of which every joint angle is within."""
+    """Number of poses with all joint angles within."""
     joints: tuple[JointSummary, ...]
-    """All 15, finger by finger."""
+    """All 15 joints, finger by finger."""
     intervals: tuple[IntervalSummary, ...]
-    """Those bones and quantities of the palm of which some pose is outside."""
+    """Bones and quantities of the palm that are outside in at least one pose."""
     worst: tuple[WorstPose, ...]
-    """The furthest outside first."""
+    """The worst poses, the furthest outside first."""
     angles: np.ndarray
     """`[N, 5, 3, 2]`, radians."""
     beyond: np.ndarray
     """Degrees outside, `[N, 5, 3]`."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns all but the arrays, for JSON."""
+        """Returns all fields except arrays, for JSON."""
         return {name: value for name, value in dataclasses.asdict(self).items() if not isinstance(value, np.ndarray)}
 
 
@@ -287,7 +293,7 @@ def summarize(poses: np.ndarray, limits: Limits, *, indices: np.ndarray | None =
     )
 
 
-JOINT_HEAD = ("joint", "outside", "within", "mean", "worst", "in pose", "which way")
+JOINT_HEAD = ("joint", "outside", "within", "mean", "worst", "in pose", "direction")
 INTERVAL_HEAD = ("bones and palm", "below", "above", "within", "mean", "worst", "unit")
 
 
@@ -324,21 +330,21 @@ def table(summary: Summary) -> str:
     if summary.intervals:
         text += ["", aligned(INTERVAL_HEAD, interval_cells(summary))]
     if summary.worst:
-        text += ["", "worst poses, by the degrees of all joints together"]
+        text += ["", "worst poses, by the sum of the degrees of all joints"]
     text += [f"  pose {one.pose}: {one.degrees:.0f}° in all: {', '.join(one.joints[:4])}" for one in summary.worst]
     return "\n".join(text)
 
 
 def aligned(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Formats a table for the terminal: columns of words on the left, of numbers on the right."""
-    sides = ["left", *("left" if name in ("which way", "unit") else "right" for name in head[1:])]
+    """Formats a table for the terminal: text columns are aligned left, number columns right."""
+    sides = ["left", *("left" if name in ("direction", "unit") else "right" for name in head[1:])]
     text = tabulate(rows, head, tablefmt="plain", disable_numparse=True, colalign=sides)
     return "\n".join(line.rstrip() for line in text.splitlines())
 
 
 @dataclass(frozen=True)
 class _IntervalPart:
-    """A kind of quantity with intervals as limits, in a unit that people read: arrays `[N, place]`."""
+    """A kind of quantity with intervals as limits, in millimetres or degrees: arrays `[N, place]`."""
 
     quantity: str
     unit: str
@@ -371,7 +377,7 @@ def _scale(poses: np.ndarray) -> np.ndarray:
 
 
 def _summarize_joint(name: str, beyond: np.ndarray, off: np.ndarray, indices: np.ndarray) -> JointSummary:
-    """From one joint's degrees outside `[N]` and its angles beyond the nearest allowed ones `[N, 2]`."""
+    """Summarizes a joint, given its degrees outside `[N]` and its angles minus the nearest allowed angles `[N, 2]`."""
     outside = np.flatnonzero(beyond > 0)
     flexion, abduction = off[outside].T
     side = np.where(np.abs(abduction) > np.abs(flexion), 2 + (abduction < 0), flexion < 0)

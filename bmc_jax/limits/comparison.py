@@ -1,4 +1,4 @@
-"""Limits in words, and two limits side by side: the shared area of their hulls, how far either exceeds the other."""
+"""Description of limits, and comparison of two limits: shared area of the hulls, and how far each exceeds the other."""
 
 from dataclasses import dataclass
 
@@ -15,19 +15,21 @@ from bmc_jax.limits.io import PALM_PAIRS
 
 @dataclass(frozen=True)
 class JointComparison:
-    """One joint's hulls in two limits, degrees."""
+    """The hulls of a joint in two limits, degrees."""
 
     joint: str
     flexion: tuple[tuple[float, float], tuple[float, float]]
-    """Least and most in the first and in the second."""
+    """(lowest, highest) in the first and in the second limits."""
     abduction: tuple[tuple[float, float], tuple[float, float]]
+    """(lowest, highest) in the first and in the second limits."""
     areas: tuple[float, float]
-    """Square degrees."""
+    """Areas of both hulls, square degrees."""
     shared_percent: float
-    """Area that both allow, of the area that either allows."""
+    """Area of the intersection relative to the area of the union."""
     first_beyond: float
-    """How far the first's hull extends beyond the second's."""
+    """Largest distance by which the first hull extends beyond the second."""
     second_beyond: float
+    """Largest distance by which the second hull extends beyond the first."""
 
 
 def compare(first: Limits, second: Limits) -> list[JointComparison]:
@@ -103,7 +105,7 @@ def describe(limits: Limits) -> str:
 
 
 def area(polygon: np.ndarray) -> float:
-    """Area of a counter-clockwise polygon `[M, 2]`; 0 for fewer than three vertices."""
+    """Returns the area of a counter-clockwise polygon `[M, 2]`; 0 for fewer than three vertices."""
     if len(polygon) < 3:
         return 0.0
     x, y = polygon.T
@@ -111,8 +113,10 @@ def area(polygon: np.ndarray) -> float:
 
 
 def intersection(subject: np.ndarray, window: np.ndarray) -> np.ndarray:
-    """Intersects two convex, counter-clockwise polygons `[M, 2]`: the subject is cut along each edge of the window
-    (Sutherland and Hodgman 1974)."""
+    """Returns the intersection of two convex, counter-clockwise polygons `[M, 2]`.
+
+    The subject is cut along each edge of the window (Sutherland and Hodgman 1974).
+    """
     for start, end in zip(window, np.roll(window, -1, axis=0), strict=True):
         if not len(subject):
             break
@@ -134,6 +138,6 @@ def _ends(polygon: np.ndarray, angle: int) -> tuple[float, float]:
 
 
 def _extension(of: Limits, beyond: Limits) -> np.ndarray:
-    """How far hulls extend beyond others, degrees `[5, 3]`: a vertex is farthest."""
+    """Returns how far hulls extend beyond others, degrees `[5, 3]`. The farthest point is a vertex."""
     vertices = hull.unroll(np.moveaxis(np.asarray(of.hull), 2, 0))
     return np.degrees(np.asarray(jax.jit(hull.distance)(jnp.asarray(vertices), beyond.hull)).max(axis=0))

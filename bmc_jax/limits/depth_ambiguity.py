@@ -1,8 +1,8 @@
 """Depth ambiguity of a known 2D pose under limits: the paper's Figure 4, for many poses.
 
-Joints move along their viewing rays only, so the projection stays the same and only the biomechanical losses depend on
-depth. They are minimized directly, without a network, from perturbed depths: bone lengths alone, then with the palm,
-then with the joint angles, each time from the same start.
+Joints move only along their viewing rays, so the projection does not change and only the biomechanical losses depend on
+the depths. The losses are minimized directly, without a network, from perturbed depths: bone lengths alone, then with
+the palm, then with the joint angles, each time from the same start.
 """
 
 import functools
@@ -31,18 +31,23 @@ STAGES = {
 WEIGHTS = {"bone_length": 5.0, "palm": 1.5, "joint_angle": 1.5}
 NO_LOSS = LossWeights(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
-#: Metres by which each joint's depth is off at the start, one standard deviation. Depths relative to the wrist are then
-#: off by 16 mm on the mean, about what the paper reports of training with 2D labels alone (Table 2: 17 mm).
 DEVIATION = 0.015
-#: Of Adam, whose rate (scale units) falls to nothing along half a cosine.
+"""Standard deviation of the depth errors at the start, metres. The mean error of depths relative to the wrist is then
+16 mm, about that of the paper's training with 2D labels alone (Table 2: 17 mm)."""
 STEPS, RATE = 400, 0.02
+"""Steps and peak learning rate of Adam; the rate, in scale units, decays to zero by a cosine schedule."""
 
 
 def perturb_depths(joints: np.ndarray, *, seed: int = 0, deviation: float = DEVIATION) -> np.ndarray:
-    """Moves each joint of poses `[n, 21, 3]`, metres, camera frame, along its ray by a normal error in depth.
+    """Moves each joint along its ray by a normally distributed depth error.
 
-    The first poses are the same however many there are. Raises ValueError if a joint is not in front of the camera,
-    before or after.
+    Args:
+      joints: `[n, 21, 3]`, metres, camera frame. The errors of a pose do not depend on the number of poses.
+      seed: seed of the errors.
+      deviation: standard deviation of the errors, metres.
+
+    Raises:
+      ValueError: if a joint is not in front of the camera before or after the perturbation.
     """
     draws = np.random.default_rng(seed).normal(0.0, deviation, joints.shape[:2])
     depth = joints[..., 2] + draws
@@ -50,8 +55,8 @@ def perturb_depths(joints: np.ndarray, *, seed: int = 0, deviation: float = DEVI
     if len(behind):
         pose, joint = behind[0].tolist()
         raise ValueError(
-            f"pose {pose}, joint {joint}: its depth is {joints[pose, joint, 2]:g} m, {depth[pose, joint]:g} m when "
-            "perturbed; expected joints in front of the camera, x right, y down, z forward, in metres"
+            f"pose {pose}, joint {joint}: expected a depth in front of the camera, got {joints[pose, joint, 2]:g} m, "
+            f"{depth[pose, joint]:g} m perturbed; give joints in metres, x right, y down, z forward"
         )
     return (joints * (depth / joints[..., 2])[..., None]).astype(np.float32)
 
@@ -60,8 +65,7 @@ def perturb_depths(joints: np.ndarray, *, seed: int = 0, deviation: float = DEVI
 def descend(
     joints: Float[Array, "pose 21 3"], limits: Limits, weights: LossWeights, *, steps: int = STEPS
 ) -> Float[Array, "pose 21 3"]:
-    """Minimizes L_BMC (Eq. 9) of poses in scale units over the depths of their joints, each pose by itself. Every
-    joint stays on its ray."""
+    """Minimizes L_BMC (Eq. 9) of each pose, in scale units, over the depths of its joints, which stay on their rays."""
     rays = joints / joints[..., 2:]
     optimizer = optax.adam(optax.cosine_decay_schedule(RATE, steps))
 
@@ -85,10 +89,20 @@ def resolve(
     deviation: float = DEVIATION,
     steps: int = STEPS,
 ) -> dict[str, np.ndarray]:
-    """Perturbs the depths of true poses `[n, 21, 3]`, metres, camera frame, and minimizes the losses of each stage.
+    """Perturbs the depths of true poses, and minimizes the losses of each stage.
 
-    Returns poses in metres at each hand's true scale, by `START` and the names of `STAGES`. Raises ValueError as
-    `perturb_depths`.
+    Args:
+      truth: `[n, 21, 3]`, metres, camera frame.
+      limits: limits of the losses.
+      seed: seed of the depth errors.
+      deviation: standard deviation of the depth errors, metres.
+      steps: number of steps of the minimization.
+
+    Returns:
+      Poses in metres at each hand's true scale, by `START` and the names of `STAGES`.
+
+    Raises:
+      ValueError: see `perturb_depths`.
     """
     start = perturb_depths(truth, seed=seed, deviation=deviation)
     scale = np.asarray(anatomy.scale(jnp.asarray(truth, jnp.float32)))[:, None, None]
@@ -107,7 +121,7 @@ def depth_errors(joints: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def violations(joints: np.ndarray, truth: np.ndarray, limits: Limits) -> dict[str, np.ndarray]:
-    """Returns each biomechanical loss of each pose, `[n]`, at the true hand's scale."""
+    """Returns each biomechanical loss of each pose, `[n]`, at the scale of the true hand."""
     scale = anatomy.scale(jnp.asarray(truth, jnp.float32))[:, None, None]
     return jax.device_get(_constraints(jnp.asarray(joints, jnp.float32) / scale, limits))
 
@@ -116,9 +130,18 @@ _constraints = jax.jit(losses.constraints)
 
 
 def summarize(stages: Mapping[str, np.ndarray], truth: np.ndarray, limits: Limits) -> dict[str, dict[str, Any]]:
-    """Summarizes two or more poses by stage: the mean `depth_mm` and its 95 % `interval`, the mean `change` from the
-    stage before with its `change_interval`, and the mean of each loss. For `TRUTH`, which limits of other hands may not
-    allow, the losses alone."""
+    """Summarizes two or more poses by stage.
+
+    Args:
+      stages: result of `resolve`.
+      truth: the true poses.
+      limits: limits of the losses.
+
+    Returns:
+      The mean `depth_mm` of each stage and its 95 % `interval`, the mean `change` from the previous stage with its
+      `change_interval`, and the mean of each loss. `TRUTH` has only the losses, which may be above 0 with limits of
+      other hands.
+    """
     rows, before = {}, None
     for stage, joints in stages.items():
         errors = depth_errors(joints, truth)
@@ -135,7 +158,7 @@ def summarize(stages: Mapping[str, np.ndarray], truth: np.ndarray, limits: Limit
 
 
 def typical(stages: Mapping[str, np.ndarray], truth: np.ndarray) -> int:
-    """Returns the index of the pose whose errors are nearest to the medians of all stages."""
+    """Returns the index of the pose whose errors are nearest to the median errors of all stages."""
     errors = np.stack([depth_errors(joints, truth) for joints in stages.values()])
     return int(np.argmin(np.abs(errors - np.median(errors, axis=1, keepdims=True)).sum(axis=0)))
 

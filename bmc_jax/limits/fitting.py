@@ -1,8 +1,8 @@
-"""Limits of the hand fitted to poses, merged, widened, and drawn from a preset to one person.
+"""Fitting of limits to poses, and merging, widening and personalizing of limits.
 
 Poses are `[N, 21, 3]` metres, right hands, FreiHAND order; limits are in scale units and radians (see `types.Limits`).
-Fitting runs on the host, in chunks, through the same float32 `anatomy` as the losses, and makes every interval and
-outer hull `numerics.FIT_SLACK` wider than the samples: the losses are exactly zero on the poses fitted to.
+Fitting runs on the host, in chunks, with the same float32 `anatomy` as the losses. All intervals and outer hulls are
+`numerics.FIT_SLACK` wider than the samples, so that the losses are exactly zero on these poses.
 """
 
 import dataclasses
@@ -20,14 +20,14 @@ from bmc_jax.core.types import Limits, LimitsMetadata
 from bmc_jax.limits.checking import measure
 
 INTERVALS = ("bone_length", "curvature", "spread")
-#: Number of a person's poses that a preset counts as in `personalize`: bones and palm hardly change and are soon known,
-#: while a few poses show little of the joint angles.
 PRIOR_BONES, PRIOR_ANGLES = 5, 100
+"""Numbers of poses that a preset counts as in `personalize`, for bones and palm and for joint angles. Bones and palm
+hardly vary between poses of a person, whereas a few poses cover little of the joint angles."""
 
 
 @dataclass(frozen=True)
 class Reach:
-    """Values that samples reach or limits allow, before hulls are widened and simplified; float64."""
+    """Ranges of samples or of limits, before hulls are widened and simplified; float64."""
 
     bone_length: np.ndarray
     """(lowest, highest) `[5, 4, 2]`."""
@@ -41,7 +41,7 @@ class Reach:
 
 @dataclass(frozen=True)
 class _Counts:
-    """Poses that were screened, in numbers."""
+    """Numbers of screened poses."""
 
     total: int = 0
     left: int = 0
@@ -74,28 +74,30 @@ def fit(
     """Fits limits to poses `[N, 21, 3]` in metres, or to an iterable of such arrays.
 
     Args:
-      poses: at percentiles 0-100 an iterable takes the memory of one chunk; other percentiles need every pose's
-        quantities at once, 232 bytes a pose.
-      source: where the poses are from, for the record.
-      percentiles: of each quantity, between which its samples count. A hull is that of the samples whose flexion and
-        abduction both lie between theirs.
-      angle_margin: degrees by which hulls and spread are widened, and, as radians per scale unit, curvature.
+      poses: `[N, 21, 3]`, or an iterable of such arrays. With percentiles 0-100 an iterable needs the memory of one
+        array; other percentiles need the quantities of all poses at once, 232 bytes per pose.
+      source: origin of the poses, for the record.
+      percentiles: (low, high) of each quantity; samples outside are ignored. A hull is that of the samples whose
+        flexion and abduction are both between their percentiles.
+      angle_margin: degrees by which hulls and spread are widened; as radians per scale unit, also for curvature.
       length_margin: share by which bones may be longer or shorter.
-      vertices: of each hull.
-      outer: hulls contain every sample (outer), or lie within the samples' exact hull (inner).
-      left: what to do with left hands, see `validation.screen`. The default refuses them, since a few among right hands
-        make limits that allow anything. `meta.screening` records what was found and done.
-      references: publications that the poses are based on, for the record.
+      vertices: number of vertices of each hull.
+      outer: whether hulls contain every sample (outer), or are inside the samples' exact hull (inner).
+      left: treatment of left hands, see `validation.screen`. The default refuses them, because a few left hands among
+        right hands give limits that allow nearly all poses. `meta.screening` records the result.
+      references: publications on which the poses are based, for the record.
 
     Raises:
-      ValueError: for poses that `validation.validate` refuses, for no pose at all, for left hands, and for a joint
-        whose samples lie on a line or in a point, by its name.
+      ValueError: if `validation.validate` refuses the poses, there are no poses, there are left hands, or the samples
+        of a joint are on a line or in a point. The message names the joint.
     """
     low, high = map(float, percentiles)
     if not 0 <= low < high <= 100:
-        raise ValueError(f"percentiles are two increasing numbers from 0 to 100, not {low} and {high}")
+        raise ValueError(f"percentiles: expected two increasing numbers from 0 to 100, got {low} and {high}")
     if angle_margin < 0 or length_margin < 0:
-        raise ValueError(f"margins are not negative: {angle_margin} degrees, {length_margin} of the length")
+        raise ValueError(
+            f"expected margins of at least 0, got {angle_margin} degrees and {length_margin} of the length"
+        )
     streaming = (low, high) == (0.0, 100.0)
     measured: list[dict[str, np.ndarray]] = []
     reached: list[Reach] = []
@@ -111,7 +113,10 @@ def fit(
         elif len(screened.poses):
             measured.append(measure(screened.poses))
     if counts.used == 0:
-        raise ValueError(f"{source}: no poses to fit limits to (of {counts.total}, {counts.left} are left hands)")
+        raise ValueError(
+            f"{source}: expected poses to fit limits to, got none ({counts.left} of {counts.total} are left hands); "
+            "give poses of right hands"
+        )
     if not streaming:
         together = {name: np.concatenate([chunk[name] for chunk in measured]) for name in measured[0]}
         reached = [_reach(together, low, high)]
@@ -129,20 +134,21 @@ def fit(
 
 
 def merge(first: Limits, second: Limits) -> Limits:
-    """Merges limits into those that allow what either allows.
+    """Returns limits that allow all that `first` or `second` allows.
 
-    At percentiles 0-100 these are what `fit` gives for the poses of both together.
+    With percentiles 0-100, they equal the result of `fit` for the poses of both together. If the margins differ, the
+    metadata has the smaller margin, and the hulls and intervals include the rest of the larger margin.
 
-    Where margins differ the record has the smaller; the rest of the larger is in the hulls and intervals themselves.
-    Raises ValueError for limits of different percentiles, kinds of hull or conventions.
+    Raises:
+      ValueError: if the percentiles, kinds of hull or conventions differ.
     """
     free = ("source", "count", "references", "screening", "created_by", "margin_degrees", "margin_fraction")
     for field in dataclasses.fields(LimitsMetadata):
         ours, theirs = getattr(first.meta, field.name), getattr(second.meta, field.name)
         if field.name not in free and ours != theirs:
             raise ValueError(
-                f"limits of '{first.meta.source}' and of '{second.meta.source}' differ in {field.name}: {ours} and "
-                f"{theirs}; fit both alike"
+                f"expected equal {field.name}, got {ours} for limits of '{first.meta.source}' and {theirs} for limits "
+                f"of '{second.meta.source}'; fit both with the same options"
             )
     meta = dataclasses.replace(
         first.meta,
@@ -158,10 +164,18 @@ def merge(first: Limits, second: Limits) -> Limits:
 
 
 def widen(limits: Limits, *, degrees: float = 0.0, fraction: float = 0.0) -> Limits:
-    """Widens limits as `fit` does with these margins: hulls and spread by degrees on each side, curvature by as much in
-    radians per scale unit; longest bones are multiplied, shortest bones divided by `1 + fraction`."""
+    """Returns widened limits, equal to those of `fit` with these margins.
+
+    Args:
+      limits: the limits.
+      degrees: degrees by which hulls and spread are widened on each side; as radians per scale unit, also curvature.
+      fraction: longest bones are multiplied by `1 + fraction`, shortest bones are divided by it.
+
+    Raises:
+      ValueError: if a margin is negative.
+    """
     if degrees < 0 or fraction < 0:
-        raise ValueError(f"margins are not negative: {degrees} degrees, {fraction} of the length")
+        raise ValueError(f"expected margins of at least 0, got {degrees} degrees and {fraction} of lengths")
     reach, meta = _widened(_reached(limits), limits.meta, degrees, fraction)
     return _build(reach, meta, limits.hull.shape[2])
 
@@ -175,15 +189,23 @@ def personalize(
     length_margin: float = 0.05,
     left: str = "error",
 ) -> Limits:
-    """Draws a preset's limits to those of one person, by the number of poses.
+    """Returns limits of one person: weighted means of a preset and of the fit to the person's poses.
 
-    After n poses the fit to them has the weight n / (n + `PRIOR_BONES`) for bones and palm and n / (n + `PRIOR_ANGLES`)
-    for joint angles, and the preset the rest. Ends of intervals are weighted means. A hull is the weighted Minkowski
-    sum of both, so that its extent in every direction is a weighted mean too. No pose gives the preset, many give the
-    fit. An outlier moves a limit by its weight only, and so may be outside afterwards.
+    With n poses, the fit has the weight n / (n + `PRIOR_BONES`) for bones and palm and n / (n + `PRIOR_ANGLES`) for
+    joint angles. The ends of intervals are weighted means. A hull is the weighted Minkowski sum of both hulls, so its
+    extent in every direction is a weighted mean too. No poses give the preset, and many poses approach the fit. An
+    outlier moves a limit only by its weight, so it may be outside the result.
 
-    Arguments and errors are those of `fit`, but that an empty array gives the preset. Frames of a video resemble one
-    another and count as poses all the same: give those that differ.
+    Args:
+      prior: the preset.
+      poses: `[N, 21, 3]`; may be empty. Each frame of a video counts as a pose: give frames that differ.
+      source: origin of the poses, for the record.
+      angle_margin: see `fit`.
+      length_margin: see `fit`.
+      left: see `fit`.
+
+    Raises:
+      ValueError: see `fit`.
     """
     if len(poses) == 0:
         return prior
@@ -201,16 +223,16 @@ def personalize(
     bones, angles = count / (count + PRIOR_BONES), count / (count + PRIOR_ANGLES)
     meta = dataclasses.replace(
         prior.meta,
-        source=f"{source}, drawn to {prior.meta.source}",
+        source=f"{source}, with the prior {prior.meta.source}",
         count=count,
-        screening=f"{person.meta.screening}; their weight: {bones:.3f} for bones and palm, {angles:.3f} for angles",
+        screening=f"{person.meta.screening}; weights: {bones:.3f} for bones and palm, {angles:.3f} for angles",
         margin_degrees=(1 - angles) * prior.meta.margin_degrees + angles * person.meta.margin_degrees,
         margin_fraction=(1 - bones) * prior.meta.margin_fraction + bones * person.meta.margin_fraction,
         created_by=f"bmc_jax {bmc_jax.__version__}",
     )
     theirs, ours = (_intervals(limits) for limits in (prior, person))
     supports = (np.asarray(limits.support, np.float64).reshape(15, -1, 2) for limits in (prior, person))
-    # The sum of both hulls with their margins is the sum of their supports with the mean margin.
+    # The sum of both hulls with their margins equals the sum of their supports with the mean margin.
     sums = [
         hull.exact(((1 - angles) * theirs[:, None] + angles * ours).reshape(-1, 2))
         for theirs, ours in zip(*supports, strict=True)
@@ -220,7 +242,7 @@ def personalize(
 
 
 def _reach(measured: dict[str, np.ndarray], low: float, high: float) -> Reach:
-    """Values between percentiles `low` and `high` of the measurements: intervals with slack, and exact hulls."""
+    """Returns the ranges between percentiles `low` and `high`: intervals with slack, and exact hulls."""
     intervals = {}
     for name in INTERVALS:
         ends = np.percentile(measured[name].astype(np.float64), [low, high], axis=0)
@@ -233,7 +255,7 @@ def _reach(measured: dict[str, np.ndarray], low: float, high: float) -> Reach:
 
 
 def _reached(limits: Limits, degrees: float = 0.0) -> Reach:
-    """Values that limits allow, their support widened by so many degrees."""
+    """Returns the ranges of limits, with the support widened by `degrees`."""
     padded = _on_the_grid(np.asarray(limits.support)).reshape(-1, *limits.support.shape[2:])
     return Reach(**_intervals(limits), support=[hull.widen(points, np.radians(degrees)) for points in padded])
 
@@ -256,7 +278,7 @@ def _union(*reaches: Reach) -> Reach:
 
 
 def _widened(reach: Reach, meta: LimitsMetadata, degrees: float, fraction: float) -> tuple[Reach, LimitsMetadata]:
-    """Intervals widened; the hulls' margin is only recorded, since hulls are built from their support."""
+    """Widens intervals. The margin of hulls is only recorded, because hulls are built from their support."""
     turn = np.radians(degrees) * np.array([-1.0, 1.0])
     wider = dataclasses.replace(
         reach,
@@ -281,8 +303,8 @@ def _build(reach: Reach, meta: LimitsMetadata, vertices: int) -> Limits:
             raise ValueError(
                 f"{hand.FINGERS[finger]} {hand.LEVELS[level + 1]} bone: its angles in the {meta.count} "
                 f"{plural(meta.count, 'pose')} of "
-                f"'{meta.source}' lie on a line or in a point ({extent[0]:.3g} degrees of flexion by {extent[1]:.3g} "
-                "of abduction); add poses that differ, or an angle margin"
+                f"'{meta.source}' are on a line or in a point ({extent[0]:.3g} degrees of flexion by {extent[1]:.3g} "
+                "of abduction); add different poses, or an angle margin"
             )
         hulls.append(hull.simplify(hull.widen(support, margin + slack), vertices, meta.outer))
     most = max(map(len, reach.support))

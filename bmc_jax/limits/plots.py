@@ -1,4 +1,4 @@
-"""Figures of limits: violations, the worst hands, two limits, motion over time, and stages of depth ambiguity."""
+"""Figures of limits: violations, worst hands, two limits, motion over time, and stages of the depth ambiguity."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,16 +16,22 @@ from bmc_jax.limits.checking import joint_name
 from bmc_jax.limits.range_of_motion import runs
 from bmc_jax.visualization import draw
 
-#: Most dots of a panel; more would hide one another.
 DOTS = 4000
-#: Colours of the second of two limits, and of abduction beside flexion.
+"""Largest number of dots in a panel: more dots would hide each other."""
 SECOND = "#D55E00"
+"""Colour of the second of two limits."""
 ABDUCTION = "#009E73"
+"""Colour of abduction."""
 
 
 def violations(limits: Limits, angles: np.ndarray, beyond: np.ndarray) -> Figure:
-    """Draws angles `[N, 5, 3, 2]` in radians against the hulls of the joints that some pose violates, the most violated
-    first; `beyond [N, 5, 3]` is 0 within."""
+    """Draws joint angles and hulls, for the joints with violations, the most violated first.
+
+    Args:
+      limits: the limits.
+      angles: `[N, 5, 3, 2]`, radians.
+      beyond: excess of each joint `[N, 5, 3]`, 0 within the limits.
+    """
     counts = (beyond > 0).sum(axis=0)
     places = sorted(np.argwhere(counts > 0).tolist(), key=lambda place: -counts[tuple(place)])
     columns = min(5, len(places))
@@ -53,8 +59,15 @@ def violations(limits: Limits, angles: np.ndarray, beyond: np.ndarray) -> Figure
 
 
 def hands(poses: np.ndarray, beyond: np.ndarray, captions: Sequence[str]) -> Figure:
-    """Draws right hands `[n, 21, 3]`, fingers up, each with its palm to the reader and from the thumb's side, with a
-    ring around every joint that is outside (`beyond [n, 5, 3]` above 0), the larger the further."""
+    """Draws right hands with fingers up, each with the palm towards the viewer and from the thumb's side.
+
+    Joints outside have a ring, whose size grows with the excess.
+
+    Args:
+      poses: `[n, 21, 3]`, right hands.
+      beyond: excess of each joint `[n, 5, 3]`, degrees.
+      captions: caption of each hand.
+    """
     columns = min(4, len(poses))
     rows = -(-len(poses) // columns)
     with matplotlib.rc_context(draw.STYLE):
@@ -80,7 +93,7 @@ def hands(poses: np.ndarray, beyond: np.ndarray, captions: Sequence[str]) -> Fig
 
 
 def comparison(first: Limits, second: Limits, names: tuple[str, str], captions: Sequence[str]) -> Figure:
-    """Draws the 15 hulls of two limits over each other, a column a finger and a row a bone, with a caption each."""
+    """Draws the 15 hulls of two limits over each other, with a caption each; columns are fingers and rows are bones."""
     with matplotlib.rc_context(draw.STYLE):
         figure = Figure(figsize=(10.5, 6.4), layout="constrained")
         grid = figure.subplots(3, 5, sharex="row", sharey="row")
@@ -96,8 +109,13 @@ def comparison(first: Limits, second: Limits, names: tuple[str, str], captions: 
 
 
 def motion(seconds: np.ndarray, degrees: np.ndarray, norms: dict[tuple[int, int, int], tuple[float, float]]) -> Figure:
-    """Draws flexion and abduction `[n, 5, 3, 2]` in degrees over time, a row a finger and a column a joint, with gaps
-    where they are NaN. `norms` are published ranges by finger, level and angle (0 flexion, 1 abduction), as bands."""
+    """Draws flexion and abduction over time; rows are fingers and columns are joints.
+
+    Args:
+      seconds: time of each frame `[n]`.
+      degrees: (flexion, abduction) `[n, 5, 3, 2]`, NaN in gaps.
+      norms: published ranges by finger, level and angle (0 flexion, 1 abduction), drawn as bands.
+    """
     with matplotlib.rc_context(draw.STYLE):
         figure = Figure(figsize=(10.5, 9.2), layout="constrained")
         grid = figure.subplots(5, 3, sharex=True, sharey="col")
@@ -132,8 +150,8 @@ def _hull(axes: Axes, limits: Limits, finger: int, level: int, colour: str) -> N
 
 
 def _upright(pose: np.ndarray) -> np.ndarray:
-    """The hand with its wrist at the origin, x to the thumb's side, y along the middle finger's root bone and z out of
-    the palm: the reader sees a right palm, thumb to the right."""
+    """Returns the hand with its wrist at the origin, x towards the thumb's side, y along the root bone of the middle
+    finger and z out of the palm: the palm of a right hand is visible, with the thumb on the right."""
     from_wrist = pose - pose[hand.WRIST]
     index, middle, little = (from_wrist[hand.FINGER_JOINTS[finger, 0]] for finger in (1, 2, 4))
     up = middle / np.linalg.norm(middle)
@@ -143,15 +161,22 @@ def _upright(pose: np.ndarray) -> np.ndarray:
     return from_wrist @ np.stack([np.cross(up, palmar), up, palmar], axis=-1)
 
 
-#: Degrees by which the hand is turned before it is drawn as the camera sees it: about y, then about x.
+#: Rotation of the hand in each view, in degrees about y, then about x of the camera frame.
 VIEWS = {"turned to the side": (75.0, 0.0), "turned from above": (0.0, -75.0)}
-#: Millimetres.
 RULER = 50
+"""Length of the ruler, millimetres."""
 
 
 def depth_stages(stages: Mapping[str, np.ndarray], truth: np.ndarray, limits: Limits) -> Figure:
-    """Draws a column for each stage of one pose, `[21, 3]` metres in the camera's frame, and one for the true pose: its
-    projection, two turned views at one scale with the true pose thin and grey behind, and its numbers."""
+    """Draws the stages of one pose and the true pose, one column each.
+
+    A column has the projection, two rotated views with the true pose in grey, and the numbers.
+
+    Args:
+      stages: the pose at each stage `[21, 3]`, metres, camera frame.
+      truth: the true pose.
+      limits: limits of the losses.
+    """
     columns = {**stages, depth_ambiguity.TRUTH: truth}
     with matplotlib.rc_context(draw.STYLE):
         figure = Figure(figsize=(10.5, 7.5), layout="constrained")
@@ -174,7 +199,7 @@ def depth_stages(stages: Mapping[str, np.ndarray], truth: np.ndarray, limits: Li
 
 
 def _turned(joints: np.ndarray, angles: tuple[float, float]) -> np.ndarray:
-    """The joints `[21, 2]` in millimetres from the wrist, x right and y down, of the turned hand."""
+    """Returns the joints `[21, 2]` of the rotated hand, in millimetres from the wrist, x right and y down."""
     c, s = np.cos(np.radians(angles)), np.sin(np.radians(angles))
     about_y = np.array([[c[0], 0, s[0]], [0, 1, 0], [-s[0], 0, c[0]]])
     about_x = np.array([[1, 0, 0], [0, c[1], -s[1]], [0, s[1], c[1]]])

@@ -1,8 +1,8 @@
-"""Range of motion of a sequence of poses: every joint's flexion and abduction over time, with clinical norms.
+"""Range of motion of a sequence of poses: flexion and abduction of each joint over time, with clinical norms.
 
-Angles are the paper's: flexion from the straight finger on, whose first bone is measured against the line from the
-wrist to its MCP joint, which is a few degrees off the goniometer's line along the metacarpal. The thumb's CMC joint has
-no norm: the clinic measures it in other planes.
+Angles are those of the paper: flexion is 0 for a straight finger, and the first bone is measured relative to the line
+from the wrist to its MCP joint, which differs by a few degrees from the goniometer's line along the metacarpal. The
+thumb's CMC joint has no norm, because clinics measure it in other planes.
 """
 
 from dataclasses import dataclass
@@ -15,35 +15,36 @@ from bmc_jax.limits import checking
 from bmc_jax.synthesis import skeleton
 
 ANGLES = ("flexion", "abduction")
-#: Which of `skeleton.JOINT_RANGES` is the norm of a finger's and of the thumb's joint, by level and angle.
+#: Key in `skeleton.JOINT_RANGES` of the norm of a finger's or the thumb's joint, by level and angle.
 FINGER_NORMS = {(0, 0): "mcp_flexion", (0, 1): "mcp_abduction", (1, 0): "pip_flexion", (2, 0): "dip_flexion"}
 THUMB_NORMS = {(1, 0): "thumb_mcp_flexion", (1, 1): "thumb_mcp_abduction", (2, 0): "thumb_ip_flexion"}
-#: Flexion within which 90 % of twenty daily activities are done, by level.
+#: Range of flexion for 90 % of twenty daily activities, by level, degrees.
 FUNCTIONAL = {0: (19.0, 71.0), 1: (23.0, 87.0), 2: (10.0, 64.0)}
 BAIN = "Bain et al. 2015, J Hand Surg Eur 40(4):406-411"
-#: Percentiles of the middle 98 %.
 USUAL = (1, 99)
+"""Percentiles of the middle 98 %."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One angle of one joint over the sequence, degrees."""
+    """An angle of a joint over the sequence, degrees."""
 
     joint: str
     angle: str
     """"flexion" (positive towards the palm) or "abduction" (towards the thumb)."""
     lowest: float
     lowest_at: float
-    """Seconds."""
+    """Time of the lowest value, seconds."""
     highest: float
     highest_at: float
+    """Time of the highest value, seconds."""
     range: float
     usual: tuple[float, float]
-    """Range of the middle 98 % of the frames, which a single bad frame does not move."""
+    """Range of the middle 98 % of the frames, which is robust to single bad frames."""
     norm: tuple[float, float] | None
-    """Clinical range of active motion, where there is one."""
+    """Clinical range of active motion, if known."""
     functional: tuple[float, float] | None
-    """What daily activities need, where it is known."""
+    """Range for daily activities, if known."""
 
 
 @dataclass(frozen=True)
@@ -52,20 +53,20 @@ class Motion:
 
     frames_per_second: float
     seconds: np.ndarray
-    """`[N]`"""
+    """Time of each frame, `[N]`."""
     degrees: np.ndarray
     """`[N, 5, 3, 2]`, NaN in gaps."""
     gaps: int
-    """Frames without a hand."""
+    """Number of frames without a hand."""
     longest_gap: int
-    """Frames."""
+    """Number of frames of the longest gap."""
     rows: tuple[Row, ...]
     norms: dict[tuple[int, int, int], tuple[float, float]]
-    """By finger, level and angle."""
+    """Norms by finger, level and angle."""
     notes: tuple[str, ...]
 
     def sentence(self) -> str:
-        """Says how long the sequence is and how much of it is missing."""
+        """Returns a description of the length of the sequence and of its gaps."""
         longest = f"the longest gap {self.longest_gap / self.frames_per_second:.2f} s"
         gaps = f"{counted(self.gaps, 'frame')} without a hand, {longest}"
         seconds = len(self.seconds) / self.frames_per_second
@@ -73,17 +74,20 @@ class Motion:
 
 
 def measure(poses: np.ndarray, frames_per_second: float) -> Motion:
-    """Measures the range of every joint angle over a sequence of right hands `[N, 21, 3]` in metres, FreiHAND order,
-    NaN throughout where there is none.
+    """Measures the range of each joint angle over a sequence.
 
-    Raises ValueError where no frame has a hand, for a rate that is not positive, and for poses that
-    `validation.validate` refuses.
+    Args:
+      poses: `[N, 21, 3]`, metres, right hands, FreiHAND order; NaN for frames without a hand.
+      frames_per_second: rate of the sequence.
+
+    Raises:
+      ValueError: if no frame has a hand, the rate is not positive and finite, or `validation.validate` refuses poses.
     """
     if not 0 < frames_per_second < float("inf"):
-        raise ValueError(f"expected a positive number of frames a second, got {frames_per_second:g}")
+        raise ValueError(f"fps: expected a positive finite number, got {frames_per_second:g}")
     present = np.isfinite(poses).all(axis=(1, 2))
     if not present.any():
-        raise ValueError(f"none of {len(poses):,} frames has a hand")
+        raise ValueError(f"expected frames with a hand, got none in {len(poses):,} frames; check the file for NaN")
     hands = validation.validate(poses[present])
     degrees = np.full((len(poses), 5, 3, 2), np.nan)
     degrees[present] = np.degrees(hull.unroll(checking.measure(hands)["angles"]))
@@ -114,12 +118,12 @@ def measure(poses: np.ndarray, frames_per_second: float) -> Motion:
             )
         )
     notes = [f"norm of {name.replace('_', ' ')}: {source}" for name, source in names.items()]
-    notes.append(f"functional: within which 90 % of twenty daily activities are done. {BAIN}")
+    notes.append(f"functional: range for 90 % of twenty daily activities. {BAIN}")
     longest = max((end - start for start, end in runs(np.logical_not(present))), default=0)
     return Motion(frames_per_second, seconds, degrees, int((~present).sum()), longest, tuple(rows), norms, tuple(notes))
 
 
-HEAD = ("degrees", "least", "most", "range", "middle 98 %", "clinical norm", "functional")
+HEAD = ("degrees", "lowest", "highest", "range", "middle 98 %", "clinical norm", "functional")
 
 
 def cells(motion: Motion) -> list[list[str]]:
@@ -133,6 +137,6 @@ def cells(motion: Motion) -> list[list[str]]:
 
 
 def runs(mask: np.ndarray) -> list[tuple[int, int]]:
-    """Returns the first and one past the last index of every run of true values."""
+    """Returns the first index, and the index after the last, of each run of true values."""
     edges = np.flatnonzero(np.diff(np.pad(mask.astype(int), 1)))
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))

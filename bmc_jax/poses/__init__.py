@@ -1,4 +1,4 @@
-"""Poses of any estimator: read, convert, lift, repair, smooth, sample."""
+"""Poses of any estimator: conversion, lifting, repair, smoothing, and sampling."""
 
 from bmc_jax.poses.lifting import Landmarks as Landmarks
 from bmc_jax.poses.lifting import Lifted as Lifted

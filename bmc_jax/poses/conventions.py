@@ -1,7 +1,7 @@
 """Detection and conversion of the joint order, unit and side of poses.
 
-The order is detected from the ratios of bone lengths, which are those of an adult's hand in the right order alone; the
-unit from the palm's length; the side from the thumb, which lies in front of the palm. If the evidence is weak,
+The order is detected from the ratios of bone lengths, which equal those of an adult's hand only in the right order; the
+unit from the length of the palm; the side from the thumb, which is in front of the palm. If the evidence is weak,
 detection raises an error with the evidence and the option that states the convention.
 """
 
@@ -26,70 +26,70 @@ ORDERS = {
     "interhand": ("interhand",),
     "paper": ("paper",),
 }
-#: Least share of poses that must support a detected convention.
 MIN_SUPPORT = 0.9
-#: Least ratio of the second-best order's bone error to the best order's.
+"""Smallest share of poses that must support a detected convention."""
 MIN_ERROR_RATIO = 1.3
-#: Number of poses below which limits may decide the side against the thumbs, since those of one hand may err.
+"""Smallest ratio of the second-best order's bone error to that of the best order."""
 FEW = 10
-#: Largest relative bone error of the best order.
+"""Number of poses below which limits may overrule the thumbs for the side, because the thumbs of few poses may err."""
 MAX_ERROR = 0.5
-#: Range in metres of the median distance from the wrist to the middle MCP in which a unit is detected: from a small
-#: child's hand to a large adult's.
+"""Largest relative bone error of the best order."""
 USUAL_PALM = (0.04, 0.16)
-#: Largest deviation of scale bones from 1 in poses in scale units.
+"""Range of the median distance from the wrist to the middle MCP for the detection of a unit, metres: from a small
+child's hand to a large adult's."""
 SCALE_ROUNDING = 1e-3
-#: Largest depth of the wrists, as a share of the palm's length, of joints whose depth is relative to the wrist.
+"""Largest deviation of scale bones from 1 in poses in scale units."""
 RELATIVE_DEPTH = 1e-3
+"""Largest depth of the wrists, relative to the length of the palm, of joints with depth relative to the wrist."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One convention of the poses, stated or detected, with the evidence."""
+    """A convention of the poses, stated or detected, with the evidence."""
 
     convention: str
     """"order", "unit" or "side"."""
     value: str
-    told: bool
-    """Whether it was stated, not detected."""
+    stated: bool
+    """Whether it was stated instead of detected."""
     evidence: str
     mistaken: str = ""
     """Remedy if the evidence contradicts the stated convention; otherwise empty."""
 
     def __str__(self) -> str:
-        text = f"{self.convention} {self.value} ({'stated' if self.told else 'detected'}): {self.evidence}"
+        text = f"{self.convention} {self.value} ({'stated' if self.stated else 'detected'}): {self.evidence}"
         return f"likely a mistake: {text}; {self.mistaken}" if self.mistaken else text
 
 
 @dataclass(frozen=True)
 class BoneErrors:
-    """Bones of poses compared with the mean adult's hand of the same size, in the unit of the poses."""
+    """Bones of poses compared with those of the mean adult's hand of the same size, in the unit of the poses."""
 
     excess: np.ndarray
-    """`[N, 5, 4]`: length minus expected length."""
+    """Length minus expected length, `[N, 5, 4]`."""
     expected: np.ndarray
-    """`[N, 5, 4]`"""
+    """Expected length, `[N, 5, 4]`."""
 
 
 @dataclass(frozen=True)
 class Poses:
-    """Right hands in metres and FreiHAND order, NaN where there is no hand."""
+    """Right hands in metres and FreiHAND order, NaN for poses without a hand."""
 
     joints: np.ndarray
-    """`[N, 21, 3]` float32; gaps and impossible poses are NaN throughout."""
+    """`[N, 21, 3]` float32; all joints of gaps and impossible poses are NaN."""
     gaps: np.ndarray
     """Indices of poses with a missing joint."""
     partial: int
     """Number of gaps that have some joints."""
     impossible: np.ndarray
-    """Indices of poses whose size is not a hand's."""
+    """Indices of poses that do not have the size of a hand."""
     mirrored: np.ndarray
-    """`[N]`: whether the pose was a left hand."""
+    """Whether each pose was a left hand, `[N]`."""
     order: Finding
     unit: Finding
     side: Finding
     notes: tuple[str, ...] = ()
-    """What the file's reader says of the poses, see `pose_files.PoseFile`."""
+    """Notes of the file's reader, see `pose_files.PoseFile`."""
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -121,26 +121,31 @@ def convert(
     """Converts poses to right hands in metres and FreiHAND order.
 
     Args:
-      raw: `[N, 21, 3]`, NaN where a joint is missing.
-      where: the file's name, for messages.
+      raw: `[N, 21, 3]`, NaN for missing joints.
+      where: name of the file, for messages.
       order: key of `hand.TO_FREIHAND`, detected if None.
       unit: key of `UNITS`, detected if None.
       side: "right" or "left", detected if None; left hands are mirrored.
-      left: `[N]`, which poses are left hands; used if `side` is None.
-      frames: `[N]`, ascending, the frame of each pose where frames have several hands. Hands at one place in all frames
-        may be left ones and those at another right ones.
-      allowed: limits that decide the side where the thumbs do not: most poses are within them as hands of one side, and
-        less than a tenth as many as hands of the other.
+      left: whether each pose is a left hand, `[N]`; used if `side` is None.
+      frames: ascending frame of each pose, `[N]`, if frames have several hands. The side is then detected separately
+        for the first hand of all frames, the second, and so on.
+      allowed: limits that decide the side if the thumbs do not: most poses must be within them as hands of one side,
+        and at most a tenth as many as hands of the other side.
+
+    Returns:
+      The converted poses.
 
     Raises:
-      ValueError: if no pose is complete, if detection is uncertain, and if most poses do not have a hand's size in the
+      ValueError: if no pose is complete, detection is uncertain, or most poses do not have the size of a hand in the
         stated unit.
     """
     complete = np.isfinite(raw).all(axis=(1, 2))
     if not complete.any():
-        raise ValueError(f"{where}: none of its {len(raw):,} poses has all {hand.NUM_JOINTS} joints")
+        raise ValueError(
+            f"{where}: expected poses with all {hand.NUM_JOINTS} joints, got none in {len(raw):,} poses; check the file"
+        )
     joints = raw[complete]
-    if unit is None:  # before the order, which pictures of hands may hide
+    if unit is None:  # before the order, which cannot be detected from landmarks in pictures
         _require_unit(joints, where)
     found_order = _order(joints, order, where)
     joints = joints[:, hand.TO_FREIHAND[found_order.value]]
@@ -178,7 +183,7 @@ def convert(
 
 
 def bone_errors(joints: np.ndarray, order: str) -> BoneErrors:
-    """Compares the bones of `joints [N, 21, 3]` in the named order with the mean adult's hand of the same size."""
+    """Compares the bones of `joints [N, 21, 3]` in a joint order with those of a mean adult's hand of the same size."""
     joints = joints[:, hand.TO_FREIHAND[order]]
     lengths = np.linalg.norm(joints[:, 1:] - joints[:, hand.PARENTS[1:]], axis=-1).reshape(-1, 5, 4)
     size = (lengths * skeleton.BONES).sum(axis=(1, 2), keepdims=True) / (skeleton.BONES**2).sum()
@@ -191,7 +196,7 @@ def _norm(bones: np.ndarray) -> np.ndarray:
 
 def _order(joints: np.ndarray, stated: str | None, where: str) -> Finding:
     if stated is not None and stated not in hand.TO_FREIHAND:
-        raise ValueError(f"joint order {stated!r} is none of {', '.join(hand.TO_FREIHAND)}")
+        raise ValueError(f"order: expected one of {', '.join(hand.TO_FREIHAND)}, got {stated!r}")
     fits = {name: bone_errors(joints, name) for name in ORDERS}
     smallest = np.min([_norm(fit.expected) for fit in fits.values()], axis=0)
     errors = np.stack([_norm(fit.excess) for fit in fits.values()]) / np.maximum(smallest, np.finfo(float).tiny)
@@ -223,7 +228,7 @@ def _order(joints: np.ndarray, stated: str | None, where: str) -> Finding:
 
 def _unit(joints: np.ndarray, stated: str | None, where: str) -> Finding:
     if stated is not None and stated not in UNITS:
-        raise ValueError(f"unit {stated!r} is none of {', '.join(UNITS)}")
+        raise ValueError(f"unit: expected one of {', '.join(UNITS)}, got {stated!r}")
     palms = np.linalg.norm(joints[:, hand.MIDDLE_MCP] - joints[:, hand.WRIST], axis=-1)
     low, high = validation.PALM_LENGTH
     shares = {name: np.mean((palms * metres >= low) & (palms * metres <= high)) for name, metres in UNITS.items()}
@@ -235,31 +240,29 @@ def _unit(joints: np.ndarray, stated: str | None, where: str) -> Finding:
     if stated is not None and shares[stated] < 0.5:
         remedy = f"give --unit {found}" if shares[found] >= MIN_SUPPORT else "multiply the joints to metres"
         raise ValueError(
-            f"{where}: not in {stated}: {evidence}, in {100 * shares[stated]:.0f} % if in {stated}; {remedy}, and see "
-            "that the joint order is right"
+            f"{where}: expected poses in {stated}, got other lengths: {evidence}, in {100 * shares[stated]:.0f} % if "
+            f"in {stated}; {remedy}, and check the joint order"
         )
     usual = USUAL_PALM[0] <= np.median(palms) * UNITS[found] <= USUAL_PALM[1]
     if stated is None and (shares[found] < MIN_SUPPORT or not usual):
         raise ValueError(
             f"{where}: the unit cannot be detected from the poses: {evidence}. State it with --unit, one of "
-            f"{', '.join(UNITS)}; joints without a unit, such as a picture's, must be made metres first"
+            f"{', '.join(UNITS)}; convert joints without a unit, such as those in a picture, to metres first"
         )
     unitless = _without_unit(joints)
-    mistaken = f"{unitless}; see that the unit is right" if unitless else ""
+    mistaken = f"{unitless}; check the unit" if unitless else ""
     return Finding("unit", stated or found, stated is not None, evidence, mistaken)
 
 
 def _require_unit(joints: np.ndarray, where: str) -> None:
-    """Raises ValueError for poses that `_without_unit` takes for such."""
+    """Raises ValueError if `_without_unit` returns a reason."""
     unitless = _without_unit(joints)
     if unitless:
-        raise ValueError(
-            f"{where}: {unitless}. If they are lengths all the same, state --unit, one of {', '.join(UNITS)}"
-        )
+        raise ValueError(f"{where}: {unitless}. If they are lengths, state --unit, one of {', '.join(UNITS)}")
 
 
 def _without_unit(joints: np.ndarray) -> str:
-    """Returns why poses in FreiHAND order have no unit of length, or an empty string."""
+    """Returns the reason why poses in FreiHAND order have no unit of length; empty if they may have one."""
     palms = np.linalg.norm(joints[:, hand.MIDDLE_MCP] - joints[:, hand.WRIST], axis=-1)
     palms = np.maximum(palms, np.finfo(np.float64).tiny)
     start, end = hand.SCALE_BONE
@@ -273,14 +276,14 @@ def _without_unit(joints: np.ndarray) -> str:
     depth, beside = np.median(wrists[:, 2] / palms), np.median(wrists[:, :2].max(axis=1) / palms)
     if depth < RELATIVE_DEPTH < 0.1 < beside:
         return (
-            "the wrists have depth 0 and lie beside the axis, as in MediaPipe's landmarks of the picture, which have "
-            "no unit; take its world landmarks, in metres"
+            "the wrists have depth 0 away from the optical axis, as in MediaPipe's image landmarks, which have no "
+            "unit; use its world landmarks, in metres"
         )
     return ""
 
 
 def _possible(joints: np.ndarray) -> np.ndarray:
-    """Returns which poses, in metres, have a palm and a scale bone of a hand's size, `[N]`."""
+    """Returns whether each pose, in metres, has a palm and a scale bone of possible length, `[N]`."""
     palms = np.linalg.norm(joints[:, hand.MIDDLE_MCP] - joints[:, hand.WRIST], axis=-1)
     start, end = hand.SCALE_BONE
     scales = np.linalg.norm(joints[:, end] - joints[:, start], axis=-1)
@@ -292,9 +295,12 @@ def _side(
     joints: np.ndarray, stated: str | None, where: str, left: np.ndarray | None, allowed: Limits | None
 ) -> Finding:
     if stated is not None and stated not in SIDES:
-        raise ValueError(f"side {stated!r} is none of {', '.join(SIDES)}")
+        raise ValueError(f"side: expected one of {', '.join(SIDES)}, got {stated!r}")
     if not len(joints):
-        raise ValueError(f"{where}: no pose has a bone from middle MCP to PIP and a palm of a hand's size")
+        raise ValueError(
+            f"{where}: expected poses with a palm and a bone from middle MCP to PIP of a hand's size, got none; check "
+            "the unit"
+        )
     thumbs = validation.thumb_side(joints)
     shares = {"right": np.mean(thumbs > UNDECIDED), "left": np.mean(thumbs < -UNDECIDED)}
     found = max(shares, key=lambda name: shares[name])
@@ -305,14 +311,14 @@ def _side(
     if stated is None and left is not None:
         groups = {"left": -thumbs[left], "right": thumbs[~left]}
         wrong = {name: np.mean(of < -UNDECIDED) for name, of in groups.items() if len(of)}
-        evidence = f"{left.sum():,} left hands by the file's `left`, and the other side's thumb have " + " and ".join(
-            f"{100 * share:.0f} % of the {name} ones" for name, share in wrong.items()
+        evidence = f"{left.sum():,} left hands by `left` in the file; the thumb is that of the other side in " + (
+            " and ".join(f"{100 * share:.0f} % of the {name} hands" for name, share in wrong.items())
         )
         mistaken = ""
         if max(wrong.values()) > 0.5:
             mistaken = (
-                "see that the file's sides are right, that left hands are not mirrored already (HaMeR's are: give "
-                "--side right) and that no single axis is flipped"
+                "check that the sides in the file are right, that left hands are not mirrored already (as in HaMeR: "
+                "give --side right) and that no single axis is flipped"
             )
         return Finding("side", "by the file", True, evidence, mistaken)
     decided = sum(shares.values())
@@ -329,16 +335,25 @@ def _side(
     if stated is None and undecided:
         raise ValueError(
             f"{where}: the side cannot be detected from the poses: {evidence}. State it with --side right or --side "
-            "left; where both sides are in one file, mark the left ones in its field `left`"
+            "left; if a file has both sides, mark the left hands in its field `left`"
         )
     other = next(side for side in SIDES if side != (stated or found))
-    mistaken = f"give --side {other}, or see that no single axis is flipped" if shares[other] > 0.5 else ""
+    mistaken = f"give --side {other}, or check that no single axis is flipped" if shares[other] > 0.5 else ""
     return Finding("side", stated or found, stated is not None, evidence, mistaken)
 
 
 def _side_by_place(joints: np.ndarray, rows: np.ndarray, place: np.ndarray) -> tuple[Finding, np.ndarray] | None:
-    """Returns the sides of all poses by their place in the frame, `place [N]`, from the joints of some `rows`, and
-    which are left hands, `[N]`; None where the thumbs do not tell, or all places have one side."""
+    """Detects the side of hands by their position in the frame.
+
+    Args:
+      joints: poses of some rows.
+      rows: the rows of these poses.
+      place: number of each pose in its frame `[N]`.
+
+    Returns:
+      The finding, and whether each pose is a left hand, `[N]`; None if the thumbs are not clear, or all positions have
+      the same side.
+    """
     thumbs, left, words = validation.thumb_side(joints), np.zeros(len(place), bool), []
     for number in np.unique(place[rows]):
         here = thumbs[place[rows] == number]
@@ -347,14 +362,14 @@ def _side_by_place(joints: np.ndarray, rows: np.ndarray, place: np.ndarray) -> t
         if shares[found] < MIN_SUPPORT:
             return None
         left[place == number] = found == "left"
-        words.append(f"hand {number} of a frame is a {found} one by {100 * shares[found]:.0f} % of the thumbs")
+        words.append(f"hand {number} of a frame is a {found} hand by {100 * shares[found]:.0f} % of the thumbs")
     if left[rows].all() or not left[rows].any():
         return None
     return Finding("side", "by the place in the frame", False, " and ".join(words)), left
 
 
 def _share_within(joints: np.ndarray, allowed: Limits, left: bool) -> float:
-    """Returns the share of poses, of about a thousand evenly taken ones, within limits as hands of a side."""
+    """Returns the share of about a thousand evenly selected poses that are within limits as hands of a side."""
     joints = joints[:: 1 + len(joints) // 1000]
     start, end = hand.SCALE_BONE
     units = joints / np.linalg.norm(joints[:, end] - joints[:, start], axis=-1)[:, None, None]

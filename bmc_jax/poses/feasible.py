@@ -1,7 +1,4 @@
-"""Postures clipped into limits, for the repair and the sampling of poses.
-
-Postures are in scale units.
-"""
+"""Clipping of postures, in scale units, to limits, for the repair and the sampling of poses."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,27 +10,27 @@ from bmc_jax.core.types import Limits
 
 SCALE_FINGER, SCALE_LEVEL = np.argwhere(hand.SCALE_BONE[1] == hand.FINGER_JOINTS)[0].tolist()
 
-#: Radians. Two planes folded onto each other leave the finger between them no frame (Eq. 4).
 MOST_FOLD = np.pi - 10 * numerics.NEAREST_SINGULARITY
+"""Largest fold, radians. With two planes folded onto each other, the finger between them has no frame (Eq. 4)."""
 
 
 def clip(posture: Posture, limits: Limits, lengths: bool = True) -> Posture:
-    """Moves every length, spread, fold and angle of a posture to its nearest allowed value, one by one.
+    """Moves each length, spread, fold and angle of a posture to its nearest allowed value, one by one.
 
-    The result is within limits, though not the nearest pose that is. Moved values end `numerics.FIT_SLACK` inside their
-    limit, so that they are within it by other programs too. Palms for which no fold meets all four curvatures keep the
-    smallest of those excesses.
+    The result is within the limits, but it is not the nearest such pose. Moved values are `numerics.FIT_SLACK` inside
+    their limits, so that they are also within them in other programs. If no folds satisfy all four curvatures of a
+    palm, the smallest excess remains.
 
     Args:
-      posture: in scale units, with any number of leading axes.
-      limits: of the hand.
+      posture: posture in scale units, with any number of leading axes.
+      limits: limits of the hand.
       lengths: whether to clip bone lengths too.
     """
     bone_lengths = posture.bone_lengths
     if lengths:
         bone_lengths = jnp.clip(bone_lengths, *_each(bone_lengths, inner(length_bounds(limits))))
     least, most = _each(posture.palm.spread, inner(limits.spread))
-    # Two root bones on one line span no plane, whatever limits say.
+    # Two collinear root bones span no plane, even if limits allow them.
     spread = jnp.clip(posture.palm.spread, jnp.minimum(jnp.maximum(least, numerics.NEAREST_SINGULARITY), most), most)
     fold = _allowed_folds(Palm(spread, posture.palm.fold), bone_lengths[..., 0], limits)
     flexion, abduction = _ends(hull.project(posture.angles, limits.hull, numerics.FIT_SLACK)[0])
@@ -43,12 +40,12 @@ def clip(posture: Posture, limits: Limits, lengths: bool = True) -> Posture:
 
 
 def length_bounds(limits: Limits) -> Float[Array, "5 4 2"]:
-    """Returns the intervals of bone lengths. The scale bone's is exactly 1, whatever margin the limits leave to it."""
+    """Returns the intervals of bone lengths. That of the scale bone is exactly 1, for any margin in the limits."""
     return limits.bone_length.at[SCALE_FINGER, SCALE_LEVEL].set(1.0)
 
 
 def _allowed_folds(palm: Palm, root_lengths: Float[Array, "*batch 5"], limits: Limits) -> Float[Array, "*batch 3"]:
-    """Clips folds so that curvatures are within limits: each c_i bounds a sum of two u, see
+    """Clips folds so that curvatures are within limits: each c_i limits a sum of two u, see
     `kinematics.half_fold_sines`."""
     here, there = kinematics.curvature_slopes(root_lengths, palm.spread)
     bounds = inner(limits.curvature)
@@ -72,15 +69,14 @@ def _allowed_folds(palm: Palm, root_lengths: Float[Array, "*batch 5"], limits: L
 
 
 def inner(interval: Float[Array, "*shape 2"]) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-    """Moves the ends of intervals inwards by `numerics.FIT_SLACK`; both to the middle of an interval narrower than
-    that."""
+    """Moves the ends of intervals inwards by `numerics.FIT_SLACK`, at most to the middle of the interval."""
     low, high = _ends(interval)
     slack = jnp.minimum((high - low) / 2, numerics.FIT_SLACK)
     return low + slack, high - slack
 
 
 def _each(value: Float[Array, "..."], ends: tuple[Array, Array]) -> tuple[Array, Array]:
-    """Returns the ends of intervals, for each of the values."""
+    """Returns the ends of intervals, broadcast to the values."""
     return jnp.broadcast_to(ends[0], value.shape), jnp.broadcast_to(ends[1], value.shape)
 
 

@@ -1,8 +1,8 @@
 """Gauss-Newton steps of many hands along their active limits, for `repair`.
 
-The normal equations have the shape of a hand: one block for each finger's own parameters, which meet in the block of
+The normal equations have the structure of a hand: one block for each finger's parameters, coupled only to the block of
 the parameters that all fingers share. A step eliminates the fingers, solves for the shared parameters, and substitutes
-back. Poses are the last axis here, so that every operation runs along them.
+back. Poses are the last axis here, so that all operations run along them.
 """
 
 import functools
@@ -17,20 +17,20 @@ from jaxtyping import Array, Bool, Float
 from bmc_jax.core import hand, kinematics
 from bmc_jax.core.kinematics import Palm, Posture
 
-#: Share of the diagonal that is added to it (Levenberg-Marquardt), and the least that is added.
 DAMPING, LEAST_DAMPING = 1e-2, 1e-3
-#: Number of a finger's own parameters, and of those that all fingers share.
+"""Share of the diagonal that is added to it (Levenberg-Marquardt), and a constant that is added."""
 OWN, SHARED = 10, 14
+"""Number of parameters of each finger, and of parameters that all fingers share."""
 #: Joint and coordinate of each component of a finger's joints.
 _COMPONENTS = tuple(itertools.product(range(len(hand.LEVELS)), range(3)))
 
 
 class Step(NamedTuple):
-    """Change of postures, and of what all fingers share."""
+    """Changes of postures and of the shared parameters."""
 
     posture: Posture
     palm: Float[Array, "pose 14"]
-    """By the columns of `kinematics.palm_jacobian`, of which turn, move and size are read."""
+    """Change of the parameters in the columns of `kinematics.palm_jacobian`; turn, move and size are used."""
 
 
 def step(
@@ -42,16 +42,16 @@ def step(
     rays: Float[Array, "pose 21 3"] | None,
     weight: Float[Array, ""],
 ) -> tuple[Step, Posture]:
-    """Returns the step to the least of the linearised squares along the active limits, and which of these stay active.
+    """Returns the step to the linearised least-squares solution along the active limits, and the limits still active.
 
     Args:
       own: `kinematics.finger_jacobian` of each pose.
       shared: `kinematics.palm_jacobian` of each pose.
-      off: distance of the joints from the given ones.
-      active: direction in which each limit is active; 0 where it is not.
-      fixed: bone lengths that do not change, and if all of them, nor does the scale.
-      rays: unit vectors along which residuals count once, and off which they count `weight` times. None for residuals
-        that count once in every direction.
+      off: difference of the joints from the given joints.
+      active: direction of each active limit; 0 for inactive limits.
+      fixed: bone lengths that do not change. If all are fixed, the scale does not change either.
+      rays: unit vectors; residuals along them have weight 1, residuals across them have weight `weight`. None for
+        weight 1 in all directions.
       weight: see `rays`.
     """
     # Parameter x finger x joint x coordinate x pose.
@@ -83,7 +83,7 @@ def step(
     slope, palm_slope = products(own, residual), products(shared, residual)
     palm_slope = _sum(jnp.moveaxis(palm_slope, 1, 0))
     palm_slope = palm_slope.at[kinematics.MOVE].add(of_wrist)
-    # A limit stays active while the way down leads out of it.
+    # A limit stays active while the descent direction points out of it.
     active = Posture(
         jnp.where(active.bone_lengths * jnp.moveaxis(slope[kinematics.LENGTHS], 0, 1) < 0, active.bone_lengths, 0.0),
         Palm(
@@ -103,7 +103,7 @@ def step(
     palm_free = palm_free.at[kinematics.SIZE].set(~jnp.all(fixed))
     shared = shared * palm_free[:, None, None, None]
 
-    # The normal equations of a finger by column: its own parameters, the shared ones, and the residual.
+    # The columns of a finger's normal equations: its parameters, the shared parameters, and the residual.
     system = products(jnp.concatenate([own, shared, residual])[:, None], own[None])
     columns = _eliminate(_damped(system, OWN))
     rest = jnp.stack([column[-SHARED - 1 :] for column in columns])
@@ -131,8 +131,10 @@ def step(
 
 
 def _eliminate(system: Float[Array, "..."]) -> list[Float[Array, "..."]]:
-    """Returns the columns of the Cholesky factor L of the first n rows, from their diagonal on, each continued by the
-    rows that follow: those of B L^-T, with B the other rows."""
+    """Returns the columns, from the diagonal on, of the Cholesky factor L of the first n rows, followed by B L^-T.
+
+    B are the other rows.
+    """
     columns: list[Array] = []
     for j in range(system.shape[1]):
         rest = system[j:, j]
@@ -159,7 +161,7 @@ def _damped(system: Float[Array, "..."], count: int) -> Float[Array, "..."]:
 
 
 def _sum(terms: Iterable[Array]) -> Array:
-    """Adds term by term: XLA for CPU would compute the terms of a reduction anew within every row that reads it."""
+    """Adds terms one by one: XLA for CPU would recompute the terms of a reduction in each row that reads it."""
     return functools.reduce(jnp.add, terms)
 
 

@@ -1,11 +1,11 @@
 """Lifting of landmarks: from 2D or 2.5D joints of any detector to feasible hands in the camera frame.
 
-The lifting network of `models.lifter` finds the depth of the joints from their pixels. Where the landmarks have depth
-of their own, in z, in world landmarks or in both, the depth is the mean of theirs and the network's, whose errors are
+The lifting network of `models.lifter` predicts the depth of the joints from their pixels. If the landmarks have depth,
+in z, in world landmarks or in both, the result is the mean of this depth and the network's, because their errors are
 independent. Joints stay on the viewing rays of their pixels, and `repair` moves them along these rays to the nearest
 hand within limits.
 
-Right hands, FreiHAND order, which is MediaPipe's.
+Right hands, FreiHAND order, which is also the order of MediaPipe.
 """
 
 import functools
@@ -22,40 +22,40 @@ from bmc_jax.limits.checking import in_chunks
 from bmc_jax.models import lifter
 from bmc_jax.poses import repair
 
-#: Least depth of a joint over the hand's mean. Depths from landmarks of a wrong scale may be below zero.
 LEAST_DEPTH = 0.1
-#: Share of the lifting network's depth in its mean with that of the landmarks. The network alone errs as little where
-#: it was measured (`benchmarks/RESULTS.md`); the mean is a caution for photographs unlike its training.
+"""Smallest depth of a joint relative to the mean of the hand. Landmarks with a wrong scale may give negative depths."""
 NETWORK_SHARE = 2 / 3
-#: Hands lifted at a time on the host. One shape, so that the program is compiled once.
+"""Weight of the lifting network's depth in the mean with the depth of the landmarks. In measurements the network alone
+is as accurate (`benchmarks/RESULTS.md`); the mean is a precaution for photographs unlike its training data."""
 CHUNK = 256
+"""Number of hands that are lifted at a time on the host; constant, so that the program is compiled once."""
 
 
 class Landmarks(NamedTuple):
     """Landmarks of hands in a picture."""
 
     pixels: Float[Array, "*batch 21 2"]
-    """Pixels of the image that K is of, the centre of the first pixel at (0, 0)."""
+    """Pixels of the image of K, the centre of the first pixel at (0, 0)."""
     z: Float[Array, "*batch 21"] | None = None
-    """Depths relative to the wrist, larger away from the camera, in pixels as large as those at the wrist. MediaPipe's
-    z of an image landmark times the image's width."""
+    """Depths relative to the wrist, larger away from the camera, in pixels at the depth of the wrist: z of MediaPipe's
+    image landmarks times the width of the image."""
     world: Float[Array, "*batch 21 3"] | None = None
-    """3D joints in any unit and about any point, with the camera's axes: x right, y down, z forward. MediaPipe's world
-    landmarks."""
+    """3D joints in any unit and relative to any point, with the camera's axes: x right, y down, z forward, such as
+    MediaPipe's world landmarks."""
 
 
 class Lifted(NamedTuple):
-    """Hands in the camera frame, one entry per hand. A hand with a landmark that is not finite is NaN throughout."""
+    """Hands in the camera frame, one entry per hand. Values of a hand with a landmark that is not finite are NaN."""
 
     joints: Float[Array, "*batch 21 3"]
-    """Scale units: lengths of the hand's bone from middle MCP to PIP."""
+    """Joints in scale units, lengths of the hand's bone from middle MCP to PIP."""
     estimate: Float[Array, "*batch 21 3"]
-    """The joints before repair, in the same unit."""
+    """Joints before repair, scale units."""
     deviation: Float[Array, "*batch 21"]
-    """Standard deviation of the lifting network's depth of each joint relative to the wrist, as it predicts it, scale
-    units. It is not that of the mean with the landmarks' depth."""
+    """Standard deviation, predicted by the lifting network, of its depth of each joint relative to the wrist, scale
+    units. It does not include the depth of the landmarks."""
     excess: Float[Array, "*batch"]
-    """By how much the joints are still beyond limits, see `repair.RepairResult`."""
+    """Remaining excess of the joints over the limits, see `repair.RepairResult`."""
 
 
 def lift(
@@ -63,25 +63,28 @@ def lift(
 ) -> Lifted:
     """Lifts landmarks to hands within limits, as far as their viewing rays allow. Jitted, for any batch shape.
 
-    Not meant to be differentiated.
+    The function is not intended to be differentiated.
 
     Args:
-      landmarks: of right hands. A left hand is mirrored before: `camera.mirror` for 3D joints, column u of an image of
-        that width becomes width - 1 - u, and K becomes `camera.mirror_intrinsics`.
+      landmarks: landmarks of right hands. Mirror left hands first: 3D joints by `camera.mirror`, column u of an image
+        to width - 1 - u, and K by `camera.mirror_intrinsics`.
       K: intrinsics of the image, pixels.
-      limits: of the hand. "people", limits of whole hands, brings landmarks nearest to the truth.
-      network_share: share of the network's depth in its mean with that of the landmarks, in [0, 1]; landmarks without
-        depth have the network's.
+      limits: limits of the hand. "people", limits of whole hands, gives the most accurate joints.
+      network_share: weight of the network's depth in the mean with the depth of the landmarks, in [0, 1]; it has no
+        effect on landmarks without depth.
+
+    Returns:
+      The lifted hands.
 
     Raises:
-      ValueError: for arrays of other shapes, and another share.
+      ValueError: if an array has another shape, or the share is outside [0, 1].
     """
     pixels, z, world = landmarks
     require_shape("landmarks.pixels", pixels, hand.NUM_JOINTS, 2)
     require_shape("K", K, 3, 3)
     for name, values, shape in (("z", z, pixels.shape[:-1]), ("world", world, (*pixels.shape[:-1], 3))):
         if values is not None and values.shape != shape:
-            raise ValueError(f"expected landmarks.{name} of the shape {list(shape)}, got {list(values.shape)}")
+            raise ValueError(f"landmarks.{name}: expected the shape {list(shape)}, got {list(values.shape)}")
     joints, deviation = _estimate(landmarks, K, _weights(), _share(network_share))
     return _in_scale_units(joints, deviation, repair.project_to_limits(joints, limits, "projection"))
 
@@ -99,9 +102,9 @@ def lift_hands(
     Args:
       landmarks: arrays `[N, ...]`.
       K: `[N, 3, 3]`.
-      limits: of the hand.
-      smooth: the hands are the frames of a sequence, whose depths along the rays are smoothed with this period in
-        frames before repair, see `smoothing.smooth`.
+      limits: limits of the hand.
+      smooth: period in frames of the smoothing of depths along the rays before repair, for the frames of a sequence,
+        see `smoothing.smooth`; None for separate hands.
       network_share: see `lift`.
 
     Returns:
@@ -137,7 +140,7 @@ def _in_scale_units(joints, deviation, repaired: repair.RepairResult) -> Lifted:
 
 def _share(network_share: float | int) -> float:
     if not 0 <= network_share <= 1:
-        raise ValueError(f"expected a network_share from 0 to 1, got {network_share:g}")
+        raise ValueError(f"network_share: expected a number from 0 to 1, got {network_share:g}")
     return float(network_share)
 
 
@@ -145,7 +148,7 @@ def _share(network_share: float | int) -> float:
 def _estimate(
     landmarks: Landmarks, K: Float[Array, "*#batch 3 3"], weights: dict[str, Array], network_share: Array | float
 ) -> tuple[Float[Array, "*batch 21 3"], Float[Array, "*batch 21"]]:
-    """Returns joints on the rays of their pixels, at mean depth 1, and the deviation of the network's depth."""
+    """Returns joints on the rays of their pixels, with mean depth 1, and the deviation of the network's depth."""
     pixels, z, world = landmarks
     rays = camera.rays(pixels, K)
     network = lifter.relative_depth(weights, rays)
@@ -172,7 +175,7 @@ def _at_mean_1(depth: Float[Array, "*batch 21"]) -> tuple[Float[Array, "*batch 2
 
 
 def _aligned(source: Float[Array, "*batch 21 3"], target: Float[Array, "*batch 21 3"]) -> Float[Array, "*batch 21 3"]:
-    """Moves, turns and scales each hand to the target of least squared distance. Hands are not mirrored."""
+    """Translates, rotates and scales each hand to the least squared distance from the target, without mirroring."""
     known = jnp.isfinite(source).all((-2, -1), keepdims=True) & jnp.isfinite(target).all((-2, -1), keepdims=True)
     centre = target.mean(-2, keepdims=True)
     moved = jnp.where(known, source - source.mean(-2, keepdims=True), 0.0)

@@ -1,7 +1,7 @@
 """Pseudo-labels of depth: MediaPipe's landmarks, lifted and repaired, as 3D joints of annotated photographs.
 
-They are a teacher's estimates, not the truth. A network that is trained on them learns the teacher's errors too, and
-a measurement against them is a distance from the teacher.
+The labels are estimates of a teacher. A network that is trained on them also learns the teacher's errors, and an error
+relative to them is a distance from the teacher.
 """
 
 import dataclasses
@@ -24,37 +24,36 @@ from bmc_jax.synthesis import skeleton
 
 #: Arrays of a file of landmarks, and their shapes after the number of hands.
 ARRAYS = {"image": (hand.NUM_JOINTS, 3), "world": (hand.NUM_JOINTS, 3), "ids": ()}
-#: Rows that are held out, of the images in their order: row r is in a split if r % period == first.
+#: (period, first) of each held-out split: image number r is in the split if r % period == first.
 HELD_OUT = {"test": (10, 9), "validation": (20, 8)}
-#: Largest mean distance of the landmarks from the keypoints, as a share of the hand's longer side.
 LARGEST_DISTANCE = 0.1
-#: Total length of the 20 bones of the mean adult's hand, metres.
+"""Largest mean distance of the landmarks from the keypoints, relative to the hand's longer side."""
 ADULT_LENGTH = 1e-3 * float(skeleton.BONES.sum())
+"""Mean total length of the 20 bones of an adult's hand, metres."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Teacher:
-    """A detector's landmarks of some images, one hand in each."""
+    """Landmarks of a detector in some images, one hand per image."""
 
     ids: np.ndarray
     """`[N]`, ids of the images in the annotations."""
     image: Float[np.ndarray, "hand 21 3"]
-    """u, v, and depth relative to the wrist in the same pixels, larger away from the camera. NaN where no hand was
-    found."""
+    """u, v, and depth relative to the wrist, pixels, larger away from the camera; NaN if no hand was found."""
     world: Float[np.ndarray, "hand 21 3"]
-    """3D joints in any unit, about any point, with the camera's axes."""
+    """3D joints in any unit, relative to any point, with the camera's axes."""
 
 
 def read(path: str | os.PathLike) -> Teacher:
     """Reads landmarks of right hands in FreiHAND order from an .npz with the arrays of `Teacher`.
 
     Raises:
-      FileNotFoundError: if there is no such file.
-      ValueError: naming file, array and shape, if it does not hold these arrays.
+      FileNotFoundError: if the file does not exist.
+      ValueError: if an array is missing or has another shape. The message names file, array and shape.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no file of landmarks {path}")
+        raise FileNotFoundError(f"expected a file of landmarks, got no file {path}; check the path")
     arrays = array_files.archive(path)
     for name, shape in ARRAYS.items():
         found = np.shape(arrays[name]) if name in arrays else None
@@ -62,15 +61,15 @@ def read(path: str | os.PathLike) -> Teacher:
             listed = ", ".join(["N", *map(str, shape)])
             raise ValueError(
                 f"{path}: expected an array {name!r} [{listed}], got {'none' if found is None else list(found)}; write "
-                "image (u, v, z in pixels), world and ids, one row for each image"
+                "image (u, v, z in pixels), world and ids, one row per image"
             )
     return Teacher(arrays["ids"], arrays["image"].astype(np.float64), arrays["world"].astype(np.float64))
 
 
 def lift(teacher: Teacher, K: Float[np.ndarray, "hand 3 3"], limits: Limits) -> Float[np.ndarray, "hand 21 3"]:
-    """Returns the lifted and repaired hands in the camera's frame, metres of an adult's hand; NaN where there is none.
+    """Returns the lifted and repaired hands in the camera frame, metres; NaN if there is no hand.
 
-    The landmarks do not determine the size of a hand, so each has the mean adult's total length of bones.
+    The landmarks do not determine the size of a hand, so each hand has the mean total bone length of adults.
     """
     landmarks = lifting.Landmarks(*map(jnp.asarray, (teacher.image[..., :2], teacher.image[..., 2], teacher.world)))
     joints = np.asarray(lifting.lift_hands(landmarks, K, limits).joints, np.float64)
@@ -84,9 +83,15 @@ def write(
 ) -> dict[str, dict[str, int]]:
     """Adds the lifted hands to the annotations of a COCO file as `joints_3d`, and writes its splits.
 
-    Every tenth image goes to `test.json` in the folder `out`, every twentieth to `validation.json`, and the others to
-    `train.json`. The keypoints stay as they are. Hands without landmarks, and those whose landmarks lie more than
-    `LARGEST_DISTANCE` from the keypoints, have no `joints_3d`.
+    Every tenth image is written to `test.json` in the folder `out`, every twentieth to `validation.json`, and the
+    others to `train.json`. The keypoints do not change. Hands without landmarks, and hands whose landmarks are more
+    than `LARGEST_DISTANCE` from the keypoints, have no `joints_3d`.
+
+    Args:
+      annotations: COCO file with right hands, one per image, and K of each image.
+      landmarks: .npz file, see `read`.
+      out: folder of the new files.
+      limits: limits of the repair.
 
     Returns:
       Numbers of "images", "hands" and "lifted" hands by split.
@@ -102,9 +107,9 @@ def write(
     rows = [row for row, number in enumerate(teacher.ids.tolist()) if number in hands]
     without = next((number for number in teacher.ids[rows].tolist() if not images[number].get("K")), None)
     if without is not None:
-        raise ValueError(f'{annotations}: image {without} has no K, which its rays need; add "K" to the images')
+        raise ValueError(f'{annotations}: expected K of image {without}, got none; add "K" to the images')
     if not rows:
-        raise ValueError(f"{landmarks}: none of its ids is that of an image in {annotations}; give the file's own ids")
+        raise ValueError(f"{landmarks}: expected ids of images in {annotations}, got other ids; write these ids")
     chosen = Teacher(teacher.ids[rows], teacher.image[rows], teacher.world[rows])
     K = np.array([images[number]["K"] for number in chosen.ids.tolist()], np.float64)
     for number, joints, k in zip(chosen.ids.tolist(), lift(chosen, K, limits), K, strict=True):
@@ -128,8 +133,7 @@ def _by_image(content: dict[str, Any], where: Path) -> dict[Any, dict[str, Any]]
     for one in content["annotations"]:
         if one.get("image_id") in hands:
             raise ValueError(
-                f"{where}: image {one.get('image_id')} has several hands, and landmarks are given by image; leave all "
-                "but one out"
+                f"{where}: expected one hand per image, got several in image {one.get('image_id')}; remove all but one"
             )
         hands[one.get("image_id")] = one
     known = {image.get("id") for image in content["images"]}

@@ -1,4 +1,4 @@
-"""HTML pages of poses compared with limits, and of the range of motion of a sequence."""
+"""HTML pages of poses checked against limits, and of the range of motion of a sequence."""
 
 import os
 from pathlib import Path
@@ -12,12 +12,20 @@ from bmc_jax.poses.conventions import Poses
 from bmc_jax.visualization import html
 
 DPI = 110
-#: Worst hands drawn.
 DRAWN = 8
+"""Number of the worst hands that are drawn."""
 
 
 def check(out: str | os.PathLike, name: str, poses: Poses, limits: Limits, summary: Summary) -> Path:
-    """Writes the result of `checking.summarize` as a page, atomically, and returns its path."""
+    """Writes a page with the result of `checking.summarize`, and returns its path.
+
+    Args:
+      out: the HTML file to write.
+      name: name of the poses, for the title.
+      poses: the poses.
+      limits: the limits.
+      summary: result of `checking.summarize`.
+    """
     violations = worst_hands = None
     if summary.angles_within < summary.poses:
         figure = plots.violations(limits, summary.angles, summary.beyond)
@@ -27,7 +35,7 @@ def check(out: str | os.PathLike, name: str, poses: Poses, limits: Limits, summa
         out,
         "limits_check.html",
         title=f"{name}: {summary.within:,} of {counted(summary.poses, 'pose')} within limits",
-        subtitle=f"compared with limits of {limits.meta.source} · bmc-jax",
+        subtitle=f"checked against limits of {limits.meta.source} · bmc-jax",
         findings=(*poses.notes, *poses.findings),
         summary=summary,
         gaps=len(poses.gaps),
@@ -45,16 +53,23 @@ def check(out: str | os.PathLike, name: str, poses: Poses, limits: Limits, summa
 
 
 def motion(out: str | os.PathLike, name: str, poses: Poses, found: Motion) -> Path:
-    """Writes the range of motion of a sequence as a page, atomically, and returns its path."""
+    """Writes a page with the range of motion of a sequence, and returns its path.
+
+    Args:
+      out: the HTML file to write.
+      name: name of the sequence, for the title.
+      poses: the poses.
+      found: result of `range_of_motion.measure`.
+    """
     figure = plots.motion(found.seconds, found.degrees, found.norms)
     return html.write(
         out,
         "limits_motion.html",
         title=f"{name}: range of motion",
-        subtitle=f"{found.frames_per_second:g} frames a second · bmc-jax",
+        subtitle=f"{found.frames_per_second:g} frames per second · bmc-jax",
         findings=(*poses.notes, *poses.findings),
         motion=found,
-        curves=html.picture(figure, "Flexion and abduction of every joint over time", DPI),
+        curves=html.picture(figure, "Flexion and abduction of all joints over time", DPI),
         head=range_of_motion.HEAD,
         rows=range_of_motion.cells(found),
     )
@@ -68,4 +83,4 @@ def _worst_hands(poses: Poses, summary: Summary) -> html.Picture:
         summary.beyond[[row[one.pose] for one in drawn]],
         [f"pose {one.pose} · {one.degrees:.0f}°" for one in drawn],
     )
-    return html.picture(figure, "The poses that are furthest outside", DPI)
+    return html.picture(figure, "The poses furthest outside", DPI)

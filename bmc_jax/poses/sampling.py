@@ -1,11 +1,11 @@
-"""Random hands within limits that do not intersect themselves: data without people, cameras or gestures.
+"""Sampling of random hands within limits and without self-intersection: data without people, cameras or gestures.
 
-A hand is drawn in the coordinates that limits constrain, all independent: bone lengths and spreads uniform in their
-intervals, the angles of each joint uniform in its hull, and the palm's folds uniform among those by which its curvature
-(Eq. 1), linear in the sines of half the folds, is in its intervals. Hands that intersect themselves are drawn again.
+The coordinates that limits constrain are independent: bone lengths and spreads are uniform in their intervals, the
+angles of each joint are uniform in its hull, and the palm's folds are uniform where its curvature (Eq. 1), which is
+linear in the sines of half the folds, is in its intervals. Hands that intersect themselves are rejected.
 
-Everything stays `numerics.FIT_SLACK` inside its limit, where there is room, so that the losses are exactly zero in
-whatever program they are computed. Right hands, FreiHAND order, in `kinematics`' hand frame.
+All quantities are `numerics.FIT_SLACK` inside their limits, if these are wide enough, so that the losses are exactly
+zero in any program. Right hands, FreiHAND order, in the hand frame of `kinematics`.
 """
 
 import dataclasses
@@ -24,44 +24,50 @@ from bmc_jax.poses import feasible
 from bmc_jax.synthesis import gestures, skeleton, surface
 from bmc_jax.synthesis.surface import Capsules
 
-#: The mean adult's bone from middle MCP to PIP, metres.
 ADULT_SCALE = float(skeleton.BONES[2, 1]) / 1000
-#: Hands drawn at a time. One shape, so that drawing is compiled once.
+"""Mean length of the bone from middle MCP to PIP of adults, metres."""
 CHUNK = 4096
-#: Chunks in a row without any hand to keep, after which limits are taken for impossible.
+"""Number of hands that are drawn at a time; constant, so that the program is compiled once."""
 MOST_EMPTY_CHUNKS = 16
-#: Palms drawn for the lengths and spreads of a hand; the first that fits is taken. Of `clinical` two in three fit.
+"""Number of consecutive chunks without a feasible hand after which limits count as impossible."""
 PALM_TRIES = 12
-#: Where on its root bone a finger's metacarpal begins, as a share of it: before that are the wrist's bones.
+"""Number of palms that are drawn for the lengths and spreads of a hand; the first that fits is used. With `clinical`,
+two of three fit."""
 CARPUS = 0.3
+"""Start of a finger's metacarpal relative to its root bone: the bones of the wrist are before it."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Feasible poses, and the number of hands drawn to find them."""
+    """Feasible poses, and the number of hands that were drawn."""
 
     poses: np.ndarray
     """`[N, 21, 3]` float32, metres."""
     drawn: int
-    """Hands drawn, in whole chunks."""
+    """Number of hands that were drawn, in whole chunks."""
     kept: int
-    """Of these, the feasible ones: `N`, and the rest of the last chunk."""
+    """Number of feasible hands among them: `N`, and the rest of the last chunk."""
 
     @property
     def acceptance(self) -> float:
+        """Share of the drawn hands that are feasible."""
         return self.kept / self.drawn
 
 
 def sample(key: PRNGKeyArray, limits: Limits, count: int, *, scale: float = ADULT_SCALE) -> Sample:
-    """Draws `count` feasible poses in metres, for hands whose bone from middle MCP to PIP measures `scale` metres.
+    """Draws feasible poses.
 
-    The same key gives the same poses, and a smaller count the first of them.
+    Args:
+      key: random key. The same key gives the same poses; a smaller count gives the first of them.
+      limits: the limits.
+      count: number of poses.
+      scale: length of the bone from middle MCP to PIP, metres.
 
     Raises:
-      ValueError: for limits that no hand or no drawn hand is within, and those that `io.check_arrays` refuses.
+      ValueError: if no hand, or none of the drawn hands, is within the limits, or `io.check_arrays` refuses them.
     """
     if count < 1 or not scale > 0:
-        raise ValueError(f"{count} poses of a scale bone of {scale} metres: both must be positive")
+        raise ValueError(f"expected a positive count and scale, got {count} poses and a scale bone of {scale} metres")
     limits = _possible(limits)
     kept, drawn, found, empty = [], 0, 0, 0
     palms = apart = 0
@@ -73,16 +79,17 @@ def sample(key: PRNGKeyArray, limits: Limits, count: int, *, scale: float = ADUL
         found, empty = found + len(kept[-1]), 0 if whole.any() else empty + 1
         if empty == MOST_EMPTY_CHUNKS:
             raise ValueError(
-                f"the limits of '{limits.meta.source}' leave no hand, or hardly any: of {drawn} drawn by bone lengths, "
-                f"spreads and angles, {palms} have a palm of a curvature within the limits, {apart} do not cut through "
-                f"themselves, and {found} both; widen the curvature if few palms fit, else spreads, bones or hulls"
+                f"expected limits with feasible hands, got those of '{limits.meta.source}': of {drawn} hands with bone "
+                f"lengths, spreads and angles within them, {palms} have a palm with a curvature within them, {apart} "
+                f"do not intersect themselves, and {found} satisfy both; widen the curvature if few palms fit, else "
+                "spreads, bones or hulls"
             )
     poses = np.concatenate(kept)[:count] * np.float32(scale)
     return Sample(poses, drawn, found)
 
 
 def propose(key: PRNGKeyArray, limits: Limits) -> tuple[Float[Array, "21 3"], Bool[Array, ""], Bool[Array, ""]]:
-    """Draws one hand. It is feasible where both flags are true. Pure: jit and vmap pass.
+    """Draws one hand, which is feasible if both flags are true. The function is pure, for jit and vmap.
 
     Returns:
       Joints in scale units, whether the palm is within the limits, and whether the hand does not intersect itself.
@@ -94,7 +101,7 @@ def propose(key: PRNGKeyArray, limits: Limits) -> tuple[Float[Array, "21 3"], Bo
     palm, curvature, fits = _palm(of_palm, lengths[:, 0], spread, limits.curvature)
     angles, inside = jax.vmap(jax.vmap(_in_hull))(jax.random.split(of_angles, (5, 3)), limits.hull)
     joints = kinematics.pose_from_angles(lengths, palm, angles)
-    # Near a pole of the angles, or where root bones are nearly collinear, float32 joints lose what was drawn.
+    # Near a pole of the angles, or with nearly collinear root bones, float32 joints do not represent the drawn values.
     turned = anatomy.joint_angles(joints) - angles
     errors = [
         jnp.stack([2 * jnp.sin(turned[..., 0] / 2), turned[..., 1]]),
@@ -109,20 +116,20 @@ def propose(key: PRNGKeyArray, limits: Limits) -> tuple[Float[Array, "21 3"], Bo
 def draw_chunk(
     key: PRNGKeyArray, number: Int[Array, ""] | int, limits: Limits
 ) -> tuple[Float[Array, "hand 21 3"], Bool[Array, " hand"], Bool[Array, " hand"]]:
-    """Draws the chunk of `CHUNK` hands of that number: `propose` for each."""
+    """Draws the chunk of `CHUNK` hands with this number by `propose`."""
     keys = jax.random.split(jax.random.fold_in(key, number), CHUNK)
     return jax.vmap(propose, in_axes=(0, None))(keys, limits)
 
 
 def uniform_in(key: PRNGKeyArray, polygon: Float[Array, "vertex 2"]) -> Float[Array, "2"]:
-    """Draws a point uniformly from a convex polygon: from one of the triangles at its first vertex, by their areas."""
+    """Draws a point uniformly from a convex polygon, which is divided into triangles at its first vertex."""
     which, where = jax.random.split(key)
     spokes = polygon[1:] - polygon[:1]
     areas = jnp.cumsum(spokes[:-1, 0] * spokes[1:, 1] - spokes[:-1, 1] * spokes[1:, 0])
     at = jax.random.uniform(which, dtype=polygon.dtype) * areas[-1]
     triangle = jnp.sum(at >= areas[:-1])
     far, share = jax.random.uniform(where, (2,), dtype=polygon.dtype)
-    # A triangle's width grows with the distance from its corner.
+    # The width of a triangle grows with the distance from its corner.
     across = (1 - share) * spokes[triangle] + share * spokes[triangle + 1]
     return polygon[0] + jnp.sqrt(far) * across
 
@@ -130,15 +137,15 @@ def uniform_in(key: PRNGKeyArray, polygon: Float[Array, "vertex 2"]) -> Float[Ar
 def self_intersects(joints: Float[Array, "21 3"]) -> Bool[Array, ""]:
     """Returns whether a hand, in any unit and frame, intersects itself.
 
-    Fingers are `surface`'s capsules of an adult of the hand's scale, metacarpals begin at `CARPUS`. Segments that are
-    joined are not compared; others may overlap by the tolerance of `gestures`, 1.5 mm on an adult's hand.
+    The hand is scaled to an adult's. Fingers are the capsules of `surface`, and metacarpals begin at `CARPUS`. Joined
+    segments are not compared; others may overlap by the tolerance of `gestures`, 1.5 mm on an adult's hand.
     """
     adult = joints * numerics.divide(jnp.asarray(ADULT_SCALE, joints.dtype), anatomy.scale(joints))
     return ~(gestures.penetration(_capsules(adult)) < gestures.ALLOWED_OVERLAP)
 
 
 def _capsules(joints: Float[Array, "21 3"]) -> Capsules:
-    """The first 19 of `surface.hand_capsules`, for joints in metres: three a finger, then four metacarpals."""
+    """Returns the first 19 of `surface.hand_capsules` for joints in metres: three per finger, then four metacarpals."""
     fingers = joints[1:].reshape(*hand.FINGER_JOINTS.shape, 3)
     bones, millimetre = anatomy.bones(joints), 1e-3
     radii = jnp.asarray(surface.RADII * millimetre, joints.dtype)
@@ -157,12 +164,15 @@ def _capsules(joints: Float[Array, "21 3"]) -> Capsules:
 def _palm(
     key: PRNGKeyArray, root_lengths: Float[Array, "5"], spread: Float[Array, "4"], curvature: Float[Array, "4 2"]
 ) -> tuple[Palm, Float[Array, "4"], Bool[Array, ""]]:
-    """Draws a palm of these lengths and spreads uniformly over the allowed curvatures. Returns also the curvature that
-    it has, and whether that is allowed.
+    """Draws a palm with these lengths and spreads uniformly over the allowed curvatures.
 
-    The four curvatures are linear in three sines u (`kinematics.half_fold_sines`). Of index and ring finger u is drawn
-    from what the outer curvatures leave, of the middle finger from what the inner two leave then; the shorter that is,
-    the fewer are taken, which makes u uniform over all that is allowed.
+    The four curvatures are linear in three sines u (`kinematics.half_fold_sines`). The u of index and ring finger are
+    drawn from the intervals that the outer curvatures allow, then the u of the middle finger from the interval that the
+    inner two curvatures allow. Draws are accepted with a probability proportional to the length of this interval, so
+    that u is uniform over the allowed set.
+
+    Returns:
+      The palm, its curvature, and whether the curvature is allowed.
     """
     own, following = kinematics.curvature_slopes(root_lengths, spread)
     low, high = feasible.inner(curvature)
@@ -195,7 +205,7 @@ def _palm(
 
 
 def _in_hull(key: PRNGKeyArray, polygon: Float[Array, "vertex 2"]) -> tuple[Float[Array, "2"], Bool[Array, ""]]:
-    """A random point of a hull, and whether it is at least `numerics.FIT_SLACK` from the hull's edge."""
+    """Returns a random point in a hull, and whether it is at least `numerics.FIT_SLACK` from the hull's edge."""
     point = uniform_in(key, polygon)
     edge, offset = jnp.roll(polygon, -1, axis=0) - polygon, point[None] - polygon
     height = numerics.divide(edge[:, 0] * offset[:, 1] - edge[:, 1] * offset[:, 0], numerics.norm(edge))
@@ -208,14 +218,14 @@ def _between(key: PRNGKeyArray, interval: Float[Array, "*shape 2"]) -> Float[Arr
 
 
 def _possible(limits: Limits) -> Limits:
-    """The limits with every hull counter-clockwise. Raises ValueError for those that no hand is within."""
+    """Returns the limits with counter-clockwise hulls. Raises ValueError if no hand can be within them."""
     arrays = {name: np.asarray(getattr(limits, name)) for name in ("bone_length", "curvature", "spread", "hull")}
     hulls = io.check_arrays(arrays)
     finger, level = feasible.SCALE_FINGER, feasible.SCALE_LEVEL
     low, high = arrays["bone_length"][finger, level].tolist()
     if not low <= 1 <= high:
         raise ValueError(
-            f"the scale bone, {hand.FINGERS[finger]} {hand.LEVELS[level]}, is limited to {low} to {high} "
-            "scale units, which excludes 1, its length in these units; change its limits to include 1"
+            f"bone_length {hand.FINGERS[finger]} {hand.LEVELS[level]}: expected an interval with 1, the length of the "
+            f"scale bone in scale units, got {low} to {high}; change it to include 1"
         )
     return dataclasses.replace(limits, hull=jnp.asarray(hulls, jnp.float32))

@@ -1,4 +1,4 @@
-"""The Whittaker-Henderson smoother, for sequences with gaps; its one parameter is a period."""
+"""The Whittaker-Henderson smoother for sequences with gaps, whose only parameter is a period."""
 
 import itertools
 
@@ -7,23 +7,23 @@ import scipy.linalg
 
 
 def smooth(values: np.ndarray, period: float | int) -> np.ndarray:
-    """Damps quick motion of values over frames: by half at `period` frames, hardly at twice that.
+    """Smooths values over frames: motion with the period is halved, motion with twice the period is hardly reduced.
 
     Minimizes |smooth - value|^2 plus a weight on squared second differences.
 
     Args:
-      values: `[T, ...]`. Frames with a value that is not finite have no weight and are returned unchanged; the frames
-        beside them are smoothed across the gap.
-      period: frames.
+      values: `[T, ...]`. Frames with a value that is not finite have no weight and are returned unchanged; the other
+        frames are smoothed across these gaps.
+      period: period in frames.
 
     Returns:
-      float64; the values unchanged where fewer than three frames are finite.
+      Smoothed values, float64; the given values if fewer than three frames are finite.
 
     Raises:
-      ValueError: for a period of 2 frames or less, since no sequence shows so quick a motion.
+      ValueError: if the period is 2 frames or less, which a sequence cannot represent.
     """
     if period <= 2:
-        raise ValueError(f"a period of {period:g} frames is too short to smooth; ask for more than 2")
+        raise ValueError(f"expected a period above 2 frames, got {period:g}; give a longer period")
     values = np.asarray(values, np.float64)
     flat = values.reshape(len(values), int(np.prod(values.shape[1:])))
     known = np.isfinite(flat.sum(axis=1))
@@ -31,11 +31,11 @@ def smooth(values: np.ndarray, period: float | int) -> np.ndarray:
         return values
     inside = slice(int(known.argmax()), len(known) - int(known[::-1].argmax()))
     weights = known[inside].astype(np.float64)
-    # A second difference passes a sine of that period with the factor 2 - 2 cos = 4 sin^2: equal weights damp by half.
+    # A second difference multiplies a sine of this period by 2 - 2 cos = 4 sin^2: equal weights halve it.
     stiffness = (2 * np.sin(np.pi / period)) ** -4
     count = len(weights)
     second_difference = np.array([1.0, -2.0, 1.0])
-    bands = np.zeros((3, count))  # of a symmetric matrix, its diagonal last
+    bands = np.zeros((3, count))  # upper bands of a symmetric matrix, the diagonal last
     bands[2] = weights
     for i, j in itertools.combinations_with_replacement(range(3), 2):
         bands[2 + i - j, j : j + count - 2] += stiffness * second_difference[i] * second_difference[j]

@@ -1,1 +1,1 @@
-"""Services of long-running processes: progress bars, agreement between processes, atomic files, provenance."""
+"""Services of long-running processes: progress bars, checks between processes, atomic files, locks, provenance."""

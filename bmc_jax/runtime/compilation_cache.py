@@ -1,7 +1,7 @@
-"""The user's folder of compiled programs, from which a later process loads them instead of compiling them again.
+"""JAX's persistent compilation cache in the user's cache folder, shared by later processes.
 
-JAX reads and writes it, and compiles a program whose entry it cannot read. Loading a program runs its code, so the
-folder is the user's alone.
+JAX reads and writes the folder, and compiles a program if it cannot read its entry. A loaded program is executed, so
+only the user can access the folder.
 """
 
 import hashlib
@@ -12,21 +12,21 @@ import warnings
 from pathlib import Path
 
 LIMIT = 2 * 1024**3
-"""Bytes above which the entries longest unused are deleted. JAX's own limit needs the package filelock."""
+"""Size in bytes above which the least recently used entries are deleted. JAX's limit needs the package filelock."""
 SETTINGS = {
     "JAX_COMPILATION_CACHE_DIR": "",
-    # Seconds of compilation from which a program is kept; JAX's default of 1 leaves out much of a small network.
+    # Smallest compilation time in seconds of a stored program. JAX's default of 1 excludes much of a small network.
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
 }
 OFF = ("0", "false", "no", "off")
 
 
 def enable() -> None:
-    """Makes this process, and those that it starts, keep their compiled programs in `folder()`.
+    """Enables the compilation cache in `folder()` for this process and its child processes.
 
-    Does nothing if the user has set a folder (`JAX_COMPILATION_CACHE_DIR`) or wants none
-    (`JAX_ENABLE_COMPILATION_CACHE=0`). A folder that cannot be used is left alone with a warning. To be called before
-    JAX compiles anything; an import of JAX is not needed.
+    Does nothing if the user has set a folder (`JAX_COMPILATION_CACHE_DIR`) or disabled the cache
+    (`JAX_ENABLE_COMPILATION_CACHE=0`). If the folder cannot be used, a warning is issued and the cache stays disabled.
+    Call it before JAX compiles anything, before or after the import of JAX.
     """
     jax = sys.modules.get("jax")
     chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR") or (jax and jax.config.jax_compilation_cache_dir)
@@ -36,11 +36,11 @@ def enable() -> None:
         path = folder()
         _make_private(path)
         _delete_oldest(path)
-    # Path.home raises RuntimeError where the user has no home.
+    # Path.home raises RuntimeError if the user has no home folder.
     except (OSError, RuntimeError) as error:
         warnings.warn(
-            f"compiled programs are not kept ({error}): set JAX_COMPILATION_CACHE_DIR to a folder of your own, or "
-            "JAX_ENABLE_COMPILATION_CACHE=0 for none",
+            f"the compilation cache is disabled ({error}); set JAX_COMPILATION_CACHE_DIR to a writable folder, or "
+            "JAX_ENABLE_COMPILATION_CACHE=0",
             stacklevel=2,
         )
         return
@@ -51,10 +51,10 @@ def enable() -> None:
 
 
 def folder() -> Path:
-    """Returns the folder of this kind of machine in the user's cache folder, `$XDG_CACHE_HOME` or `~/.cache`.
+    """Returns the folder for this kind of processor in the user's cache folder, `$XDG_CACHE_HOME` or `~/.cache`.
 
-    Programs for a CPU use all its instructions, and others may lack some of them: machines that share a home folder
-    have folders of their own, unless their processors are of the same kind.
+    A program for a CPU uses all its instructions, which another CPU may not have. Machines that share a home folder
+    therefore have separate folders, unless their processors are of the same kind.
     """
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     digest = hashlib.sha256(_processor().encode()).hexdigest()[:12]
@@ -62,19 +62,19 @@ def folder() -> Path:
 
 
 def _processor() -> str:
-    """Returns the model and the instructions of the processor, as the system names them."""
+    """Returns the model and the instructions of the processor in the operating system's notation."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:  # not Linux
         return platform.processor()
-    # "Features" on ARM. All cores are of one kind, or the kinds are in the order of the cores.
+    # "Features" is ARM's name of "flags". Lines of equal cores are listed once.
     return "\n".join(
         dict.fromkeys(line for line in lines if line.startswith(("model name", "flags", "Features", "CPU ")))
     )
 
 
 def _make_private(path: Path) -> None:
-    """Makes a folder that this user alone may use. Raises OSError if there is one of another user, or a file."""
+    """Creates a folder that only this user can access. Raises OSError if it is a file or belongs to another user."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.stat().st_uid != os.getuid():
         raise PermissionError(f"{path} belongs to another user")
@@ -84,7 +84,7 @@ def _make_private(path: Path) -> None:
 
 
 def _delete_oldest(path: Path) -> None:
-    """Deletes the entries longest unused until all take at most `LIMIT` bytes; another process may do the same."""
+    """Deletes the least recently used entries beyond `LIMIT` bytes. Several processes may do so at the same time."""
     entries = []
     for file in path.iterdir():
         try:
@@ -92,7 +92,7 @@ def _delete_oldest(path: Path) -> None:
         except FileNotFoundError:
             continue
         if file.is_file():
-            # Many systems update the time of reading once a day only.
+            # Many systems update the access time only once a day.
             entries.append((max(status.st_atime, status.st_mtime), status.st_size, file))
     entries.sort(reverse=True)
     total = 0

@@ -1,7 +1,7 @@
-"""Runs of several processes: initialization, agreement before the first step, errors of one process in all.
+"""Runs of several processes: initialization, checks that the processes are alike, and errors of one process in all.
 
-Every process runs the same program. Work that may fail in one process alone is done under `fail_together`, so that all
-processes stop with the same message and none waits for another that has ended.
+Every process runs the same program. Work that may fail in a single process is done under `fail_together`, so that all
+processes stop with the same message and none waits for a process that has ended.
 """
 
 import argparse
@@ -22,13 +22,13 @@ from bmc_jax.runtime import provenance
 from bmc_jax.runtime.quiet import is_quiet
 
 INTERRUPTED = 75
-"""Exit status after SIGTERM or SIGINT, once the state is saved: "try again later" (EX_TEMPFAIL)."""
+"""Exit status after SIGTERM or SIGINT, once the state is saved: EX_TEMPFAIL, "try again later"."""
 INITIALIZATION_TIMEOUT = 300
-"""Seconds that processes wait for each other at the start: machines of a cluster do not start at the same time."""
+"""Seconds that processes wait for each other at the start: machines of a cluster start at different times."""
 HEARTBEAT_TIMEOUT = 60
-"""Seconds without a heartbeat after which a process counts as lost, and the others stop."""
+"""Seconds without a heartbeat after which a process counts as lost and the others stop."""
 SHARED_FILE_TIMEOUT = 60
-"""Seconds that a file may take to appear on another machine."""
+"""Largest number of seconds until a file appears on another machine."""
 RUNTIME_STATUSES = (
     "UNKNOWN:",
     "UNAVAILABLE:",
@@ -38,7 +38,7 @@ RUNTIME_STATUSES = (
     "DEADLINE_EXCEEDED:",
     "FAILED_PRECONDITION:",
 )
-"""Beginnings of the runtime's error messages when another process is gone."""
+"""Prefixes of the runtime's error messages when another process is lost."""
 
 
 def _check_options(options: argparse.Namespace) -> None:
@@ -48,26 +48,28 @@ def _check_options(options: argparse.Namespace) -> None:
         return
     if options.distributed:
         given = ", ".join(name for name in values if name not in missing)
-        raise ValueError(f"--distributed detects the processes, so {given} cannot be given too; give one or the other")
+        raise ValueError(f"--distributed detects the processes: expected no {given}; give one or the other")
     if missing:
-        raise ValueError(f"{' and '.join(missing)} not given: --coordinator, --processes and --process go together")
+        raise ValueError(
+            f"expected --coordinator, --processes and --process together, got no {' or '.join(missing)}; give all three"
+        )
     host, colon, port = options.coordinator.rpartition(":")
     if not (host and colon and port.isdigit() and 0 < int(port) < 65536):
-        raise ValueError(f"--coordinator is {options.coordinator!r}; it must be HOST:PORT, of the first process")
+        raise ValueError(f"--coordinator: expected HOST:PORT of the first process, got {options.coordinator!r}")
     if not 0 <= options.process < options.processes:
         raise ValueError(
-            f"--process is {options.process}; it must be from 0 to {options.processes - 1}, as --processes is "
-            f"{options.processes}"
+            f"--process: expected a number from 0 to {options.processes - 1} for --processes {options.processes}, got "
+            f"{options.process}"
         )
 
 
 def initialize(options: argparse.Namespace, *, timeout: int = INITIALIZATION_TIMEOUT) -> None:
-    """Connects this process to the others of its run, before JAX's devices are first used.
+    """Connects this process to the other processes of its run. Call it before the first use of JAX's devices.
 
     Args:
       options: `distributed`, `coordinator`, `processes` and `process` of the command line. With `distributed` the
-        cluster (Slurm, Open MPI, Cloud TPU, Kubernetes) provides the other three. Without any of them the process
-        runs alone.
+        cluster (Slurm, Open MPI, Cloud TPU, Kubernetes) provides the other three. Without any of them the run has a
+        single process.
       timeout: seconds to wait for the other processes.
 
     Raises:
@@ -77,7 +79,7 @@ def initialize(options: argparse.Namespace, *, timeout: int = INITIALIZATION_TIM
     _check_options(options)
     if not options.distributed and options.coordinator is None:
         return
-    # Training handles SIGTERM itself, see `signalled`. JAX's preemption service would take the signal from Python.
+    # Training handles SIGTERM, see `signalled`. JAX's preemption service would replace Python's signal handler.
     jax.config.update("jax_enable_preemption_service", False)
     waits: dict[str, Any] = {
         "initialization_timeout": timeout,
@@ -97,19 +99,19 @@ def initialize(options: argparse.Namespace, *, timeout: int = INITIALIZATION_TIM
             )
     except ValueError as error:
         raise ValueError(
-            f"--distributed found no cluster ({error}): start with srun or mpirun, or give --coordinator, --processes "
+            f"--distributed found no cluster ({error}); start with srun or mpirun, or give --coordinator, --processes "
             "and --process"
         ) from error
     except RuntimeError as error:
         where = options.coordinator or "the cluster's first process"
         raise ConnectionError(
-            f"the processes did not find each other within {timeout} s ({str(error).splitlines()[0]}): see that all "
+            f"the processes did not find each other within {timeout} s ({str(error).splitlines()[0]}); check that all "
             f"were started, that {where} can be reached and its port is free, and that no proxy variable is set"
         ) from error
 
 
 def gather(text: str) -> list[str]:
-    """Returns the texts of all processes, in the order of the processes. All must call it."""
+    """Returns the texts of all processes, in the order of the processes. All processes must call it."""
     if jax.process_count() == 1:
         return [text]
     content = np.frombuffer(text.encode(), np.uint8)
@@ -124,8 +126,8 @@ def gather(text: str) -> list[str]:
 def fail_together() -> Iterator[None]:
     """Raises in all processes if the block raises ValueError or OSError in one of them.
 
-    All processes must enter it. A process with an error raises that error, the others a ValueError with the
-    message of the first process that failed.
+    All processes must enter it. A process that fails raises its error. The others raise a ValueError with the message
+    of the first process that failed.
     """
     failure: Exception | None = None
     try:
@@ -141,7 +143,7 @@ def fail_together() -> Iterator[None]:
 
 
 def require_same(facts: Mapping[str, Any]) -> None:
-    """Raises ValueError, naming process, fact and values, unless all processes have the same facts."""
+    """Raises ValueError unless all processes have the same facts. The message names process, fact and values."""
     lines = [set(text.splitlines()) for text in gather("\n".join(f"{name}: {facts[name]!r}" for name in facts))]
     for process, found in enumerate(lines):
         if found != lines[0]:
@@ -151,19 +153,19 @@ def require_same(facts: Mapping[str, Any]) -> None:
                 for line in sorted(these - those)
             )
             raise ValueError(
-                f"the processes of a run must be alike; process {process} differs from process 0 in\n  {differences}\n"
-                "Start all with the same command, code and data"
+                f"expected equal processes, but process {process} differs from process 0:\n  {differences}\n"
+                "start all with the same command, code and data"
             )
 
 
 def processes_on_host() -> int:
-    """Returns the number of processes on this machine, including this one. All must call it."""
+    """Returns the number of processes on this machine, including this one. All processes must call it."""
     name = socket.gethostname()
     return gather(name).count(name)
 
 
 def versions_and_devices() -> dict[str, str]:
-    """Returns the facts beside the configuration that must be the same on all machines."""
+    """Returns the facts, in addition to the configuration, that must be the same on all machines."""
     facts = {f"version of {name}": version for name, version in provenance.versions().items()}
     return facts | {"devices": f"{jax.local_device_count()} x {jax.local_devices()[0].device_kind}"}
 
@@ -174,7 +176,7 @@ def require_shared(file: Path) -> None:
         if file.exists():
             return
         time.sleep(0.1)
-    raise ValueError(f"{file}, which process 0 has written, is not here: --workdir must lie on a disk that all share")
+    raise ValueError(f"expected {file}, written by process 0, got no file; give a --workdir on a disk that all share")
 
 
 def barrier() -> None:
@@ -184,29 +186,29 @@ def barrier() -> None:
 
 @contextlib.contextmanager
 def lost_processes() -> Iterator[None]:
-    """Raises ConnectionError in place of the errors that JAX raises when another process is gone."""
+    """Raises ConnectionError in place of the errors that JAX raises when another process is lost."""
     try:
         yield
     except (jax.errors.JaxRuntimeError, ValueError) as error:
-        # Some errors of the runtime are a ValueError; their message begins with a status.
+        # Some errors of the runtime are ValueErrors whose message begins with a status.
         is_runtime = isinstance(error, jax.errors.JaxRuntimeError) or str(error).startswith(RUNTIME_STATUSES)
         if jax.process_count() == 1 or not is_runtime or "RESOURCE_EXHAUSTED" in str(error):
             raise
         raise ConnectionError(
-            f"another process of this run was lost ({str(error).splitlines()[0][:200]}): its own output says why. The "
-            "same command goes on from the last checkpoint"
+            f"another process of this run was lost ({str(error).splitlines()[0][:200]}); its output has the cause. The "
+            "same command resumes from the last checkpoint"
         ) from error
 
 
 def print_once(text: str) -> None:
-    """Prints progress, on process 0 only and not with `--quiet`."""
+    """Prints progress in process 0, unless `--quiet` is given."""
     if jax.process_index() == 0 and not is_quiet():
         print(text, flush=True)
 
 
 @contextlib.contextmanager
 def signalled() -> Iterator[threading.Event]:
-    """Yields an event that SIGTERM and SIGINT set. A second signal has its previous effect."""
+    """Yields an event that SIGTERM and SIGINT set. The previous signal handler handles a second signal."""
     stop, before = threading.Event(), dict[int, Any]()
 
     def handle(number: int, _: Any) -> None:

@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all."""
+"""Atomic writing of files and folders."""
 
 import contextlib
 import json
@@ -11,13 +11,13 @@ from typing import Any
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Yields a path to write a file to, in the folder of `path` and with its suffix.
+    """Yields a path for a temporary file, in the folder of `path` and with its suffix.
 
-    When the block ends, the file takes the name `path`, replacing what was there; when the block raises, it is deleted
-    and `path` stays as it was. Folders above `path` are created.
+    At the end of the block the file replaces `path`. If the block raises, the file is deleted and `path` is unchanged.
+    Folders above `path` are created.
 
     Raises:
-      OSError: if the file cannot be written, with the name `path`.
+      OSError: if the file cannot be written. Its file name is `path`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -26,7 +26,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         yield partial
         os.replace(partial, path)
     except OSError as error:
-        # Where the disk is full the error names no file, and otherwise the partial one.
+        # The error names no file if the disk is full, and the partial file otherwise.
         if error.errno is not None and error.filename in (None, os.fspath(partial), partial):
             raise type(error)(error.errno, error.strerror, os.fspath(path)) from error
         raise
@@ -35,10 +35,10 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def require_local(path: str | os.PathLike) -> None:
-    """Raises ValueError for a URL such as gs://bucket/run, from which a path would make the local folder `gs:`."""
+    """Raises ValueError for a URL such as gs://bucket/run, which as a path would be the local folder `gs:`."""
     if "://" in os.fspath(path):
         raise ValueError(
-            f"expected a path on this machine, got the URL {os.fspath(path)!r}; copy what it names here, or mount the "
+            f"expected a path on this machine, got the URL {os.fspath(path)!r}; copy its content here, or mount the "
             "object store (gcsfuse, mountpoint-s3) and give the path below the mount"
         )
 
@@ -50,16 +50,16 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 
 def write_json(path: str | os.PathLike, content: Any, *, indent: int = 2) -> None:
-    """Writes JSON without NaN and infinity, which JSON does not have, see `replacing`.
+    """Writes JSON, see `replacing`.
 
     Raises:
-      ValueError: if `content` holds NaN or infinity.
+      ValueError: if `content` has NaN or infinity, which JSON cannot represent.
     """
     write_text(path, json.dumps(content, indent=indent, allow_nan=False) + "\n")
 
 
 def replace_folder(new: Path, path: Path) -> None:
-    """Gives the folder `new` the name `path`. A folder of that name stays until then, and is deleted afterwards."""
+    """Renames the folder `new` to `path`. An existing folder `path` is renamed first, and deleted afterwards."""
     if not path.exists():
         os.replace(new, path)
         return

@@ -1,6 +1,7 @@
-"""Exported networks on the Hugging Face Hub, by huggingface_hub: `hf:owner/name`, or `hf:owner/name@revision`.
+"""Exported networks on the Hugging Face Hub: `hf:owner/name`, or `hf:owner/name@revision`.
 
-The hub's own settings hold: `HF_TOKEN` or `hf auth login`, `HF_HOME` for the cache, `HF_HUB_OFFLINE`, `HF_ENDPOINT`.
+huggingface_hub reads its settings: `HF_TOKEN` or `hf auth login`, `HF_HOME` for the cache, `HF_HUB_OFFLINE`,
+`HF_ENDPOINT`.
 """
 
 import contextlib
@@ -12,15 +13,15 @@ from typing import Any
 
 PREFIX = "hf:"
 NEEDED = ("config.json", "limits.json", "data.json", "initial_weights.json", "export.json", "model.safetensors")
-"""Files that a network is loaded from."""
+"""Files from which a network is loaded."""
 NOT_PUSHED = ("checkpoints/*",)
-"""Files of an exported folder that stay here: `model.safetensors` has the same weights."""
-_UNREACHABLE = "the Hugging Face Hub cannot be reached, and the cache does not hold it; try again online"
+"""Files of an exported folder that are not uploaded: `model.safetensors` has the same weights."""
+_UNREACHABLE = "the Hugging Face Hub cannot be reached, and the network is not in the cache; try again online"
 _NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def names(folder: str | os.PathLike) -> bool:
-    """Returns whether a folder, a text, is named on the hub. A `Path` is one on this machine."""
+    """Returns whether a string names a network on the hub. A `Path` is always a folder on this machine."""
     return isinstance(folder, str) and folder.startswith(PREFIX)
 
 
@@ -31,9 +32,9 @@ def download(name: str) -> Path:
       name: `hf:owner/name`, or `hf:owner/name@revision` with a branch, a tag or a commit.
 
     Raises:
-      FileNotFoundError: if the hub has no such repository or revision, or shows it to nobody without a token.
+      FileNotFoundError: if the repository or revision does not exist, or is not visible without a token.
       ConnectionError: if the hub cannot be reached.
-      ValueError: if huggingface_hub is not installed, or the name is not of this form.
+      ValueError: if huggingface_hub is not installed, or the name has another form.
     """
     repository, _, revision = name.removeprefix(PREFIX).partition("@")
     _require_name(repository)
@@ -45,17 +46,17 @@ def download(name: str) -> Path:
 
 
 def push(folder: Path, repository: str) -> str:
-    """Uploads an exported network to the hub, where it becomes one commit, and returns the commit's address.
+    """Uploads an exported network to the hub as one commit, and returns the URL of the commit.
 
-    The repository is created, private, if there is none.
+    A missing repository is created, as a private one.
 
     Args:
-      folder: of `bmc export`.
+      folder: the folder written by `bmc export`.
       repository: `owner/name`.
 
     Raises:
       FileNotFoundError, ConnectionError, ValueError: see `download`.
-      PermissionError: if the token does not allow it.
+      PermissionError: if the token does not allow the upload.
     """
     _require_name(repository)
     library = _library()
@@ -72,33 +73,33 @@ def push(folder: Path, repository: str) -> str:
 
 
 def require(repository: str) -> None:
-    """Raises ValueError unless a name is that of a repository and huggingface_hub is installed."""
+    """Raises ValueError unless the name has the form `owner/name` and huggingface_hub is installed."""
     _require_name(repository)
     _library()
 
 
 def _require_name(repository: str) -> None:
     if not _NAME.fullmatch(repository):
-        raise ValueError(f"expected a repository on the Hugging Face Hub, owner/name, got {repository!r}; name one")
+        raise ValueError(f"expected a repository owner/name on the Hugging Face Hub, got {repository!r}; give both")
 
 
 def _library() -> Any:
     try:
         import huggingface_hub.errors
     except ModuleNotFoundError as error:
-        raise ValueError("the Hugging Face Hub needs huggingface_hub: pip install 'bmc-jax[hub]'") from error
+        raise ValueError("the Hugging Face Hub needs huggingface_hub; pip install 'bmc-jax[hub]'") from error
     return huggingface_hub
 
 
 @contextlib.contextmanager
 def _errors(library: Any, name: str) -> Iterator[None]:
-    """Raises the hub's errors as Python's, naming the repository and a remedy."""
+    """Raises Python's built-in errors in place of the hub's. The messages name the repository and a remedy."""
     errors = library.errors
     try:
         yield
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
         raise FileNotFoundError(
-            f"{name}: expected a repository and revision on the Hugging Face Hub, got none that this token may see; "
+            f"{name}: expected a repository and revision on the Hugging Face Hub, got none that this token can read; "
             "check the name, and set HF_TOKEN if it is private"
         ) from error
     except errors.LocalEntryNotFoundError as error:
@@ -107,10 +108,10 @@ def _errors(library: Any, name: str) -> Iterator[None]:
         status = getattr(error.response, "status_code", None)
         kind = PermissionError if status in (401, 403) else ConnectionError
         raise kind(
-            f"{name}: the Hugging Face Hub answers {status or error}; set HF_TOKEN to a token that may write there"
+            f"{name}: the Hugging Face Hub responded with {status or error}; set HF_TOKEN to a token with access to it"
         ) from error
     except Exception as error:
-        # Of the hub's HTTP client, which was another library in each of its major versions.
+        # Errors of the hub's HTTP client, which differs between major versions of huggingface_hub.
         if any(kind.__name__ in ("TransportError", "RequestException") for kind in type(error).__mro__):
             raise ConnectionError(f"{name}: {_UNREACHABLE}") from error
         raise

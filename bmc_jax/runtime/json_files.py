@@ -1,4 +1,4 @@
-"""JSON files that are checked when they are read: edits, other versions and faults of a disk leave anything in them."""
+"""Reading of JSON files, with a check of their structure."""
 
 import contextlib
 import json
@@ -15,13 +15,13 @@ WORDS = {
     list: "a list",
     str: "a string",
     bool: "true or false",
-    int: "an integer of 64 bits",
+    int: "a 64-bit integer",
     float: "a finite number",
     types.NoneType: "null",
 }
-"""JSON's types in words, by Python's."""
+"""Names of JSON's types in messages, by Python type."""
 SHOWN = 80
-"""Characters of a wrong value in a message."""
+"""Largest number of characters of a wrong value in a message."""
 
 
 def read(path: str | os.PathLike, kind: Any, remedy: str = "") -> Any:
@@ -29,17 +29,17 @@ def read(path: str | os.PathLike, kind: Any, remedy: str = "") -> Any:
 
     Args:
       path: the file.
-      kind: what it must hold: a type of `WORDS`, `dict[str, ...]`, `list[...]`, `tuple[..., ...]` for a list of that
-        length, a `TypedDict`, to which other fields may be added, a union of these, or `Any`.
-      remedy: what to do about a damaged file, for the message.
+      kind: expected type: a type of `WORDS`, `dict[str, ...]`, `list[...]`, `tuple[..., ...]` for a list of this
+        length, a `TypedDict` (the file may have further fields), a union of these, or `Any`.
+      remedy: remedy for a damaged file, for the message.
 
     Raises:
-      FileNotFoundError: if there is no such file.
-      ValueError: if it is not JSON or not of that kind, naming the file, the field and its value.
+      FileNotFoundError: if the file does not exist.
+      ValueError: if the content is not JSON or not of the expected type. The message names file, field and value.
     """
     try:
         content = json.loads(Path(path).read_bytes())
-        json.dumps(content, ensure_ascii=False).encode()  # half of a surrogate pair cannot be written or printed
+        json.dumps(content, ensure_ascii=False).encode()  # raises for unpaired surrogates, which cannot be printed
         fault = next(_faults(content, kind, ""), "")
     except (ValueError, RecursionError) as error:
         fault, content = str(error), None
@@ -50,7 +50,7 @@ def read(path: str | os.PathLike, kind: Any, remedy: str = "") -> Any:
 
 @contextlib.contextmanager
 def agreement(path: str | os.PathLike, remedy: str) -> Iterator[None]:
-    """Raises ValueError, naming the file, for a name or place that one part of it has and another lacks."""
+    """Raises ValueError in place of a LookupError, for files whose parts refer to missing names or indices."""
     try:
         yield
     except LookupError as error:
@@ -58,7 +58,7 @@ def agreement(path: str | os.PathLike, remedy: str) -> Iterator[None]:
 
 
 def _faults(value: Any, kind: Any, at: str) -> Iterator[str]:
-    """Yields where and how a value differs from its kind."""
+    """Yields descriptions of where and how a value differs from the expected type."""
     origin, arguments = typing.get_origin(kind) or kind, typing.get_args(kind)
     if kind is Any:
         return
@@ -97,7 +97,7 @@ def _is_a(value: Any, kind: type) -> bool:
 
 
 def shown(value: Any) -> str:
-    """Returns a value for a message, however large or deep it is."""
+    """Returns a short text of a value of any size or depth, for a message."""
     if isinstance(value, dict | list):
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
     text = json.dumps(value)

@@ -1,7 +1,7 @@
-"""Lock of a folder, which one run at a time holds.
+"""Lock of a folder, held by one run at a time.
 
-It is a file that names its holder, who touches it every few seconds, so that it works on any file system that several
-machines share. The lock of a holder that has ended without removing it is taken over.
+The lock is a file that names its holder. The holder updates the file's modification time every few seconds, so the lock
+works on any shared file system. The lock of a holder that ended without removing it is taken over.
 """
 
 import contextlib
@@ -19,10 +19,10 @@ from bmc_jax.runtime import json_files
 
 FILE = "lock.json"
 TOUCH_EVERY = 10.0
-"""Seconds between two touches of the file by its holder."""
+"""Seconds between two updates of the file's modification time by its holder."""
 PATIENCE = 90.0
-"""Seconds without a touch after which a holder on another machine counts as ended: network file systems show changes
-late."""
+"""Seconds without an update after which a holder on another machine counts as ended: network file systems show changes
+with a delay."""
 
 
 class Holder(TypedDict):
@@ -35,24 +35,24 @@ class Holder(TypedDict):
     started: str
     """See `_started`."""
     since: str
-    """When the lock was taken, for messages."""
+    """Time at which the lock was taken, for messages."""
 
 
 @contextlib.contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Holds the lock of a folder during the block. It waits up to `PATIENCE` where a holder may have ended.
+    """Holds the lock of a folder during the block. Waits up to `PATIENCE` seconds if a holder may have ended.
 
     Raises:
-      BlockingIOError: if another process holds it, naming host, process and start.
+      BlockingIOError: if another process holds the lock. The message names its host, process and start.
     """
     file, mine = folder / FILE, _this_process()
     while not _create(file, mine):
         holder = _read(file)
-        who = "{host}, process {pid}, since {since}".format_map(holder) if holder else "a holder that it does not name"
+        who = "{host}, process {pid}, since {since}".format_map(holder) if holder else "unknown holder"
         if not _has_ended(file, holder, mine, who):
-            raise BlockingIOError(f"{folder} is in use by another run ({who}); let it end, or give another --workdir")
+            raise BlockingIOError(f"{folder} is in use by another run ({who}); wait for it, or give another --workdir")
         if _remove(file, holder):
-            print(f"{folder}: goes on in the place of a run that has ended ({who})", flush=True)
+            print(f"{folder}: took over the lock of a run that has ended ({who})", flush=True)
     stop = threading.Event()
     touching = threading.Thread(target=_touch, args=(file, stop), daemon=True)
     touching.start()
@@ -71,7 +71,7 @@ def _this_process() -> Holder:
 
 
 def _machine() -> str:
-    """Returns what tells this machine, since its boot, and this container from others; empty where it is unknown."""
+    """Returns an identifier of this machine since its boot and of this container; empty if it is unknown."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -80,19 +80,19 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> str:
-    """Returns when a process of this machine started, which tells it from another of its number; empty if unknown."""
+    """Returns the start time of a process, which distinguishes processes with the same id; empty if it is unknown."""
     try:
         content = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-    # The process's name, in parentheses, may hold spaces. The start is field 22, the twentieth after the name.
+    # The name of the process, in parentheses, may have spaces. The start is field 22, the 20th after the name.
     return content.rpartition(")")[2].split()[19]
 
 
 def _has_ended(file: Path, holder: Holder | None, mine: Holder, who: str) -> bool:
     if holder and all(holder[key] == mine[key] for key in ("host", "machine")):
         return not _is_alive(holder["pid"]) or holder["started"] != _started(holder["pid"])
-    print(f"{file}: looks for up to {PATIENCE:.0f} s whether it is still in use ({who})", flush=True)
+    print(f"{file}: checking for up to {PATIENCE:.0f} s whether it is still in use ({who})", flush=True)
     before, end = _touched(file), time.monotonic() + PATIENCE
     while time.monotonic() < end:
         time.sleep(TOUCH_EVERY / 10)
@@ -106,7 +106,7 @@ def _is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # another user's
+    except PermissionError:  # a process of another user
         return True
     return True
 
@@ -118,7 +118,7 @@ def _touch(file: Path, stop: threading.Event) -> None:
 
 
 def _touched(file: Path) -> int | None:
-    """Returns when the file was touched last; None without a file. Opening it makes a network file system look."""
+    """Returns the file's modification time; None without a file. Opening it refreshes a network file system."""
     try:
         with file.open("rb") as opened:
             return os.fstat(opened.fileno()).st_mtime_ns
@@ -127,7 +127,7 @@ def _touched(file: Path) -> int | None:
 
 
 def _create(file: Path, content: Holder) -> bool:
-    """Returns whether this process has created the file; not if there is one."""
+    """Creates the file and returns True; returns False if it exists."""
     try:
         descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
     except FileExistsError:
@@ -143,17 +143,17 @@ def _create(file: Path, content: Holder) -> bool:
 
 
 def _read(file: Path) -> Holder | None:
-    """Returns the holder; None if the file is damaged, is gone, or is just being written."""
+    """Returns the holder; None if the file is damaged, missing, or being written."""
     with contextlib.suppress(OSError, ValueError):
         return json_files.read(file, Holder)
     return None
 
 
 def _remove(file: Path, holder: Holder | None) -> bool:
-    """Returns whether this process has removed the lock of that holder. Another's, created meanwhile, stays."""
+    """Removes the lock of a holder and returns True; returns False if it is missing or has another holder by now."""
     aside = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        os.rename(file, aside)  # of several processes one succeeds
+        os.rename(file, aside)  # succeeds in one of several processes
     except FileNotFoundError:
         return False
     if _read(aside) != holder:

@@ -1,4 +1,4 @@
-"""Progress bars on terminals, and plain lines in log files."""
+"""Progress bars on terminals and plain lines in log files."""
 
 import sys
 from typing import Any
@@ -9,18 +9,18 @@ from tqdm import tqdm
 from bmc_jax.runtime.quiet import is_quiet
 
 SECONDS = 30.0
-"""Interval between two lines where standard error is no terminal."""
+"""Seconds between two lines if standard error is not a terminal."""
 
 
 class Progress(tqdm):
-    """tqdm's bar, with its arguments; shown by process 0 alone, and not with `--quiet`.
+    """Progress bar with the arguments of tqdm, shown by process 0 unless `--quiet` is given.
 
-    A bar inside another is removed when it is done. Where standard error is no terminal, the bar is replaced by a line
-    every `SECONDS` and one at the end.
+    A nested bar is removed when it is done. If standard error is not a terminal, lines replace the bar: one every
+    `SECONDS` and one at the end.
     """
 
     TERMINAL: str | None = None
-    """Format of the bar; None for tqdm's own."""
+    """Format of the bar; None for tqdm's format."""
     PLAIN = "{desc}: {percentage:.0f}%, {n_fmt} of {total_fmt}{unit} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
     """Format of a line."""
 
@@ -35,14 +35,14 @@ class Progress(tqdm):
         super().__init__(*arguments, **options)
 
     def close(self) -> None:
-        """Ends the bar, without repeating a line that was the last one written."""
+        """Ends the bar, without repeating the last line."""
         if self._plain and not self.disable and self.n == self.last_print_n:
             self.leave = False
         super().close()
 
 
 class _Lines:
-    """Standard error with a separate line for each update of a bar."""
+    """Standard error, with a line for each update of a bar."""
 
     def write(self, text: str) -> None:
         line = text.replace("\x1b[A", "").strip()

@@ -1,6 +1,6 @@
 """Configurations and launch files of the project, in a checkout or an installed package.
 
-A checkout has them in `configs/` and `launch/` beside the package; a wheel installs both folders inside the package.
+In a checkout they are in `configs/` and `launch/` next to the package. A wheel installs both folders in the package.
 """
 
 import difflib
@@ -28,10 +28,10 @@ def launch_files() -> dict[str, Path]:
 
 
 def find_config(text: str | os.PathLike) -> Path:
-    """Returns the configuration file of a path, or of the name of one of the project's configurations.
+    """Returns a configuration file, given by its path or as the name of one of the project's configurations.
 
     Raises:
-      FileNotFoundError: if it is neither, with the known names.
+      FileNotFoundError: if it is neither. The message lists the names.
     """
     path, known = Path(text), configs()
     if path.is_file():
@@ -39,7 +39,7 @@ def find_config(text: str | os.PathLike) -> Path:
     if str(text) in known:
         return known[str(text)]
     raise FileNotFoundError(
-        f"no configuration file {os.fspath(text)!r}: expected a path or a name, one of {', '.join(known)}"
+        f"expected a configuration file or one of {', '.join(known)}, got {os.fspath(text)!r}"
         + _did_you_mean(path.stem, known)
     )
 
@@ -48,22 +48,22 @@ def copy(names: list[str], out: Path) -> list[Path]:
     """Copies configurations and launch files of the project into a folder.
 
     Args:
-      names: names of both kinds.
+      names: names of configurations or launch files.
       out: the folder, created if missing.
 
     Returns:
       The new files.
 
     Raises:
-      ValueError: for an unknown name, with the known ones.
-      FileExistsError: if the folder has a file of that name. Nothing is copied then.
+      ValueError: if a name is unknown. The message lists the names.
+      FileExistsError: if a file exists in the folder. Nothing is copied.
     """
     known = configs() | launch_files()
     for name in names:
         if name not in known:
-            raise ValueError(f"expected names of {', '.join(known)}; got {name!r}{_did_you_mean(name, known)}")
+            raise ValueError(f"expected one of {', '.join(known)}, got {name!r}{_did_you_mean(name, known)}")
         if (out / known[name].name).exists():
-            raise FileExistsError(f"{out / known[name].name} exists; delete it, or name another folder by --out")
+            raise FileExistsError(f"{out / known[name].name} exists; delete it, or give another --out")
     out.mkdir(parents=True, exist_ok=True)
     return [Path(shutil.copy(known[name], out)) for name in names]
 

@@ -17,7 +17,7 @@ def versions() -> dict[str, str]:
 
 
 def environment() -> dict[str, str]:
-    """Returns descriptions of this process's environment by the keys versions, python, commit and hardware."""
+    """Returns descriptions of the environment of this process, with the keys versions, python, commit and hardware."""
     return {
         "versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
         "python": platform.python_version(),

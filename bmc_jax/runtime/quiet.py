@@ -1,4 +1,4 @@
-"""Whether progress is printed: an environment variable of tqdm, which all bars and the started processes read."""
+"""The environment variable that disables progress output. tqdm and child processes read it too."""
 
 import contextlib
 import os
@@ -8,13 +8,13 @@ VARIABLE = "TQDM_DISABLE"
 
 
 def is_quiet() -> bool:
-    """Returns whether progress is not to be printed."""
+    """Returns whether progress output is disabled."""
     return bool(os.environ.get(VARIABLE))
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Turns progress off during the block."""
+    """Disables progress output during the block."""
     before = os.environ.get(VARIABLE)
     os.environ[VARIABLE] = "1"
     try:

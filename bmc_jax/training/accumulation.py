@@ -1,9 +1,9 @@
-"""Gradient accumulation: the gradient of a batch, in the memory that a part of it needs.
+"""Gradient accumulation: the gradient of a batch, with the memory use of a part of it.
 
 A batch is divided into parts that are computed one after the other. Every loss term is a mean over the examples that
-have it, and parts have unequal numbers of those. A part's terms are therefore weighted by its share of these examples,
-so that the sum over parts is exactly the mean over the batch. Only BatchNorm depends on the division: each part is
-normalised by its own statistics and updates the running ones once.
+have its labels, and the parts have different numbers of these. The terms of a part are therefore weighted by its share
+of these examples, so that the sum over the parts is exactly the mean over the batch. Only BatchNorm depends on the
+division: each part is normalised by the statistics of the part, and updates the running statistics once.
 """
 
 import dataclasses
@@ -31,10 +31,10 @@ def gradient(
       loss: the loss of a batch.
       params: parameters of the network.
       batch_stats: running statistics of BatchNorm.
-      batch: examples `[b, ...]`, of one device under `axis_name`.
+      batch: examples `[b, ...]`, those of one device under `axis_name`.
       weights: weights of the loss terms.
       parts: number of parts, a divisor of b.
-      axis_name: the device axis, over all of which a part's shares are counted; None for a single device.
+      axis_name: name of the device axis; the shares are relative to the examples of all devices. None for one device.
     """
 
     def loss_and_gradient(batch_stats: Any, batch: Batch, weights: LossWeights) -> Any:
@@ -65,7 +65,7 @@ def gradient(
 def split(batch: Batch, parts: int) -> Batch:
     """Returns a batch `[b, ...]` as `[part, b / parts, ...]`.
 
-    Neighbouring examples go to different parts, so that each part has examples of every source.
+    Neighbouring examples are in different parts, so that each part has examples of every source.
     """
     return jax.tree.map(lambda leaf: leaf.reshape(-1, parts, *leaf.shape[1:]).swapaxes(0, 1), batch)
 
@@ -73,7 +73,7 @@ def split(batch: Batch, parts: int) -> Batch:
 def shares(parts: Batch, axis_name: str | None) -> dict[str, Float[Array, " part"]]:
     """Returns each part's share of the examples that a loss term counts, by the term's name.
 
-    The shares of a term that no example has are 0.
+    The shares are 0 for a term that no example has labels for.
     """
     labelled = losses.labelled(parts)
     counts = {

@@ -1,9 +1,9 @@
-"""Checkpoints of training states, with orbax.
+"""Checkpoints of training states, with Orbax.
 
-A checkpoint is host numpy, so it loads on any number of devices and processes and without a template. Process 0 writes
-it in the background to a temporary place and renames it, so that it is complete or absent. One that is damaged
-afterwards is set aside, and the one before it is restored. An orbax that cannot read checkpoints is another error,
-which leaves all of them as they are.
+A checkpoint has host numpy arrays, so it loads without a template on any number of devices and processes. Process 0
+writes it in the background to a temporary folder and renames that, so that a checkpoint is complete or absent. A
+checkpoint that is damaged afterwards is renamed, and the one before it is restored. If the installed Orbax cannot read
+checkpoints, an ImportError is raised and all checkpoints stay unchanged.
 """
 
 import contextlib
@@ -24,14 +24,14 @@ from bmc_jax.runtime import json_files
 
 LIBRARY = "orbax-checkpoint"
 LIBRARY_VERSION = "0.12"
-"""The version of orbax that this module is written for, without its patch number."""
+"""The supported version of Orbax, without the patch number."""
 
 
 def require_library() -> str:
-    """Returns the installed version of orbax.
+    """Returns the installed version of Orbax.
 
     Raises:
-      ImportError: unless it is a `LIBRARY_VERSION`.
+      ImportError: unless its version is `LIBRARY_VERSION`.
     """
     version = importlib.metadata.version(LIBRARY)
     if not version.startswith(f"{LIBRARY_VERSION}."):
@@ -40,22 +40,22 @@ def require_library() -> str:
 
 
 class _InterfaceError(ImportError):
-    """An error of `FAULTS_OF_LIBRARIES` at a checkpoint, which is damaged if orbax reads another one."""
+    """An error of `FAULTS_OF_LIBRARIES` at a checkpoint. The checkpoint is damaged if Orbax can read another one."""
 
     def __init__(self, place: Path, cause: BaseException) -> None:
         self.fault = ValueError(_first_line(cause))
         super().__init__(
-            f"{LIBRARY} {importlib.metadata.version(LIBRARY)} cannot read {place} ({self.fault}), nor another "
-            "checkpoint beside it: the installed packages do not fit each other, or it is damaged. Install the "
-            "versions of constraints.txt, or copy it here again. All checkpoints stay as they are"
+            f"{LIBRARY} {importlib.metadata.version(LIBRARY)} cannot read {place} ({self.fault}) or another "
+            "checkpoint in its folder: the installed packages are incompatible, or it is damaged; install the "
+            "versions of constraints.txt, or copy it here again. All checkpoints are unchanged"
         )
 
 
 def _incompatible(why: str = "") -> ImportError:
     version = importlib.metadata.version(LIBRARY)
     return ImportError(
-        f"expected {LIBRARY} {LIBRARY_VERSION}, got {version}{f' ({why})' if why else ''}: "
-        f"pip install '{LIBRARY}=={LIBRARY_VERSION}.*'. All checkpoints stay as they are"
+        f"expected {LIBRARY} {LIBRARY_VERSION}, got {version}{f' ({why})' if why else ''}; run "
+        f"pip install '{LIBRARY}=={LIBRARY_VERSION}.*'. All checkpoints are unchanged"
     )
 
 
@@ -66,17 +66,17 @@ except (ImportError, AttributeError) as import_error:
 
 FOLDER = "checkpoints"
 DAMAGED = ".damaged"
-"""Suffix of a damaged checkpoint that was set aside."""
+"""Suffix of the name of a damaged checkpoint."""
 CHECKSUM = "crc32"
-"""Key of a state's checksum in its metadata: orbax detects a file cut short, but not a changed number."""
+"""Key of a state's checksum in its metadata: Orbax detects a truncated file, but not a changed number."""
 WRITTEN_BY = "orbax"
-"""Key of the version of orbax that wrote a state, in its metadata."""
+"""Key in a state's metadata of the version of Orbax that wrote it."""
 METADATA_FILE, METRICS_FILE = "_CHECKPOINT_METADATA", "metrics/metrics"
-"""Orbax's files of a checkpoint's metadata and of its metrics."""
+"""Orbax's files of a checkpoint's metadata and metrics."""
 FAULTS_OF_LIBRARIES = (ImportError, AttributeError, TypeError, NameError, NotImplementedError)
-"""Errors that a changed programming interface raises; damaged metadata may raise some of them too."""
+"""Errors that a changed programming interface raises; damaged metadata may also raise some of them."""
 FAULTS_OF_MACHINES = ("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "UNAVAILABLE")
-"""Beginnings of errors of orbax's library that are not of the bytes either."""
+"""Prefixes of messages of Orbax's errors that are due to the machine and not to damage."""
 State = TypeVar("State")
 
 
@@ -88,11 +88,11 @@ class Writer:
     Args:
       workdir: the run's folder.
       keep: number of newest states to keep; older ones are deleted.
-      metadata: description of the run, written as JSON beside each state.
-      best: name of a metric and whether less of it is better; the best state by it is kept too.
+      metadata: description of the run, written as JSON with each state.
+      best: name of a metric and whether lower is better; the best state by this metric is kept too.
 
     Raises:
-      OSError: if something cannot be written, naming the folder, at the next `save` or at the end.
+      OSError: at the next `save` or at the end, if a state cannot be written. The message names the folder.
     """
 
     def __init__(
@@ -130,15 +130,15 @@ class Writer:
             self._checkpoints.close()
 
     def save(self, state: Any, metrics: dict[str, float] | None = None) -> None:
-        """Copies a state and writes it in the background under its own `state.step`, after the state before it.
+        """Copies a state and writes it in the background under its `state.step`, after the state before it.
 
-        A step that is saved already stays as it is.
+        A step that is already saved is not written again.
 
         Args:
           state: the training state.
-          metrics: values that the best state is chosen by.
+          metrics: metrics of the state; the best state is chosen by one of them.
         """
-        # Copied also on CPU, where the host's array shares the device's buffer, which the next step donates.
+        # A copy is needed on CPU too: the host's array shares the device's buffer, which the next step donates.
         content = jax.tree.map(np.array, serialization.to_state_dict(jax.device_get(state)))
         step = int(content["step"])
         with _write_errors(self._workdir):
@@ -162,14 +162,14 @@ def latest(workdir: str | os.PathLike) -> int | None:
     """Returns the newest saved step; None if there is none.
 
     Raises:
-      ImportError: if the installed orbax is of another version than `LIBRARY_VERSION`.
-      NotADirectoryError: if the place of checkpoints is a file.
+      ImportError: unless the version of the installed Orbax is `LIBRARY_VERSION`.
+      NotADirectoryError: if the folder of checkpoints is a file.
     """
     return max(_steps(workdir), default=None)
 
 
 def best(workdir: str | os.PathLike, metric: str, *, less: bool) -> int:
-    """Returns the saved step with the best value of a metric, the newest of equal ones.
+    """Returns the saved step with the best value of a metric; of equal values the newest.
 
     Raises:
       FileNotFoundError: if no undamaged step has the metric.
@@ -182,20 +182,20 @@ def best(workdir: str | os.PathLike, metric: str, *, less: bool) -> int:
             if metric in metrics:
                 found[step] = metrics[metric]
     if not found:
-        raise FileNotFoundError(f"{workdir} holds no checkpoint with the metric {metric}")
+        raise FileNotFoundError(f"{workdir}: expected a checkpoint with the metric {metric}, got none; choose a step")
     return (min if less else max)(reversed(found), key=found.__getitem__)
 
 
 def restore(workdir: str | os.PathLike, state: State) -> State:
-    """Returns the newest undamaged state, as host numpy in the structure of `state`; `state` if there is none saved.
+    """Returns the newest undamaged state, as host numpy in the structure of `state`; `state` if no state is saved.
 
-    Damaged ones are set aside, with a warning: all that are newer, and older ones without readable metadata.
+    Damaged checkpoints are renamed, with a warning: all newer ones, and older ones without readable metadata.
 
     Raises:
-      ValueError: if the saved state differs in structure, shapes or types, naming the differences, or if all
-        checkpoints are damaged.
-      ImportError: if the installed orbax cannot read checkpoints, or not these. Nothing is set aside.
-      OSError: if a checkpoint cannot be read for another reason than damage, such as permissions.
+      ValueError: if the saved state differs in structure, shapes or types (the message names the differences), or if
+        all checkpoints are damaged.
+      ImportError: if the installed Orbax cannot read checkpoints, or not these. No checkpoint is renamed.
+      OSError: if a checkpoint cannot be read for a reason other than damage, such as permissions.
     """
     saved, damaged, unread = None, dict[int, ValueError](), list[_InterfaceError]()
     steps = _steps(workdir)
@@ -204,7 +204,7 @@ def restore(workdir: str | os.PathLike, state: State) -> State:
             if saved is None:
                 saved = _read(workdir, step)
             else:
-                # Orbax reads the metadata of every step before it saves another.
+                # Orbax reads the metadata of every step before it saves a new one.
                 written_by = _described(workdir, step)["custom_metadata"].get(WRITTEN_BY)
                 with _read_errors(_place(workdir, step), written_by):
                     ocp.metadata(str(_place(workdir, step)))
@@ -219,16 +219,16 @@ def restore(workdir: str | os.PathLike, state: State) -> State:
         raise unread[0]
     if saved is None:
         raise ValueError(
-            f"all checkpoints in {workdir} are damaged, of steps {steps}: {damaged[steps[-1]]}. Copy them here again, "
-            "or give another --workdir to begin anew"
+            f"all checkpoints in {workdir} are damaged, those of steps {steps}: {damaged[steps[-1]]}; copy them here "
+            "again, or give another --workdir to start again"
         )
     _require_same(saved, serialization.to_state_dict(state), workdir)
     for step, error in damaged.items():
         place = _place(workdir, step)
         aside = _unused(place.with_name(place.name + DAMAGED))
         warnings.warn(
-            f"the checkpoint of step {step} in {workdir} is damaged ({error}): set aside as {aside.name}; going on "
-            f"from step {int(saved['step'])}",
+            f"the checkpoint of step {step} in {workdir} is damaged ({error}): renamed it to {aside.name}; training "
+            f"continues from step {int(saved['step'])}",
             stacklevel=2,
         )
         if jax.process_index() == 0:
@@ -240,10 +240,10 @@ def load(workdir: str | os.PathLike, step: int | None = None) -> dict[str, Any]:
     """Returns a saved state, the newest by default, as nested dicts of numpy.
 
     Raises:
-      FileNotFoundError: if there is no such checkpoint, naming those that there are.
-      ValueError: if it is damaged, naming the others.
-      ImportError: if the installed orbax cannot read it.
-      OSError: if it cannot be read for another reason than damage, such as permissions.
+      FileNotFoundError: if the checkpoint does not exist. The message lists the existing steps.
+      ValueError: if the checkpoint is damaged. The message lists the other steps.
+      ImportError: if the installed Orbax cannot read it.
+      OSError: if it cannot be read for a reason other than damage, such as permissions.
     """
     step = _existing(workdir, step)
     try:
@@ -261,8 +261,8 @@ def metadata(workdir: str | os.PathLike, step: int | None = None) -> dict[str, A
     """Returns the metadata of a saved state, the newest by default: configuration, limits, data and environment.
 
     Raises:
-      FileNotFoundError: if there is no such checkpoint.
-      ValueError: if it is damaged, naming the others.
+      FileNotFoundError: if the checkpoint does not exist.
+      ValueError: if the checkpoint is damaged. The message lists the other steps.
     """
     step = _existing(workdir, step)
     try:
@@ -277,7 +277,7 @@ def _place(workdir: str | os.PathLike, step: int) -> Path:
 
 
 def _steps(workdir: str | os.PathLike) -> list[int]:
-    """Returns the saved steps in their order."""
+    """Returns the saved steps in ascending order."""
     require_library()
     folder = Path(workdir) / FOLDER
     if not folder.exists():
@@ -290,23 +290,23 @@ def _steps(workdir: str | os.PathLike) -> list[int]:
 def _existing(workdir: str | os.PathLike, step: int | None) -> int:
     steps = _steps(workdir)
     if not steps:
-        raise FileNotFoundError(f"{workdir} holds no checkpoint; train it first")
+        raise FileNotFoundError(f"{workdir}: expected a checkpoint, got none; run bmc train first")
     if step is not None and step not in steps:
-        raise FileNotFoundError(f"{workdir} holds no checkpoint of step {step}; it has {steps}")
+        raise FileNotFoundError(f"{workdir}: expected a checkpoint of step {step}, got those of {steps}; choose one")
     return steps[-1] if step is None else step
 
 
 def _damaged(workdir: str | os.PathLike, step: int, error: ValueError) -> ValueError:
     others = [other for other in _steps(workdir) if other != step]
-    remedy = f"give --step with another of {others}" if others else "copy it here again"
+    remedy = f"give --step with one of {others}" if others else "copy it here again"
     return ValueError(
-        f"the checkpoint {_place(workdir, step)} is damaged ({error}); {remedy}, or run bmc train again, which sets it "
-        "aside and goes on from the one before"
+        f"the checkpoint {_place(workdir, step)} is damaged ({error}); {remedy}, or run bmc train again, which renames "
+        "it and resumes from the one before"
     )
 
 
 def _described(workdir: str | os.PathLike, step: int) -> dict[str, Any]:
-    """Returns what orbax and `Writer.save` wrote beside a state. Raises ValueError if that is damaged."""
+    """Returns the metadata that Orbax and `Writer.save` wrote with a state. Raises ValueError if it is damaged."""
     try:
         content = json_files.read(_place(workdir, step) / METADATA_FILE, dict[str, Any])
     except FileNotFoundError as error:
@@ -323,7 +323,7 @@ def _read(workdir: str | os.PathLike, step: int) -> dict[str, Any]:
     with _read_errors(_place(workdir, step), saved.get(WRITTEN_BY)):
         content = jax.tree.map(np.asarray, ocp.load(str(_place(workdir, step))))
     if saved[CHECKSUM] != _checksum(content):
-        raise ValueError("its checksum is not that of its content")
+        raise ValueError("its content does not match its checksum")
     return content
 
 
@@ -336,11 +336,11 @@ def _is_readable(workdir: str | os.PathLike, step: int) -> bool:
 
 @contextlib.contextmanager
 def _read_errors(place: Path, written_by: Any) -> Iterator[None]:
-    """Raises ValueError in place of errors that mean damage, ImportError for those of a wrong version of orbax, and
-    OSError or MemoryError for those of the machine."""
+    """Raises ValueError in place of errors due to damage, ImportError for those due to the version of Orbax, and
+    OSError or MemoryError for those due to the machine."""
     try:
         yield
-    except Exception as error:  # orbax lets errors of its libraries through, and wraps some
+    except Exception as error:  # Orbax raises errors of its libraries, and wraps some of them
         cause = _first_cause(error)
         other_version = isinstance(written_by, str) and not written_by.startswith(f"{LIBRARY_VERSION}.")
         if other_version:
@@ -379,8 +379,8 @@ def _write_errors(workdir: str | os.PathLike) -> Iterator[None]:
         yield
     except Exception as error:
         raise OSError(
-            f"no checkpoint could be written into {workdir} ({_first_line(error)}). Earlier ones "
-            "are complete: check the disk's space and permissions; the same command goes on from the newest"
+            f"no checkpoint could be written into {workdir} ({_first_line(error)}); check the disk's space and "
+            "permissions. Earlier checkpoints are complete, and the same command resumes from the newest"
         ) from error
 
 
@@ -398,7 +398,7 @@ def _unused(place: Path) -> Path:
 
 
 def _require_same(saved: dict[str, Any], wanted: dict[str, Any], workdir: str | os.PathLike) -> None:
-    """Raises ValueError unless both have the same leaves, of the same shapes and types."""
+    """Raises ValueError unless both states have the same leaves, with the same shapes and types."""
 
     def shapes(tree: dict[str, Any]) -> dict[str, str]:
         leaves: dict[str, Any] = traverse_util.flatten_dict(tree, sep="/")
@@ -408,12 +408,12 @@ def _require_same(saved: dict[str, Any], wanted: dict[str, Any], workdir: str | 
     if found == expected:
         return
     differences = [
-        f"{name}: {found.get(name, 'nothing')} there, {expected.get(name, 'nothing')} here"
+        f"{name}: expected {expected.get(name, 'nothing')}, got {found.get(name, 'nothing')}"
         for name in sorted(found | expected)
         if found.get(name) != expected.get(name)
     ]
     shown = "\n  ".join(differences[:10] + ([f"and {len(differences) - 10} more"] if len(differences) > 10 else []))
     raise ValueError(
-        f"the checkpoint in {workdir} is of another network or optimizer; give a new folder, or the configuration "
+        f"the checkpoint in {workdir} has another network or optimizer; give another --workdir, or the configuration "
         f"that it was trained with:\n  {shown}"
     )

@@ -1,6 +1,7 @@
 """Reading, writing and validation of configurations.
 
-An unknown field, a value of the wrong type or one that training cannot use is a ValueError with its name and a remedy.
+An unknown field, a value of the wrong type and a value that training cannot use each raise a ValueError that names the
+field and a remedy.
 """
 
 import dataclasses
@@ -26,7 +27,7 @@ from bmc_jax.models import pretrained
 from bmc_jax.runtime import files, json_files, project_files
 
 FILE = "config.json"
-"""Name of the configuration in a run's folder."""
+"""Name of the configuration file in a run's folder."""
 PREFIX = "--config."
 """Prefix of a field on the command line."""
 
@@ -36,16 +37,16 @@ def _one_of(*values: str | int) -> tuple[Callable[[Any], bool], str]:
 
 
 def _up_to(most: int) -> tuple[Callable[[Any], bool], str]:
-    return lambda value: 0 < value <= most, f"positive and at most {most:,}"
+    return lambda value: 0 < value <= most, f"a number from 1 to {most:,}"
 
 
-_POSITIVE = (lambda value: 0 < value < math.inf, "positive")
-_NOT_NEGATIVE = (lambda value: 0 <= value < math.inf, "zero or more")
-_SHARE = (lambda value: 0 <= value < 1, "in [0, 1)")
-_AT_LEAST_ONE = (lambda value: 1 <= value < math.inf, "1 or more")
+_POSITIVE = (lambda value: 0 < value < math.inf, "a positive finite number")
+_NOT_NEGATIVE = (lambda value: 0 <= value < math.inf, "0 or a positive finite number")
+_SHARE = (lambda value: 0 <= value < 1, "a number in [0, 1)")
+_AT_LEAST_ONE = (lambda value: 1 <= value < math.inf, "a finite number of at least 1")
 _NAME = (bool, "a name")
 
-#: (test, description) of a field's valid values, beyond their type.
+#: (test, description) of the valid values of a field, in addition to its type.
 RULES = {
     "data.train.name": _NAME,
     "data.train.split": _NAME,
@@ -74,7 +75,7 @@ RULES = {
     "biomechanics.angle_mode": _one_of(*HULL_DISTANCES),
     "biomechanics.start": _SHARE,
     "biomechanics.ramp": _SHARE,
-    "limits.vertices": (lambda value: value >= 3, "3 or more"),
+    "limits.vertices": (lambda value: value >= 3, "a number of at least 3"),
     "limits.angle_margin": _NOT_NEGATIVE,
     "limits.length_margin": _NOT_NEGATIVE,
     "optimizer.name": _one_of("sgd", "adamw"),
@@ -106,20 +107,23 @@ def load(path: str | os.PathLike, overrides: Sequence[str] = ()) -> Config:
     """Loads a configuration file.
 
     Args:
-      path: a Python file with a function `get_config`, or the name of one of the project's; with ":argument" behind it,
-        the function is called with the argument.
+      path: a Python file with a function `get_config`, or the name of one of the project's configurations. A suffix
+        ":argument" is passed to the function.
       overrides: changes to the configuration, "field.of.it=value".
 
     Raises:
-      FileNotFoundError: if there is no such file, with the names of the project's.
-      ValueError: on a file whose `get_config` does not return a `Config`, an override of an unknown field, or a value
-        of the wrong type or out of range, naming it.
+      FileNotFoundError: if the file does not exist; the message lists the project's configurations.
+      ValueError: if `get_config` does not return a `Config`, an override names an unknown field, or a value has the
+        wrong type or is out of range. The message names the field.
     """
     name, _, argument = str(path).partition(":")
     get_config = runpy.run_path(str(project_files.find_config(name))).get("get_config")
     config = get_config(*([argument] if argument else [])) if get_config else None
     if not isinstance(config, Config):
-        raise ValueError(f"{name} has no function get_config() that returns a bmc_jax.config.Config")
+        raise ValueError(
+            f"{name}: expected a function get_config() that returns a bmc_jax.config.Config, got "
+            f"{type(config).__name__ if get_config else 'no function of that name'}; see configs/quickstart.py"
+        )
 
     for override in overrides:
         check_override(override)
@@ -137,11 +141,11 @@ def from_arguments(arguments: Sequence[str]) -> list[str]:
     """Returns "field=value" of each "--config.field=value".
 
     Raises:
-      ValueError: for an argument of another form.
+      ValueError: if an argument has another form.
     """
     for argument in arguments:
         if not argument.startswith(PREFIX) or "=" not in argument:
-            raise ValueError(f"unrecognized argument {argument!r}; fields are set by {PREFIX}FIELD=VALUE")
+            raise ValueError(f"unrecognized argument {argument!r}; set a field by {PREFIX}FIELD=VALUE")
     return [argument.removeprefix(PREFIX) for argument in arguments]
 
 
@@ -154,13 +158,13 @@ def from_dict(content: dict[str, Any]) -> Config:
     """Inverts `to_dict`. Absent fields keep their defaults.
 
     Raises:
-      ValueError: on an unknown field, or a value of the wrong type or out of range, naming it.
+      ValueError: if a field is unknown, or its value has the wrong type or is out of range. The message names it.
     """
     return validate(_build(Config, content, ""))
 
 
 def flat(config: Config) -> dict[str, Any]:
-    """Returns every value by its whole path, such as "data.train[0].count"."""
+    """Returns every value by its full path, such as "data.train[0].count"."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(to_dict(config))
     paths = (re.sub(r"\.(\d+)", r"[\1]", jax.tree_util.keystr(path, simple=True, separator=".")) for path, _ in leaves)
     return dict(zip(paths, (value for _, value in leaves), strict=True))
@@ -175,12 +179,12 @@ def read(workdir: str | os.PathLike) -> Config:
     """Reads the configuration of a run.
 
     Raises:
-      FileNotFoundError: if the folder holds none.
-      ValueError: if it cannot be read, naming the file.
+      FileNotFoundError: if the folder has no configuration.
+      ValueError: if the file cannot be read. The message names it.
     """
     file = Path(workdir) / FILE
     if not file.is_file():
-        raise FileNotFoundError(f"{workdir} holds no {FILE}: it is not the folder of a run")
+        raise FileNotFoundError(f"{workdir}: expected the folder of a run, got no {FILE} in it; check the path")
     content = json_files.read(file, dict[str, Any])
     try:
         return from_dict(content)
@@ -189,15 +193,15 @@ def read(workdir: str | os.PathLike) -> Config:
 
 
 def validate(config: Config) -> Config:
-    """Returns the configuration if training can use every value of it.
+    """Returns the configuration after checking that training can use each of its values.
 
     Raises:
-      ValueError: otherwise, naming the field.
+      ValueError: if training cannot use a value. The message names the field.
     """
     for path, value in flat(config).items():
         valid, expected = RULES.get(re.sub(r"\[\d+\]", "", path), (lambda _: True, ""))
         _require(valid(value), path, value, expected)
-        _require("://" not in str(value), path, value, "a name or a path on this machine, not a URL")
+        _require("://" not in str(value), path, value, "a name or a path on this machine, and no URL")
     _validate_data(config)
     _validate_network(config)
     _validate_training(config)
@@ -211,13 +215,15 @@ def _validate_data(config: Config) -> None:
     _require(abs(share - 1) < 1e-6, "data.train[:].share", share, "shares that sum to 1")
     margin = data.margin * (data.context if data.augment else 1)
     path = "data.margin * data.context" if data.augment else "data.margin"
-    expected = f"{WINDOW} or less: no more of the surroundings, in sides of the hand's box, is in built datasets"
-    _require(margin <= WINDOW, path, margin, expected)
+    expected = f"at most {WINDOW} sides of the hand's box, which built datasets store"
+    _require(margin <= WINDOW, path, margin, expected, f"lower {path.replace(' *', ' or')}")
     augment.check(data.augmentation)
     valid = data.augment or not any(source.green_screen for source in data.train)
-    _require(valid, "data.augment", False, "true to put green-screen photographs before something else")
+    remedy = "augmentation replaces the background: set it to true, or green_screen to false"
+    _require(valid, "data.augment", False, "true for sources with green_screen", remedy)
     valid = config.limits.source != "fit" or any(source.labels == "3d" for source in data.train)
-    _require(valid, "limits.source", "fit", "a preset or a file: no training source has 3D labels to fit limits to")
+    expected = "a preset or a file, because no training source has 3D labels to fit limits to"
+    _require(valid, "limits.source", "fit", expected)
 
 
 def _validate_network(config: Config) -> None:
@@ -234,18 +240,19 @@ def _validate_network(config: Config) -> None:
     if network.input != "points":
         _require(network.noise == 0, "network.noise", network.noise, "0 unless network.input is 'points'")
         return
-    _require(not data.augment, "data.augment", True, "false for network.input 'points': there is no image to change")
+    _require(not data.augment, "data.augment", True, "false for network.input 'points', which has no images")
     valid = not any(source.fresh for source in data.train)
-    _require(valid, "data.train[:].fresh", True, "false for network.input 'points': nothing is rendered")
-    _require(not network.pretrained, "network.pretrained", "given", "empty for network.input 'points'")
+    _require(valid, "data.train[:].fresh", True, "false for network.input 'points', which has no images")
+    _require(not network.pretrained, "network.pretrained", network.pretrained, "'' for network.input 'points'")
 
 
 def _validate_training(config: Config) -> None:
     training, test = config.training, config.data.test
-    expected = "the names of sets, as training.evaluate_every and training.picture_every use their images"
-    _require(bool(test) or not (training.evaluate_every or training.picture_every), "data.test", test, expected)
+    valid = bool(test) or not (training.evaluate_every or training.picture_every)
+    remedy = "name a set, or set training.evaluate_every and training.picture_every to 0"
+    _require(valid, "data.test", test, "at least one test set", remedy)
     valid = training.evaluate_every > 0 or not training.best
-    _require(valid, "training.evaluate_every", training.evaluate_every, "above 0 for training.best")
+    _require(valid, "training.evaluate_every", training.evaluate_every, "a positive number for training.best")
     size = training.steps_per_dispatch
     if size > 1:
         _require(
@@ -256,23 +263,23 @@ def _validate_training(config: Config) -> None:
             _require(every % size == 0, f"training.{name}", every, f"a multiple of training.steps_per_dispatch, {size}")
 
 
-def _require(valid: bool, path: str, value: Any, expected: str) -> None:
+def _require(valid: bool, path: str, value: Any, expected: str, remedy: str = "") -> None:
     if not valid:
         shown = json_files.shown(value) if isinstance(value, list | dict) else repr(value)[: json_files.SHOWN]
-        raise ValueError(f"{path} is {shown}; it must be {expected}")
+        raise ValueError(f"{path}: expected {expected}, got {shown}{remedy and f'; {remedy}'}")
 
 
 def _unknown(path: str, name: str, known: Iterable[str]) -> ValueError:
     close = difflib.get_close_matches(name, list(known), n=1)
-    remedy = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+    remedy = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(known)}"
     return ValueError(f"unknown configuration field {path!r}: {remedy}")
 
 
 def check_override(override: str) -> None:
-    """Raises ValueError unless an override reads "field=value" with a known field, suggesting the nearest one."""
+    """Raises ValueError unless an override has the form "field=value" with a known field; suggests the nearest one."""
     path, equals, _ = override.partition("=")
     if not equals:
-        raise ValueError(f"override {override!r} is not of the form field=value")
+        raise ValueError(f"expected an override of the form field=value, got {override!r}; add the value")
     kind: Any = Config
     for part in path.split("."):
         name, bracket, _ = part.partition("[")
@@ -283,7 +290,7 @@ def check_override(override: str) -> None:
 
 
 def _build(kind: Any, content: Any, path: str) -> Any:
-    """Builds a value of a field's declared type from JSON's value."""
+    """Builds a value of a field's declared type from a value read from JSON."""
     if dataclasses.is_dataclass(kind):
         _require(isinstance(content, dict), path or "the configuration", content, "a mapping of fields to values")
         hints = typing.get_type_hints(kind)
@@ -300,6 +307,6 @@ def _build(kind: Any, content: Any, path: str) -> Any:
         return tuple(_build(kinds[0], item, f"{path}[{i}]") for i, item in enumerate(content))
     numeric = kind is float and isinstance(content, (int, float))
     valid = isinstance(content, bool) == (kind is bool) and (numeric or isinstance(content, kind))
-    _require(valid, path, content, f"of type {kind.__name__}")
-    _require(not isinstance(content, int) or abs(content) < 2**63, path, content, "a number of 64 bits")
+    _require(valid, path, content, f"a value of type {kind.__name__}")
+    _require(not isinstance(content, int) or abs(content) < 2**63, path, content, "a 64-bit integer")
     return kind(content)

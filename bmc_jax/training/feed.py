@@ -1,7 +1,7 @@
-"""What the training program is called with: batches, or row numbers of images that are on the devices.
+"""Inputs of the training program: batches, or row numbers of images that are stored on the devices.
 
-One call takes one step or, where the images are on the devices, up to `training.steps_per_dispatch` steps, so that
-Python does not limit a run whose steps take a millisecond.
+One call runs one step. With images on the devices it runs up to `training.steps_per_dispatch` steps, so that the
+overhead of Python does not limit runs with steps of about a millisecond.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ from bmc_jax.training.step import TrainState
 #: step and `FINITE`). The state is donated: use the one returned.
 TrainProgram = Callable[[TrainState, "Inputs", Limits, Resident], tuple[TrainState, dict[str, Float[Array, ""]]]]
 FINITE = "finite"
-"""Whether loss and norm of the gradient are finite; beside the metrics, so that the host fetches one bit a call."""
+"""Key of whether the loss and the gradient norm are finite: the host fetches this one value per call."""
 
 
 @jax.tree_util.register_dataclass
@@ -43,11 +43,11 @@ class Inputs:
     """Input of one call: a batch, or the rows of several."""
 
     batch: Batch | None = None
-    """`[local device, b, ...]`; None where the images are on the devices."""
+    """`[local device, b, ...]`; None if the images are on the devices."""
     rows: Int[Array | np.ndarray, "device step device b"] | None = None
     """Row numbers of each step's batch, the same for every device."""
     count: Int[Array | np.ndarray, ""] | None = None
-    """How many of the steps in `rows` to take, at least 1."""
+    """Number of steps in `rows` to run, at least 1."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Call:
 
 
 class Feed:
-    """The calls of a run in order, and the images that every call takes; measures how long training waits for it."""
+    """The calls of a run in order, and the images that every call uses. Measures how long training waits for input."""
 
     def __init__(self, calls: grain.MapDataset, resident: Resident, mapping: str = "pmap") -> None:
         self.calls, self._mapping = calls, mapping
@@ -81,13 +81,15 @@ class Feed:
             yield call
 
     def _placed(self, inputs: Inputs) -> Inputs:
-        """Returns inputs on their way to the devices, which takes the next step's while they compute this one."""
+        """Returns inputs whose transfer to the devices has begun; it overlaps with the computation of this step."""
         batch, rows = (parallel.place(part, 0, self._mapping) for part in (inputs.batch, inputs.rows))
         return Inputs(batch, rows, parallel.place(inputs.count, None, self._mapping))
 
     def wait_share(self) -> float:
-        """Returns the share of the time since the last call, or the beginning, that was spent waiting for batches and
-        for their transfer to the devices, as far as it holds up this process."""
+        """Returns the share of the time since the last call, or the beginning, that this process waited for batches.
+
+        It includes the part of their transfer to the devices that blocks this process.
+        """
         now = time.perf_counter()
         share = self._waited / (now - self._start)
         self._start, self._waited = now, 0.0
@@ -95,13 +97,13 @@ class Feed:
 
 
 def open_feed(config: Config, example_sets: Sequence[ExampleSet], rows: grain.MapDataset, first: int) -> Feed:
-    """Returns the feed of a run, its images where the configuration and the free memory put them.
+    """Returns the feed of a run. The configuration and the free memory determine where its images are stored.
 
     Args:
       config: a resolved configuration.
       example_sets: its training sources.
       rows: row numbers `[b]` of each remaining step.
-      first: the number of steps taken before.
+      first: number of steps taken before.
     """
     rendered_in_step = [source for source in example_sets if isinstance(source, RenderedOnDemand)]
     stored = [source for source in example_sets if not isinstance(source, RenderedOnDemand)]
@@ -120,7 +122,7 @@ def open_feed(config: Config, example_sets: Sequence[ExampleSet], rows: grain.Ma
 
 
 def _placement(config: Config, stored: Sequence[ExampleSet]) -> str:
-    """Returns where the images are kept, one of `CACHES`; every process takes that of the one with the least room."""
+    """Returns where the images are stored, one of `CACHES`. All processes use the slowest that any of them chooses."""
     bytes_each = 0 if config.network.input == "points" else 3 * stored_size(config) ** 2
     size = bytes_each * sum(map(len, stored))
     in_memory = bytes_each * sum(len(source) for source in stored if isinstance(source, InMemory))
@@ -134,7 +136,7 @@ def _placement(config: Config, stored: Sequence[ExampleSet]) -> str:
 
 
 def calls_on_batches(example_sets: Sequence[ExampleSet], rows: grain.MapDataset) -> grain.MapDataset:
-    """Returns a call for each step, of the row numbers `[b]` in `rows`, with the batch that they name."""
+    """Returns a call for each step, with the batch of the step's row numbers `[b]` in `rows`."""
 
     def one(numbers: np.ndarray) -> Call:
         batch = input_pipeline.fetch(example_sets, input_pipeline.shard(numbers))
@@ -144,10 +146,10 @@ def calls_on_batches(example_sets: Sequence[ExampleSet], rows: grain.MapDataset)
 
 
 def calls_on_rows(rows: grain.MapDataset, first: int, size: int) -> grain.MapDataset:
-    """Returns calls of up to `size` steps each, of the row numbers `[b]` in `rows`, the first being step `first`.
+    """Returns calls of up to `size` steps each, with the row numbers `[b]` in `rows`, beginning at step `first`.
 
-    Calls end at multiples of `size`. One that would not, because the run resumes between two of them or ends there,
-    takes fewer steps; its last rows are repeated and ignored, so that nothing is compiled again.
+    Calls end at multiples of `size`. If the run resumes or ends between two multiples, a call has fewer steps. Its last
+    rows are repeated and ignored, so that nothing is compiled again.
     """
     last = first + len(rows)
     multiples = range(first - first % size, last, size)

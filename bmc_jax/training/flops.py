@@ -1,7 +1,7 @@
-"""Arithmetic of the network, for MFU.
+"""Floating-point operations of the network, for the MFU.
 
-MFU, model FLOPs utilisation (Chowdhery et al. 2022, PaLM, appendix B), is the share of the devices' peak that the
-network's own arithmetic takes: what XLA computes besides, or twice, does not count.
+The MFU, model FLOPs utilisation (Chowdhery et al. 2022, PaLM, appendix B), is the share of the devices' peak that the
+network's operations use. Other operations and recomputation do not count.
 """
 
 import functools
@@ -17,14 +17,17 @@ from bmc_jax.training import step
 
 
 def peak_images_per_second(config: Config) -> float | None:
-    """Returns the speed of training at an MFU of one on all devices; None unless `training.peak_tflops` is given."""
+    """Returns the images per second at an MFU of 1 on all devices; None unless `training.peak_tflops` is given."""
     peak = 1e12 * config.training.peak_tflops
     return peak * jax.device_count() / training_flops(config) if peak else None
 
 
 def training_flops(config: Config) -> int:
-    """Returns the floating-point operations of training on one image: those of the network's convolutions and matrix
-    products, once in the forward pass and twice in the backward pass, for the inputs and for the weights."""
+    """Returns the floating-point operations of training on one image.
+
+    The network's convolutions and matrix products count, once for the forward pass and twice for the backward pass:
+    gradients with respect to the inputs and to the weights.
+    """
     given = step.blank(config)
     network = step.network(config)
     key = jax.random.key(0, impl="rbg")
@@ -34,7 +37,7 @@ def training_flops(config: Config) -> int:
 
 
 def _operations(jaxpr: Jaxpr) -> int:
-    """Returns the operations of the convolutions and matrix products of a function, and of those it calls."""
+    """Returns the operations of the convolutions and matrix products in a function and in the functions it calls."""
     total, equations = 0, typing.cast(Any, jaxpr.eqns)
     for equation in equations:
         result = math.prod(equation.outvars[0].aval.shape)
@@ -45,7 +48,7 @@ def _operations(jaxpr: Jaxpr) -> int:
             kernel, numbers = equation.invars[1].aval.shape, equation.params["dimension_numbers"]
             total += 2 * result * math.prod(kernel) // kernel[numbers.rhs_spec[0]]
         called = [value for value in equation.params.values() if isinstance(value, ClosedJaxpr)]
-        # The ways in which platforms compute the same, see `backbone.pointwise`.
+        # The branches are the platforms' implementations of one function, see `backbone.pointwise`.
         called += equation.params.get("branches", ())[:1]
         total += sum(_operations(function.jaxpr) for function in called)
     return total

@@ -1,8 +1,8 @@
-"""Inference with a trained network, with several crops of each image if wanted.
+"""Inference with a trained network, optionally on several crops of each image.
 
-With two passes the second crop is cut around the hand that the first one found. With several turns the crop is also
-rotated, and the predictions are averaged. Every crop is an affine map of the image that goes into K, so only predicted
-pixels have to be mapped back. There is no flip: the network is not trained on left hands.
+With two passes, the second crop is cut around the hand that the first pass predicts. With several turns, the crop is
+also rotated, and the predictions are averaged. Each crop is an affine map of the image, which is multiplied into K, so
+only the predicted pixels have to be mapped back. Crops are not flipped: the network is not trained on left hands.
 """
 
 import dataclasses
@@ -31,18 +31,18 @@ from bmc_jax.runtime.progress import Progress
 from bmc_jax.training import checkpoint, config_io, parallel, step, weights_file
 
 TWO_PASS_SIDE = 2.0
-"""Side of the square that two passes use, over the crop's: the second crop lies anywhere in it."""
+"""Side of the stored image relative to the first crop. The second crop is anywhere in the stored image."""
 MAX_TURN = 20.0
-"""Largest rotation of several turns, in degrees: well within that of augmentation."""
+"""Largest rotation of several turns, in degrees: well within the range of augmentation."""
 SECOND_SIDE = (0.4, 1.5)
-"""Bounds of the second crop's side, over the first's. Beyond 1.5, resampling would need a blur."""
+"""Bounds of the side of the second crop relative to the first. Beyond 1.5, resampling would need a blur."""
 BEST = "best"
-"""Stands for the step with the best `training.best`."""
+"""Value of `step` that selects the step with the best `training.best`."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """Content of a run's folder or of an exported one."""
+    """Content of a run's folder or of an exported folder."""
 
     folder: Path
     config: Config
@@ -55,14 +55,14 @@ def load(folder: str | os.PathLike, step: int | str | None = None) -> Trained:
     """Loads a trained network.
 
     Args:
-      folder: a run's folder, or an exported one, or `hf:owner/name` for one on the Hugging Face Hub, see
+      folder: the folder of a run, an exported folder, or `hf:owner/name` for one on the Hugging Face Hub, see
         `hub.download`.
-      step: number of a saved step, "best" for the one with the best `training.best`, None for the newest.
+      step: number of a saved step, "best" for the step with the best `training.best`, None for the newest.
 
     Raises:
-      FileNotFoundError: if the folder holds no run or not that checkpoint.
+      FileNotFoundError: if the folder has no run, or not this checkpoint.
       ConnectionError: if the hub cannot be reached.
-      ValueError: if its files cannot be read, or `step` is "best" and the run kept no best checkpoint.
+      ValueError: if the files cannot be read, or `step` is "best" and the run has no best checkpoint.
     """
     folder = hub.download(str(folder)) if hub.names(folder) else Path(folder)
     config = config_io.read(folder)
@@ -78,21 +78,21 @@ def load(folder: str | os.PathLike, step: int | str | None = None) -> Trained:
     if step == BEST:
         key = config.training.best
         if not key:
-            raise ValueError(f"{folder} kept no best checkpoint: its training.best names no metric")
+            raise ValueError(f"{folder}: expected training.best to name a metric, got ''; choose a step by its number")
         number = checkpoint.best(folder, key, less=evaluation.less_is_better(key))
     saved = checkpoint.load(folder, number)
     return Trained(folder, config, limits.load(folder / limits.FILE), saved)
 
 
 def metadata(trained: Trained) -> dict[str, Any]:
-    """Returns the metadata of the checkpoint that was loaded, see `checkpoint.metadata`."""
+    """Returns the metadata of the loaded checkpoint, see `checkpoint.metadata`."""
     if _is_weights_alone(trained.folder):
         return weights_file.read(trained.folder)[1]
     return checkpoint.metadata(trained.folder, int(trained.saved["step"]))
 
 
 def _is_weights_alone(folder: Path) -> bool:
-    """Returns whether a folder holds an exported network without its checkpoint, as on the hub."""
+    """Returns whether a folder has an exported network without its checkpoint, as on the hub."""
     return (folder / weights_file.FILE).is_file() and not (folder / checkpoint.FOLDER).exists()
 
 
@@ -116,17 +116,17 @@ def predict_batch(
       state: the state to evaluate.
       batch: images `[b, stored, stored, 3]` with `stored_size` pixels, and their intrinsics.
       config: configuration of the network.
-      passes: 1, or 2 for a second crop around the hand that the first one found.
+      passes: 1, or 2 for a second crop around the hand that the first pass predicts.
       turns: number of rotations from -`MAX_TURN` to `MAX_TURN` to average over, 1 for no rotation.
 
     Returns:
-      Predictions whose pixels are those of the images' central crop.
+      Predictions, with pixels relative to the central crop of each image.
 
     Raises:
-      ValueError: if `passes` is neither 1 nor 2, `turns` is not from 1 to `MOST_TURNS`, or either is not 1 for points.
+      ValueError: if `passes` is not 1 or 2, `turns` is not from 1 to `MOST_TURNS`, or either is not 1 for points.
     """
     if passes not in (1, 2) or not 1 <= turns <= MOST_TURNS:
-        raise ValueError(f"passes must be 1 or 2 and turns from 1 to {MOST_TURNS}, not {passes} and {turns}")
+        raise ValueError(f"expected passes 1 or 2 and turns from 1 to {MOST_TURNS}, got {passes} and {turns}")
     if config.network.input == "points" and (passes, turns) != (1, 1):
         raise ValueError(f"expected passes 1 and turns 1 for network.input 'points', got {passes} and {turns}")
     size = config.data.image_size
@@ -152,7 +152,7 @@ def predict_batch(
 
 
 def _crop_around(pixels: Float[Array, "b 21 2"], config: Config) -> tuple[Float[Array, "b 2"], Float[Array, " b"]]:
-    """Returns centre and side in pixels of the crop around some joints, with training's margin."""
+    """Returns the centre and side in pixels of the crop around some joints, with the margin of training."""
     size = config.data.image_size
     low, high = pixels.min(axis=-2), pixels.max(axis=-2)
     nearest, farthest = (share * size for share in SECOND_SIDE)
@@ -167,7 +167,7 @@ def _predict_crop(
     angle: float,
     config: Config,
 ) -> tuple[Float[Array, "b 21 2"], Float[Array, "b 21"], Float[Array, " b"], Float[Array, " b"]]:
-    """Returns pixels in the image, relative depths, root depths and refined ones, from a crop of each image."""
+    """Returns pixels in the image, relative depths, root depths and refined root depths, from a crop of each image."""
     size = config.data.image_size
     rotation = camera.rotation_affine(jnp.full_like(side, angle), centre)
     affine = camera.warp_intrinsics(camera.crop_affine(centre, side, size), rotation)
@@ -185,15 +185,15 @@ def _predict_crop(
 def predict(
     config: Config, saved: dict[str, Any], examples: Batch, *, run: Any = None, batch_size: int | None = None
 ) -> Prediction:
-    """Returns the predictions of a saved state on all local devices, host numpy in the order of the examples.
+    """Returns the predictions of a saved state on all local devices, as host numpy in the order of the examples.
 
     Args:
       config: configuration of the network.
       saved: the training state, as `checkpoint.load` returns it.
-      examples: `[count, ...]`, of which images, intrinsics and presence are used. Two passes need images of
-        `stored_size` pixels.
-      run: a `program` of this configuration; by default one of one pass and one turn is compiled.
-      batch_size: images in a call, rounded up to a multiple of the devices; `data.batch_size` by default.
+      examples: `[count, ...]`; images, intrinsics and `present` are used. Two passes need images of `stored_size`
+        pixels.
+      run: a `program` of this configuration; by default one with one pass and one turn is compiled.
+      batch_size: images per call, rounded up to a multiple of the number of devices; `data.batch_size` by default.
     """
     run, state = run or program(config), parallel.replicate(step.evaluated(saved))
     with Progress(total=len(examples.present), desc="predict", unit=" images") as bar:
@@ -203,14 +203,14 @@ def predict(
 def in_batches(
     run: Any, state: Any, examples: Batch, batch_size: int, *, advance: Callable[[int], Any] | None = None
 ) -> Prediction:
-    """Returns the predictions of a `program` with a replicated state, host numpy in the order of the examples.
+    """Returns the predictions of a `program` with a replicated state, as host numpy in the order of the examples.
 
     Args:
       run: a `program`.
       state: its state, on every local device.
       examples: see `predict`.
       batch_size: see `predict`. The last batch is padded, so that each `batch_size` is compiled once.
-      advance: called after each batch with the number of its images.
+      advance: function that is called after each batch with the number of its images.
     """
     devices = jax.local_device_count()
     batch_size = -(-batch_size // devices) * devices

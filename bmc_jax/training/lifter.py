@@ -1,8 +1,8 @@
-"""Makes the lifter that ships with the package, from rendered hands of training people seen by random cameras.
+"""Training of the lifter in the package, on rendered hands of training people, seen by random cameras.
 
     python -m bmc_jax.training.lifter --workdir runs/lifter
 
-It takes 20 minutes on one busy core. The same command goes on after an interruption, to the same weights.
+It takes 20 minutes on one busy core. After an interruption the same command resumes, with the same resulting weights.
 """
 
 import argparse
@@ -31,36 +31,37 @@ from bmc_jax.training.step import AveragedState
 
 DOMAIN = "any_view"
 PER_CALL = 50
-"""Steps of one call of the program."""
+"""Steps per call of the program."""
 SAVE_EVERY = 1_000
-"""Steps between checkpoints, a multiple of `PER_CALL`, as the number of steps is."""
+"""Steps between checkpoints, a multiple of `PER_CALL`."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the weights are a function of."""
+    """Settings of the training; they determine the weights."""
 
     seed: int = 0
     people: int = 8
-    """Sets of the domain's training people: seeds of its renderings."""
+    """Number of sets of the domain's training people, which are seeds of its renderings."""
     hands: int = 16_384
     """Hands of each set."""
     steps: int = 8_000
+    """Training steps, a multiple of `PER_CALL`."""
     batch_size: int = 512
     width: int = 512
     blocks: int = 2
     rate: float = 1e-3
     weight_decay: float = 1e-2
     average: float = 0.999
-    """Decay of the weights' moving average, which is the result."""
+    """Decay of the moving average of the weights, which is the result."""
 
     def __post_init__(self) -> None:
         counts = {name: getattr(self, name) for name in ("people", "hands", "steps", "batch_size", "width", "blocks")}
         for name, value in counts.items():
             if value < 1:
-                raise ValueError(f"expected {name} of at least 1, got {value}")
+                raise ValueError(f"{name}: expected at least 1, got {value}")
         if self.steps % PER_CALL:
-            raise ValueError(f"expected steps in multiples of {PER_CALL}, got {self.steps}")
+            raise ValueError(f"steps: expected a multiple of {PER_CALL}, got {self.steps}")
 
 
 def poses(settings: Settings) -> Float[Array, "hand 21 3"]:
@@ -70,10 +71,10 @@ def poses(settings: Settings) -> Float[Array, "hand 21 3"]:
 
 
 def loss(weights: Any, seen: landmarks.Landmarks) -> Float[Array, ""]:
-    """Returns the mean negative log-likelihood of the true depths, normally distributed in the network's view."""
+    """Returns the mean negative log-likelihood of the true depths under the predicted normal distributions."""
     view = lifter.view(seen.rays)
     depth, log_deviation = lifter.predict(weights, view)
-    # Along the view's axis, of the rays with errors: what `relative_depth` inverts.
+    # The depth along the view's axis, on the rays with errors: the inverse of `relative_depth`.
     ratio = view.depth / view.depth[..., :1]
     true = seen.joints[..., 2] / seen.joints[..., :1, 2] * ratio
     error = (true[..., 1:] - 1) / view.size[..., None] - depth
@@ -87,16 +88,16 @@ def train(
     *,
     extra: Callable[[dict[str, Array], PRNGKeyArray], Float[Array, ""]] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Returns the weights, trained in a folder or going on from its last checkpoint.
+    """Returns the trained weights. Training resumes from the last checkpoint of the folder.
 
     Args:
-      settings: of the training.
+      settings: settings of the training.
       hands: the poses to train on, metres.
       workdir: folder of the checkpoints.
-      extra: a loss of weights and a random key that is added to that of the rendered hands.
+      extra: a loss, as a function of the weights and a random key, that is added to the loss of the rendered hands.
 
     Raises:
-      ValueError: if the folder holds the training of other settings.
+      ValueError: if the folder has a training with other settings.
       BlockingIOError: if another process trains there.
       FloatingPointError: if the loss is not finite. The last checkpoint is from before it.
       SystemExit: with the code `distributed.INTERRUPTED`, after SIGTERM or SIGINT, once the state is saved.
@@ -106,8 +107,8 @@ def train(
     with lock.hold(workdir):
         if checkpoint.latest(workdir) is not None and checkpoint.metadata(workdir) != metadata:
             raise ValueError(
-                f"{workdir} holds the training of {checkpoint.metadata(workdir)['settings']}, expected "
-                f"{metadata['settings']}; give another --workdir, or the settings of then"
+                f"{workdir}: expected a training with {metadata['settings']}, got one with "
+                f"{checkpoint.metadata(workdir)['settings']}; give another --workdir, or the same settings"
             )
         state = checkpoint.restore(workdir, _create(settings))
         done = int(state.step)
@@ -116,14 +117,16 @@ def train(
             while done < settings.steps and not signal.is_set():
                 state, value = _steps(state, hands, settings, extra)
                 if not np.isfinite(value):
-                    raise FloatingPointError(f"the loss is {value} before step {int(state.step)}; see {workdir}")
+                    raise FloatingPointError(
+                        f"expected a finite loss, got {value} before step {int(state.step)} in {workdir}; lower --rate"
+                    )
                 bar.update(int(state.step) - done)
                 bar.set_postfix_str(f"loss {value:.4f}", refresh=False)
                 done = int(state.step)
                 if done % SAVE_EVERY == 0 or done == settings.steps or signal.is_set():
                     writer.save(state)
     if done < settings.steps:
-        print(f"{workdir}: stopped and saved at step {done} of {settings.steps}; the same command goes on from there")
+        print(f"{workdir}: stopped and saved at step {done} of {settings.steps}; the same command resumes there")
         raise SystemExit(distributed.INTERRUPTED)
     return jax.tree.map(np.asarray, state.average)
 
@@ -149,7 +152,10 @@ def _create(settings: Settings) -> AveragedState:
 def _steps(
     state: AveragedState, hands: Float[Array, "hand 21 3"], settings: Settings, extra: Callable | None
 ) -> tuple[AveragedState, Float[Array, ""]]:
-    """Returns the state after some steps, and their mean loss. Each step draws from the seed and its number alone."""
+    """Returns the state after `PER_CALL` steps, and their mean loss.
+
+    The random numbers of a step depend only on the seed and on the number of the step.
+    """
 
     def one(state: AveragedState, _: None) -> tuple[AveragedState, Float[Array, ""]]:
         key = jax.random.fold_in(jax.random.key(settings.seed, impl="threefry2x32"), state.step)
@@ -187,7 +193,7 @@ def main() -> None:
     with files.replacing(out) as partial:
         arrays: dict[str, Any] = {name: array.astype(np.float16) for name, array in weights.items()}
         np.savez(partial, **arrays)
-    print(f"{out} written, {out.stat().st_size / 1e6:.1f} MB")
+    print(f"wrote {out}, {out.stat().st_size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

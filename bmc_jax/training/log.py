@@ -1,4 +1,4 @@
-"""Log of a run: progress bar, `metrics.jsonl`, pictures, TensorBoard and Weights & Biases; by process 0 alone."""
+"""Log of a run, written by process 0: progress bar, `metrics.jsonl`, pictures, TensorBoard and Weights & Biases."""
 
 import importlib
 import json
@@ -24,9 +24,9 @@ from bmc_jax.runtime.quiet import is_quiet
 from bmc_jax.training import config_io, flops
 
 FILE = "metrics.jsonl"
-"""Metrics in the run's folder, one JSON object a line with the step it belongs to."""
+"""Metrics in the run's folder: one JSON object per line, with its step."""
 DAMAGED_FILE = "metrics.jsonl.damaged"
-"""Lines of `metrics.jsonl` that are not such objects, set aside when training is resumed."""
+"""Invalid lines of `metrics.jsonl`, moved here when training is resumed."""
 FOLDER = "pictures"
 WANDB_FILE = "wandb_id.txt"
 
@@ -38,8 +38,8 @@ def require_installed(config: Config) -> None:
             importlib.import_module("wandb")
         except ImportError as error:
             raise ValueError(
-                f"training.wandb is {config.training.wandb!r}, and the package wandb cannot be imported ({error}); "
-                "install it, `pip install wandb`, or leave the field empty"
+                f"training.wandb: expected the package wandb for {config.training.wandb!r}, got {error}; run "
+                "`pip install wandb`, or set the field to ''"
             ) from error
 
 
@@ -49,9 +49,9 @@ class Log:
     Args:
       workdir: the run's folder.
       config: its configuration.
-      first: the step that the run goes on from, 0 for a new run. Lines that an interrupted run wrote after this step
-        are removed, so that no step is in the file twice; damaged ones move to `DAMAGED_FILE`, with a warning.
-      total: the step that the run ends with.
+      first: step that the run resumes from, 0 for a new run. Lines that an interrupted run wrote after this step are
+        removed, so that no step is in the file twice; damaged lines are moved to `DAMAGED_FILE`, with a warning.
+      total: last step of the run.
     """
 
     def __init__(self, workdir: Path, config: Config, *, first: int, total: int) -> None:
@@ -86,7 +86,7 @@ class Log:
             self._bar.update(taken)
 
     def speed(self) -> dict[str, float]:
-        """Returns the images a second since the last call or the beginning; the MFU if `training.peak_tflops` is given.
+        """Returns the images per second since the last call, and the MFU if `training.peak_tflops` is given.
 
         The time includes evaluation, saving and waiting for data.
         """
@@ -96,7 +96,7 @@ class Log:
         return {"images_per_second": rate} | ({"mfu": rate / self._peak} if self._peak else {})
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Writes metrics after a step, counted from 1. The bar shows "loss" and "input_wait", where given."""
+        """Writes the metrics of a step, counted from 1. The bar shows "loss" and "input_wait" if given."""
         if not self._writes:
             return
         self._file.write(json.dumps({"step": step, **metrics}) + "\n")
@@ -108,7 +108,7 @@ class Log:
             self._bar.set_postfix_str(f"loss {metrics['loss']:.3g}{waiting}", refresh=False)
 
     def print(self, line: str) -> None:
-        """Prints a line above the bar, not with `--quiet`."""
+        """Prints a line above the bar, unless `--quiet` is given."""
         if self._writes and not is_quiet():
             self._bar.write(line, file=sys.stderr)
 
@@ -124,19 +124,19 @@ class Log:
 
 
 def read(workdir: str | os.PathLike) -> list[dict[str, int | float]]:
-    """Returns the lines of a run's `metrics.jsonl` that have a loss, those of training steps; empty without a file.
+    """Returns the lines of a run's `metrics.jsonl` that belong to training steps (that have a loss).
 
-    Damaged lines are left out, with a warning.
+    The list is empty if there is no file. Damaged lines are skipped, with a warning.
     """
     file = Path(workdir) / FILE
     rows, damaged = _rows(file)
     if damaged:
-        warnings.warn(f"{file}: {len(damaged)} damaged lines are left out; training sets them aside", stacklevel=2)
+        warnings.warn(f"{file}: skipped {len(damaged)} damaged lines; `bmc train` moves them away", stacklevel=2)
     return [row for row in rows if "loss" in row]
 
 
 def _rows(file: Path) -> tuple[list[dict[str, int | float]], list[bytes]]:
-    """Returns the rows of a file, and its damaged lines without a last one that a crash cut short."""
+    """Returns the rows of a file and its damaged lines, except a last line that a crash cut short."""
     rows, damaged = [], []
     for line in file.read_bytes().splitlines(keepends=True) if file.exists() else ():
         row = _row(line)
@@ -148,11 +148,11 @@ def _rows(file: Path) -> tuple[list[dict[str, int | float]], list[bytes]]:
 
 
 def _row(line: bytes) -> dict[str, int | float] | None:
-    """Returns what `Log.write` wrote as one line, None for anything else."""
+    """Returns the row that `Log.write` wrote as this line, None for any other content."""
     try:
         row = json.loads(line)
         for value in row.values():
-            math.isfinite(value)  # raises for what is no number or too large for one
+            math.isfinite(value)  # raises for values that are not numbers or too large for a float
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
     return row if type(row.get("step")) is int else None
@@ -168,7 +168,7 @@ def _set_damaged_lines_aside(file: Path) -> None:
 
 
 class _Bar(Progress):
-    """Progress in steps, with images a second, MFU and the values that `Log.write` adds."""
+    """Progress in steps, with images per second, MFU and the values that `Log.write` adds."""
 
     TERMINAL = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {speed}{postfix}]"
     PLAIN = "{desc}: {percentage:.0f}%, step {n_fmt} of {total_fmt} [{elapsed}<{remaining}, {speed}{postfix}]"
@@ -202,9 +202,9 @@ class _TensorBoard:
 
 
 class _Wandb:
-    """Run in Weights & Biases, resumed whenever training goes on in this folder.
+    """Run in Weights & Biases, resumed whenever training is resumed in this folder.
 
-    Weights & Biases ignores steps that it already has, which a resumed run repeats bit for bit.
+    Weights & Biases ignores steps that it already has; a resumed run repeats those bit for bit.
     """
 
     def __init__(self, workdir: Path, config: Config) -> None:

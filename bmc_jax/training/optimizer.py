@@ -1,4 +1,4 @@
-"""From gradients to weights: the learning rate by step, the optimizer, and the weights' moving average."""
+"""The learning-rate schedule, the optimizer, and the moving average of the weights."""
 
 import functools
 from typing import Any
@@ -12,7 +12,7 @@ from bmc_jax.config import Config, steps
 
 
 def rate(config: Config) -> optax.Schedule:
-    """Returns the learning rate by step."""
+    """Returns the learning-rate schedule."""
     options, total = config.optimizer, steps(config)
     warmup = round(options.warmup * total)
     if options.schedule == "cosine":
@@ -24,7 +24,7 @@ def rate(config: Config) -> optax.Schedule:
 
 
 def create(config: Config) -> optax.GradientTransformation:
-    """Returns gradient clipping, then the configured optimizer; weights decay, biases and norms do not."""
+    """Returns the optimizer: clipping, then the configured one. Weight decay excludes biases and BatchNorm."""
     options = config.optimizer
     kernels = functools.partial(jax.tree.map, lambda leaf: leaf.ndim > 1)
     if options.name == "adamw":
@@ -38,11 +38,16 @@ def create(config: Config) -> optax.GradientTransformation:
 
 
 def average(config: Config, step: Int[Array, ""], before: Any, now: Any) -> Any:
-    """Returns the moving average of `optimizer.ema`, for any tree of floats: d times the average `before` the step, the
-    first being 0, plus 1 - d times the values `now`.
+    """Returns the moving average of a tree of floats: d * `before` + (1 - d) * `now`.
 
-    d is (1 + step) / (10 + step) until that has grown to the one configured, so that a young average does not keep the
-    initial weights: from about step 10 / (1 - d) on it is an ordinary one.
+    d is the smaller of (1 + step) / (10 + step) and `optimizer.ema`, so that the average of the first steps does not
+    keep the initial weights. From about step 10 / (1 - `optimizer.ema`) on, d is `optimizer.ema`.
+
+    Args:
+      config: configuration with the decay.
+      step: number of the step, the first is 0.
+      before: the average before the step.
+      now: the values after the step.
     """
     decay = jnp.minimum(config.optimizer.ema, (1 + step) / (10 + step))
     return optax.incremental_update(now, before, 1 - decay)

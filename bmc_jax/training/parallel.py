@@ -1,9 +1,9 @@
-"""Several devices: the one place that names how a program is mapped over them.
+"""Mapping of programs over devices.
 
-The state has no device axis: the inputs and outputs that all devices share are replicated. There are two mappings with
-the same results. "pmap" takes and returns arrays of this process's devices; with several processes JAX converts each of
-them at every call. "shard_map" takes arrays of all processes' devices, as `place` makes them, and returns such arrays;
-`local` turns these into arrays of this process's devices.
+Inputs and outputs that all devices share, such as the state, have no device axis and are replicated. There are two
+mappings, which have the same results. "pmap" takes and returns arrays on the devices of this process; with several
+processes, JAX converts each of them at every call. "shard_map" takes arrays on the devices of all processes, which
+`place` creates, and returns such arrays; `local` converts these to arrays on the devices of this process.
 """
 
 from typing import Any
@@ -18,17 +18,17 @@ AXIS = "batch"
 
 
 def replicate(tree: Any, mapping: str = "pmap") -> Any:
-    """The tree on every device. Replicated before the first call, a step compiles once and donates its state."""
+    """Replicates a tree over the devices. A step whose state is replicated compiles once and donates the state."""
     return place(tree, None, mapping)
 
 
 def place(tree: Any, axis: int | None, mapping: str = "pmap") -> Any:
-    """The tree on this process's devices, for arguments of that axis of `parallelize`.
+    """Places a tree on the devices, as an argument of a program of `parallelize`.
 
     Args:
-      tree: what this process has: numpy or arrays of its devices.
+      tree: numpy arrays, or arrays on the devices of this process.
       axis: 0 to split `[local device, ...]` over the devices, None to replicate.
-      mapping: of the program that takes it.
+      mapping: mapping of the program.
     """
     spec = _spec(axis)
     if mapping == "shard_map" and jax.process_count() > 1:
@@ -37,7 +37,7 @@ def place(tree: Any, axis: int | None, mapping: str = "pmap") -> Any:
 
 
 def local(tree: Any) -> Any:
-    """Arrays that are replicated over all devices, as arrays of this process's devices; nothing is copied."""
+    """Converts arrays that are replicated over all devices to arrays on the devices of this process, without a copy."""
     if jax.process_count() == 1:
         return tree
     here = NamedSharding(_mesh(jax.local_devices()), PartitionSpec())
@@ -54,18 +54,22 @@ def local(tree: Any) -> Any:
 def parallelize(
     function: Any, in_axes: tuple[Any, ...], out_axes: int | None, *, donate: bool = False, mapping: str = "pmap"
 ) -> Any:
-    """Run a function on every device at once: arguments and results of axis 0 are split over the devices, those of axis
-    None are the same on all.
+    """Maps a function over all devices.
 
-    JAX does not check that a result of axis None is: a value that was not averaged under `AXIS` diverges silently.
-    Leaving pmap for another mechanism is a change of this function alone.
+    Args:
+      function: function of one device's arguments; collectives use the axis `AXIS`.
+      in_axes: axis of each argument, or a tree of axes: 0 if it is split over the devices, None if it is replicated.
+      out_axes: axis of the results. JAX does not check that results of axis None are equal on all devices: a value that
+        is not averaged over `AXIS` diverges silently.
+      donate: whether to donate the buffers of the first argument.
+      mapping: "pmap" or "shard_map".
     """
     donated = (0,) if donate else ()
     if mapping == "pmap":
         return jax.pmap(function, AXIS, in_axes=in_axes, out_axes=out_axes, donate_argnums=donated)
 
     def on_device(*arguments: Any) -> Any:
-        # Each device has one row of what is split.
+        # Each device has one row of the split arguments.
         rows = [
             jax.tree.map(_without_axis, axes, argument, is_leaf=_is_none)
             for axes, argument in zip(in_axes, arguments, strict=True)

@@ -1,4 +1,4 @@
-"""Periodic evaluation of a run: metrics on test images and pictures of predictions, while it trains."""
+"""Periodic evaluation during training: metrics on test images, and pictures of predictions."""
 
 import io
 from pathlib import Path
@@ -20,11 +20,11 @@ from bmc_jax.visualization import draw
 PICTURE_HANDS = 12
 """Number of hands in a picture."""
 PRINTED = ("joints_2d_px", "joints_3d_mm")
-"""Metrics that are printed as well as logged."""
+"""Metrics that are printed in addition to being logged."""
 
 
 def best_metric(config: Config) -> tuple[str, bool] | None:
-    """Returns the metric that the best checkpoint is kept by and whether less of it is better; None for no metric.
+    """Returns the metric that selects the best checkpoint and whether lower is better; None for no metric.
 
     Raises:
       ValueError: if `training.best` is not a metric that periodic evaluation computes.
@@ -35,7 +35,7 @@ def best_metric(config: Config) -> tuple[str, bool] | None:
     less = evaluation.less_is_better(name)
     sets = [_title(entry) for entry in config.data.test]
     if name.rpartition("/")[0] not in sets:
-        raise ValueError(f"training.best is {name!r}; it must begin with one of {', '.join(sets)}")
+        raise ValueError(f"training.best: expected SET/METRIC with a SET of {', '.join(sets)}, got {name!r}")
     return name, less
 
 
@@ -46,12 +46,12 @@ def _title(entry: str) -> str:
 
 
 class PeriodicEvaluation:
-    """Evaluation every `training.evaluate_every` steps, a picture every `training.picture_every`, both at the end.
+    """Evaluates every `training.evaluate_every` steps, draws every `training.picture_every` steps, and both at the end.
 
-    The test images are read and the evaluation is compiled once; neither if both fields are 0.
+    The test images are read once and the evaluation is compiled once; neither happens if both fields are 0.
 
     Raises:
-      ValueError: if there is no such split or dataset, or an image is damaged.
+      ValueError: if a split or dataset is unknown, or an image is damaged.
     """
 
     def __init__(self, config: Config, hand_limits: Limits) -> None:
@@ -70,7 +70,7 @@ class PeriodicEvaluation:
         self._program = forward.program(config)
 
     def due(self, done: int) -> bool:
-        """Returns whether to evaluate or to draw after step `done`, counted from 1."""
+        """Returns whether to evaluate or draw after step `done`, counted from 1."""
         training = self._config.training
         return self._is_due(training.evaluate_every, done) or self._is_due(training.picture_every, done)
 
@@ -83,7 +83,7 @@ class PeriodicEvaluation:
           log: the run's log.
 
         Returns:
-          The metrics of `evaluation.METRICS` by "split/set/metric"; empty after a step without evaluation.
+          The metrics of `evaluation.METRICS` by "split/set/metric"; empty if no evaluation is due.
         """
         training = self._config.training
         saved, metrics = serialization.to_state_dict(state), dict[str, float]()
@@ -116,13 +116,13 @@ class PeriodicEvaluation:
 
 
 def _line(values: dict[str, float]) -> str:
-    """Returns the metrics of `PRINTED` in words."""
+    """Returns the metrics of `PRINTED` as text."""
     found = [(values[key], *evaluation.METRICS[key]) for key in PRINTED if key in values]
     return "; ".join(f"{words} {value:.{digits}f} {unit}" for value, words, unit, digits, _ in found)
 
 
 def _spread(sets: dict[str, Batch]) -> tuple[list[str], Batch]:
-    """Returns captions and examples: equally many of each set, at equal distances within it."""
+    """Returns captions and examples: the same number from each set, equally spaced within it."""
     each, captions, parts = max(PICTURE_HANDS // len(sets), 1), list[str](), []
     for name, examples in sets.items():
         rows = np.unique(np.linspace(0, len(examples.present) - 1, each).astype(int))

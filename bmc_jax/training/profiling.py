@@ -15,7 +15,7 @@ FOLDER = "profile"
 
 
 def interval(config: Config) -> tuple[int, int] | None:
-    """Returns (start, stop) of `training.profile`: the steps after `start` up to `stop` are traced; None for none.
+    """Returns (start, stop) of `training.profile`: steps `start` + 1 to `stop` are traced. Returns None if it is empty.
 
     Raises:
       ValueError: if the field is not START:STOP with whole numbers, 1 <= START < STOP <= the steps of the run.
@@ -28,15 +28,15 @@ def interval(config: Config) -> tuple[int, int] | None:
         return start, stop
     raise ValueError(
         f"training.profile: expected START:STOP with whole numbers, 1 <= START < STOP <= {total} (the steps of this "
-        f'run), got {text!r}; give for example "{max(total // 2, 1)}:{max(total // 2, 1) + 1}", or leave it empty'
+        f"run), got {text!r}; give, for example, '{max(total // 2, 1)}:{max(total // 2, 1) + 1}', or ''"
     )
 
 
 @contextlib.contextmanager
 def profiled(config: Config, workdir: Path) -> Iterator[Callable[[int, Any], None]]:
-    """Yields `hook(done, state)`, to be called after each call of steps, which starts and stops the trace.
+    """Yields `hook(done, state)`, which starts and stops the trace. Call it after each call of the training program.
 
-    A trace begins and ends between two calls, once the devices have computed `state`. Process 0 writes it.
+    The trace starts and stops once the devices have computed `state`. Process 0 writes it.
     """
     wanted, tracing = interval(config), False
     if wanted is None or jax.process_index():

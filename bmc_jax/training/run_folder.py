@@ -1,7 +1,7 @@
-"""The folder of a run: what it is trained on, and that it stays one run.
+"""The folder of a run: a record of its configuration, data and initial weights, checked when the run is resumed.
 
-A run is a folder: `config.json`, `data.json`, `limits.json`, `checkpoints/`, `metrics.jsonl`, `tensorboard/`. All
-processes read it, so it must lie on a disk that they share; the first writes it, and holds `lock.json` meanwhile.
+A run is a folder with `config.json`, `data.json`, `limits.json`, `checkpoints/`, `metrics.jsonl` and `tensorboard/`.
+All processes read it, so it must be on a shared disk. Process 0 writes it, and holds `lock.json` during the run.
 """
 
 import contextlib
@@ -25,11 +25,11 @@ from bmc_jax.runtime import distributed, files, json_files, lock
 from bmc_jax.training import checkpoint, config_io, optimizer, step
 
 DATA_FILE = "data.json"
-"""Each training source's name, split, number of images, and hash if it is a built dataset."""
+"""Name, split and number of images of each training source, and the hash of a built dataset."""
 WEIGHTS_FILE = "initial_weights.json"
 """Name and hash of the initial weights, if they are not random."""
 MAY_CHANGE = ("training.", "data.test", "data.directory", "data.cache", "data.workers")
-"""Fields that may change when a run is resumed, because its result so far does not depend on them."""
+"""Prefixes of fields that may change when a run is resumed: its result so far does not depend on them."""
 
 
 class DataRecord(TypedDict):
@@ -49,33 +49,33 @@ class InitialWeights(TypedDict):
 
 
 def require_own(workdir: Path, config: Config) -> None:
-    """Raises ValueError if the folder holds a run of another configuration, or of this one on other data."""
+    """Raises ValueError if the folder has a run of another configuration, or of this configuration on other data."""
     file, used = workdir / DATA_FILE, sources.digest(config)
     if file.exists():
         for before, now in zip(json_files.read(file, list[DataRecord]), used, strict=False):
             if before["name"] == now["name"] and before.get("hash") != now.get("hash"):
                 raise ValueError(
-                    f"the dataset {now['name']} has changed since {workdir} was trained on it: {before} then, {now} "
-                    "now. Give another folder, or put the dataset of then back"
+                    f"the dataset {now['name']} has changed since {workdir} was trained on it: expected {before}, got "
+                    f"{now}; give another --workdir, or restore the dataset"
                 )
     if (workdir / config_io.FILE).exists():
         before, now = (config_io.flat(part) for part in (config_io.read(workdir), config))
         changed = [
-            f"{name}: {before.get(name)!r} there, {now.get(name)!r} here"
+            f"{name}: expected {before.get(name)!r}, got {now.get(name)!r}"
             for name in sorted(before | now)
             if before.get(name) != now.get(name) and not name.startswith(MAY_CHANGE)
         ]
         if changed:
             raise ValueError(
-                f"{workdir} holds a run of another configuration; give another folder, or its own values:\n  "
+                f"{workdir} has a run of another configuration; give another --workdir, or the expected values:\n  "
                 + "\n  ".join(changed)
             )
 
 
 def require_same_schedule(workdir: Path, config: Config, *, done: int) -> None:
-    """Raises ValueError if another `training.epochs` changes the learning rate or the weights' ramp at step `done`.
+    """Raises ValueError if a changed `training.epochs` changes the learning rate or the weights' ramp at step `done`.
 
-    Both are given as shares of the whole run, so that a longer run would have had others from the start.
+    Both schedules are given as shares of the whole run, so they depend on its length.
     """
     if not done or not (workdir / config_io.FILE).exists():
         return
@@ -92,16 +92,19 @@ def require_same_schedule(workdir: Path, config: Config, *, done: int) -> None:
     (last, last_ramp), (following, following_ramp) = value(before, done - 1), value(config, done)
     ramp = f", biomechanical_ramp from {last_ramp:.3g} to {following_ramp:.3g}" if last_ramp != following_ramp else ""
     raise ValueError(
-        f"training.epochs is {config.training.epochs:g}, and {workdir} was trained for {before.training.epochs:g}, "
-        f"with the schedule of that length. After step {done} of {steps(before)} the learning rate would go from "
-        f"{last:.3g} to {following:.3g}{ramp}. `bmc train --extend` goes on so; another --workdir trains with the new "
-        "schedule from the beginning"
+        f"training.epochs: expected {before.training.epochs:g}, the length of the schedule of {workdir}, got "
+        f"{config.training.epochs:g}: after step {done} of {steps(before)} the learning rate would change from "
+        f"{last:.3g} to {following:.3g}{ramp}; give --extend to accept this, or another --workdir to train with the "
+        "new schedule from the beginning"
     )
 
 
 def initial_weights(workdir: Path, config: Config) -> InitialWeights | None:
-    """Returns name and hash of the weights that a new run begins with, after checking that they fit; None without
-    `network.pretrained`, and for a folder with a checkpoint, whose weights replace them: the file may be gone."""
+    """Returns the name and hash of the initial weights of a new run, after checking that they fit the network.
+
+    Returns None without `network.pretrained`, and for a folder with a checkpoint: its weights replace the initial ones,
+    whose file may be missing.
+    """
     file = config.network.pretrained
     if not file or checkpoint.latest(workdir) is not None:
         return None
@@ -118,16 +121,16 @@ def initial_weights(workdir: Path, config: Config) -> InitialWeights | None:
 
 
 def without_initial_weights(config: Config) -> Config:
-    """Returns the configuration for creating a state without reading the file of initial weights."""
+    """Returns the configuration that creates a state without reading initial weights."""
     return dataclasses.replace(config, network=dataclasses.replace(config.network, pretrained=""))
 
 
 @contextlib.contextmanager
 def hold(workdir: Path) -> Iterator[None]:
-    """Holds the folder during the block, so that no other run writes into it. Creates it if it is missing.
+    """Holds the folder's lock during the block, so that no other run writes into it. Creates a missing folder.
 
     Raises:
-      BlockingIOError: if another run holds it, naming its host, process and start.
+      BlockingIOError: if another run holds the lock. The message names its host, process and start.
       OSError: if the folder cannot be written to.
     """
     with contextlib.ExitStack() as held:
@@ -139,11 +142,11 @@ def hold(workdir: Path) -> Iterator[None]:
 
 
 def claim(workdir: Path, config: Config, weights: InitialWeights | None = None) -> None:
-    """Writes configuration, data and initial weights into the folder.
+    """Writes the configuration and the records of data and initial weights into the folder.
 
     Raises:
       OSError: if the folder cannot be written to.
-      ValueError: if it is not the same folder for all processes.
+      ValueError: if the processes do not share the folder.
     """
     with distributed.fail_together(), _write_errors(workdir):
         if jax.process_index() == 0:
@@ -162,11 +165,11 @@ def _write_errors(workdir: Path) -> Iterator[None]:
     except BlockingIOError:
         raise
     except OSError as error:
-        raise OSError(f"{workdir} cannot be written to ({error.strerror}): give another --workdir") from error
+        raise OSError(f"{workdir} cannot be written to ({error.strerror}); give another --workdir") from error
 
 
 def load_limits(workdir: Path, config: Config, example_sets: Sequence[ExampleSet]) -> Limits:
-    """Returns the run's limits. A new run's are fitted or loaded as the configuration says, and written."""
+    """Returns the run's limits. For a new run they are fitted or loaded according to the configuration, and saved."""
     file = workdir / limits.FILE
     with distributed.fail_together():
         if jax.process_index() == 0 and not file.exists():

@@ -138,8 +138,8 @@ def _weights_of(source: str, config: Config) -> dict[str, Any]:
         expected, found = getattr(config.network, name), getattr(theirs, name)
         if found != expected:
             raise ValueError(
-                f"network.pretrained: {source} has network.{name} {found!r}, and this run {expected!r}; give the "
-                "folder of a run of the same network, or set the field to that value"
+                f"network.pretrained: {source}: expected network.{name} {expected!r}, got {found!r}; give the folder "
+                f"of a run of the same network, or set network.{name} to {found!r}"
             )
     state = evaluated(checkpoint.load(source))
     if second_stage:

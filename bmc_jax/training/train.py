@@ -84,7 +84,7 @@ def train(config: Config, workdir: str | os.PathLike, *, extend: bool = False) -
     files.require_local(workdir)
     workdir = Path(workdir)
 
-    # Configuration and folder: everything that can be wrong is found before any work.
+    # Configuration and folder: all checks come before any work.
     with distributed.fail_together():
         config = sources.resolve(_checked(config))
         require_installed(config)
@@ -107,20 +107,20 @@ def train(config: Config, workdir: str | os.PathLike, *, extend: bool = False) -
         distributed.barrier()
     if done < total:
         distributed.print_once(
-            f"{workdir}: stopped and saved at step {done} of {total}; the same command goes on from there"
+            f"{workdir}: stopped and saved at step {done} of {total}; the same command resumes there"
         )
         raise SystemExit(distributed.INTERRUPTED)
 
 
 def _checked(config: Config) -> Config:
-    """Returns the configuration, checked as if it were from a file: one made in Python may hold any values."""
+    """Returns the configuration after the checks of a file's: a configuration made in Python may have any values."""
     if not isinstance(config, Config):
-        raise ValueError(f"config: expected a bmc_jax.config.Config, got {config!r}; read a file with config_io.load")
+        raise ValueError(f"config: expected a bmc_jax.config.Config, got {config!r}; load a file with config_io.load")
     return config_io.from_dict(config_io.to_dict(config))
 
 
 def _train(config: Config, workdir: Path, *, new: Config) -> int:
-    """Trains in a folder that is held, with a state of `new` if none is saved, and returns the number of steps done."""
+    """Trains in a locked folder, with a state of `new` if none is saved, and returns the number of steps done."""
     total, rows, best = steps(config), input_pipeline.rows(config), periodic_eval.best_metric(config)
 
     # State, data and limits: those of the last checkpoint, or new ones.
@@ -128,7 +128,7 @@ def _train(config: Config, workdir: Path, *, new: Config) -> int:
         state = checkpoint.restore(workdir, step.create(new))
         done = int(state.step)
         example_sets = sources.training(config)
-    distributed.require_same({"the step to go on from": done})
+    distributed.require_same({"the step to resume from": done})
     hand_limits = run_folder.load_limits(workdir, config, example_sets)
     calls = feed.open_feed(config, example_sets, rows[done:total], done)
     evaluation = periodic_eval.PeriodicEvaluation(config, hand_limits)
@@ -186,7 +186,7 @@ def _train(config: Config, workdir: Path, *, new: Config) -> int:
 
 
 def _finite_one_step_late() -> Hook:
-    """Checks the step before, so that the devices compute the next one while the host looks at it."""
+    """Checks the previous step, so that the devices compute the next step while the host checks."""
     previous: Callable[[], None] | None = None
 
     def hook(progress: Progress) -> None:
@@ -209,7 +209,7 @@ def _logging(config: Config, log: Log, calls: feed.Feed, total: int) -> Hook:
 
 
 def _stopping(signal: threading.Event, total: int) -> Hook:
-    """Decides whether the run stops; after logging, which waits for the step, so that a signal until then counts."""
+    """Decides whether the run stops. It follows logging, which waits for the step, so that signals until then count."""
     stop = safeguards.agreement()
 
     def hook(progress: Progress) -> None:

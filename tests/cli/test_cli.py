@@ -156,7 +156,7 @@ def test_urls_are_refused_in_configurations_and_from_python(tmp_path, monkeypatc
     assert cli.parse(["data", "build", "freihand", "--source", "x", "--out", "y", "--beam", beam]).beam == beam
     options = examples.tiny_config()
     options.data.directory = "gs://bucket/data"
-    with pytest.raises(ValueError, match=r"data\.directory is 'gs://bucket/data'; it must be a name or a path"):
+    with pytest.raises(ValueError, match=r"data\.directory: expected a name or a path .* got 'gs://bucket/data'"):
         config_io.validate(options)
 
 
@@ -207,7 +207,7 @@ def test_train_passes_overrides_to_the_configuration(monkeypatch, tmp_path):
 @pytest.mark.parametrize("extra", ["--optimizer.rate=1", "--config.optimizer.rate", "fast"])
 def test_train_refuses_what_sets_no_field(capsys, extra):
     error = fails(capsys, "train", "--config=x.py", "--workdir=runs/x", extra)
-    assert error == f"unrecognized argument {extra!r}; fields are set by --config.FIELD=VALUE"
+    assert error == f"unrecognized argument {extra!r}; set a field by --config.FIELD=VALUE"
 
 
 def test_train_names_an_unknown_field(capsys, tmp_path):
@@ -233,14 +233,17 @@ def test_evaluate_takes_photographs(monkeypatch, capsys):
     monkeypatch.setattr(evaluate, "table", lambda content: f"table of {content}")
     assert cli.main(["evaluate", "runs/x", "--data", "coco:a/b.json"]) == 0
     assert capsys.readouterr().out == "table of {'file': 'a/b.json'}\nwritten to runs/x/photographs.json\n"
-    assert fails(capsys, "evaluate", "runs/x", "--data", "a/b.json") == "'a/b.json' is not of the form coco:FILE"
-    assert "expected --data or datasets, got both; leave out rhd" in fails(
+    assert (
+        fails(capsys, "evaluate", "runs/x", "--data", "a/b.json")
+        == "--data: expected coco:FILE, got 'a/b.json'; add the prefix"
+    )
+    assert "expected --data or datasets, got both; omit rhd" in fails(
         capsys, "evaluate", "runs/x", "rhd", "--data", "coco:a/b.json"
     )
 
 
 def test_evaluate_names_a_folder_that_is_no_run(capsys, tmp_path):
-    assert "is not the folder of a run" in fails(capsys, "evaluate", tmp_path)
+    assert "expected the folder of a run" in fails(capsys, "evaluate", tmp_path)
 
 
 @pytest.mark.parametrize(("runs", "place"), [(["a"], "a/report.html"), (["a", "b"], "report.html")])
@@ -338,7 +341,9 @@ def test_files_that_are_no_arrays_are_named(capsys, tmp_path, limits_file):
 
 
 def test_unknown_limits_are_named(capsys, poses):
-    assert "no limits file and no preset 'clinic'" in fails(capsys, "limits", "check", poses, "--limits", "clinic")
+    assert "expected a limits file or a preset of clinical" in fails(
+        capsys, "limits", "check", poses, "--limits", "clinic"
+    )
 
 
 @pytest.mark.filterwarnings("always")

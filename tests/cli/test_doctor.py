@@ -1,4 +1,4 @@
-"""`bmc doctor` shows the installation, and ends with 1 if something is wrong with it."""
+"""`bmc doctor`: the report of the installation, and exit status 1 if it has a problem."""
 
 import importlib.metadata
 import os
@@ -79,7 +79,7 @@ def test_a_jax_that_computes_nothing_is_a_problem(required, monkeypatch, capsys)
     assert doctor(capsys)[0] == 1
     monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
     found = problems(doctor(capsys)[1])
-    assert found == [["devices", "JAX computes nothing (RuntimeError: no driver)"]]
+    assert found == [["devices", "JAX cannot compute (RuntimeError: no driver)"]]
 
 
 def test_a_gpu_that_jax_does_not_use_is_a_problem_unless_that_is_meant(required, monkeypatch, tmp_path, capsys):
@@ -99,7 +99,7 @@ def test_a_cache_that_cannot_be_used_is_a_problem(required, monkeypatch, tmp_pat
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "file/cache"))
     status, text = doctor(capsys)
     assert status == 1
-    assert f"{tmp_path / 'file'} is not a folder that you may write" in text
+    assert f"{tmp_path / 'file'} is not a writable folder" in text
     assert "compile cache      off, by --no-compilation-cache\n" in doctor(capsys, "--no-compilation-cache")[1]
 
 
@@ -107,7 +107,7 @@ def test_models_that_are_not_where_their_variable_says_are_a_problem(required, m
     monkeypatch.setenv("BMC_MEDIAPIPE_MODEL", "none.task")
     [(name, words)] = problems(doctor(capsys)[1])
     assert name == "BMC_MEDIAPIPE_MODEL"
-    assert words.startswith("names none.task, which is no file")
+    assert words.startswith("is none.task, which is not a file")
 
 
 def test_a_package_that_is_not_installed_is_a_problem(monkeypatch, capsys):

@@ -54,16 +54,16 @@ def test_check_prints_json(capsys, tmp_path, adults):
     [
         (["check", "POSES", "eaton"], "run: bmc limits check poses.npy --limits eaton"),
         (["check", "POSES", "eaton", "--limits", "clinical"], "expected limits as an option"),
-        (["check", "POSES", "--limits", "clinic"], "no limits file and no preset 'clinic'"),
+        (["check", "POSES", "--limits", "clinic"], "got 'clinic'"),
         (["check", "none.csv", "--limits", "clinical"], "no pose file none.csv"),
         (["check", "EMPTY", "--limits", "clinical"], "is empty: there is no pose in it"),
         (["motion", "TWO"], "two.json: expected one hand in each frame of a sequence, got 2 in frame 0"),
         (["repair", "TWO", "--limits", "clinical", "--smooth", "5"], "expected one hand in each frame"),
         (["fit", "MILLIMETRES"], "expected poses of the unit m, got mm; convert them first"),
-        (["sample", "--out", "poses.csv"], "poses are written as .npz or .npy"),
-        (["motion", "POSES", "--fps", "0"], "expected a positive number of frames a second, got 0"),
+        (["sample", "--out", "poses.csv"], "expected a file name ending in .npz or .npy"),
+        (["motion", "POSES", "--fps", "0"], "fps: expected a positive finite number, got 0"),
         (["personalize", "EMPTY"], "is empty"),
-        (["compare", "clinical", "none.json"], "no limits file"),
+        (["compare", "clinical", "none.json"], "expected a limits file or a preset"),
     ],
 )
 def test_mistakes_are_one_line(capsys, tmp_path, monkeypatch, adults, arguments, message):
@@ -97,7 +97,7 @@ def test_personalize_compare_and_motion_write_their_files(capsys, tmp_path, monk
     status, text, _ = run(capsys, "limits", "personalize", "mine.npy", "--out", "mine.json")
     assert status == 0
     assert "side left (detected)" in text
-    assert limits.load("mine.json").meta.source.startswith("mine.npy, drawn to clinical")
+    assert limits.load("mine.json").meta.source.startswith("mine.npy, with the prior clinical")
     status, text, _ = run(capsys, "limits", "compare", "clinical", "mine.json", "--out", "compare.png")
     assert status == 0
     assert re.search(r"little DIP +-?\d+ to \d+", text)

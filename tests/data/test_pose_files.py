@@ -46,7 +46,7 @@ def test_order_unit_and_side_are_found(poses, name, unit, size, side):
     np.testing.assert_allclose(found.joints, poses, atol=1e-6)
     group = next(group for group, names in conventions.ORDERS.items() if name in names)
     assert [finding.value for finding in found.findings] == [group, unit, side]
-    assert not any(finding.told or finding.mistaken for finding in found.findings)
+    assert not any(finding.stated or finding.mistaken for finding in found.findings)
 
 
 def test_single_real_poses_with_noise_are_told_right_or_not_at_all():
@@ -81,14 +81,15 @@ def test_what_is_said_wrongly_is_reported_with_the_evidence_and_the_remedy(poses
     assert "give --side left" in side.mistaken
     assert "left hand in 100 %" in side.evidence
     with pytest.raises(
-        ValueError, match=r"not in mm: .* in 100 % of the poses if in m, in 0 % if in mm; give --unit m"
+        ValueError,
+        match=r"expected poses in mm, got other lengths: .* in 100 % of the poses if in m, in 0 % if in mm; give --unit m",
     ):
         conventions.convert(poses, "file", unit="mm")
 
 
 def test_what_is_said_rightly_is_believed(poses):
     found = conventions.convert(poses, "file", order="openpose", unit="m", side="right")
-    assert all(finding.told and not finding.mistaken for finding in found.findings)
+    assert all(finding.stated and not finding.mistaken for finding in found.findings)
     assert found.findings[0].value == "openpose"
 
 
@@ -106,7 +107,7 @@ def test_weak_evidence_is_an_error(poses):
     left = np.arange(len(poses)) % 3 == 0
     found = conventions.convert(mixed, "file", left=left)
     np.testing.assert_allclose(found.joints, poses, atol=1e-6)
-    assert "67 left hands by the file's `left`" in found.findings[2].evidence
+    assert "67 left hands by `left` in the file" in found.findings[2].evidence
     assert conventions.convert(mixed, "file", left=~left).findings[2].mistaken
 
 
@@ -119,7 +120,7 @@ def test_gaps_stay_gaps_and_are_counted(poses):
     np.testing.assert_array_equal(found.impossible, [30])
     assert np.isnan(found.joints[[*found.gaps, 30]]).all()
     assert len(found.present) == len(poses) - 7
-    with pytest.raises(ValueError, match="none of its 3 poses has all 21 joints"):
+    with pytest.raises(ValueError, match="expected poses with all 21 joints, got none in 3 poses"):
         conventions.convert(raw[11:14], "file")
 
 

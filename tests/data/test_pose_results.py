@@ -220,7 +220,7 @@ def test_sides_that_the_thumbs_contradict_are_reported():
     left = np.arange(10) % 2 == 0
     right_hands = hands.adults()[:10]
     # As HaMeR writes them, right hands in the place of left ones.
-    assert "HaMeR's are: give --side right" in conventions.convert(right_hands, "file", left=left).findings[2].mistaken
+    assert "as in HaMeR: give --side right" in conventions.convert(right_hands, "file", left=left).findings[2].mistaken
     mirrored = np.where(left[:, None, None], right_hands * [-1, 1, 1], right_hands)
     assert not conventions.convert(mirrored, "file", left=left).findings[2].mistaken
 

@@ -116,5 +116,5 @@ def test_arms_without_a_seed_in_common_or_whose_predictions_are_gone_are_told(fo
     (tmp_path / report.FILE).write_text(json.dumps(content))
     assert "No seed has a finished run of every arm" in report.write(tmp_path, tmp_path / "a.html").read_text()
     (tmp_path / report.FILE).write_text((folder / report.FILE).read_text())
-    with pytest.raises(FileNotFoundError, match=r"metrics.json does not exist; run `bmc evaluate"):
+    with pytest.raises(FileNotFoundError, match=r"expected .*metrics.json, got no file; run `bmc evaluate"):
         report.write(tmp_path, tmp_path / "a.html")

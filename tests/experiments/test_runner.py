@@ -83,7 +83,7 @@ def test_every_arm_of_lifting_trains_with_its_own_terms_and_labels():
         if arm.name != "source":
             supervised = arm.name in ("full", "full+bmc", "norefine")
             assert config.data.train[1].labels == ("3d" if supervised else "2d")
-    with pytest.raises(ValueError, match="there is no arm 'bmc'; there are source, 2d"):
+    with pytest.raises(ValueError, match=r"expected an arm of source, 2d, .* got 'bmc'"):
         config_io.load(f"{LIFTING}:bmc")
 
 
@@ -107,7 +107,7 @@ def test_unfinished_runs_are_trained_and_measured_seed_by_seed_and_finished_ones
     folders = [runner.run_directory(tmp_path / "out", *run) for run in runs]
     assert done == [part for run, at in zip(runs, folders, strict=True) for part in ((*run, at), at)]
     assert "b/seed0: finished" in capsys.readouterr().out
-    with pytest.raises(ValueError, match=r"b/seed0 holds a run of another configuration.*\n.*rate"):
+    with pytest.raises(ValueError, match=r"b/seed0 has a run of another configuration.*\n.*rate"):
         runner.run(runner.read(file, arms=["b"]), 1, tmp_path / "out", ["optimizer.rate=0.5"])
 
 
@@ -167,7 +167,7 @@ def test_an_experiment_without_a_finished_run_has_no_table(file, tmp_path):
 
 
 def test_what_is_no_experiment_is_refused(file, tmp_path):
-    with pytest.raises(FileNotFoundError, match="no configuration file"):
+    with pytest.raises(FileNotFoundError, match="expected a configuration file or one of"):
         runner.read(str(tmp_path / "none.py"))
     with pytest.raises(ValueError, match="has no arm 'd'; it has a, b, c"):
         runner.read(file, arms=["d"])

@@ -76,7 +76,9 @@ def test_arms_take_as_many_steps_and_as_many_images_of_source_and_target_in_each
 @pytest.mark.parametrize("table", TABLES)
 def test_no_table_has_other_data(table):
     for data in {"paper", "synthetic", "photos", "nothing"} - set(KNOWN[table]):
-        with pytest.raises(ValueError, match=f"has no data '{data}'|has no arm on photos"):
+        with pytest.raises(
+            ValueError, match=f"expected data of .* got '{data}'|expected arms for --data photos, got none"
+        ):
             arms(table, data)
 
 
@@ -112,7 +114,7 @@ def test_photographs_lack_the_arms_that_need_3d_labels(capsys):
     assert "left out: table2 has no arm 'full' on photos, which have no 3D labels" in capsys.readouterr().out
     with pytest.raises(ValueError, match="no arm 'full' on photos"):
         config_io.load(f"{CONFIGS / 'table2.py'}:full@photos")
-    with pytest.raises(ValueError, match=r"table3\.py has no arm on photos"):
+    with pytest.raises(ValueError, match=r"table3\.py: expected arms for --data photos, got none"):
         arms("table3", "photos")
 
 

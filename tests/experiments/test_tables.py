@@ -68,7 +68,7 @@ def test_what_it_was_made_with_is_told():
     assert "2d `0123456789ab`" in text
 
 
-def test_verdicts_are_computed_from_the_values_of_the_seeds():
+def test_outcomes_are_computed_from_the_values_of_the_seeds():
     text = tables.markdown(content())
     assert cells(text, "depth falls by a third")[1:] == [
         "Z, mm, 2d", "at least 33 %", "+46.8 %", "p 0.008", "**holds**",
@@ -101,7 +101,7 @@ def test_without_3d_labels_steps_are_of_pixels_and_plausibility():
     text = tables.markdown(content(sets={"photos": arms}, others={"photos": {}}, claims=[]))
     assert cells(text, "b: two")[-1] == "+2.00"
     assert "of 1 seed\n" in text
-    assert "verdict" not in text
+    assert "outcome" not in text
 
 
 def test_blocks_are_filled_from_their_files_and_nothing_else_is_touched(tmp_path):

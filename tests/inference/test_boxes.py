@@ -35,7 +35,7 @@ def test_image_has_the_boxes_of_its_own_folder(tmp_path):
     ((image, reason),) = found.left_out
     assert image == images[3]
     assert reason == (
-        f"{file} does not list it; it has camA/0.jpg, camB/0.jpg, in another folder: write the end of {image} there"
+        f"{file} does not list it; it lists camA/0.jpg, camB/0.jpg, in another folder; write the end of {image} there"
     )
 
 
@@ -84,7 +84,7 @@ def test_ambiguous_images_are_left_out_with_the_names(tmp_path):
     assert found.hands == []
     assert [reason.partition("boxes.json ")[2] for _, reason in found.left_out] == [
         "lists it more than once, as 0.jpg, cam/0.jpg; list it once",
-        *["has 1.jpg, which may be this or another of the images; name the folder there"] * 2,
+        *["lists 1.jpg, which matches several of the images; add the folder to the name there"] * 2,
     ]
 
 
@@ -101,13 +101,13 @@ def test_category_states_the_side_and_must_not_contradict(tmp_path):
     assert [hand.side for _, hand in found.hands] == ["left", "right"]
     (_, contradiction), (_, unknown) = found.left_out
     assert "annotation number 2 (a.jpg) is left by its hand_side and right by its category; correct" in contradiction
-    assert "annotation number 3 (a.jpg) has the category_id 3, which is none of the file's categories" in unknown
+    assert "annotation number 3 (a.jpg) has the category_id 3; expected one of the file's categories" in unknown
 
 
 def test_file_without_hands_among_its_categories_names_them(tmp_path):
     categories = [{"id": number, "name": name} for number, name in enumerate(("person", "handbag"))]
     file = write(tmp_path / "boxes.json", ["a.jpg"], categories=categories)
-    with pytest.raises(ValueError, match=r"boxes.json has the categories person, handbag, and none is a hand; name"):
+    with pytest.raises(ValueError, match=r"boxes.json: expected a category of hands, got person, handbag; name"):
         boxes.find([tmp_path / "a.jpg"], file)
 
 
@@ -135,13 +135,13 @@ def test_boxes_of_images_that_the_file_does_not_list_are_counted(tmp_path):
 def test_result_list_has_its_images_in_another_file(tmp_path):
     results, images = tmp_path / "results.json", tmp_path / "images.json"
     results.write_text(json.dumps([{"image_id": 1, "category_id": 1, "bbox": BOX, "score": 0.8}]))
-    with pytest.raises(ValueError, match=r"has no list of images, and its image_id are numbers; .* --image-ids FILE"):
+    with pytest.raises(ValueError, match=r"expected a list of images, .* got numbers alone; .* --image-ids FILE"):
         boxes.find([tmp_path / "b.jpg"], results)
     write(images, ["a.jpg", "b.jpg"])
     ((image, hand),) = boxes.find([tmp_path / "b.jpg"], results, image_ids=images).hands
     assert (image.name, hand.box, hand.where) == ("b.jpg", (10, 20, 40, 60), "annotation number 0, score 0.8")
     write(images, ["a.jpg", "b.jpg"], categories=[{"id": 1, "name": "person"}])
-    with pytest.raises(ValueError, match=r"images.json has the categories person, and none is a hand"):
+    with pytest.raises(ValueError, match=r"images.json: expected a category of hands, got person"):
         boxes.find([tmp_path / "b.jpg"], results, image_ids=images)
 
 
@@ -157,17 +157,20 @@ def test_result_list_may_name_its_images_itself(tmp_path, naming):
         ("{", "is not a JSON file"),
         ("[" * 100_000, "is not a JSON file"),
         (b"\xff\xfe{", "is not a JSON file"),
-        ("7", "has the content 7; expected a COCO file or a list"),
-        ("{}", "is not a COCO file: it has no list of annotations"),
-        ("[[]]", r"annotations\[0\] is \[\]; expected an object with image_id"),
-        ('[{"image_id": {}, "bbox": []}]', r"image_id of annotations\[0\] is {}; expected a number or a string"),
-        ('{"images": [{"id": 1}], "annotations": []}', r"file_name of images\[0\] is None; expected a string"),
+        ("7", "expected a COCO file or a list of results, got 7"),
+        ("{}", "expected a COCO file, got no list of annotations"),
+        ("[[]]", r"annotations\[0\]: expected an object with image_id, got \[\]"),
+        ('[{"image_id": {}, "bbox": []}]', r"annotations\[0\].image_id: expected a number or a string, got {}"),
+        ('{"images": [{"id": 1}], "annotations": []}', r"images\[0\].file_name: expected a string, got None"),
         (
             '{"images": [{"id": 1, "file_name": "a"}, {"id": 1, "file_name": "b"}], "annotations": []}',
-            "two images with the id 1; number them apart",
+            "expected a different id for each image, got 1 twice; renumber them",
         ),
-        ('{"images": [], "annotations": [], "categories": [{"id": 1}]}', r"name of categories\[0\] is None"),
-        ('{"images": [], "annotations": [], "categories": "hand"}', "it has no list of categories"),
+        (
+            '{"images": [], "annotations": [], "categories": [{"id": 1}]}',
+            r"categories\[0\].name: expected a string, got None",
+        ),
+        ('{"images": [], "annotations": [], "categories": "hand"}', "got no list of categories"),
     ],
 )
 def test_file_of_another_form_is_named(tmp_path, content, message):

@@ -236,17 +236,17 @@ def test_table_states_units_and_whose_labels_they_are(measured_run, measured_pho
     assert "2D, px" in words
     assert "joint angle violation, °" in words
     words = evaluate.table(measured_photograph)
-    assert "The labels are another model's predictions: 'predicted by a detector'" in words
+    assert "The labels are predictions of another model: 'predicted by a detector'" in words
 
 
 def test_folder_without_a_run_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"holds no config.json: it is not the folder of a run"):
+    with pytest.raises(FileNotFoundError, match=r"expected the folder of a run, got no config.json"):
         evaluate.evaluate(tmp_path)
 
 
 def test_run_without_a_checkpoint_is_refused(tmp_path):
     config_io.write(examples.tiny_config(), tmp_path)
-    with pytest.raises(FileNotFoundError, match="holds no checkpoint; train it first"):
+    with pytest.raises(FileNotFoundError, match="expected a checkpoint, got none; run bmc train first"):
         evaluate.evaluate(tmp_path)
 
 

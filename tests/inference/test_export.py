@@ -125,7 +125,7 @@ def test_exported_checkpoint_is_the_average_alone_and_opens_as_a_run(run, export
     for name in ("params", "batch_stats"):
         jax.tree.map(np.testing.assert_array_equal, opened.saved[name], average[name])
     assert checkpoint.metadata(exported)["environment"] == {"commit": "the commit of training"}
-    with pytest.raises(FileNotFoundError, match="no checkpoint of step 9; it has"):
+    with pytest.raises(FileNotFoundError, match="expected a checkpoint of step 9, got those of"):
         forward.load(exported, 9)
 
 
@@ -144,7 +144,7 @@ def test_loader_that_needs_more_than_jax_is_found(exported, tmp_path):
         program.check(copy, {}, config=options(), limits=LIMITS)
 
 
-@pytest.mark.parametrize(("apart", "found"), [(2e-5, "differ by 2e-05"), (np.nan, "differ by nan"), (5e-6, None)])
+@pytest.mark.parametrize(("apart", "found"), [(2e-5, "got 2e-05"), (np.nan, "got nan"), (5e-6, None)])
 def test_program_that_is_not_the_checkpoint_is_found(tmp_path, monkeypatch, apart, found):
     monkeypatch.setattr(program, "answer", lambda weights, image, K, scale, **_: {"joints_2d": scale, "angles": scale})
     (tmp_path / "load.py").write_text(
@@ -152,7 +152,9 @@ def test_program_that_is_not_the_checkpoint_is_found(tmp_path, monkeypatch, apar
         f"np.savez(sys.argv[2], joints_2d=scale + {apart}, angles=scale - 2 * np.pi)"
     )
     if found:
-        with pytest.raises(ValueError, match=f"not the checkpoint: its joints_2d {found}"):
+        with pytest.raises(
+            ValueError, match=f"hand.stablehlo: expected the checkpoint's joints_2d within 1e-05, {found}"
+        ):
             program.check(tmp_path, {}, config=options(), limits=LIMITS)
     else:
         assert program.check(tmp_path, {}, config=options(), limits=LIMITS) == pytest.approx(apart, rel=0.01)
@@ -181,28 +183,28 @@ def test_nothing_is_overwritten_unasked_and_only_exports_ever(run, tmp_path, qui
     export.export(run, out)
     (out / "old").touch()
     assert cli.main(["export", str(run), "--out", str(out)]) == 2
-    assert f"{out} holds an export: give another --out, or --force" in capsys.readouterr().err
+    assert f"{out} has an earlier export; give another --out, or --force" in capsys.readouterr().err
     assert (out / "old").exists()
     assert cli.main(["export", str(run), "--out", str(out), "--force", "--step", str(STEP)]) == 0
     assert not (out / "old").exists()
-    assert capsys.readouterr().out == f"written to {out}; its README.md says how to use it\n"
-    with pytest.raises(FileExistsError, match="is no export that could be replaced"):
+    assert capsys.readouterr().out == f"written to {out}; its README.md describes the use\n"
+    with pytest.raises(FileExistsError, match="expected no content or an earlier export, got other files"):
         export.export(run, run, force=True)
     (tmp_path / "file").touch()
-    with pytest.raises(FileExistsError, match="is no export"):
+    with pytest.raises(FileExistsError, match="got other files"):
         export.export(run, tmp_path / "file", force=True)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "hands"]
 
 
 def test_what_is_not_there_is_named_before_anything_is_made(run, tmp_path, monkeypatch, capsys):
     out = tmp_path / "hands"
-    with pytest.raises(FileNotFoundError, match=r"holds no config.json"):
+    with pytest.raises(FileNotFoundError, match=r"got no config.json"):
         export.export(tmp_path, out)
-    with pytest.raises(FileNotFoundError, match="no checkpoint of step 4"):
+    with pytest.raises(FileNotFoundError, match="expected a checkpoint of step 4"):
         export.export(run, out, step=4)
     with pytest.raises(SystemExit):
         cli.main(["export", str(run), "--out", str(out), "--step", "last"])
-    assert "last is neither a step nor 'best'" in capsys.readouterr().err
+    assert "expected the number of a step or 'best', got 'last'" in capsys.readouterr().err
     monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install 'bmc-jax\[export\]'"):
         export.export(run, out)
@@ -219,28 +221,32 @@ def test_loader_within_jit_gives_the_same_numbers(predict):
 
 def test_loader_within_jit_checks_shapes_and_types(predict):
     given = examples.examples(2)
-    with pytest.raises(ValueError, match=r"image is float32 \[2, 32, 32, 3\]; it must be uint8"):
+    with pytest.raises(ValueError, match=r"image: expected uint8 .* got float32 \[2, 32, 32, 3\]"):
         jax.jit(predict)(given.image.astype(np.float32), given.intrinsics)
-    with pytest.raises(ValueError, match=r"K is float32 \[3, 3\]; it must be numbers \[2, 3, 3\]"):
+    with pytest.raises(ValueError, match=r"K: expected numbers \[2, 3, 3\], .* got float32 \[3, 3\]"):
         jax.jit(predict)(given.image, given.intrinsics[0])
-    with pytest.raises(ValueError, match=r"scale is .* positive lengths"):
+    with pytest.raises(ValueError, match=r"scale: expected positive lengths"):
         jax.jit(lambda image, K: predict(image, K, 0.0))(given.image, given.intrinsics)
 
 
 @pytest.mark.parametrize(
     ("name", "wrong", "said"),
     [
-        ("image", np.zeros((2, 32, 32, 3), np.float32), r"image is float32 \[2, 32, 32, 3\]; .* uint8 \[hands, 32, 32"),
-        ("image", np.zeros((2, 16, 32, 3), np.uint8), r"image is uint8 \[2, 16, 32, 3\]"),
-        ("image", np.zeros((32, 32, 3), np.uint8), r"image is uint8 \[32, 32, 3\]"),
-        ("image", np.zeros((0, 32, 32, 3), np.uint8), r"image is uint8 \[0, 32, 32, 3\]"),
-        ("K", examples.INTRINSICS, r"K is float32 \[3, 3\]; it must be numbers \[2, 3, 3\]"),
-        ("K", np.zeros((2, 3, 3)), "K is .* pinhole matrices"),
-        ("K", np.full((2, 3, 3), np.nan), "K is .* pinhole matrices"),
+        (
+            "image",
+            np.zeros((2, 32, 32, 3), np.float32),
+            r"image: expected uint8 \[hands, 32, 32, 3\], got float32 \[2, 32",
+        ),
+        ("image", np.zeros((2, 16, 32, 3), np.uint8), r"image: .* got uint8 \[2, 16, 32, 3\]"),
+        ("image", np.zeros((32, 32, 3), np.uint8), r"image: .* got uint8 \[32, 32, 3\]"),
+        ("image", np.zeros((0, 32, 32, 3), np.uint8), r"image: .* got uint8 \[0, 32, 32, 3\]"),
+        ("K", examples.INTRINSICS, r"K: expected numbers \[2, 3, 3\], .* got float32 \[3, 3\]"),
+        ("K", np.zeros((2, 3, 3)), "K: expected pinhole matrices"),
+        ("K", np.full((2, 3, 3), np.nan), "K: expected pinhole matrices"),
         ("K", np.stack([examples.INTRINSICS.T] * 2), "last row 0, 0, 1"),
-        ("scale", np.ones(3), r"scale is float32 \[3\]; it must be numbers \[2\]"),
-        ("scale", 0.0, "scale is .* positive lengths in metres"),
-        ("scale", [0.04, np.nan], "scale is .* positive lengths in metres"),
+        ("scale", np.ones(3), r"scale: expected numbers \[2\], .* got float32 \[3\]"),
+        ("scale", 0.0, "scale: expected positive lengths in metres"),
+        ("scale", [0.04, np.nan], "scale: expected positive lengths in metres"),
     ],
 )
 def test_loader_names_the_argument_that_is_wrong(predict, name, wrong, said):
@@ -266,7 +272,7 @@ def test_backbone_under_torchvision_names_reads_back(tmp_path):
 def test_backbone_that_torchvision_does_not_have_is_said_and_not_written(exported):
     assert not (exported / export.BACKBONE).exists()
     told = (exported / card.FILE).read_text()
-    assert "no file under torchvision's names: network.depth is 10, of which torchvision has no ResNet" in told
+    assert "no file under torchvision's names: torchvision has no ResNet with network.depth 10" in told
 
 
 def test_card_tells_the_facts_of_the_run(exported):

@@ -92,10 +92,10 @@ def test_damaged_weights_are_named(run, tmp_path):
     (out / "checkpoints").rename(tmp_path / "aside")
     file = out / weights_file.FILE
     file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(ValueError, match=r"model.safetensors: expected the weights that bmc export writes"):
+    with pytest.raises(ValueError, match=r"model.safetensors: expected weights written by bmc export"):
         forward.load(out)
     safetensors.numpy.save_file({"a": np.ones(3)}, file)
-    with pytest.raises(ValueError, match=r"model.safetensors: expected the weights that bmc export writes"):
+    with pytest.raises(ValueError, match=r"model.safetensors: expected weights written by bmc export"):
         forward.load(out)
 
 
@@ -104,7 +104,7 @@ def test_what_the_hub_does_not_have_or_allow_is_named(run, tmp_path, served, mon
         bmc_jax.load("hf:me/other")
     served.refuse = 403
     assert cli.main(["export", str(run), "--out", str(tmp_path / "out"), "--push", NAME]) == 2
-    assert "me/hands: the Hugging Face Hub answers 403; set HF_TOKEN" in capsys.readouterr().err
+    assert "me/hands: the Hugging Face Hub responded with 403; set HF_TOKEN" in capsys.readouterr().err
     assert (tmp_path / "out" / export.FILE).is_file()
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
     with pytest.raises(ConnectionError, match="me/hands: the Hugging Face Hub cannot be reached"):
@@ -121,9 +121,9 @@ def test_unreachable_hub_is_named(tmp_path, monkeypatch, setting):
 
 @pytest.mark.parametrize("name", ["hands", "me/hands/more", "me/", "me hands/x", "../x/y", ""])
 def test_other_names_are_refused_before_any_work(tmp_path, name):
-    with pytest.raises(ValueError, match="expected a repository on the Hugging Face Hub, owner/name, got"):
+    with pytest.raises(ValueError, match="expected a repository owner/name on the Hugging Face Hub, got"):
         bmc_jax.load(f"hf:{name}")
-    with pytest.raises(ValueError, match="expected a repository on the Hugging Face Hub, owner/name, got"):
+    with pytest.raises(ValueError, match="expected a repository owner/name on the Hugging Face Hub, got"):
         export.export(tmp_path / "none", tmp_path / "out", push=name)
 
 

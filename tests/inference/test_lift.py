@@ -88,7 +88,7 @@ def test_sides_that_are_not_stated_are_seen_by_the_thumbs_and_2d_hands_need_them
     assert "all right hands (detected)" in capsys.readouterr().out
     given = arrays(hands)
     np.savez(tmp_path / "b.npz", pixels=given["pixels"][..., :2], size=SIZE)
-    with pytest.raises(ValueError, match=r"b\.npz does not state the side of its 2D hands; give --side"):
+    with pytest.raises(ValueError, match=r"b\.npz: expected the side of its 2D hands, got none; give --side"):
         lift.lift_file(tmp_path / "b.npz", tmp_path / "b")
     found = lift.lift_file(tmp_path / "b.npz", tmp_path / "b", side="right")
     assert found.depth == "the lifting network"
@@ -142,18 +142,18 @@ def test_a_given_camera_is_refused_for_images_of_different_sizes(tmp_path, hands
     photograph(tmp_path / "wide.jpg")
     photograph(tmp_path / "small.jpg", size=(320, 240))
     camera = lift.Options(camera=Camera(intrinsics=(700, 700, 320, 240)))
-    with pytest.raises(ValueError, match=r"images of one size, and there are .*wide.jpg of 640x480 and .*of 320x240"):
+    with pytest.raises(ValueError, match=r"images of one size, got .*wide.jpg of 640x480 and .*of 320x240"):
         lift.lift_file(tmp_path / "a.npz", tmp_path / "out", camera)
 
 
 @pytest.mark.parametrize(
     ("change", "options", "words"),
     [
-        ({"size": None, "K": None}, {}, "size of the images is not stated; give --size"),
-        ({"images": np.array(["other.jpg"] * 2)}, {}, "640x480 pixels, and .*other.jpg has 320x240"),
+        ({"size": None, "K": None}, {}, "expected the size of the images, got none; give --size"),
+        ({"images": np.array(["other.jpg"] * 2)}, {}, "expected .*other.jpg with 640x480 pixels, .* got 320x240"),
         ({"images": np.array(["gone.jpg"] * 2)}, {"images": "."}, "there is no image"),
         ({"images": np.array(["../other.jpg"] * 2)}, {"images": "."}, "leaves the folder"),
-        ({"ids": np.array([1, 2])}, {"image_ids": "images.json"}, "image id 2"),
+        ({"ids": np.array([1, 2])}, {"image_ids": "images.json"}, "expected an image id .* got 2"),
         ({"frame": None}, {"smooth": 8}, None),
     ],
 )
@@ -208,11 +208,14 @@ def test_left_out_hands_are_named_and_the_status_is_1(tmp_path, hands, capsys):
     [
         (["predict", "runs/a", "--out", "o"], "expected a checkpoint and images"),
         (["predict", "runs/a", "a.jpg", "--out", "o", "--fov", "60"], "--fov needs --landmarks mediapipe"),
-        (["predict", "a.jpg", "--landmarks", "mediapipe", "--out", "o", "--smooth", "8"], "--smooth is for the frames"),
+        (
+            ["predict", "a.jpg", "--landmarks", "mediapipe", "--out", "o", "--smooth", "8"],
+            "expected a video for --smooth",
+        ),
         (["predict", "a.jpg", "--landmarks", "mediapipe", "--out", "o", "--boxes", "b"], "--boxes needs a checkpoint"),
         (
             ["predict", "a.jpg", "--landmarks", "mediapipe", "--webcam", "0", "--out", "o"],
-            "no pictures beside --webcam",
+            "no pictures with --webcam",
         ),
     ],
 )
@@ -232,11 +235,11 @@ def test_models_are_taken_from_a_task_file_or_a_wheel_and_others_are_refused(tmp
         for name in detector.MODELS:
             archive.writestr(name, b"no model")
     for name, words in (
-        ("gone.task", "there is no file"),
-        ("no.task", "holds no models"),
-        ("other.whl", "does not hold the models"),
+        ("gone.task", "got no file .*gone.task"),
+        ("no.task", "got another or a damaged file"),
+        ("other.whl", "got other files"),
         ("bad.task", "cannot use the models"),
-        (None, "does not carry its models; give --model FILE"),
+        (None, "does not include its models; give --model FILE"),
     ):
         with pytest.raises((ValueError, FileNotFoundError), match=words):
             detector.HandDetector(None if name is None else tmp_path / name)
@@ -340,7 +343,7 @@ def test_a_window_without_a_screen_is_refused(monkeypatch):
     monkeypatch.setattr(webcam.sys, "platform", "linux")
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(ValueError, match="no screen for a window; add --no-window"):
+    with pytest.raises(ValueError, match="expected a display for the window, got none; add --no-window"):
         webcam.Window()
 
 

@@ -110,10 +110,10 @@ def test_translated_function_gives_the_same_numbers(as_users_have_it, name):
 @pytest.mark.parametrize(
     ("function", "words"),
     [
-        (lambda x: jnp.sort(x, axis=1), "got sort; leave --onnx out"),
+        (lambda x: jnp.sort(x, axis=1), "got sort; omit --onnx"),
         (lambda x: x[:, x[0, 0].astype(int)], "got dim_as_value"),
         (lambda x: x.reshape(-1, 3), "sizes that are numbers or b"),
-        (lambda x: jnp.einsum("brc,bkc->brk", x, x), "got a batched one"),
+        (lambda x: jnp.einsum("brc,bkc->brk", x, x), "got a batched product"),
     ],
 )
 def test_what_cannot_be_translated_is_named(as_users_have_it, function, words):
@@ -126,6 +126,6 @@ def test_missing_packages_are_named_before_any_work(run, tmp_path, monkeypatch):
     monkeypatch.setattr(
         onnx_program.importlib.util, "find_spec", lambda name: None if name[:4] == "onnx" else find(name)
     )
-    with pytest.raises(ValueError, match=r"--onnx needs onnx and onnxruntime: pip install 'bmc-jax\[onnx\]'"):
+    with pytest.raises(ValueError, match=r"--onnx needs onnx and onnxruntime; pip install 'bmc-jax\[onnx\]'"):
         export.export(run, tmp_path / "out", onnx=True)
     assert not (tmp_path / "out").exists()

@@ -177,7 +177,7 @@ def test_folder_with_bad_images_finishes_the_rest_and_lists_them(spotting, tmp_p
     status = cli.main(["predict", RUN, str(folder), "--out", str(tmp_path / "out"), "--format", "json", "csv"])
     assert status == 1
     printed = capsys.readouterr()
-    assert printed.out == f"2 hands, 0 of them within all limits; written to {tmp_path / 'out'}\n"
+    assert printed.out == f"2 hands, 0 within all limits; written to {tmp_path / 'out'}\n"
     said = printed.err
     for name, reason in (("b.png", "damaged"), ("d.jpg", "is not an image"), ("e.png", "is of 8x8 pixels")):
         assert any(name in line and reason in line for line in said.splitlines() if line.startswith("left out: "))
@@ -201,13 +201,13 @@ def test_nothing_is_overwritten_without_force(spotting, photo, tmp_path):
     out = tmp_path / "out"
     predict.predict(RUN, [photo], out, formats=("csv",))
     before = {file.name for file in out.iterdir()}
-    with pytest.raises(FileExistsError, match=r"out is there already; name another folder, or .* --force"):
+    with pytest.raises(FileExistsError, match=r"out exists already; give another --out, or --force"):
         predict.predict(RUN, [photo], out)
     assert {file.name for file in out.iterdir()} == before
     predict.predict(RUN, [photo], out, formats=("npz",), force=True)
     assert {file.name for file in out.iterdir()} == {"joints.npz", "overlays", "page.html"}
     (out / "thesis.tex").write_text("years of work")
-    with pytest.raises(FileExistsError, match=r"holds thesis.tex, which is not of a prediction"):
+    with pytest.raises(FileExistsError, match=r"expected predictions alone for --force, got thesis.tex"):
         predict.predict(RUN, [photo], out, force=True)
     assert (out / "thesis.tex").is_file()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["out", "photo.png"]
@@ -281,15 +281,15 @@ def test_verdict_knows_how_far_each_quantity_is_beyond():
     ("arguments", "message"),
     [
         ({"box": (50, 30, 0, 40)}, r"photo.png: the hand's box is 50, 30, 50, 70 .*, which has no size"),
-        ({"box": (200, 30, 40, 40)}, r"the hand's box is 200, 30, 240, 70 .*, outside of its 120x90 pixels"),
+        ({"box": (200, 30, 40, 40)}, r"the hand's box is 200, 30, 240, 70 .*, outside the 120x90 pixels"),
         ({"box": (50, 30, float("nan"), 40)}, r"which has no size"),
-        ({"intrinsics": (-100.0, 100, 60, 45)}, r"photo.png: K is .*with positive focal lengths"),
-        ({"intrinsics": (float("inf"), 100, 60, 45)}, r"photo.png: K is .*with positive focal lengths"),
-        ({"scale": -0.04}, r"the scale, from middle MCP to middle PIP, is -0.04 m, no bone's 0.005-0.25 m"),
-        ({"scale": 44.6}, r"is 44.6 m, no bone's"),
-        ({"scale": float("nan")}, r"is nan m, no bone's"),
-        ({"formats": ("json", "xml")}, r"formats \['json', 'xml'\]: name one or more of json, csv, npz"),
-        ({"formats": ()}, r"formats \[\]: name one or more"),
+        ({"intrinsics": (-100.0, 100, 60, 45)}, r"photo.png: K .*with positive focal lengths .* got \[\[-100"),
+        ({"intrinsics": (float("inf"), 100, 60, 45)}, r"photo.png: K .*with positive focal lengths .* got \[\[inf"),
+        ({"scale": -0.04}, r"scale: expected 0.005 to 0.25 m from middle MCP to middle PIP, got -0.04 m"),
+        ({"scale": 44.6}, r"got 44.6 m"),
+        ({"scale": float("nan")}, r"got nan m"),
+        ({"formats": ("json", "xml")}, r"formats: expected one or more of json, csv, npz, .* got \['json', 'xml'\]"),
+        ({"formats": ()}, r"formats: expected one or more .* got \[\]"),
     ],
 )
 def test_bad_argument_is_named(spotting, photo, tmp_path, arguments, message):
@@ -304,26 +304,30 @@ def test_bad_argument_is_named(spotting, photo, tmp_path, arguments, message):
         (
             {"bbox": [1, 2, 3]},
             {},
-            r"annotation 40 \(photo.png\) has the bbox \[1, 2, 3\]; it must be x, y, width, height",
+            r"annotation 40 \(photo.png\) has the bbox \[1, 2, 3\]; expected x, y, width, height",
         ),
         ({}, {}, r"annotation 40 \(photo.png\) has the bbox None"),
         (None, {}, r"boxes.json has no hand for it"),
-        ({"bbox": [1, 2, 30, 30], "hand_type": "interacting"}, {}, r"has the hand_type 'interacting'; it must be"),
+        (
+            {"bbox": [1, 2, 30, 30], "hand_type": "interacting"},
+            {},
+            r"has the hand_type 'interacting'; expected 'right'",
+        ),
         (
             {"bbox": [1, 2, 30, 30], "hand_side": "left", "hand_type": "right"},
             {},
             r"is left by its hand_side and right",
         ),
-        ({"bbox": [1, 2, "x", 30]}, {}, r"has the bbox 'x'; it must be a number"),
-        ({"bbox": [1, 2, 30, 30], "score": "high"}, {}, r"has the score 'high'; it must be a number"),
-        ({"bbox": [1, 2, 30, 30]}, {"width": 120, "height": "90"}, r"has the height '90'; it must be a number"),
-        ({"bbox": [1, 2, 30, 30]}, {"K": [[10**400, 0, 1], [0, 1, 1], [0, 0, 1]]}, r"K is .*below 1e\+09"),
+        ({"bbox": [1, 2, "x", 30]}, {}, r"has the bbox 'x'; expected a number"),
+        ({"bbox": [1, 2, 30, 30], "score": "high"}, {}, r"has the score 'high'; expected a number"),
+        ({"bbox": [1, 2, 30, 30]}, {"width": 120, "height": "90"}, r"has the height '90'; expected a number"),
+        ({"bbox": [1, 2, 30, 30]}, {"K": [[10**400, 0, 1], [0, 1, 1], [0, 0, 1]]}, r"K .*below 1e\+09, got \[\[inf"),
         ({"bbox": [0.2, 0.3, 0.4, 0.4]}, {}, r"box is 0.2, 0.3, 0.6, 0.7 .*, below 4 pixels; .*not in shares"),
         ({"bbox": [-20000, -20000, 40000, 40000]}, {}, r"over 2 times the 120x90 pixels of the image"),
-        ({"bbox": [1, 2, 30, 30], "hand_side": "up"}, {}, r"has the hand_side 'up'; it must be 'right' or 'left'"),
-        ({"bbox": [1, 2, 30, 30]}, {"K": [[1, 2], [3]]}, r"K is \[\[1, 2\], \[3\]\], not a 3x3 matrix"),
-        ({"bbox": [1, 2, 30, 30]}, {"K": [[1, 2], [3, 4]]}, r"K is .*with positive focal lengths"),
-        ({"bbox": [1, 2, 30, 30]}, {"width": 640, "height": 480}, r"of 120x90 pixels, and its box or K is for 640x480"),
+        ({"bbox": [1, 2, 30, 30], "hand_side": "up"}, {}, r"has the hand_side 'up'; expected 'right' or 'left'"),
+        ({"bbox": [1, 2, 30, 30]}, {"K": [[1, 2], [3]]}, r"K is \[\[1, 2\], \[3\]\]; expected a 3x3 matrix"),
+        ({"bbox": [1, 2, 30, 30]}, {"K": [[1, 2], [3, 4]]}, r"K .*with positive focal lengths"),
+        ({"bbox": [1, 2, 30, 30]}, {"width": 640, "height": 480}, r"a box and K for 120x90 pixels, got 640x480"),
     ],
 )
 def test_bad_box_is_named(spotting, photo, tmp_path, hand, more, message):
@@ -340,19 +344,19 @@ def test_image_that_the_boxes_do_not_list_is_named(spotting, photo, tmp_path):
 
 def test_contradicting_arguments_are_refused(spotting, photo, tmp_path):
     spotter.picture((64, 64), (30, 30)).save(tmp_path / "other.png")
-    with pytest.raises(ValueError, match="a box is that of the hand in one image"):
+    with pytest.raises(ValueError, match="box: expected one image and no file of boxes, got 2 images"):
         predict.predict(RUN, [photo, tmp_path / "other.png"], tmp_path / "out", box=BOX)
-    with pytest.raises(ValueError, match=r"for images of one size, and there are .*photo.png of 120x90 and .*of 64x64"):
+    with pytest.raises(ValueError, match=r"for images of one size, got .*photo.png of 120x90 and .*of 64x64"):
         predict.predict(RUN, [photo, tmp_path / "other.png"], tmp_path / "out", intrinsics=(100, 100, 60, 45))
-    with pytest.raises(ValueError, match=r"photo.png was named more than once"):
+    with pytest.raises(ValueError, match=r"expected each image once, got .*photo.png more than once"):
         requests.files([photo, photo])
     (tmp_path / "clip.mp4").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"clip.mp4 is a video; give it alone"):
+    with pytest.raises(ValueError, match=r"got the video .*clip.mp4; give it as the only input"):
         requests.files([photo, tmp_path / "clip.mp4"])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"no images in the folder .*empty"):
+    with pytest.raises(FileNotFoundError, match=r"in the folder .*empty, got none"):
         requests.files([tmp_path / "empty"])
-    with pytest.raises(FileNotFoundError, match=r"there is no image .*gone.png"):
+    with pytest.raises(FileNotFoundError, match=r"the image .*gone.png does not exist"):
         requests.files([tmp_path / "gone.png"])
 
 
@@ -401,7 +405,7 @@ def test_what_cannot_be_read_in_a_folder_is_named(spotting, tmp_path, capsys):
     out = folder / "predicted"
     assert cli.main(["predict", RUN, str(folder), "--out", str(out), "--format", "json", "csv"]) == 1
     reasons = {
-        str(folder / "sub"): "is a subfolder; name it as well",
+        str(folder / "sub"): "is a subfolder; give it too",
         str(folder / "b.HEIC"): "is a HEIC image" if not importlib.util.find_spec("pillow_heif") else "is damaged",
         str(folder / "c.png"): "is a FIFO, a device or a socket",
         f"{folder}/caf\\xe9.png": "is not UTF-8; rename the file",
@@ -475,11 +479,11 @@ def test_answer_that_is_not_finite_is_never_written(spotting, photo, tmp_path, m
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (["--box", "1,2,3"], "expected 4 finite numbers with commas between, got '1,2,3'"),
-        (["--box", "a,b,c,d"], "expected 4 finite numbers with commas between, got 'a,b,c,d'"),
+        (["--box", "1,2,3"], "expected 4 finite numbers separated by commas, got '1,2,3'"),
+        (["--box", "a,b,c,d"], "expected 4 finite numbers separated by commas, got 'a,b,c,d'"),
         (["--hand", "both"], "invalid choice"),
         (["--format", "xml"], "invalid choice"),
-        (["--box", "1,2,inf,4"], "expected 4 finite numbers with commas between, got '1,2,inf,4'"),
+        (["--box", "1,2,inf,4"], "expected 4 finite numbers separated by commas, got '1,2,inf,4'"),
         (["--turns", "1000000000"], "--turns: expected a whole number from 1 to 32, got '1000000000'"),
         (["--turns", "many"], "expected a whole number from 1 to 32, got 'many'"),
         (["--score", "nan"], "--score: expected a number from 0 to 1, got 'nan'"),

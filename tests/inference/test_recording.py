@@ -99,5 +99,5 @@ def test_without_the_option_nothing_is_recorded(tmp_path):
 
 def test_missing_package_is_named_before_any_work(tmp_path, monkeypatch):
     monkeypatch.setattr(outputs.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"need rerun-sdk: pip install 'bmc-jax\[rerun\]'"):
+    with pytest.raises(ValueError, match=r"need rerun-sdk; pip install 'bmc-jax\[rerun\]'"):
         outputs.validate(["json", "rrd"], None)

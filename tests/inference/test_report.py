@@ -123,13 +123,13 @@ def test_run_that_was_not_evaluated_says_how_to(tmp_path):
 
 
 def test_folder_without_a_run_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="is not the folder of a run"):
+    with pytest.raises(FileNotFoundError, match="expected the folder of a run"):
         report.report([tmp_path], tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
 
 
 def test_no_folder_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="no run folder to report on"):
+    with pytest.raises(ValueError, match="expected one or more folders of runs, got none"):
         report.report([], tmp_path / "report.html")
 
 
@@ -143,7 +143,7 @@ def test_damaged_metrics_are_named(tmp_path):
 def test_missing_predictions_are_named(tmp_path):
     folder = run(tmp_path / "one")
     (folder / evaluate.FOLDER / "mannequin.npz").unlink()
-    with pytest.raises(FileNotFoundError, match=r"mannequin.npz does not exist; run `bmc evaluate"):
+    with pytest.raises(FileNotFoundError, match=r"expected .*mannequin.npz, got no file; run `bmc evaluate"):
         report.report([folder], tmp_path / "report.html")
 
 

@@ -203,7 +203,7 @@ def test_video_that_breaks_off_is_taken_as_far_as_it_goes(quick, tmp_path, capsy
     assert 3 < count < 40
     said = capsys.readouterr()
     assert said.out.startswith(f"{count} frames, ")
-    assert f"left out: {clip} breaks off after {count} frames" in said.err
+    assert f"left out: {clip} is truncated after {count} frames" in said.err
     assert found["left_out"][0]["image"] == str(clip)
 
 
@@ -217,7 +217,7 @@ def test_whole_video_leaves_nothing_out(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"no video", b"\0" * 500])
 def test_file_that_is_no_video_is_named(tmp_path, content):
     (tmp_path / "clip.mp4").write_bytes(content)
-    with pytest.raises(ValueError, match=r"clip.mp4 is not a video that can be decoded"):
+    with pytest.raises(ValueError, match=r"clip.mp4: expected a video, got a file that FFmpeg cannot decode"):
         video.predict("run", tmp_path / "clip.mp4", tmp_path / "out")
     assert [file.name for file in tmp_path.iterdir()] == ["clip.mp4"]
 

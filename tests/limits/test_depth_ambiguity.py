@@ -61,7 +61,7 @@ def test_depths_are_off_by_the_seed_and_whatever_other_poses_there_are(truth):
 def test_a_joint_that_is_not_before_the_camera_is_named(truth):
     behind = truth[:2].copy()
     behind[1, 4, 2] = -0.1
-    with pytest.raises(ValueError, match=r"pose 1, joint 4: its depth is -0.1 m.*in front of the camera"):
+    with pytest.raises(ValueError, match=r"pose 1, joint 4: expected a depth in front of the camera, got -0.1 m"):
         depth_ambiguity.perturb_depths(behind)
 
 

@@ -184,12 +184,12 @@ def test_inner_hulls_lie_within_the_samples(poses):
 
 
 def test_merging_refuses_what_differs(poses, fitted):
-    with pytest.raises(ValueError, match=r"differ in percentiles: \(0.0, 100.0\) and \(1.0, 99.0\)"):
+    with pytest.raises(ValueError, match=r"expected equal percentiles, got \(0.0, 100.0\) .* and \(1.0, 99.0\)"):
         limits.merge(fitted, limits.fit(poses, source="trimmed", percentiles=(1, 99)))
-    with pytest.raises(ValueError, match="differ in outer"):
+    with pytest.raises(ValueError, match="expected equal outer"):
         limits.merge(fitted, limits.fit(poses, source="inner", outer=False))
     left = dataclasses.replace(fitted, meta=dataclasses.replace(fitted.meta, hand="left"))
-    with pytest.raises(ValueError, match="differ in hand: right and left"):
+    with pytest.raises(ValueError, match=r"expected equal hand, got right .* and left"):
         limits.merge(fitted, left)
 
 
@@ -203,7 +203,7 @@ def spoil(poses, index, value):
     ("change", "message"),
     [
         (lambda p: p[:0], "no poses: the array is empty"),
-        (lambda p: [], "no poses to fit limits to"),
+        (lambda p: [], "expected poses to fit limits to, got none"),
         (lambda p: p[0], r"not \[21, 3\]"),
         (lambda p: p[:, :20], r"not \[600, 20, 3\]"),
         (lambda p: (p * 1000).astype(int), "floating-point metres, not int"),
@@ -218,8 +218,8 @@ def spoil(poses, index, value):
             lambda p: np.concatenate([p, p[:3] * MIRROR]),
             r"3 of 603 poses \(index 600, 601, 602\) have the thumb behind",
         ),
-        (lambda p: p[:1], "thumb PIP bone: its angles in the 1 pose of 'test' lie on a line or in a point"),
-        (lambda p: np.repeat(p[:1], 50, axis=0), "thumb PIP bone: .*add poses that differ, or an angle margin"),
+        (lambda p: p[:1], "thumb PIP bone: its angles in the 1 pose of 'test' are on a line or in a point"),
+        (lambda p: np.repeat(p[:1], 50, axis=0), "thumb PIP bone: .*add different poses, or an angle margin"),
     ],
 )
 def test_poses_without_limits_are_refused(poses, change, message):

@@ -65,8 +65,8 @@ def test_perfect_predictions_have_no_error_and_the_servers_file_holds_them(tmp_p
     records = store.records(store.find("freihand", tmp_path / "data"), "test")
     np.testing.assert_allclose(predicted.joints, [row["joints_3d"] for row in records], atol=1e-6)
     words = evaluate.table(content)
-    assert "by FreiHAND's protocol, with each hand's true scale" in words
-    assert "of a part of the split, which no server takes" in words
+    assert "by the protocol of FreiHAND, with each hand's true scale" in words
+    assert "of a part of the split, which servers do not accept" in words
 
 
 def test_unlabelled_images_have_a_file_and_no_figures(tmp_path, monkeypatch):
@@ -74,7 +74,7 @@ def test_unlabelled_images_have_a_file_and_no_figures(tmp_path, monkeypatch):
     found = content["domains"]["freihand"]["official"]
     assert found["figures"] == {}
     assert found["files"] == ["freihand.json", "freihand.zip"]
-    assert "nothing: no 3D labels are available" in evaluate.table(content)
+    assert "no metrics, because no 3D labels are available" in evaluate.table(content)
 
 
 @pytest.mark.parametrize("passes", [1, 2])

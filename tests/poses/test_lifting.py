@@ -63,7 +63,7 @@ def test_the_mean_with_the_networks_depth_is_between_both(hands, allowed):
     depth = [one[..., 2] / one[..., 2].mean(axis=-1, keepdims=True) for one in (own, mean, network)]
     np.testing.assert_allclose(depth[1], (depth[0] + depth[2]) / 2, atol=1e-5)
     for share in (-0.1, 1.5):
-        with pytest.raises(ValueError, match=f"network_share from 0 to 1, got {share}"):
+        with pytest.raises(ValueError, match=f"network_share: expected a number from 0 to 1, got {share}"):
             lifting.lift_hands(given, cameras, allowed, network_share=share)
 
 
@@ -141,8 +141,8 @@ def test_depths_of_a_wrong_unit_give_finite_hands(hands, allowed):
     ("change", "words"),
     [
         ({"pixels": np.zeros((3, 20, 2), np.float32)}, "landmarks.pixels"),
-        ({"z": np.zeros((2, 21), np.float32)}, "landmarks.z of the shape"),
-        ({"world": np.zeros((3, 21, 2), np.float32)}, "landmarks.world of the shape"),
+        ({"z": np.zeros((2, 21), np.float32)}, "landmarks.z: expected the shape"),
+        ({"world": np.zeros((3, 21, 2), np.float32)}, "landmarks.world: expected the shape"),
     ],
 )
 def test_arrays_of_other_shapes_are_refused_by_name(hands, allowed, change, words):

@@ -117,5 +117,5 @@ def test_a_file_that_holds_no_landmarks_is_refused_by_array_and_shape(folder):
     np.savez(folder / "landmarks.npz", image=np.zeros((3, 21, 2)), world=np.zeros((3, 21, 3)), ids=np.arange(3))
     with pytest.raises(ValueError, match=r"expected an array 'image' \[N, 21, 3\], got \[3, 21, 2\]"):
         write(folder)
-    with pytest.raises(FileNotFoundError, match="no file of landmarks"):
+    with pytest.raises(FileNotFoundError, match="expected a file of landmarks, got no file"):
         pseudo_labels.read(folder / "absent.npz")

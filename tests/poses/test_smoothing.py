@@ -45,5 +45,5 @@ def test_few_frames_come_back_as_they_are():
 
 
 def test_a_period_that_no_sequence_can_show_is_refused():
-    with pytest.raises(ValueError, match="more than 2"):
+    with pytest.raises(ValueError, match="expected a period above 2 frames"):
         smooth(np.zeros((5, 3)), 2)

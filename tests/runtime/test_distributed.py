@@ -19,13 +19,19 @@ def options(**given):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"coordinator": "a:1"}, "--processes and --process not given"),
-        ({"processes": 2, "process": 0}, "--coordinator not given"),
-        ({"distributed": True, "process": 0}, "--distributed detects the processes, so --process cannot be given too"),
-        ({"coordinator": "a", "processes": 2, "process": 0}, "--coordinator is 'a'; it must be HOST:PORT"),
-        ({"coordinator": "a:99999", "processes": 2, "process": 0}, "it must be HOST:PORT"),
-        ({"coordinator": "a:1", "processes": 2, "process": 2}, "--process is 2; it must be from 0 to 1"),
-        ({"coordinator": "a:1", "processes": 2, "process": -1}, "--process is -1"),
+        ({"coordinator": "a:1"}, "got no --processes or --process; give all three"),
+        ({"processes": 2, "process": 0}, "got no --coordinator; give all three"),
+        ({"distributed": True, "process": 0}, "--distributed detects the processes: expected no --process"),
+        ({"coordinator": "a", "processes": 2, "process": 0}, "--coordinator: expected HOST:PORT .* got 'a'"),
+        (
+            {"coordinator": "a:99999", "processes": 2, "process": 0},
+            "--coordinator: expected HOST:PORT .* got 'a:99999'",
+        ),
+        (
+            {"coordinator": "a:1", "processes": 2, "process": 2},
+            "--process: expected a number from 0 to 1 for --processes 2, got 2",
+        ),
+        ({"coordinator": "a:1", "processes": 2, "process": -1}, "--process: expected a number from 0 to 1 .* got -1"),
     ],
 )
 def test_options_that_disagree_are_refused_before_anything(given, words):
@@ -102,11 +108,11 @@ def test_a_lost_process_is_reported_and_lack_of_memory_is_not_taken_for_one(monk
 
 def test_a_file_that_is_not_on_a_shared_disk_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(time, "sleep", lambda _: None)
-    with pytest.raises(ValueError, match="--workdir must lie on a disk that all share"):
+    with pytest.raises(ValueError, match="give a --workdir on a disk that all share"):
         distributed.require_shared(tmp_path / "data.json")
 
 
 def test_a_folder_that_cannot_be_written_to_is_reported_before_any_work(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match=r"file/run cannot be written to \(Not a directory\): give another --workdir"):
+    with pytest.raises(OSError, match=r"file/run cannot be written to \(Not a directory\); give another --workdir"):
         run_folder.claim(tmp_path / "file" / "run", train.Config())

@@ -55,8 +55,8 @@ def test_what_is_as_expected_is_returned_with_fields_that_nobody_asked_for(tmp_p
         ({"parts": [{"number": float("inf")}]}, r"expected a finite number at parts\[0\].number, got Infinity"),
         ({"parts": [{"number": 10**400}]}, r"expected a finite number at parts\[0\].number, got 1000000.*\.\.\."),
         ({"parts": [{"number": 1, "pair": [1]}]}, r"expected a list of 2 at parts\[0\].pair, got a list of 1"),
-        ({"parts": [{"number": 1, "pair": [1, 2**63]}]}, r"expected an integer of 64 bits at parts\[0\].pair\[1\]"),
-        ({"parts": [{"number": 1, "pair": [1, 2.0]}]}, r"expected an integer of 64 bits at parts\[0\].pair\[1\]"),
+        ({"parts": [{"number": 1, "pair": [1, 2**63]}]}, r"expected a 64-bit integer at parts\[0\].pair\[1\]"),
+        ({"parts": [{"number": 1, "pair": [1, 2.0]}]}, r"expected a 64-bit integer at parts\[0\].pair\[1\]"),
         ({"flags": {"a": 1}}, "expected true or false at flags.a, got 1"),
     ],
 )

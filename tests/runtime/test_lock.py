@@ -31,7 +31,7 @@ def holder(tmp_path):
 
 def test_second_process_is_told_who_holds_the_folder_and_may_have_it_afterwards(tmp_path, holder):
     for _ in range(2):
-        found = rf"is in use by another run \({socket.gethostname()}, process {holder.pid}, since 20.*\); let it end"
+        found = rf"is in use by another run \({socket.gethostname()}, process {holder.pid}, since 20.*\); wait for it"
         with pytest.raises(BlockingIOError, match=found), lock.hold(tmp_path):
             pass
     assert (tmp_path / lock.FILE).exists()

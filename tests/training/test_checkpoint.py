@@ -56,7 +56,7 @@ def test_only_the_newest_are_kept(tmp_path, state):
         checkpoint.save(tmp_path, at(state, number), keep=2)
     assert checkpoint.latest(tmp_path) == 10
     assert checkpoint.load(tmp_path, 3)["step"] == 3
-    with pytest.raises(FileNotFoundError, match=r"no checkpoint of step 2; it has \[3, 10\]"):
+    with pytest.raises(FileNotFoundError, match=r"expected a checkpoint of step 2, got those of \[3, 10\]"):
         checkpoint.load(tmp_path, 2)
 
 
@@ -77,7 +77,7 @@ def test_evaluation_loads_weights_without_a_template(tmp_path, state):
 
 
 def test_a_folder_without_checkpoints_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match="holds no checkpoint"):
+    with pytest.raises(FileNotFoundError, match="expected a checkpoint, got none"):
         checkpoint.load(tmp_path)
 
 
@@ -195,14 +195,14 @@ def test_changed_numbers_are_never_loaded_where_the_checksum_is_lost_too(saved, 
         checkpoint.load(saved)
     with pytest.raises(ValueError, match="8 is damaged"):
         checkpoint.metadata(saved)
-    with pytest.warns(UserWarning, match=r"checkpoint of step 8 .* is damaged .* going on from step 3"):
+    with pytest.warns(UserWarning, match=r"checkpoint of step 8 .* is damaged .* continues from step 3"):
         assert checkpoint.restore(saved, state).step == 3
 
 
 @pytest.mark.parametrize("damage", [cut_short, misspell_a_key])
 def test_a_damaged_older_checkpoint_does_not_keep_the_run_from_saving(saved, state, damage):
     damage(saved / checkpoint.FOLDER / "3" / "_CHECKPOINT_METADATA")
-    with pytest.warns(UserWarning, match=r"checkpoint of step 3 .* is damaged .* going on from step 8"):
+    with pytest.warns(UserWarning, match=r"checkpoint of step 3 .* is damaged .* continues from step 8"):
         assert checkpoint.restore(saved, state).step == 8
     checkpoint.save(saved, at(state, 9), keep=2)
     assert checkpoint.latest(saved) == 9
@@ -219,7 +219,7 @@ def require_untouched(workdir, state, match):
 @pytest.mark.parametrize("version", ["0.13.0", "0.11.40", "0.1", "1.12.0"])
 def test_another_version_of_orbax_is_named_before_anything_is_read(saved, state, monkeypatch, version):
     monkeypatch.setattr(importlib.metadata, "version", lambda _: version)
-    found = f"expected orbax-checkpoint 0.12, got {version}: pip install"
+    found = f"expected orbax-checkpoint 0.12, got {version}; run pip install"
     require_untouched(saved, state, re.escape(found))
     with pytest.raises(ImportError, match=re.escape(found)):
         checkpoint.latest(saved)
@@ -234,13 +234,13 @@ def test_a_changed_interface_of_orbax_is_not_taken_for_damage(saved, state, monk
             raise ValueError("Failed to load") from error
 
     monkeypatch.setattr(checkpoint.ocp, "load", load)
-    require_untouched(saved, state, r"orbax-checkpoint 0\.12.* cannot read .*nor another checkpoint beside it")
+    require_untouched(saved, state, r"orbax-checkpoint 0\.12.* cannot read .* or another checkpoint in its folder")
 
 
 @pytest.mark.parametrize("content", ["null", "[]", '{"tree_metadata": null}', '{"tree_metadata": {"a": 3}}'])
 def test_metadata_of_wrong_types_is_damage_if_another_checkpoint_can_be_read(saved, state, content):
     (saved / checkpoint.FOLDER / "8/state/_METADATA").write_text(content, encoding="utf-8")
-    with pytest.raises(ValueError, match=r"is damaged .*give --step with another of \[3\]"):
+    with pytest.raises(ValueError, match=r"is damaged .*give --step with one of \[3\]"):
         checkpoint.load(saved, 8)
     with pytest.warns(UserWarning, match="the checkpoint of step 8 .* is damaged"):
         assert checkpoint.restore(saved, state).step == 3
@@ -275,9 +275,9 @@ def test_the_version_of_orbax_is_the_one_that_is_installed_with_the_package():
 @pytest.mark.parametrize("damage", [cut_short, change_a_byte])
 def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_taken(saved, state, damage):
     damage(largest_file(saved / checkpoint.FOLDER / "8"))
-    with pytest.raises(ValueError, match=r"8 is damaged .*; give --step with another of \[3\], or run bmc train again"):
+    with pytest.raises(ValueError, match=r"8 is damaged .*; give --step with one of \[3\], or run bmc train again"):
         checkpoint.load(saved)
-    with pytest.warns(UserWarning, match=r"checkpoint of step 8 .* is damaged .* going on from step 3"):
+    with pytest.warns(UserWarning, match=r"checkpoint of step 8 .* is damaged .* continues from step 3"):
         restored = checkpoint.restore(saved, state)
     jax.tree.map(np.testing.assert_array_equal, restored, at(state, 3))
     assert (saved / checkpoint.FOLDER / "8.damaged").is_dir()
@@ -293,7 +293,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_taken(saved, st
 def test_a_folder_of_damaged_checkpoints_alone_is_an_error(tmp_path, state):
     checkpoint.save(tmp_path, at(state, 3), keep=2)
     cut_short(largest_file(tmp_path / checkpoint.FOLDER / "3"))
-    with pytest.raises(ValueError, match=r"all checkpoints in .* are damaged, of steps \[3\]"):
+    with pytest.raises(ValueError, match=r"all checkpoints in .* are damaged, those of steps \[3\]"):
         checkpoint.restore(tmp_path, state)
     assert (tmp_path / checkpoint.FOLDER / "3").is_dir()
 

@@ -18,7 +18,7 @@ def test_full_device_is_told_with_what_needs_less():
     words = r"memory is full \(RESOURCE_EXHAUSTED: Out of memory allocating 123 bytes\.\).*data\.cache=host"
     with pytest.raises(MemoryError, match=words) as error, safeguards.explained_memory_error(config, cached=True):
         raise jax.errors.JaxRuntimeError(FULL)
-    assert "optimizer.accumulate=2, which takes each device's 6 images in 2 parts" in str(error.value)
+    assert "optimizer.accumulate=2, which divides each device's 6 images into 2 parts" in str(error.value)
     assert "data.batch_size=12" in str(error.value)
     assert "bfloat16" in str(error.value)
 

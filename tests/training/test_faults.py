@@ -109,7 +109,7 @@ def test_a_disk_that_is_full_during_a_save_is_told_and_the_run_goes_on_once_ther
     process.join(PATIENCE)
     assert process.exitcode == 2, output(workdir)
     assert re.search(
-        r"bmc: error: no checkpoint could be written into .*full \(.*\)\. Earlier ones are complete", output(workdir)
+        r"bmc: error: no checkpoint could be written into .*full \(.*\); check the disk's space", output(workdir)
     )
     process = killable_run.start(workdir)
     process.join(PATIENCE)

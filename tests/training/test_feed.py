@@ -109,8 +109,10 @@ def test_what_is_due_within_a_call_and_images_elsewhere_are_refused():
     options = on_device(steps_per_dispatch=STEPS)
     assert config_io.validate(options) is options
     options.training.check_replicas = 4
-    with pytest.raises(ValueError, match=r"training.check_replicas is 4.* multiple of training.steps_per_dispatch, 3"):
+    with pytest.raises(
+        ValueError, match=r"training.check_replicas: expected a multiple of training.steps_per_dispatch, 3, got 4"
+    ):
         config_io.validate(options)
     options.data.cache = "auto"
-    with pytest.raises(ValueError, match=r"data.cache is 'auto'.*'device'"):
+    with pytest.raises(ValueError, match=r"data.cache: expected 'device' for steps_per_dispatch above 1, got 'auto'"):
         config_io.validate(options)

@@ -80,13 +80,13 @@ def test_one_pass_is_the_evaluation_of_the_central_crop(monkeypatch):
 
 @pytest.mark.parametrize(("passes", "turns"), [(0, 1), (3, 1), (1, 0)])
 def test_wrong_numbers_of_passes_and_turns_are_refused(passes, turns):
-    with pytest.raises(ValueError, match="passes must be 1 or 2"):
+    with pytest.raises(ValueError, match="expected passes 1 or 2"):
         forward.predict_batch(STATE, wide(1), config=CONFIG, passes=passes, turns=turns)
 
 
 def test_best_of_a_run_that_kept_none_is_refused(tmp_path):
     config_io.write(CONFIG, tmp_path)
-    with pytest.raises(ValueError, match=r"its training\.best names no metric"):
+    with pytest.raises(ValueError, match=r"expected training\.best to name a metric"):
         forward.load(tmp_path, "best")
 
 

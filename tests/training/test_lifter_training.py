@@ -59,10 +59,12 @@ def test_training_lowers_the_error_of_depth(whole):
 
 @pytest.mark.parametrize(("field", "value"), [("steps", 0), ("steps", training.PER_CALL + 1), ("hands", -3)])
 def test_settings_without_a_meaning_are_refused(field, value):
-    with pytest.raises(ValueError, match=rf"expected {field} .*, got {value}$"):
+    with pytest.raises(ValueError, match=rf"^{field}: expected .*, got {value}$"):
         training.Settings(**{field: value})
 
 
 def test_a_folder_of_other_settings_is_refused(whole):
-    with pytest.raises(ValueError, match=r"holds the training of .*'seed': 0.*give another --workdir"):
+    with pytest.raises(
+        ValueError, match=r"expected a training with .*'seed': 1.* got .*'seed': 0.*give another --workdir"
+    ):
         training.train(training.Settings(seed=1), HANDS, whole[0])

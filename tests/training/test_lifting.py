@@ -143,10 +143,10 @@ def test_sources_must_suit_the_network(file):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("data.augment=True", "data.augment is True; .*'points'"),
-        ("data.train[0].fresh=True", "fresh is True; .*'points'"),
-        ("network.pretrained=some.pth", "network.pretrained"),
-        ("network.input=image", "network.noise is 1.0; it must be 0 unless"),
+        ("data.augment=True", "data.augment: expected false for network.input 'points', .* got True"),
+        ("data.train[0].fresh=True", "fresh: expected false for network.input 'points', .* got True"),
+        ("network.pretrained=some.pth", "network.pretrained: expected '' .* got 'some.pth'"),
+        ("network.input=image", "network.noise: expected 0 unless .* got 1.0"),
     ],
 )
 def test_settings_of_images_are_refused_for_points(override, message):

@@ -147,18 +147,20 @@ def test_training_with_periodic_evaluation_is_training_without(tmp_path, compile
     ("best", "words"),
     [
         ("test/mannequin/joints_4d_mm", "must end in a metric: joints_2d_px"),
-        ("test/elsewhere/joints_3d_mm", "must begin with one of test/mannequin, test/real_like"),
+        ("test/elsewhere/joints_3d_mm", "expected SET/METRIC with a SET of test/mannequin, test/real_like"),
     ],
 )
 def test_best_by_what_is_not_measured_is_an_error_before_training(best, words):
     with pytest.raises(ValueError, match=words):
         periodic_eval.best_metric(examples.tiny_config(evaluate_every=5, best=best))
-    with pytest.raises(ValueError, match=r"training.evaluate_every is 0"):
+    with pytest.raises(
+        ValueError, match=r"training.evaluate_every: expected a positive number for training.best, got 0"
+    ):
         config_io.validate(examples.tiny_config(best="test/mannequin/joints_3d_mm"))
 
 
 def test_evaluation_without_test_sets_is_an_error_before_training():
     options = examples.tiny_config(evaluate_every=5)
     options.data = dataclasses.replace(options.data, test=())
-    with pytest.raises(ValueError, match=r"data.test is \(\); it must be the names of sets"):
+    with pytest.raises(ValueError, match=r"data.test: expected at least one test set, got \(\)"):
         config_io.validate(options)

@@ -46,7 +46,7 @@ def test_longer_cosine_schedule_needs_to_be_asked_for(stopped_at, done):
     short, long = (scheduled(epochs, schedule="cosine", rate=1e-3) for epochs in (10.0, 20.0))
     workdir = stopped_at(short, done)
     last, following = (1e-3 * (1 + math.cos(math.pi * at / total)) / 2 for at, total in ((done - 1, 40), (done, 80)))
-    found = rf"training.epochs is 20, .* for 10, .* from {last:.3g} to {following:.3g}\. `bmc train --extend`"
+    found = rf"training.epochs: expected 10, .* got 20: .* from {last:.3g} to {following:.3g}; give --extend"
     with pytest.raises(ValueError, match=found):
         train.train(long, workdir)
     with pytest.raises(Reached):

@@ -1,14 +1,14 @@
-"""Export of a trained network: its weights, a program that needs JAX alone, the backbone for PyTorch and a model card.
+"""Export of a trained network: its weights, a program that needs only JAX, the backbone for PyTorch and a model card.
 
     README.md                               the model card
-    config.json, limits.json, checkpoints/  a folder like a run's, with the weights alone, for `bmc evaluate`, `predict`
-    model.safetensors                       the same weights for others, and for `bmc_jax.load`: see `weights_file`
+    config.json, limits.json, checkpoints/  files of a run with the weights alone, for `bmc evaluate` and `predict`
+    model.safetensors                       the same weights, for other programs and `bmc_jax.load`: see `weights_file`
     hand.stablehlo, load.py                 image, K -> joints in metres, 2.5D, angles, plausibility: see `program`
-    hand.onnx                               image, K, scale -> joints, with its weights, on request: see `onnx_program`
-    backbone.safetensors                    the ResNet under torchvision's names, if it is one of torchvision's
+    hand.onnx                               image, K, scale -> joints, including weights, optional: see `onnx_program`
+    backbone.safetensors                    the ResNet under torchvision's names, if torchvision has this ResNet
     export.json                             settings of `load.py`
 
-Each part is read again and compared with the checkpoint before the folder is moved to its name.
+Each part is read back and compared with the checkpoint before the folder gets its final name.
 """
 
 import importlib.util
@@ -33,7 +33,7 @@ from bmc_jax.training.run_folder import DATA_FILE, WEIGHTS_FILE
 from bmc_jax.training.step import TrainState, evaluated
 
 FILE = "export.json"
-"""Marks an exported folder."""
+"""File that identifies an exported folder."""
 BACKBONE = "backbone.safetensors"
 
 
@@ -46,31 +46,29 @@ def export(
     onnx: bool = False,
     push: str | None = None,
 ) -> Path:
-    """Exports the newest checkpoint of a run, or that of a step or "best", to the folder `out`, and returns `out`.
+    """Exports a checkpoint to the folder `out`, and returns `out`.
 
-    A run with `optimizer.ema` exports its average. An exported folder can be exported again. With `force` an export in
-    `out` is replaced, but nothing else.
+    For a run with `optimizer.ema`, the average is exported. An exported folder can be exported again.
 
     Args:
-      folder: of a run or an export, see `training.forward.load`.
+      folder: the folder of a run or an export, see `training.forward.load`.
       out: folder to write.
       step: number of a saved step, "best", or None for the newest.
-      force: whether an earlier export in `out` is replaced.
+      force: whether to replace an earlier export in `out`; other content is never replaced.
       onnx: whether to write the network as an ONNX file too.
       push: `owner/name` of a repository on the Hugging Face Hub to which the folder is uploaded, see `hub.push`.
 
     Raises:
       FileNotFoundError, ValueError: see `training.forward.load`.
-      FileExistsError: if something is in `out`, before any work.
-      ValueError: if a library that is needed is not installed, or a part differs from the checkpoint when it is read
-        again.
+      FileExistsError: before any work, if `out` is not empty.
+      ValueError: if a required library is not installed, or a part that was read back differs from the checkpoint.
       ChildProcessError: if the program fails in a separate process.
-      FileNotFoundError, ConnectionError, PermissionError: see `hub.push`; `out` is complete then.
+      FileNotFoundError, ConnectionError, PermissionError: see `hub.push`; `out` is complete in this case.
     """
     out = Path(os.path.abspath(out))
     _require_free(out, force)
     if importlib.util.find_spec("flatbuffers") is None:
-        raise ValueError("bmc export needs flatbuffers: pip install 'bmc-jax[export]'")
+        raise ValueError("bmc export needs flatbuffers; pip install 'bmc-jax[export]'")
     if onnx:
         onnx_program.require_installed()
     if push is not None:
@@ -89,7 +87,7 @@ def export(
 
 
 def _fill(building: Path, trained: Trained, onnx: bool) -> None:
-    """Writes and checks every part."""
+    """Writes and checks all parts."""
     state, about = evaluated(trained.saved), forward.metadata(trained)
     _checkpoint(building, trained, state, about)
     sources = training_data.read(trained.config, trained.folder)
@@ -120,12 +118,12 @@ def _fill(building: Path, trained: Trained, onnx: bool) -> None:
 
 
 def _readable(file: Path) -> None:
-    """Gives a file the mode of its neighbour: safetensors lets its files be read by their owner alone."""
+    """Copies the mode of `FILE` to a file: safetensors creates files that only their owner can read."""
     shutil.copymode(file.with_name(FILE), file)
 
 
 def _checkpoint(building: Path, trained: Trained, state: TrainState, about: dict[str, Any]) -> None:
-    """A folder like a run's, with the weights alone."""
+    """Writes the files of a run, with the weights alone, and checks them."""
     config_io.write(trained.config, building)
     limits.save(trained.limits, building / limits.FILE)
     for name in (DATA_FILE, WEIGHTS_FILE):
@@ -137,24 +135,26 @@ def _checkpoint(building: Path, trained: Trained, state: TrainState, about: dict
     again = forward.load(building)
     same = again.config == trained.config and _equal((again.saved, again.limits), (content, trained.limits))
     if not same:
-        raise ValueError(f"the exported checkpoint is not that of {trained.folder} when it is read again")
+        raise ValueError(
+            f"expected the exported checkpoint to equal that of {trained.folder}, got another; export again"
+        )
 
 
 def _backbone(building: Path, config: Config, state: TrainState) -> str:
-    """Writes the ResNet for PyTorch and returns its file's name, or the reason why there is none."""
+    """Writes the ResNet for PyTorch and returns the name of its file, or the reason why none is written."""
     net = config.network
     for field, published in {"depth": (18, 34, 50), "width": (64,), "patch": (0,)}.items():
         if (value := getattr(net, field)) not in published:
-            return f"network.{field} is {value}, of which torchvision has no ResNet"
+            return f"torchvision has no ResNet with network.{field} {value}"
     trees = state.params["backbone"], state.batch_stats["backbone"]
     pretrained.save(building / BACKBONE, *trees)
     if not _equal(pretrained.load(building / BACKBONE, depth=net.depth), trees):
-        raise ValueError(f"{BACKBONE} does not hold the checkpoint's ResNet when it is read again")
+        raise ValueError(f"{BACKBONE}: expected the ResNet of the checkpoint, got other weights; export again")
     return BACKBONE
 
 
 def _equal(found: Any, wanted: Any) -> bool:
-    """Whether two trees are the same to the bit."""
+    """Returns whether two trees are bit-identical."""
     return jax.tree.structure(found) == jax.tree.structure(wanted) and all(
         np.array_equal(a, b) for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True)
     )
@@ -164,6 +164,6 @@ def _require_free(out: Path, force: bool) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not (out / FILE).is_file():
-        raise FileExistsError(f"{out} is there, and is no export that could be replaced: give another --out")
+        raise FileExistsError(f"{out}: expected no content or an earlier export, got other files; give another --out")
     if not force:
-        raise FileExistsError(f"{out} holds an export: give another --out, or --force to replace it")
+        raise FileExistsError(f"{out} has an earlier export; give another --out, or --force to replace it")

@@ -1,4 +1,4 @@
-"""Model card of an exported network: facts only, each from a file of the run or measured while exporting."""
+"""Model card of an exported network. All facts are from files of the run, or measured during the export."""
 
 import dataclasses
 from pathlib import Path
@@ -33,18 +33,18 @@ def write(
     backbone: str,
     sizes: dict[str, int],
 ) -> None:
-    """Writes the card, Markdown, to `folder`.
+    """Writes the card, in Markdown, to `folder`.
 
     Args:
-      folder: exported folder.
+      folder: the exported folder.
       trained: the network, read from the folder of its run.
       about: metadata of the checkpoint.
       sources: the training data.
-      scale: default length of the scale bone in metres, and where it is from.
+      scale: default length of the scale bone in metres, and its origin.
       difference: result of `program.check`.
       onnx_difference: result of `onnx_program.check`; None without an ONNX file.
-      backbone: the name of the ResNet's file, or why there is none.
-      sizes: bytes of each file.
+      backbone: name of the ResNet's file, or the reason why there is none.
+      sizes: size of each file in bytes.
     """
     config = trained.config
     now, then = environment(), about.get("environment", {})
@@ -98,7 +98,7 @@ def _source(source: training_data.TrainingSource) -> tuple[str, ...]:
 
 
 def measured(trained: Trained) -> dict[str, Any]:
-    """Returns the table of the run's `metrics.json`, or the `reason` why the exported step has none."""
+    """Returns the table of the run's `metrics.json`, or the `reason` if the exported step has none."""
     content, step = measurements.read(trained.folder), int(trained.saved["step"])
     none = {"rows": []}
     if content is None:

@@ -1,13 +1,13 @@
-"""The hand pose network in this folder, without bmc-jax: `pip install jax flatbuffers safetensors`. README.md says what
-goes in and what comes out.
+"""The hand pose network in this folder, without bmc-jax: `pip install jax flatbuffers safetensors`. README.md describes
+its inputs and outputs.
 
     predict = load()
-    hands = predict(image, K)              # a dict of arrays, one row a hand
-    hands = jax.jit(predict)(image, K)     # the same numbers, within a program of your own
+    hands = predict(image, K)              # a dict of arrays, one row per hand
+    hands = jax.jit(predict)(image, K)     # the same numbers, as part of another program
 
-    python load.py hands.npz answer.npz    # from file to file: `image`, `K` and, where it is known, `scale`
+    python load.py hands.npz answer.npz    # from file to file: `image`, `K` and, if known, `scale`
 
-A number of hands that is new takes seconds, in which JAX compiles for it.
+The first call with a new number of hands takes seconds, for the compilation by JAX.
 """
 
 import json
@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 
 
 def load(folder=HERE):
-    """predict(image, K, scale) of the folder; raises ValueError, naming the argument, for one that does not fit."""
+    """Returns the folder's predict(image, K, scale), which raises ValueError, naming an argument that does not fit."""
     folder = Path(folder)
     about = json.loads((folder / "export.json").read_text(encoding="utf-8"))
     run = jax.jit(export.deserialize(bytearray((folder / "hand.stablehlo").read_bytes())).call)
@@ -50,7 +50,7 @@ def load(folder=HERE):
 
 
 def is_known(given):
-    """Whether values can be checked: not while jax.jit traces the call, when shapes and types alone are known."""
+    """Returns whether the values can be checked: while jax.jit traces a call, only shapes and types are known."""
     return not isinstance(given, core.Tracer)
 
 
@@ -60,7 +60,7 @@ def array(given, dtype=None):
 
 def require(holds, name, array, wanted):
     if not holds:
-        raise ValueError(f"{name} is {array.dtype} {list(array.shape)}; it must be {wanted}")
+        raise ValueError(f"{name}: expected {wanted}, got {array.dtype} {list(array.shape)}")
 
 
 if __name__ == "__main__":

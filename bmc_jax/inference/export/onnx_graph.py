@@ -1,8 +1,8 @@
-"""Translation of a JAX function to an ONNX model whose number of rows, the first axis, is free.
+"""Translation of a JAX function to an ONNX model with a free number of rows (size of the first axis).
 
-The function is traced, and each primitive becomes one or a few ONNX operators; those of constants alone are computed.
-Where a function has one branch for CPUs and one for other platforms, the latter is taken: it has convolutions and
-pooling as such. Only the primitives of this package's networks are known.
+The function is traced, and each primitive is translated to one or a few ONNX operators; primitives of constants are
+evaluated. If a function has one branch for CPUs and one for other platforms, the latter is used, because it has
+convolutions and pooling as single primitives. Only the primitives of this package's networks are supported.
 """
 
 import math
@@ -14,8 +14,8 @@ import numpy as np
 
 from bmc_jax import __version__
 
-#: ONNX's set of operators, of 2021: every runtime has it.
 OPSET = 17
+"""Version of ONNX's operator set, of 2021: all current runtimes support it."""
 IR_VERSION = 8
 ROWS = "b"
 """Name of the free axis."""
@@ -26,7 +26,7 @@ _SAME = {
     **{"ge": "GreaterOrEqual", "eq": "Equal", "and": "And", "or": "Or", "not": "Not", "stop_gradient": "Identity"},
     **{"copy": "Identity", "tanh": "Tanh"},
 }
-"""Primitives that are one operator on each number."""
+"""Primitives that are one element-wise operator."""
 
 
 class Symbol(NamedTuple):
@@ -34,7 +34,7 @@ class Symbol(NamedTuple):
 
     name: str
     shape: tuple[Any, ...]
-    """Of the tensor: that of JAX's value, or one that is broadcast to it, with `ROWS` for the free size."""
+    """Shape of the tensor, which is broadcast to the shape of JAX's value, with `ROWS` for the free size."""
 
 
 Value = np.ndarray | Symbol
@@ -50,7 +50,7 @@ def translate(
       inputs: shape of a row and dtype of each input.
 
     Raises:
-      ValueError: naming the primitive, if the function has one that is not known here.
+      ValueError: if the function has an unsupported primitive. The message names it.
     """
     import onnx
 
@@ -58,7 +58,7 @@ def translate(
     given = {name: jax.ShapeDtypeStruct((rows, *shape), dtype) for name, (shape, dtype) in inputs.items()}
     closed, answer = jax.make_jaxpr(function, return_shape=True)(given)
     graph = _Graph(onnx, next(iter(given)))
-    names = sorted(given)  # as JAX orders the entries of a dict
+    names = sorted(given)  # the order of JAX for the entries of a dict
     found = graph.run(closed.jaxpr, closed.consts, [Symbol(name, _sizes(given[name].shape)) for name in names])
     outputs = []
     for name, value in zip(sorted(answer), found, strict=True):
@@ -86,12 +86,12 @@ def _tensor(onnx: Any, name: str, about: Any) -> Any:
 def _sizes(shape: tuple[Any, ...]) -> tuple[Any, ...]:
     """Returns a shape with `ROWS` for the free size."""
     if any(not isinstance(size, int) and str(size) != ROWS for size in shape):
-        raise ValueError(f"expected sizes that are numbers or {ROWS}, got {shape}; ONNX export knows no others")
+        raise ValueError(f"expected sizes that are numbers or {ROWS}, got {shape}; omit --onnx for this network")
     return tuple(size if isinstance(size, int) else ROWS for size in shape)
 
 
 class _Graph:
-    """Nodes and weights of a model that is being built."""
+    """Nodes and weights of a model under construction."""
 
     def __init__(self, onnx: Any, rows_of: str) -> None:
         self._onnx, self._rows_of = onnx, rows_of
@@ -130,15 +130,13 @@ class _Graph:
             return [self._elementwise(_SAME[name], *values)]
         translated = getattr(self, f"_{name.replace('-', '_')}", None)
         if translated is None:
-            raise ValueError(
-                f"expected primitives that ONNX export knows, got {name}; leave --onnx out for this network"
-            )
+            raise ValueError(f"expected primitives that ONNX export supports, got {name}; omit --onnx for this network")
         return [translated(values, [atom.aval.shape for atom in equation.invars], out.aval, **params)]
 
     # Building blocks.
 
     def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        """Adds a node and returns the name of its result; the same node is added once."""
+        """Adds a node and returns the name of its result; equal nodes are added once."""
         key = (operator, inputs, tuple(sorted((name, str(value)) for name, value in attributes.items())))
         if key not in self._names:
             self._names[key] = f"t{len(self._names)}"
@@ -146,7 +144,7 @@ class _Graph:
         return self._names[key]
 
     def name(self, value: Value) -> str:
-        """Returns the name of a value; the same constant is stored once."""
+        """Returns the name of a value; equal constants are stored once."""
         if isinstance(value, Symbol):
             return value.name
         value = np.asarray(value)
@@ -160,7 +158,7 @@ class _Graph:
         return self.name(np.array(values, np.int64))
 
     def full(self, value: Value, shape: tuple[Any, ...]) -> str:
-        """Returns the name of a value after it is broadcast to a shape."""
+        """Returns the name of a value broadcast to a shape."""
         sizes = _sizes(shape)
         if tuple(value.shape) == sizes:
             return self.name(value)
@@ -173,7 +171,7 @@ class _Graph:
         return self.node("Expand", self.name(value), self.node("Concat", *parts, axis=0))
 
     def _resized(self, name: str, sizes: tuple[Any, ...]) -> Symbol:
-        """Returns a tensor with other sizes and the same numbers."""
+        """Returns a reshaped tensor."""
         return Symbol(self.node("Reshape", name, self._integers(*(-1 if s == ROWS else s for s in sizes))), sizes)
 
     def _elementwise(self, operator: str, *values: Value, **attributes: Any) -> Symbol:
@@ -182,8 +180,8 @@ class _Graph:
         shape = tuple(next((size for size in sizes if size != 1), 1) for sizes in zip(*aligned, strict=True))
         return Symbol(self.node(operator, *map(self.name, values), **attributes), shape)
 
-    # Primitives that are not one operator on each number, by their names. Each gets the values, their shapes as JAX has
-    # them, the result's shape and dtype, and the primitive's parameters.
+    # Other primitives, by their names. The arguments are the values, their shapes in JAX, the shape and dtype of the
+    # result, and the parameters of the primitive.
 
     def _rsqrt(self, values: list[Value], *_: Any, **__: Any) -> Symbol:
         return self._elementwise("Reciprocal", self._elementwise("Sqrt", *values))
@@ -244,10 +242,10 @@ class _Graph:
         return Symbol(self.node("ReduceMax", name, axes=list(map(int, axes)), keepdims=0), _sizes(out.shape))
 
     def _gather(self, values: list[Value], shapes: Any, out: Any, **params: Any) -> Symbol:
-        """One axis by fixed indices is a `Gather` of ONNX. Any other with fixed indices is one of the row's numbers."""
+        """Translates a gather with fixed indices: along one axis to ONNX's `Gather`, else to one of flattened rows."""
         value, indices = values
         if not isinstance(indices, np.ndarray):
-            raise ValueError("expected fixed indices, got computed ones; leave --onnx out for this network")
+            raise ValueError("expected fixed indices, got computed indices; omit --onnx for this network")
         name, sizes, about = self.full(value, shapes[0]), _sizes(out.shape), params["dimension_numbers"]
         whole = [axis for axis, size in enumerate(params["slice_sizes"]) if size == shapes[0][axis]]
         (axis, *others) = about.start_index_map
@@ -267,10 +265,10 @@ class _Graph:
         return self._taken(self.full(values[0], shapes[0]), taken, _sizes(out.shape))
 
     def _scatter_add(self, values: list[Value], shapes: Any, out: Any, **params: Any) -> Symbol:
-        """Adds numbers at fixed places, which all differ."""
+        """Adds numbers at fixed, distinct indices."""
         value, indices, added = values
         if not isinstance(indices, np.ndarray):
-            raise ValueError("expected fixed indices, got computed ones; leave --onnx out for this network")
+            raise ValueError("expected fixed indices, got computed indices; omit --onnx for this network")
         numbers = np.arange(1.0, 1 + math.prod(shapes[2][1:]), dtype=np.float32).reshape(1, *shapes[2][1:])
         empty = np.zeros((1, *shapes[0][1:]), np.float32)
         placed = np.asarray(jax.lax.scatter_add_p.bind(empty, indices, numbers, **params))
@@ -279,7 +277,7 @@ class _Graph:
         return self._elementwise("Add", value, self._taken(padded, placed.astype(np.int64), _sizes(out.shape)))
 
     def _taken(self, name: str, numbers: np.ndarray, sizes: tuple[Any, ...]) -> Symbol:
-        """Returns, of each row, the given ones of its numbers."""
+        """Returns the given elements of each flattened row."""
         flat = self.node("Reshape", name, self._integers(0, -1))
         taken = self.node("Gather", flat, self._integers(*numbers.reshape(-1)), axis=1)
         return self._resized(taken, sizes)
@@ -287,26 +285,26 @@ class _Graph:
     def _pad(self, values: list[Value], shapes: Any, out: Any, *, padding_config: Any) -> Symbol:
         low, high, inner = zip(*padding_config, strict=True)
         if any(inner) or min(*low, *high) < 0:
-            raise ValueError(f"expected padding at the edges, got {padding_config}; leave --onnx out for this network")
+            raise ValueError(f"expected padding at the edges, got {padding_config}; omit --onnx for this network")
         name = self.full(values[0], shapes[0])
         return Symbol(self.node("Pad", name, self._integers(*low, *high), self.name(values[1])), _sizes(out.shape))
 
     def _dot_general(self, values: list[Value], shapes: Any, out: Any, *, dimension_numbers: Any, **_: Any) -> Symbol:
         ((left,), (right,)), (batch, _) = dimension_numbers
         if batch or len(shapes[1]) > 2:
-            raise ValueError("expected a product with a matrix, got a batched one; leave --onnx out for this network")
+            raise ValueError("expected a product with a matrix, got a batched product; omit --onnx for this network")
         names = [self.full(value, shape) for value, shape in zip(values, shapes, strict=True)]
         order = [axis for axis in range(len(shapes[0])) if axis != left] + [left]
         first = names[0] if order == sorted(order) else self.node("Transpose", names[0], perm=order)
         second = self.node("Transpose", names[1], perm=[1, 0]) if right == 1 else names[1]
-        if len(shapes[1]) == 1:  # as a column: onnxruntime 1.32 computes a transposed array times a vector wrongly
+        if len(shapes[1]) == 1:  # a column, since onnxruntime 1.32 multiplies a transposed array by a vector wrongly
             second = self._resized(second, (*shapes[1], 1)).name
         return self._resized(self.node("MatMul", first, second), _sizes(out.shape))
 
     def _conv_general_dilated(self, values: list[Value], shapes: Any, out: Any, **params: Any) -> Symbol:
         numbers, padding = params["dimension_numbers"], params["padding"]
         if set(params["lhs_dilation"]) != {1} or params["batch_group_count"] != 1:
-            raise ValueError("expected a plain convolution, got a transposed one; leave --onnx out for this network")
+            raise ValueError("expected a plain convolution, got a transposed one; omit --onnx for this network")
         image = self.node("Transpose", self.full(values[0], shapes[0]), perm=list(numbers.lhs_spec))
         kernel = self.name(np.ascontiguousarray(np.asarray(values[1]).transpose(numbers.rhs_spec)))
         found = self.node(
@@ -322,7 +320,7 @@ class _Graph:
         return Symbol(self.node("Transpose", found, perm=order), _sizes(out.shape))
 
     def _reduce_window_max(self, values: list[Value], shapes: Any, out: Any, **params: Any) -> Symbol:
-        """The maximum over windows of rows and columns, the second and third axes."""
+        """Translates the maximum over windows of rows and columns, the second and third axes."""
         image = self.node("Transpose", self.full(values[0], shapes[0]), perm=[0, 3, 1, 2])
         padding = params["padding"][1:3]
         found = self.node(

@@ -1,6 +1,6 @@
-"""The network as one ONNX file, weights included: from an image to a hand in metres, for any number of hands.
+"""The network as one ONNX file with its weights: from an image to a hand in metres, for any number of hands.
 
-It is computed in float32, whatever `network.dtype` is.
+It computes in float32 for every `network.dtype`.
 """
 
 import dataclasses
@@ -21,22 +21,22 @@ from bmc_jax.training import step
 
 FILE = "hand.onnx"
 TOLERANCES = {"joints_3d": 1e-5}
-"""Greatest difference between runtime and checkpoint, metres, relative above one; `TOLERANCE` for the other outputs."""
+"""Largest difference between runtime and checkpoint in metres, relative above one; `TOLERANCE` for other outputs."""
 TOLERANCE = 1e-4
-"""In pixels and scale units, relative above one: runtimes add in orders of their own."""
+"""Largest difference in pixels and scale units, relative above one: runtimes differ in the order of summation."""
 COUNTS = (1, 5)
 """Numbers of hands for which runtime and checkpoint are compared."""
 
 
 def require_installed() -> None:
-    """Raises ValueError, naming the extra, if onnx or onnxruntime is not installed."""
+    """Raises ValueError if onnx or onnxruntime is not installed. The message names the extra."""
     missing = [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
     if missing:
-        raise ValueError(f"--onnx needs {' and '.join(missing)}: pip install 'bmc-jax[onnx]'")
+        raise ValueError(f"--onnx needs {' and '.join(missing)}; pip install 'bmc-jax[onnx]'")
 
 
 def answer(weights: dict[str, Any], given: dict[str, Any], *, config: Config) -> dict[str, Float[Array, "batch ..."]]:
-    """Computes the fields of a `Prediction` by their names, `joints_3d` in metres; see `program.answer`."""
+    """Returns the fields of a `Prediction` by their names, `joints_3d` in metres; see `program.answer`."""
     exact = dataclasses.replace(config, network=dataclasses.replace(config.network, dtype="float32"))
     variables = flax.traverse_util.unflatten_dict(weights, sep="/")
     found: Any = step.network(exact).apply(variables, given["image"], given["K"], train=False)
@@ -69,10 +69,15 @@ def write(folder: Path, weights: dict[str, Any], *, config: Config) -> None:
 
 
 def check(folder: Path, weights: dict[str, Any], *, config: Config) -> float:
-    """Returns the largest difference between the file in onnxruntime and these weights in JAX, both on the CPU.
+    """Returns the largest difference between the outputs of the file in onnxruntime and of JAX, both on the CPU.
+
+    Args:
+      folder: the exported folder.
+      weights: weights of the checkpoint, see `program.flatten`.
+      config: configuration of the network.
 
     Raises:
-      ValueError: if a difference is above its tolerance, naming the output.
+      ValueError: if a difference is above its tolerance. The message names the output.
     """
     import onnxruntime
 
@@ -90,7 +95,7 @@ def check(folder: Path, weights: dict[str, Any], *, config: Config) -> float:
             if not apart <= tolerance:
                 raise ValueError(
                     f"{FILE}: expected the checkpoint's {name} within {tolerance:g} for {count} hands, got "
-                    f"{apart:.2g}; leave --onnx out and report it"
+                    f"{apart:.2g}; omit --onnx and report it"
                 )
             largest = max(largest, apart)
     return largest

@@ -1,8 +1,8 @@
-"""The network as one StableHLO program that needs nothing of this package: from an image to a hand in metres, its
-angles and how far it keeps the limits, for any number of hands, on CPU, CUDA and TPU.
+"""The network as one StableHLO program, which runs without this package on CPU, CUDA and TPU.
 
-The weights are an argument, and lie in a file of their own: the program is then small, compiled anew for another number
-of hands it does not carry them once more, and loading takes as long as reading them. The limits are part of it.
+It maps any number of images to hands in metres, their angles, and their violations of the limits. The weights are an
+argument, stored in a separate file: the program is small, compiling it for another number of hands does not copy the
+weights, and loading takes as long as reading them. The limits are constants of the program.
 """
 
 import functools
@@ -24,15 +24,15 @@ from bmc_jax.core import anatomy, losses
 from bmc_jax.core.types import Limits
 from bmc_jax.training import step
 
-# `load.py` has these names, that of `export.json` and that of the weights for itself.
+# `load.py` repeats these file names and those of `export.json` and the weights.
 FILE, LOADER = "hand.stablehlo", "load.py"
 PLATFORMS = ("cpu", "cuda", "tpu")
 TOLERANCE = 1e-5
-"""Between program and checkpoint, absolute below one and relative above: metres, pixels, scale units, radians."""
-#: Hands that are compared.
+"""Largest difference between program and checkpoint, relative above one: metres, pixels, scale units, radians."""
 HANDS = 3
+"""Number of hands that are compared."""
 
-#: Runs a file as a separate program without what an exported folder must not need.
+#: Program that runs a file while imports of the packages that an exported folder must not need fail.
 ALONE = """
 import runpy, sys
 class Refuse:
@@ -54,9 +54,21 @@ def answer(
     config: Config,
     limits: Limits,
 ) -> dict[str, Float[Array, "batch ..."] | Bool[Array, " batch"]]:
-    """All that is known of the hands: the fields of a `Prediction` by their names, `joints_3d` in metres though, since
-    `scale` is the length of the scale bone in metres; `angles` as `anatomy.joint_angles`; the mean violation of each
-    biomechanical term, and whether every quantity is within its limit. `weights` are as `flatten` gives them."""
+    """Returns the predicted hands and their assessment.
+
+    Args:
+      weights: result of `flatten`.
+      image: crops of right hands, RGB.
+      intrinsics: K of each crop, pixels.
+      scale: length of each hand's scale bone, metres.
+      config: configuration of the network.
+      limits: limits of the assessment.
+
+    Returns:
+      The fields of a `Prediction` by their names, with `joints_3d` in metres; `angles`, see `anatomy.joint_angles`; the
+      mean violation of each biomechanical term, `..._violation`; and `within_limits`, whether every quantity is within
+      its limit.
+    """
     variables = flax.traverse_util.unflatten_dict(weights, sep="/")
     found: Any = step.network(config).apply(variables, image, intrinsics, train=False)
     excess = losses.excess(found.joints_3d, limits)
@@ -73,13 +85,13 @@ def answer(
 
 
 def flatten(state: step.TrainState) -> dict[str, Any]:
-    """A state's weights and BatchNorm statistics by their paths."""
+    """Returns the weights and BatchNorm statistics of a state by their paths."""
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     return flax.traverse_util.flatten_dict(jax.tree.map(np.asarray, variables), sep="/")
 
 
 def write(folder: Path, weights: dict[str, Any], *, config: Config, limits: Limits) -> None:
-    """Writes the program of a network with such weights, and its loader, into a folder."""
+    """Writes the program of a network, whose weights have these shapes, and its loader into a folder."""
     (batch,) = jax.export.symbolic_shape("b")
     size = config.data.image_size
     shapes = (
@@ -95,12 +107,20 @@ def write(folder: Path, weights: dict[str, Any], *, config: Config, limits: Limi
 
 
 def check(folder: Path, weights: dict[str, Any], *, config: Config, limits: Limits) -> float:
-    """The largest difference between what the folder's loader returns in a separate process, which has JAX and nothing
-    of this package, and what these weights say here; both on the CPU, where float32 is float32.
+    """Returns the largest difference between the outputs of the folder's loader and of these weights in this process.
+
+    The loader runs in a separate process that has JAX but not this package. Both run on the CPU, which does not reduce
+    the precision of float32.
+
+    Args:
+      folder: the exported folder.
+      weights: weights of the checkpoint, see `flatten`.
+      config: configuration of the network.
+      limits: limits of the program.
 
     Raises:
-      ChildProcessError: if the process fails, with its last words.
-      ValueError: if the difference is above `TOLERANCE`, naming the output.
+      ChildProcessError: if the process fails. The message has the last line of its output.
+      ValueError: if the difference is above `TOLERANCE`. The message names the output.
     """
     given, file = probes(config.data.image_size), folder / "answer.npz"
     np.savez(folder / "probes.npz", **given)
@@ -120,12 +140,14 @@ def check(folder: Path, weights: dict[str, Any], *, config: Config, limits: Limi
     apart = {name: difference(name, found[name], value) for name, value in wanted.items()}
     for name, value in apart.items():
         if not value <= TOLERANCE:
-            raise ValueError(f"the exported program is not the checkpoint: its {name} differ by {value:.2g}")
+            raise ValueError(
+                f"{FILE}: expected the checkpoint's {name} within {TOLERANCE:g}, got {value:.2g}; report it"
+            )
     return max(apart.values())
 
 
 def difference(name: str, found: np.ndarray, wanted: np.ndarray) -> float:
-    """The largest, relative above one; of angles around the circle."""
+    """Returns the largest difference, relative above one; differences of angles are modulo a full turn."""
     found, wanted = found.astype(np.float64), wanted.astype(np.float64)
     apart = found - wanted
     if name == "angles":
@@ -134,7 +156,7 @@ def difference(name: str, found: np.ndarray, wanted: np.ndarray) -> float:
 
 
 def probes(size: int, count: int = HANDS) -> dict[str, Any]:
-    """Images of noise, coarse and fine, through three lenses, to compare by."""
+    """Returns `count` images of coarse and fine noise with three focal lengths, as test inputs."""
     generator = np.random.default_rng(0)
     coarse = generator.integers(0, 256, (count, 4, 4, 3), np.uint8)
     rows = np.arange(size) * 4 // size

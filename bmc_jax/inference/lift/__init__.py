@@ -1,6 +1,6 @@
-"""Feasible hands from landmarks: of a file, or of MediaPipe in photographs, videos and a webcam's pictures.
+"""Feasible hands from landmarks: from a file, or from MediaPipe in photographs, videos and webcam pictures.
 
-The landmarks become `seen.SeenHand`s, are lifted by `poses.lifting`, and are written as predictions are, see `outputs`.
+The landmarks are converted to `seen.SeenHand`s, lifted by `poses.lifting`, and written as predictions, see `outputs`.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ from bmc_jax.visualization import charts, draw, overlay
 
 FOUND = "around MediaPipe's landmarks"
 MOST_REASONS = 3
-"""Most reasons in the message of an error."""
+"""Largest number of reasons in an error message."""
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,18 @@ class Options:
     """Options of all sources of landmarks."""
 
     camera: Camera = field(default_factory=Camera)
-    """Of images whose file does not state K."""
+    """Camera of images whose file does not state K."""
     limits: str | os.PathLike[str] = LIFT_LIMITS
-    """File or preset."""
+    """Limits file or preset."""
     smooth: float | int | None = None
-    """The hands are a sequence, whose depth is smoothed with this period in frames, see `lifting.lift_hands`."""
+    """Period in frames of the smoothing of the depth over a sequence, see `lifting.lift_hands`; None for separate
+    hands."""
     scale: float | int | None = None
-    """Metres of the scale bone; None for `outputs.assumed_scale`."""
+    """Length of the scale bone in metres; None for `outputs.assumed_scale`."""
     formats: Sequence[str] = ("json",)
-    """Of the results."""
+    """Formats of the results."""
     force: bool = False
-    """Whether an earlier result is replaced."""
+    """Whether to replace an earlier result."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +58,17 @@ class LiftedHands:
     out: Path
     hands: int
     frames: int
-    """Pictures with a hand."""
+    """Number of pictures with a hand."""
     depth: str
-    """What the depth is from."""
+    """Origin of the depth."""
     repair: str
-    """In which direction repair moved joints."""
+    """Direction in which repair moved joints."""
     moved: float
-    """Distance by which repair moved the joints, mean, mm."""
+    """Mean distance by which repair moved the joints, mm."""
     beyond: tuple[float, float]
-    """Excess of each hand's worst angle over the limits, degrees: median, and 95th percentile."""
+    """Excess of each hand's worst angle over the limits, degrees: median and 95th percentile."""
     notes: tuple[str, ...] = ()
+    """Properties of the file that were detected, for messages."""
     left_out: tuple[tuple[Path, str], ...] = ()
     """Pictures and hands that cannot be used, each with the reason."""
 
@@ -88,17 +90,17 @@ def lift_file(
       path: file of 2D or 2.5D landmarks, see `data.pose_files.landmarks`, or of 3D joints, see `data.pose_files`.
       out: folder of the results.
       options: see `Options`.
-      images: folder of the pictures, for overlays and the page; by default where the file lies.
-      image_ids: COCO file of the images whose ids the landmarks have.
-      order: joint order; by default the file's, or FreiHAND's.
-      side: "right" or "left" of hands whose side the file does not state; by default the thumb decides, where the
-        landmarks have depth.
-      size: (width, height) of the images, where neither the file nor a picture states it.
+      images: folder of the pictures, for overlays and the page; by default the folder of the file.
+      image_ids: COCO file with the images of the landmarks' image ids.
+      order: joint order; by default that of the file, or FreiHAND's.
+      side: "right" or "left", the side of hands whose side the file does not state; by default it is detected from the
+        thumb, if the landmarks have depth.
+      size: (width, height) of the images, pixels, if neither the file nor a picture states it.
 
     Raises:
       FileExistsError: see `outputs.new_folder`.
       FileNotFoundError: if a file does not exist.
-      ValueError: naming the file, value and remedy, if the landmarks cannot be used.
+      ValueError: if the landmarks cannot be used. The message names the file, the value and a remedy.
     """
     outputs.validate(options.formats, options.scale)
     path, allowed = Path(path), io.load(options.limits)
@@ -128,8 +130,8 @@ def lift_pictures(
     Images that cannot be read, and those without a hand, are left out with a reason.
 
     Args:
-      inputs: image files, and folders of them.
-      out: folder of the results, as of `lift_file`.
+      inputs: image files, and folders of images.
+      out: folder of the results, with the files of `lift_file`.
       options: see `Options`.
       model: MediaPipe's models, see `detector.HandDetector`.
 
@@ -157,7 +159,8 @@ def lift_pictures(
                 if not found:
                     left_out.append((file, f"{file}: MediaPipe finds no hand in it"))
         if not hands:
-            raise ValueError("no hand to lift: " + "; ".join(reason for _, reason in left_out[:MOST_REASONS]))
+            reasons = "; ".join(reason for _, reason in left_out[:MOST_REASONS])
+            raise ValueError(f"expected pictures with hands, got none: {reasons}")
         result = seen.in_3d(hands, allowed)
         content, found = _content("MediaPipe", hands, result, allowed, options.scale, left_out)
         title = f"{len(hands)} hands" if len(hands) > 1 else hands[0].request.file.name
@@ -171,13 +174,13 @@ class Clip:
 
     name: Path
     frames: Iterable[tuple[Image.Image, float]]
-    """RGB pictures with their seconds."""
+    """RGB pictures with their times in seconds."""
     left_out: list[tuple[Path, str]] = field(default_factory=list)
-    """To which the source appends why it breaks off."""
+    """List to which the source appends the reason if it is truncated."""
     live: bool = False
-    """Whether an interruption is its end, after which the results are written."""
+    """Whether an interruption ends the clip, so that the results are written."""
     show: Callable[[Image.Image, Sequence[np.ndarray], Sequence[np.ndarray]], bool] | None = None
-    """Shows a frame with its hands, pixels `[21, 2]` and joints `[21, 3]`, and returns whether to go on."""
+    """Shows a frame with its hands, pixels `[21, 2]` and joints `[21, 3]`, and returns whether to continue."""
 
 
 def lift_video(
@@ -189,13 +192,19 @@ def lift_video(
 ) -> LiftedHands:
     """Finds the hands in every frame of a video with MediaPipe, lifts them, and writes the folder `out`.
 
-    It holds what `lift_file` writes, with `video.mp4` in place of the overlays, and `angles.png` of the side that is
-    seen most. With `options.smooth`, the depth of each side's hand is smoothed over the frames.
+    The folder has the files of `lift_file`, with `video.mp4` in place of the overlays, and `angles.png` of the side
+    with more hands. With `options.smooth`, the depth of each side's hand is smoothed over the frames.
+
+    Args:
+      clip: the frames.
+      out: folder of the results.
+      options: see `Options`.
+      model: MediaPipe's models, see `detector.HandDetector`.
 
     Raises:
       FileExistsError: see `outputs.new_folder`.
-      ValueError: as `lift_pictures`, if PyAV is not installed, the file is not a video, or a frame has two hands of a
-        side that are to be smoothed.
+      ValueError: see `lift_pictures`, and if PyAV is not installed, the file is not a video, or a frame of a smoothed
+        sequence has two hands of one side.
     """
     outputs.validate(options.formats, options.scale)
     allowed = io.load(options.limits)
@@ -265,7 +274,7 @@ def _content(
     pixels = np.stack([np.asarray(one.landmarks.pixels, np.float64) for one in hands])
     found = outputs.assessed(limits, hands, pixels, result.joints, scale, deviation=result.deviation, **of_video)
     if result.metres is not None and scale is None:
-        found = dataclasses.replace(found, scale=result.metres, scale_from="the given joints' own")
+        found = dataclasses.replace(found, scale=result.metres, scale_from="the given joints")
     about = {"from": source, "depth": result.depth, "repair": result.repair}
     return outputs.to_dict({"landmarks": about}, limits, found, left_out), found
 
@@ -278,7 +287,7 @@ def _write(
     title: str,
     drawn: dict[int, dict[str, Any]] | None = None,
 ) -> None:
-    """Writes the results and the page, with the `drawn` pictures of some hands, or with overlays of all."""
+    """Writes the results and the page, with the `drawn` pictures of some hands, or with overlays of all hands."""
     if drawn is None:
         drawn = viewer.overlays(content, found, folder / "overlays")
         recording.of_photographs(found, folder, formats)

@@ -1,6 +1,6 @@
-"""Hands found by MediaPipe's Hand Landmarker in pictures: landmarks with depth, world landmarks, and sides.
+"""Hand detection by MediaPipe's Hand Landmarker: landmarks with depth, world landmarks, and sides.
 
-The wheels of mediapipe from 0.10.5 to 0.10.21 carry the two models; later ones do not, and need a file of them.
+The wheels of mediapipe 0.10.5 to 0.10.21 include its two models; later wheels need a file with the models.
 """
 
 import contextlib
@@ -18,59 +18,59 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-#: Environment variable that names the file of the models.
 MODEL_VARIABLE = "BMC_MEDIAPIPE_MODEL"
-#: Names of the models in a .task file, and where older wheels and installations have them.
+"""Environment variable that names the file of the models."""
+#: Names of the models in a .task file, and their paths in older wheels and installations.
 MODELS = {
     "hand_detector.tflite": "mediapipe/modules/palm_detection/palm_detection_full.tflite",
     "hand_landmarks_detector.tflite": "mediapipe/modules/hand_landmark/hand_landmark_full.tflite",
 }
 REMEDY = (
-    "give --model FILE, or set BMC_MEDIAPIPE_MODEL: either Google's hand_landmarker.task, or the wheel of an older "
-    "mediapipe, which carries the models: pip download --no-deps --only-binary=:all: --python-version 3.11 "
+    "give --model FILE, or set BMC_MEDIAPIPE_MODEL, with Google's hand_landmarker.task or the wheel of an older "
+    "mediapipe, which includes the models: pip download --no-deps --only-binary=:all: --python-version 3.11 "
     "mediapipe==0.10.14"
 )
-#: Most hands that are found in a picture.
 MOST_HANDS = 6
-#: Width of the border, as a share of the picture's longer side, with which a picture without a hand is tried again: the
-#: palm detector misses hands that fill the picture.
+"""Largest number of hands that are found in a picture."""
 BORDER = 0.35
+"""Width of the border, relative to the picture's longer side, that is added for a second attempt if no hand is found:
+the palm detector misses hands that fill the picture."""
 
 
 @dataclass(frozen=True)
 class DetectedHand:
-    """A hand in a picture, as it appears: in a mirrored picture a right hand is a left one."""
+    """A hand in a picture. In a mirrored picture, a right hand is a left hand."""
 
     pixels: np.ndarray
     """`[21, 2]`, the centre of the first pixel at (0, 0), FreiHAND order."""
     z: np.ndarray
     """`[21]`, pixels, relative to the wrist, larger away from the camera."""
     world: np.ndarray
-    """`[21, 3]`, metres about the hand's middle, x right, y down, z forward."""
+    """`[21, 3]`, metres relative to the hand's centre, x right, y down, z forward."""
     left: bool
     score: float
     """Probability of the side."""
 
 
 class HandDetector:
-    """MediaPipe's Hand Landmarker. A context manager; calls are of one thread.
+    """MediaPipe's Hand Landmarker; a context manager for use in one thread.
 
-    It tracks hands, as in a video: landmarks are found in a crop around those of the frame before. A photograph is
-    shown twice for that, after an empty picture that ends the tracking, so that the landmarks are not those of the palm
-    detector's coarser crop.
+    It tracks hands: landmarks are found in a crop around the landmarks of the previous frame. A photograph is therefore
+    processed twice, after an empty picture that ends the tracking, so that the landmarks are not from the coarser crop
+    of the palm detector.
     """
 
     def __init__(self, model: str | os.PathLike[str] | None = None, *, video: bool = False) -> None:
         """Loads the models.
 
         Args:
-          model: a .task file, or a wheel that carries the models. By default the file that `MODEL_VARIABLE` names, or
-            the models that the installed mediapipe carries.
+          model: a .task file, or a wheel with the models. By default the file that `MODEL_VARIABLE` names, or the
+            models of the installed mediapipe.
           video: whether the pictures are the frames of a video, in which hands are tracked.
 
         Raises:
-          FileNotFoundError: if there is no such file.
-          ValueError: if mediapipe is not installed, or no models are found in the file; it names the remedy.
+          FileNotFoundError: if the file does not exist.
+          ValueError: if mediapipe is not installed, or the file has no models. The message names a remedy.
         """
         mediapipe, vision, options = _library()
         self._image = lambda pixels: mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=pixels)
@@ -97,7 +97,7 @@ class HandDetector:
             self._landmarker.close()
 
     def __call__(self, image: Image.Image, seconds: float = 0.0) -> list[DetectedHand]:
-        """Finds the hands of an RGB picture; of a video's frame at that time, later than the one before."""
+        """Returns the hands in an RGB picture, or in a frame of a video at an increasing time in seconds."""
         if self._video:
             return self._find(image, round(1000 * seconds))
         found = self._look(image)
@@ -115,7 +115,7 @@ class HandDetector:
 
     def _find(self, image: Image.Image, milliseconds: int = 0) -> list[DetectedHand]:
         self._milliseconds = max(milliseconds, self._milliseconds + 1)
-        # Landmarks in crops that are turned are projected rightly in square pictures only.
+        # MediaPipe projects the landmarks of rotated crops correctly only in square pictures.
         side = max(image.size)
         square = Image.new("RGB", (side, side))
         square.paste(image)
@@ -138,7 +138,7 @@ def _hand(landmarks: Any, world: Any, sides: Any, side: int) -> DetectedHand:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Discards what MediaPipe's library writes to the process's standard error."""
+    """Discards the output of MediaPipe's library to the standard error of the process."""
     sys.stderr.flush()
     kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
@@ -156,11 +156,11 @@ def _bundle(model: str | os.PathLike[str] | None, packages: Path) -> bytes:
     if given is None:
         places = {name: packages / place for name, place in MODELS.items()}
         if not all(place.is_file() for place in places.values()):
-            raise ValueError(f"the installed mediapipe does not carry its models; {REMEDY}")
+            raise ValueError(f"the installed mediapipe does not include its models; {REMEDY}")
         return _zip({name: place.read_bytes() for name, place in places.items()})
     file = Path(given)
     if not file.is_file():
-        raise FileNotFoundError(f"there is no file {file} of MediaPipe's models; {REMEDY}")
+        raise FileNotFoundError(f"expected a file of MediaPipe's models, got no file {file}; {REMEDY}")
     try:
         with zipfile.ZipFile(file) as archive:
             names = set(archive.namelist())
@@ -169,8 +169,10 @@ def _bundle(model: str | os.PathLike[str] | None, packages: Path) -> bytes:
             if names.issuperset(MODELS.values()):
                 return _zip({name: archive.read(place) for name, place in MODELS.items()})
     except zipfile.BadZipFile as error:
-        raise ValueError(f"{file} holds no models of MediaPipe, or is damaged ({error}); {REMEDY}") from error
-    raise ValueError(f"{file} does not hold the models of MediaPipe's Hand Landmarker; {REMEDY}")
+        raise ValueError(
+            f"{file}: expected MediaPipe's models, got another or a damaged file ({error}); {REMEDY}"
+        ) from error
+    raise ValueError(f"{file}: expected the models of MediaPipe's Hand Landmarker, got other files; {REMEDY}")
 
 
 def _zip(content: dict[str, bytes]) -> bytes:

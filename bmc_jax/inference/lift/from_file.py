@@ -1,4 +1,4 @@
-"""Hands of a file of landmarks or 3D joints, with the picture, side and camera of each."""
+"""Reading of hands from a file of landmarks or 3D joints, with the picture, side and camera of each."""
 
 import dataclasses
 import functools
@@ -23,9 +23,9 @@ from bmc_jax.inference.seen import Camera, Result, SeenHand
 from bmc_jax.poses import conventions, repair
 from bmc_jax.poses.lifting import Landmarks
 
-VIRTUAL = "a virtual camera, since 3D joints have no picture"
+VIRTUAL = "a virtual camera, because 3D joints have no picture"
 VIRTUAL_SIZE, VIRTUAL_FOCAL, VIRTUAL_DISTANCE = 512, 2.0, 0.6
-"""Pixels, image widths, and metres before the virtual camera."""
+"""Image size in pixels, focal length in image widths, and distance in metres of the virtual camera."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class FileHands:
 
 @dataclass(frozen=True)
 class _Pictures:
-    """Where the pictures of landmarks are, and what is stated of them."""
+    """Folders and properties of the pictures of landmarks."""
 
     path: Path
     """The file of landmarks."""
@@ -62,7 +62,7 @@ def read(
     images: str | os.PathLike[str] | None,
     image_ids: str | os.PathLike[str] | None,
 ) -> FileHands | None:
-    """Returns the hands of a file of landmarks, None if it is one of 3D joints; see `lift.lift_file`."""
+    """Returns the hands in a file of landmarks, None if it has 3D joints; see `lift.lift_file`."""
     found = landmark_files.read(path, order=order)
     if found is None:
         return None
@@ -83,8 +83,8 @@ def _seen(one: LandmarkHand, left: bool, places: _Pictures) -> SeenHand:
     file, size, focal = _picture(one, places)
     if size is None:
         raise ValueError(
-            f"{places.path}: the size of the images is not stated; give --size WIDTH,HEIGHT, or the pictures' folder "
-            "with --images"
+            f"{places.path}: expected the size of the images, got none; give --size WIDTH,HEIGHT, or the folder of the "
+            "pictures as --images"
         )
     pixels, z = one.pixels, one.z
     if one.shares:
@@ -98,10 +98,13 @@ def _seen(one: LandmarkHand, left: bool, places: _Pictures) -> SeenHand:
 
 
 def _listed(one: LandmarkHand, listed: dict[str, dict[str, Any]], path: Path) -> LandmarkHand:
-    """Returns a hand with the image of its id."""
+    """Returns a hand with the listed image of its id."""
     image = listed.get(str(one.id))
     if image is None:
-        raise ValueError(f"{path}: {one.where} has the image id {one.id}, which the file of --image-ids does not list")
+        raise ValueError(
+            f"{path}: {one.where}: expected an image id in the file of --image-ids, got {one.id}; give the file of "
+            "these images"
+        )
     k = image.get("K") if one.intrinsics is None else one.intrinsics
     k = None if k is None else np.array(k, np.float64)
     size = coco_hand.listed_size(image, one.where)
@@ -109,7 +112,7 @@ def _listed(one: LandmarkHand, listed: dict[str, dict[str, Any]], path: Path) ->
 
 
 def _picture(one: LandmarkHand, places: _Pictures) -> tuple[Path, tuple[int, int] | None, float | None]:
-    """Returns the picture of a hand or the file of landmarks, (width, height), and the focal length of its EXIF."""
+    """Returns the picture of a hand or the file of landmarks, (width, height), and the focal length of the EXIF."""
     stated = one.size or places.size
     if one.image is None:
         return places.path, stated, None
@@ -122,8 +125,8 @@ def _picture(one: LandmarkHand, places: _Pictures) -> tuple[Path, tuple[int, int
     size, focal = _opened(file)
     if stated not in (None, size):
         raise ValueError(
-            f"{one.where}: the landmarks are of an image of {stated[0]}x{stated[1]} pixels, and {file} has "
-            f"{size[0]}x{size[1]}; give the image that they were found in"
+            f"{one.where}: expected {file} with {stated[0]}x{stated[1]} pixels, the size for the landmarks, got "
+            f"{size[0]}x{size[1]}; give the image of the landmarks"
         )
     return file, size, focal
 
@@ -137,7 +140,7 @@ def _opened(file: Path) -> tuple[tuple[int, int], float | None]:
 def read_poses(
     path: Path, *, order: str | None, side: str | None, limits: Limits, smooth: float | int | None
 ) -> tuple[FileHands, Result]:
-    """Returns the hands of a file of 3D joints, repaired without a picture, before a virtual camera."""
+    """Returns the hands in a file of 3D joints, repaired without a picture, in front of a virtual camera."""
     given = pose_files.read(path)
     stated = {"order": order or given.order, "unit": given.unit, "side": side, "left": given.left}
     poses = conventions.convert(given.joints, str(path), **stated, frames=given.frames, allowed=limits)
@@ -159,36 +162,39 @@ def read_poses(
         joints=placed / metres[:, None, None],
         deviation=np.full(pixels.shape[:2], np.nan),
         moved=np.asarray(repaired.moved)[rows] / metres,
-        depth="the joints' own",
+        depth="the given joints",
         repair="in any direction",
         metres=metres,
     )
     gaps = [(path, f"pose {row} has missing joints") for row in poses.gaps]
-    gaps += [(path, f"pose {row} is of no hand's size") for row in poses.impossible]
+    gaps += [(path, f"pose {row} does not have the size of a hand") for row in poses.impossible]
     return FileHands(seen, len(poses.joints), (*given.notes, *map(str, poses.findings)), gaps), result
 
 
 def _sides(hands: Sequence[LandmarkHand], side: str | None, path: Path) -> tuple[list[bool], list[str]]:
-    """Returns which hands are left ones, and how it was found where the file does not state it: by `side`, or by the
-    thumbs. If those of nearly all hands agree, the others are hands whose landmarks err."""
+    """Returns which hands are left hands, and the evidence for sides that were detected.
+
+    For hands whose side the file does not state, it is `side`, or detected from the thumbs. If the thumbs of nearly all
+    hands agree, all are assigned this side, because the landmarks of the others are probably wrong.
+    """
     known = [one.left for one in hands]
     unknown = [i for i, left in enumerate(known) if left is None]
     if not unknown or side is not None:
         return [side == "left" if left is None else left for left in known], []
     with_depth = [i for i in unknown if hands[i].world is not None or hands[i].z is not None]
     if len(with_depth) < len(unknown):
-        raise ValueError(f"{path} does not state the side of its 2D hands; give --side right or --side left")
+        raise ValueError(f"{path}: expected the side of its 2D hands, got none; give --side right or --side left")
     thumbs = validation.thumb_side(np.stack([_in_depth(hands[i]) for i in with_depth]))
     shares = {"right": np.mean(thumbs > validation.UNDECIDED), "left": np.mean(thumbs < -validation.UNDECIDED)}
     found = max(shares, key=lambda name: shares[name])
     if shares[found] == 0:
-        raise ValueError(f"{path}: the side of the hands is not evident from their thumbs; give --side right or left")
+        raise ValueError(f"{path}: the thumbs do not show the side of the hands; give --side right or --side left")
     one_side = shares[found] >= conventions.MIN_SUPPORT
     for i, thumb in zip(with_depth, thumbs, strict=True):
         known[i] = found == "left" if one_side or abs(thumb) < validation.UNDECIDED else bool(thumb < 0)
     words = f"all {found} hands" if one_side else "sides by each hand's thumb"
     evidence = (
-        f"{words} (detected): the thumb is a {found} hand's in {100 * shares[found]:.0f} % of {len(thumbs):,} hands"
+        f"{words} (detected): {100 * shares[found]:.0f} % of {len(thumbs):,} hands have the thumb of a {found} hand"
     )
     return [bool(left) for left in known], [evidence]
 

@@ -1,4 +1,4 @@
-"""A trained network in memory: images or landmarks in, hands out, as arrays. `predict` and `video` use it for files."""
+"""A trained network in memory, which maps images or landmarks to hands. `predict` and `video` use it for files."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -85,8 +85,8 @@ class Model:
         """
         if self.config.network.input != "image":
             raise ValueError(
-                f"{self.trained.folder}: the network takes {self.config.network.input} (network.input), not images; "
-                "load a run whose network.input is 'image'"
+                f"{self.trained.folder}: expected network.input 'image', got {self.config.network.input!r}; load a run "
+                "whose network takes images"
             )
         outputs.validate_scale(scale)
         arrays = arguments.images(images)

@@ -1,4 +1,4 @@
-"""Arguments of a model, checked: each error names the argument, its value and a remedy."""
+"""Checks of a model's arguments. Each error names the argument, its value and a remedy."""
 
 import itertools
 from pathlib import Path
@@ -17,24 +17,24 @@ def images(images: Any) -> dict[str, np.ndarray]:
     several = isinstance(images, list | tuple) or np.ndim(images) == 4
     named = {f"images[{i}]": one for i, one in enumerate(images)} if several else {"images": images}
     if not named:
-        raise ValueError("images: expected one or more, got none; leave the call out where there is no image")
+        raise ValueError("images: expected one or more images, got none; omit the call if there is no image")
     arrays = {name: np.asarray(one) for name, one in named.items()}
     for name, array in arrays.items():
         if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] != 3:
             raise ValueError(
-                f"{name}: expected RGB, uint8 [height, width, 3], got {_kind(array)}; convert it, for instance with "
+                f"{name}: expected RGB, uint8 [height, width, 3], got {_kind(array)}; convert it, for example with "
                 "np.asarray(PIL.Image.fromarray(array).convert('RGB'))"
             )
         if min(array.shape[:2]) < pictures.SMALLEST:
             raise ValueError(
-                f"{name}: expected {pictures.SMALLEST} pixels or more along each side, got {_kind(array)}; no hand can "
-                "be recognized in it"
+                f"{name}: expected at least {pictures.SMALLEST} pixels along each side, got {_kind(array)}; give a "
+                "larger image"
             )
     return arrays
 
 
 def requests(names: list[str], boxes: Any, intrinsics: Any, left: Any) -> tuple[list[int], list[Request]]:
-    """Returns the number of the image of each hand, and its request."""
+    """Returns the number of each hand's image, and each hand's request."""
     places = _boxes(names, boxes)
     number = [i for i, of_image in enumerate(places) for _ in of_image]
     side = sides(left, len(number))
@@ -70,15 +70,15 @@ def _boxes(names: list[str], boxes: Any) -> list[list[Any]]:
 
 
 def sides(left: Any, count: int) -> np.ndarray:
-    """Returns which hands are left ones, `[count]`."""
+    """Returns whether each hand is a left hand, `[count]`."""
     found = np.asarray(left)
     if found.dtype != bool or found.shape not in ((), (count,)):
-        raise ValueError(f"left: expected True or False, or one of them for each of the {count} hands, got {left!r}")
+        raise ValueError(f"left: expected a boolean, or one for each of the {count} hands, got {left!r}; give booleans")
     return np.broadcast_to(found, count).copy()
 
 
 def cameras(intrinsics: Any, count: int, each: str) -> list[np.ndarray | None]:
-    """Returns `count` matrices K."""
+    """Returns K of each of `count` images or hands, None if it is not given."""
     if intrinsics is None:
         return [None] * count
     array = numbers("intrinsics", intrinsics)
@@ -116,7 +116,7 @@ def image_size(given: Any) -> tuple[int, int]:
     """Returns (width, height)."""
     found = numbers("size", given)
     if found.shape != (2,) or not (np.isfinite(found) & (found >= 1) & (found == np.round(found))).all():
-        raise ValueError(f"size: expected (width, height) in pixels, got {given!r}; give that of the landmarks' image")
+        raise ValueError(f"size: expected (width, height) in pixels, got {given!r}; give the size of the image")
     return int(found[0]), int(found[1])
 
 
@@ -125,7 +125,7 @@ def numbers(name: str, given: Any) -> np.ndarray:
     try:
         return np.asarray(given, np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{name}: expected numbers, got {given!r}") from error
+        raise ValueError(f"{name}: expected numbers, got {given!r}; give a numeric array") from error
 
 
 def _kind(array: np.ndarray) -> str:

@@ -1,4 +1,4 @@
-"""Hands in arrays, the result of a model."""
+"""Hands as arrays, the result of a model."""
 
 from dataclasses import dataclass
 
@@ -15,21 +15,21 @@ class Hands:
     """
 
     image: Int[np.ndarray, " hand"]
-    """Number of the image; of lifted landmarks, of the hand."""
+    """Number of the image, or of the hand for lifted landmarks."""
     left: Bool[np.ndarray, " hand"]
-    """Whether it is a left hand, as given."""
+    """Whether it is a left hand, from the argument."""
     size: Int[np.ndarray, "hand 2"]
     """(width, height) of the image."""
     box: Float[np.ndarray, "hand 4"]
     """(left, top, right, bottom), pixels of the image."""
     intrinsics: Float[np.ndarray, "hand 3 3"]
-    """K of the image, pixels: the given one, or the assumed one."""
+    """K of the image, pixels, given or assumed."""
     joints_2d: Float[np.ndarray, "hand 21 2"]
-    """Pixels of the image, the centre of the first at (0, 0). FreiHAND order. Those that were predicted or given."""
+    """Predicted or given pixels of the image, the centre of the first pixel at (0, 0), FreiHAND order."""
     joints_3d: Float[np.ndarray, "hand 21 3"]
-    """Metres, camera frame: x right, y down, z forward. Left hands are left hands."""
+    """Metres, camera frame: x right, y down, z forward. Left hands are not mirrored."""
     joints_3d_scale: Float[np.ndarray, "hand 21 3"]
-    """The same in scale units, lengths of the bone from middle MCP to middle PIP."""
+    """`joints_3d` in scale units, lengths of the bone from middle MCP to middle PIP."""
     within_limits: Bool[np.ndarray, " hand"]
     """Whether every quantity is within its limit."""
     angles: Float[np.ndarray, "hand 5 3 2"]
@@ -37,15 +37,15 @@ class Hands:
     angles_beyond: Float[np.ndarray, "hand 5 3"]
     """Radians."""
     bone_length: Float[np.ndarray, "hand 5 4"]
-    """Scale units."""
+    """Bone lengths, scale units."""
     bone_length_beyond: Float[np.ndarray, "hand 5 4"]
     """Scale units."""
     curvature: Float[np.ndarray, "hand 4"]
-    """Of the palm, reciprocal of scale units."""
+    """Curvature of the palm, reciprocal scale units."""
     curvature_beyond: Float[np.ndarray, "hand 4"]
-    """Reciprocal of scale units."""
+    """Reciprocal scale units."""
     spread: Float[np.ndarray, "hand 4"]
-    """Of the palm, radians."""
+    """Spread of the palm, radians."""
     spread_beyond: Float[np.ndarray, "hand 4"]
     """Radians."""
 
@@ -54,7 +54,7 @@ class Hands:
 
     @classmethod
     def none(cls) -> "Hands":
-        """Returns the arrays of no hand."""
+        """Returns empty arrays."""
         finger_joints = {
             "angles": (5, 3, 2),
             "angles_beyond": (5, 3),

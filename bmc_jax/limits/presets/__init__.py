@@ -1,1 +1,1 @@
-"""Limits that ship with the package, by name, and the programs that make them."""
+"""Limits that are installed with the package, and the programs that generate them."""

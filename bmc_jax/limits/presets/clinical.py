@@ -1,12 +1,12 @@
-"""Makes the preset `clinical`: limits from joint ranges in the literature, with no data at all.
+"""Generation of the preset `clinical`: limits from joint ranges in the literature, without data.
 
     python -m bmc_jax.limits.presets.clinical
 
-The ranges, their sources and the hand that they move are in `synthesis.skeleton`; the limits are fitted to hands all
-over those ranges. Bones vary by two standard deviations of adults, each on its own.
+The ranges, their sources and the hand model are in `synthesis.skeleton`; the limits are fitted to hands that cover the
+ranges. Bone lengths vary independently by two standard deviations of adults.
 
-The margins are for labels: joint centres of a data set are not the anatomist's. Fingertips and wrist lie up to a third
-of a bone away from theirs, and a few millimetres at the end of a phalanx are ten degrees.
+The margins are for labels, because the joint centres of datasets differ from those of anatomy: fingertips and wrist by
+up to a third of a bone, and a few millimetres at the end of a phalanx are ten degrees.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ ANGLE_MARGIN, LENGTH_MARGIN = 10.0, 0.3
 
 
 def clinical(count: int = COUNT, seed: int = SEED) -> Limits:
-    """The preset's limits from so many sampled hands."""
+    """Returns the limits of the preset from `count` sampled hands."""
     ranges = (
         f"{name}: {r.low:g} to {r.high:g} degrees. {r.source}"
         for name, r in skeleton.JOINT_RANGES.items()
@@ -42,4 +42,4 @@ def clinical(count: int = COUNT, seed: int = SEED) -> Limits:
 
 if __name__ == "__main__":
     io.save(clinical(), FILE)
-    print(f"{FILE} written\n{comparison.describe(io.load(FILE))}")
+    print(f"wrote {FILE}\n{comparison.describe(io.load(FILE))}")

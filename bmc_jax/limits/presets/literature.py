@@ -1,11 +1,11 @@
-"""Makes the presets `eaton`, `functional` and `lin2000`: joint ranges as single sources give them.
+"""Generation of the presets `eaton`, `functional` and `lin2000`: joint ranges of single sources.
 
     python -m bmc_jax.limits.presets.literature
 
-`clinical` is the widest of several sources and of what RHD's hands need; these are one source's word each, and tighter.
-What a source does not say of a joint is `clinical`'s: `TAKEN` names it in the file's references. Bones and palm are
-`clinical`'s throughout. Angles are those of as different adults' hands as in `clinical`, of which one joint at a time
-moves over its whole range, with `clinical`'s margin for labels.
+`clinical` has the widest ranges of several sources and of the hands in RHD. These presets are tighter, with the ranges
+of one source each. Ranges that a source does not state are those of `clinical`, marked by `TAKEN` in the references of
+the file, and so are bones and palm. The angles are those of hands of adults as varied as in `clinical`, in which one
+joint at a time moves over its whole range, with the margin of `clinical` for labels.
 """
 
 import dataclasses
@@ -50,14 +50,14 @@ SOURCES = {
     },
 }
 TAKEN = "as in the preset clinical"
-#: Values of each angle from end to end: a hull is convex in the paper's angles, a range is not always.
 STEPS = 7
-#: Adults, each with all of the poses.
+"""Number of values of each angle in its range: a range is not always convex in the paper's angles, as a hull is."""
 PEOPLE, SEED = 100, 0
+"""Number of adults, each with all poses, and their seed."""
 
 
 def literature(name: str) -> Limits:
-    """The preset's limits, from the ranges alone."""
+    """Returns the limits of the preset `name`."""
     said = SOURCES[name]
     ranges = {
         joint: said.get(joint, JointRange(known.low, known.high, TAKEN))
@@ -77,8 +77,10 @@ def literature(name: str) -> Limits:
 
 
 def _poses(ranges: dict[str, JointRange]) -> np.ndarray:
-    """Returns hands `[N, 21, 3]` in metres of `PEOPLE` adults. Each joint takes every combination of its angles, while
-    the others stay in the middle of their ranges."""
+    """Returns hands `[N, 21, 3]` of `PEOPLE` adults, metres.
+
+    Each joint takes all combinations of its angles, while the other joints are in the middle of their ranges.
+    """
     values = {joint: np.deg2rad(np.linspace(of.low, of.high, STEPS)) for joint, of in ranges.items()}
     middle = {joint: of[STEPS // 2] for joint, of in values.items()}
     joints = (
@@ -110,7 +112,7 @@ def _poses(ranges: dict[str, JointRange]) -> np.ndarray:
 
 
 def _adult(random: np.random.Generator) -> skeleton.Shape:
-    """A hand of any adult, of bones and palm as `skeleton.clinical_poses` draws them."""
+    """Returns a random hand of an adult, with bones and palm distributed as in `skeleton.clinical_poses`."""
     spread = {
         "bones": 1 + 2 * skeleton.BONE_DEVIATIONS / skeleton.BONES * random.uniform(-1, 1, (5, 4)),
         "palm_width": random.uniform(0.88, 1.12),
@@ -127,4 +129,4 @@ if __name__ == "__main__":
     for name in SOURCES:
         made = literature(name)
         io.save(made, FOLDER / f"{name}.json")
-        print(f"{name}.json written\n{comparison.describe(made)}")
+        print(f"wrote {name}.json\n{comparison.describe(made)}")

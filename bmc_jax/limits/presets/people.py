@@ -1,13 +1,13 @@
-"""Makes the preset `people`: limits of whole hands, fitted to rendered people.
+"""Generation of the preset `people`: limits of whole hands, fitted to rendered people.
 
     python -m bmc_jax.limits.presets.people
 
-The hands are those of the training people of the domain `any_view`. The other presets are made of ranges of motion, and
-allow whatever a joint can do and whatever lengths adults' bones have; this one allows what hands usually do, and the
-lengths that bones have beside the scale bone of the same hand.
+The hands are those of the training people of the domain `any_view`. The other presets are from ranges of motion: they
+allow all that a joint can do, and all bone lengths of adults. This preset allows the usual poses of hands, and the
+lengths of bones relative to the scale bone of the same hand.
 
-Narrower percentiles make repair better on noisy poses and worse on exact ones. With these, repair moves exact poses of
-other rendered people by a quarter of a millimetre (`benchmarks/RESULTS.md`).
+Narrower percentiles make repair better on noisy poses and worse on exact poses. With these percentiles, repair moves
+exact poses of other rendered people by a quarter of a millimetre (`benchmarks/RESULTS.md`).
 """
 
 from pathlib import Path
@@ -26,7 +26,7 @@ PERCENTILES = (1.0, 99.0)
 
 
 def people(count: int = COUNT, seed: int = SEED, percentiles: tuple[float, float] = PERCENTILES) -> Limits:
-    """Fits the preset's limits to the first poses of rendered people."""
+    """Returns the limits of the preset, fitted to the first `count` poses of rendered people."""
     chunks = (
         synthesis.poses(seed, DOMAIN, SPLIT, np.arange(start, min(start + CHUNK, count)))
         for start in range(0, count, CHUNK)
@@ -43,4 +43,4 @@ def people(count: int = COUNT, seed: int = SEED, percentiles: tuple[float, float
 
 if __name__ == "__main__":
     io.save(people(), FILE)
-    print(f"{FILE} written\n{comparison.describe(io.load(FILE))}")
+    print(f"wrote {FILE}\n{comparison.describe(io.load(FILE))}")
