@@ -1,7 +1,7 @@
 """Metrics of predicted joints: errors, alignments and the datasets' evaluation protocols.
 
-Computed on the host in numpy's float64, as the official evaluation programs, whose numbers are reproduced to the digit.
-Joints are `[N, J, 3]` in metres, camera frame.
+Metrics are computed on the host in numpy's float64 and reproduce the numbers of the official evaluation programs to the
+digit. Joints are `[N, J, 3]` in metres, camera frame.
 """
 
 from bmc_jax.metrics.alignment import (

@@ -28,18 +28,24 @@ def checked(
     """
     prediction, target = np.asarray(prediction, np.float64), np.asarray(target, np.float64)
     if prediction.shape != target.shape:
-        raise ValueError(f"predicted joints have the shape {prediction.shape} and true ones {target.shape}; must agree")
+        raise ValueError(
+            f"predicted joints: expected the shape {list(target.shape)} of the true joints, got "
+            f"{list(prediction.shape)}; give both the same shape"
+        )
     valid = np.ones(prediction.shape[:-1], bool) if valid is None else np.asarray(valid, bool)
     if valid.shape != prediction.shape[:-1]:
         raise ValueError(
-            f"the mask of labelled joints has the shape {valid.shape} and joints {prediction.shape}; must agree"
+            f"valid: expected the shape {list(prediction.shape[:-1])}, got {list(valid.shape)}; give a value per joint"
         )
     for name, joints in (("predicted", prediction), ("true", target)):
         bad = ~np.isfinite(joints).all(axis=-1) & valid
         if bad.any():
             first = tuple(int(number) for number in np.argwhere(bad)[0])
             which = f" ({hand.JOINTS[first[-1]]})" if prediction.shape[-2] == hand.NUM_JOINTS else ""
-            raise ValueError(f"{name} joint {list(first)} is {joints[first].tolist()}{which}; must be finite")
+            raise ValueError(
+                f"{name} joint {list(first)}{which}: expected finite numbers, got {joints[first].tolist()}; correct "
+                "it, or mask it with `valid`"
+            )
     if valid.all():
         return prediction, target, valid
     return np.where(valid[..., None], prediction, 0.0), np.where(valid[..., None], target, 0.0), valid
@@ -62,7 +68,7 @@ def root_scale(prediction: np.ndarray, target: np.ndarray, valid: np.ndarray | N
 
 
 def scale_translation(prediction: np.ndarray, target: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """Translates the wrist and scales the wrist-MCP distance of the middle finger to the ground truth's, as HO-3D."""
+    """Translates the wrist and scales the wrist-middle MCP distance to those of the ground truth, as in HO-3D."""
     return _scale_bone("scale_translation", (hand.WRIST, hand.MIDDLE_MCP), prediction, target, valid)
 
 
@@ -83,7 +89,7 @@ def centroid_scale(prediction: np.ndarray, target: np.ndarray, valid: np.ndarray
 
 
 def procrustes(prediction: np.ndarray, target: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """Aligns each pose by the similarity transform of least squared error, as FreiHAND's evaluation.
+    """Aligns each pose by the similarity transform of least squared error, as in FreiHAND's evaluation.
 
     The rotation may be a reflection, as in that evaluation: a mirrored hand aligns perfectly. A prediction whose joints
     all coincide is moved to the centroid of the ground truth. Two labelled joints align perfectly.
@@ -119,11 +125,11 @@ def fit_similarity(prediction: np.ndarray, target: np.ndarray, valid: np.ndarray
 
 ALIGNMENTS: dict[str, tuple[Callable[..., np.ndarray], str]] = {
     "absolute": (absolute, "none: camera frame"),
-    "root": (root, "wrists joined"),
-    "root_scale": (root_scale, "wrists joined, true MCP-PIP length"),
-    "scale_translation": (scale_translation, "wrists joined, true wrist-MCP length"),
-    "centroid": (centroid, "centroids joined"),
-    "centroid_scale": (centroid_scale, "centroids joined, true mean radius"),
+    "root": (root, "wrists aligned"),
+    "root_scale": (root_scale, "wrists aligned, true MCP-PIP length"),
+    "scale_translation": (scale_translation, "wrists aligned, true wrist-MCP length"),
+    "centroid": (centroid, "centroids aligned"),
+    "centroid_scale": (centroid_scale, "centroids aligned, true mean radius"),
     "procrustes": (procrustes, "moved, scaled, turned or mirrored"),
 }
 """Function and description of each alignment."""
@@ -132,7 +138,7 @@ ALIGNMENTS: dict[str, tuple[Callable[..., np.ndarray], str]] = {
 def align(name: str, prediction: np.ndarray, target: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
     """Returns the predicted poses in the named alignment, a key of `ALIGNMENTS`."""
     if name not in ALIGNMENTS:
-        raise ValueError(f"alignment {name!r} is none of {', '.join(ALIGNMENTS)}")
+        raise ValueError(f"alignment: expected one of {', '.join(ALIGNMENTS)}, got {name!r}; choose one")
     return ALIGNMENTS[name][0](prediction, target, valid)
 
 
@@ -157,7 +163,7 @@ def _require_complete(
     prediction, target, valid = checked(prediction, target, valid)
     if prediction.shape[-2] != hand.NUM_JOINTS or not valid.all():
         raise ValueError(
-            f"the alignment '{name}' needs all {hand.NUM_JOINTS} joints, of which the ground truth has "
+            f"alignment '{name}': expected all {hand.NUM_JOINTS} joints in every pose of the ground truth, got "
             f"{int(valid.sum(axis=-1).min()) if valid.size else 0} in some pose; choose centroid or procrustes"
         )
     return prediction, target

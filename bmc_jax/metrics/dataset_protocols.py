@@ -1,4 +1,4 @@
-"""A run's predictions by a dataset's own protocol: its figures, and the file that its server or script takes."""
+"""Evaluation of a run's predictions by the protocol of a dataset, and prediction files for its server or script."""
 
 import os
 from dataclasses import asdict
@@ -13,7 +13,7 @@ from bmc_jax.core.types import Batch
 from bmc_jax.data import store
 from bmc_jax.metrics import prediction_files
 
-#: Protocol of the datasets that a reader builds.
+#: Protocol of a built dataset by the name of its reader.
 PROTOCOLS = {
     "freihand": "freihand",
     "rhd": "rhd",
@@ -21,19 +21,27 @@ PROTOCOLS = {
     "ho3d_v1": "hands19",
     "dexter_object": "dexter_object",
 }
-#: Suffixes of the prediction files. None is .npz, the suffix of a run's own arrays in the same folder.
+#: Suffixes of the prediction files. None of them is .npz, which is the suffix of the run's arrays in the same folder.
 SUFFIXES = {"freihand": ".json", "ho3d": ".json", "hands19": ".txt", "rhd": ".json", "dexter_object": ".json"}
 
 
 def protocol(folder: Path) -> str | None:
-    """A built dataset's protocol, a name of `metrics.PROTOCOLS`; None if nobody has published one."""
+    """Returns the protocol of a built dataset, a key of `metrics.PROTOCOLS`; None if none is published."""
     return PROTOCOLS.get(store.summary(folder)["reader"])
 
 
 def figures(protocol: str, metres: np.ndarray, examples: Batch, *, seed: int = 0) -> dict[str, Any]:
-    """The protocol's figures of poses `[N, 21, 3]`, metres in the camera's frame, with 95 % intervals: by name, each
-    with value, unit, alignment, statistic and number of poses. Of the examples that the protocol can judge; empty if
-    there are none."""
+    """Computes the metrics of a protocol, with 95 % intervals.
+
+    Args:
+      protocol: key of `metrics.PROTOCOLS`.
+      metres: predicted poses `[N, 21, 3]`, metres, camera frame, FreiHAND order.
+      examples: their labels; only those that the protocol can evaluate count.
+      seed: of the bootstrap intervals.
+
+    Returns:
+      The fields of `metrics.Metric` by name of the metric; empty if no example can be evaluated.
+    """
     known = np.asarray(examples.joints_3d_valid)
     tips = hand.FINGER_JOINTS[:, -1]
     if metrics.PROTOCOLS[protocol].points == "tips":
@@ -50,8 +58,18 @@ def figures(protocol: str, metres: np.ndarray, examples: Batch, *, seed: int = 0
 
 
 def write(protocol: str, folder: Path, split: str, metres: np.ndarray, stem: str | os.PathLike) -> dict[str, Any]:
-    """Write the poses `[N, 21, 3]` of the first rows of a split as `stem` with the protocol's ending; what was written:
-    `files`, and whether it is `complete`, all that a server takes."""
+    """Writes the poses of the first rows of a split as prediction files.
+
+    Args:
+      protocol: key of `metrics.PROTOCOLS`.
+      folder: the built dataset.
+      split: name of the split.
+      metres: poses `[N, 21, 3]`, metres, camera frame, FreiHAND order; left hands are mirrored to right hands.
+      stem: path of the file without the protocol's suffix.
+
+    Returns:
+      `files`, the names of the written files, and `complete`, whether they hold all poses that a server expects.
+    """
     records = store.records(folder, split)
     rows = [records[row] for row in range(len(metres))]
     accepted = prediction_files.SERVER_COUNTS.get(protocol)
@@ -68,11 +86,11 @@ def write(protocol: str, folder: Path, split: str, metres: np.ndarray, stem: str
 
 
 def rows(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """(name with its unit, value, interval) of each figure, for tables."""
+    """Returns (name with its unit, value, interval) of each metric as text, for tables."""
     found = []
     for name, figure in figures.items():
         digits = 2 if figure["unit"] == "mm" else 4
-        interval = figure.get("interval")
-        words = f"{interval[0]:.{digits}f} to {interval[1]:.{digits}f}" if interval else ""
-        found.append((name, f"{figure['value']:.{digits}f}", words))
+        bounds = figure.get("interval")
+        interval = f"{bounds[0]:.{digits}f} to {bounds[1]:.{digits}f}" if bounds else ""
+        found.append((name, f"{figure['value']:.{digits}f}", interval))
     return found

@@ -26,7 +26,7 @@ def joint_errors(prediction: np.ndarray, target: np.ndarray, valid: np.ndarray |
 
 
 def mean_error(errors: np.ndarray, valid: np.ndarray | None = None) -> float:
-    """Returns the mean over joints of each joint's mean error over poses. Joints that are never valid do not count."""
+    """Returns the mean over joints of each joint's mean error over poses. Joints that are never valid are left out."""
     return float(np.mean(_mean_over_poses(errors, valid)))
 
 
@@ -45,9 +45,9 @@ def pck(errors: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
 def areas(errors: np.ndarray, low: float = 0.0, high: float = 0.05, thresholds: int = 100) -> np.ndarray:
     """Returns the area under the PCK curve of each single error, in [0, 1] and of the errors' shape.
 
-    The area under a mean of curves is the mean of their areas, so that the mean over poses is the area of a joint, and
-    poses can be resampled. The area is that of the trapezoid rule over equally spaced thresholds. An error equal to a
-    threshold counts as below it.
+    The area under a mean of curves is the mean of their areas. So the mean over poses is the area of a joint, and poses
+    can be resampled. Areas follow the trapezoid rule over equally spaced thresholds. An error equal to a threshold
+    counts as below it.
     """
     return areas_at(errors, np.linspace(low, high, thresholds))
 
@@ -77,18 +77,19 @@ def pck_auc(
 def f_scores(prediction: np.ndarray, target: np.ndarray, thresholds: Sequence[float] = (0.005, 0.015)) -> np.ndarray:
     """Returns F-scores `[N, thresholds]` in [0, 1] of pairs of meshes `[N, V, 3]`, `[N, W, 3]`.
 
-    The F-score is the harmonic mean of precision and recall: the shares of predicted vertices with a true vertex, and
-    of true vertices with a predicted one, nearer than the threshold. It is 0 if both are. The definition is FreiHAND's.
+    The F-score is the harmonic mean of precision and recall, which are the shares of predicted vertices with a true
+    vertex, and of true vertices with a predicted vertex, nearer than the threshold. It is 0 if both shares are 0. The
+    definition is FreiHAND's.
 
     Raises ValueError for other shapes or numbers of meshes, and for vertices that are not finite.
     """
     prediction, target = np.asarray(prediction, np.float64), np.asarray(target, np.float64)
     for name, vertices in (("predicted", prediction), ("true", target)):
         if vertices.ndim != 3 or vertices.shape[-1] != 3 or len(vertices) != len(target) or not vertices.shape[1]:
-            raise ValueError(f"{name} vertices have the shape {vertices.shape}; [{len(target)}, V, 3] is needed")
+            raise ValueError(f"{name} vertices: expected the shape [{len(target)}, V, 3], got {list(vertices.shape)}")
         checked(vertices, vertices)
     limits = np.asarray(thresholds)
-    # The bound of the search exceeds the thresholds, so that the comparison below decides.
+    # The bound of the search exceeds the thresholds, so the result depends on the comparison below only.
     bound = float(limits.max()) * 1.001
 
     def score(pair: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
@@ -115,14 +116,16 @@ def pinhole(prediction: np.ndarray, target: np.ndarray, intrinsics: np.ndarray) 
     prediction, target, _ = checked(prediction, target)
     intrinsics = np.asarray(intrinsics, np.float64)
     if intrinsics.shape != (*prediction.shape[:-2], 3, 3):
-        raise ValueError(f"K has the shape {intrinsics.shape}; {(*prediction.shape[:-2], 3, 3)} is needed")
+        shape = [*prediction.shape[:-2], 3, 3]
+        raise ValueError(f"intrinsics: expected the shape {shape}, got {list(intrinsics.shape)}; give one K per pose")
     pixels = []
     for name, joints in (("predicted", prediction), ("true", target)):
         behind = np.argwhere(joints[..., 2] <= 0)
         if len(behind):
             first = tuple(behind[0])
             raise ValueError(
-                f"{name} joint {list(map(int, first))} is at depth {joints[first][2]:.4g} m, behind the camera"
+                f"{name} joint {list(map(int, first))}: expected a depth above 0, got {joints[first][2]:.4g} m, behind "
+                "the camera; give joints in the camera frame"
             )
         image = joints @ np.swapaxes(intrinsics, -2, -1)
         pixels.append(image[..., :2] / image[..., 2:])
@@ -164,18 +167,19 @@ def bootstrap(
     """Returns the bootstrap percentile interval of the mean of values `[N]` or `[N, J]`, resampling the N images.
 
     For `[N, J]` the statistic is `mean_error`. Values are errors, or `areas` for the interval of an area under PCK.
-    The images are taken as independent: for frames of one video the interval is too narrow.
+    The interval assumes independent images: it is too narrow for frames of one video.
 
     Raises ValueError for fewer than 2 images or values that are not finite.
     """
     values = np.asarray(values, np.float64)
     values = values.reshape(len(values), -1)
     if len(values) < 2:
-        raise ValueError(f"an interval is of 2 images or more, not of {len(values)}")
+        raise ValueError(f"values: expected 2 images or more for an interval, got {len(values)}; give more images")
     known = np.ones(values.shape, bool) if valid is None else np.asarray(valid, bool)
     if not np.isfinite(values[known]).all():
-        raise ValueError(f"value {np.argwhere(~np.isfinite(values) & known)[0].tolist()} is not finite")
-    if known.all():  # the order of the two means does not matter
+        first = tuple(np.argwhere(~np.isfinite(values) & known)[0].tolist())
+        raise ValueError(f"value {list(first)}: expected a finite number, got {values[first]}; mask it with `valid`")
+    if known.all():  # the two means commute
         values, known = values.mean(axis=1, keepdims=True), known[:, :1]
     summed, counted = np.where(known, values, 0.0), known.astype(np.float64)
     generator, means = np.random.default_rng(seed), []

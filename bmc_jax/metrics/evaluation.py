@@ -1,7 +1,7 @@
-"""Errors of predictions against the labels that examples have, and their plausibility.
+"""Errors of predictions relative to the labels of examples, and the plausibility of predictions.
 
 Errors are in pixels of the crop and in millimetres. Predictions are in scale units, so poses are multiplied by each
-hand's true scale, as is customary for FreiHAND; so is the mean pose that they are compared with.
+hand's true scale, as is customary for FreiHAND. The mean pose, to which they are compared, is scaled in the same way.
 """
 
 from typing import Any, NamedTuple
@@ -16,12 +16,12 @@ from bmc_jax.core import hand, losses, numerics
 from bmc_jax.core.types import Batch, Limits, Prediction
 from bmc_jax.data.readers.annotation import project
 
-#: numpy's or JAX's.
+#: An array of numpy or JAX.
 Array = Any
 
 
 class Metric(NamedTuple):
-    """How a metric is printed and compared."""
+    """Title, unit and digits of a printed metric, and the direction of its comparison."""
 
     title: str
     unit: str
@@ -50,10 +50,10 @@ METRICS = {
 
 
 def less_is_better(name: str) -> bool:
-    """Returns whether less is better of a metric named "split/set/metric". Raises ValueError for an unknown one."""
+    """Returns whether lower values of a metric "split/set/metric" are better. Raises ValueError for unknown metrics."""
     key = name.rpartition("/")[2]
     if key not in METRICS:
-        raise ValueError(f"training.best is {name!r}; it must end in a metric: {', '.join(METRICS)}")
+        raise ValueError(f"training.best: expected a metric at its end, got {name!r}; choose from {', '.join(METRICS)}")
     return METRICS[key].less_is_better
 
 
@@ -62,7 +62,8 @@ def compare(
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Computes the metrics of the network, of the mean pose and of the labels, for examples with any labels.
 
-    Returns them for JSON, and the mean pose: `mean_2d` and, where 3D is labelled, `mean_3d`.
+    Returns:
+      The metrics, for JSON, and the mean pose: `mean_2d` and, if there are 3D labels, `mean_3d`.
     """
     mean_2d, mean_3d = mean_pose(examples)
     network = measure(prediction.joints_2d, prediction.joints_3d, examples, hand_limits)
@@ -94,9 +95,9 @@ def title(name: str) -> str:
 
 
 def errors(joints_2d: Array, joints_3d: Array, examples: Batch) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Returns by metric the errors `[N, 21]` in px or mm, of which metrics are means, and which of them count.
+    """Returns, by metric, the errors `[N, 21]` in px or mm and the mask `[N, 21]` of those that count.
 
-    Errors in 3D are of the `fully_labelled` examples only; metrics without any label are left out.
+    3D errors cover the `fully_labelled` examples only. Metrics without any label are left out.
     """
     pixels, known = _labelled_pixels(examples)
     distances = metrics.joint_errors(np.asarray(joints_2d), pixels)
@@ -118,7 +119,7 @@ def errors(joints_2d: Array, joints_3d: Array, examples: Batch) -> dict[str, tup
 
 
 def _details(found: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
-    """95 % intervals over the images, and means by joint and by finger, of `errors`."""
+    """Returns 95 % intervals over the images, and means by joint and by finger, of `errors`."""
     details = {
         "joints": {name: metrics.by_joint(*of) for name, of in found.items()},
         "fingers": {name: metrics.by_finger(*of) for name, of in found.items()},
@@ -132,26 +133,27 @@ def _details(found: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
 
 
 def fully_labelled(examples: Batch) -> np.ndarray:
-    """Returns which examples have all 3D labels and their scale, `[N]`."""
+    """Returns the mask `[N]` of the examples with all 3D labels and their scale."""
     return np.asarray(examples.joints_3d_valid).all(axis=-1) & (np.asarray(examples.scale) > 0)
 
 
 def mean_pose(examples: Batch) -> tuple[np.ndarray, np.ndarray | None]:
-    """Returns the labels' mean pixels `[21, 2]` and mean 3D joints `[21, 3]`, scale units in the camera's frame; None
-    for 3D if no example is fully labelled."""
+    """Returns the mean pixels `[21, 2]` and mean 3D joints `[21, 3]` of the labels. The latter are in scale units in
+    the camera frame, or None if no example is fully labelled."""
     pixels, known = _labelled_pixels(examples)
     mean_2d = pixels.sum(axis=0, where=known[..., None]) / np.maximum(known.sum(axis=0), 1)[:, None]
     return mean_2d, np.mean(_scale_units(examples), axis=0) if fully_labelled(examples).any() else None
 
 
 def _scale_units(examples: Batch) -> np.ndarray:
-    """The 3D labels of the fully labelled examples, in scale units."""
+    """Returns the 3D labels of the fully labelled examples, in scale units."""
     rows = fully_labelled(examples)
     return np.asarray(examples.joints_3d)[rows] / np.asarray(examples.scale)[rows][:, None, None]
 
 
 def _labelled_pixels(examples: Batch) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels of the joints `[N, 21, 2]`, and which are known; those outside the image too, where 3D is labelled."""
+    """Returns the pixels of the joints `[N, 21, 2]` and the mask of known ones, including pixels outside the image of
+    fully labelled examples."""
     rows, valid = fully_labelled(examples), np.asarray(examples.joints_2d_valid)
     pixels = np.where(valid[..., None], examples.joints_2d, 0.0)
     projected = project(np.asarray(examples.joints_3d)[rows], np.asarray(examples.intrinsics)[rows][:, None])
@@ -160,7 +162,8 @@ def _labelled_pixels(examples: Batch) -> tuple[np.ndarray, np.ndarray]:
 
 
 def measure(joints_2d: Array, joints_3d: Array | None, examples: Batch, hand_limits: Limits) -> dict[str, float]:
-    """Computes the `METRICS` of poses, `[N, 21, 2]` pixels and `[N, 21, 3]` scale units or none, that have labels."""
+    """Computes those `METRICS` that the labels allow, of poses in pixels `[N, 21, 2]` and in scale units `[N, 21, 3]`,
+    the latter optional."""
     pixels, known = _labelled_pixels(examples)
     distances = metrics.joint_errors(np.asarray(joints_2d), pixels)[known]
     measured = {"joints_2d_px": float(distances.mean())} if known.any() else dict[str, float]()
@@ -180,8 +183,8 @@ def measure(joints_2d: Array, joints_3d: Array | None, examples: Batch, hand_lim
 
 
 def plausibility(joints_3d: Array, hand_limits: Limits) -> dict[str, float]:
-    """Measures how well poses `[N, 21, 3]` in scale units keep limits: the mean of each biomechanical term (the angles'
-    in degrees), and the shares, in percent, of poses within every limit and of joint angles within their hull."""
+    """Computes the plausibility of poses `[N, 21, 3]` in scale units: the mean of each biomechanical term (in degrees
+    for angles), and the shares, in percent, of poses within all limits and of joint angles within their hull."""
     terms, within, angles = jax.device_get(_compare(jnp.asarray(joints_3d, jnp.float32), hand_limits))
     return {
         "within_limits": 100 * float(within.mean()),
@@ -199,7 +202,7 @@ def _compare(joints: Float[jax.Array, "pose 21 3"], hand_limits: Limits) -> Any:
 
 
 def _reductions(network: dict[str, float], constant: dict[str, float]) -> dict[str, float]:
-    """By how many percent each error in pixels or millimetres is below the mean pose's."""
+    """Returns the reduction, in percent, of each error in pixels or millimetres relative to that of the mean pose."""
     return {
         key: 100 * (1 - network[key] / constant[key])
         for key in network

@@ -1,12 +1,12 @@
 """Ground truth of the evaluation protocols, read from the files of the datasets.
 
-    freihand        evaluation_xyz.json (with _verts and _K beside it), or the folder of it
-    ho3d            the same; evaluation.txt beside it names the frames
+    freihand        evaluation_xyz.json (with _verts and _K in the same folder), or its folder
+    ho3d            the same; evaluation.txt in the same folder names the frames
     hands19         a .txt of joints in the format of training_joint_annotation.txt
     dexter_object   the folder of the dataset
     rhd             the folder of the dataset: its evaluation split, the more visible hand of each image
 
-All protocols read an .npz too, with `joints [N, 21, 3]`, NaN where not labelled, and optionally `names`, `left`,
+An .npz is read for every protocol. It has `joints [N, 21, 3]`, NaN where not labelled, and optionally `names`, `left`,
 `vertices` and `intrinsics [N, 3, 3]`, as in a file of predictions.
 """
 
@@ -27,9 +27,9 @@ from bmc_jax.metrics import prediction_checks, prediction_files
 from bmc_jax.metrics.prediction_checks import UNITS
 from bmc_jax.metrics.prediction_files import FROM, KINDS
 
-#: Ending of a file of joints; files of vertices and intrinsics lie beside it.
+#: End of the name of a file of joints; files of vertices and intrinsics are in the same folder.
 XYZ = "_xyz.json"
-#: Places of that file in folders of HO-3D and FreiHAND.
+#: Subfolders of HO-3D and FreiHAND that may contain that file.
 PLACES = (".", "FreiHAND_pub_v2_eval", "FreiHAND_pub_v2")
 
 
@@ -46,7 +46,7 @@ class GroundTruth:
     names: tuple[str, ...] | None = None
     """Names of the images."""
     left: np.ndarray | None = None
-    """`[N]`: which are left hands."""
+    """Mask of left hands, `[N]`."""
     intrinsics: np.ndarray | None = None
     """`[N, 3, 3]` pixels"""
 
@@ -60,7 +60,7 @@ def read(protocol: str, path: str | os.PathLike) -> GroundTruth:
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"there is no {path} to compare predictions with")
+        raise FileNotFoundError(f"expected the ground truth at {path}, got no file or folder; correct the path")
     if path.suffix == ".npz":
         return _arrays(path)
     if protocol == "dexter_object":
@@ -75,14 +75,16 @@ def read(protocol: str, path: str | os.PathLike) -> GroundTruth:
 
 
 def read_subsets(path: str | os.PathLike, names: Sequence[str] | None) -> np.ndarray:
-    """Reads lines of image name and subset. Returns the subset of each of the named images, "" for those not listed."""
+    """Reads lines of image name and subset. Returns the subset of each of `names`, "" for unlisted images."""
     if names is None:
-        raise ValueError(f"{path} cannot be used: the ground truth does not name its images")
+        raise ValueError(f"{path}: expected a ground truth with names of images, got none; give one that names them")
     subsets = {}
     for number, line in enumerate(pose_files.text(path).split("\n"), start=1):
         fields = line.split()
         if len(fields) not in (0, 2):
-            raise ValueError(f"{path}: line {number} has {len(fields)} fields; an image's name and a subset are needed")
+            raise ValueError(
+                f"{path}: line {number}: expected an image's name and a subset, got {len(fields)} fields; correct it"
+            )
         if fields:
             subsets[fields[0]] = fields[1].upper()
     return np.array([subsets.get(name, "") for name in names])
@@ -96,8 +98,8 @@ def _lists(protocol: str, path: Path) -> GroundTruth:
         file = next((place for place in places if place.is_file()), places[0])
     if not file.is_file():
         raise FileNotFoundError(
-            f"there is no {file}; both datasets have published it: fetch it, or name another file of joints, such as "
-            f"training{XYZ}"
+            f"expected the ground truth {file}, got no file; fetch it from the dataset's page, or name another file of "
+            f"joints, such as training{XYZ}"
         )
     expected = KINDS[protocol]
     joints = pose_files.hand_poses(_json(file), str(file))
@@ -112,7 +114,10 @@ def _lists(protocol: str, path: Path) -> GroundTruth:
         names = tuple(pose_files.text(listed).split())
     for name, values in (("verts", found.get("verts")), ("K", found.get("K")), (listed.name, names)):
         if values is not None and len(values) != len(joints):
-            raise ValueError(f"{file} has {len(joints):,} rows and {name} beside it {len(values):,}; they must agree")
+            raise ValueError(
+                f"{file}: expected {len(joints):,} rows in {name} of the same folder, one per pose, got "
+                f"{len(values):,}; fetch both again"
+            )
     vertices = found.get("verts")
     return GroundTruth(
         where=str(file),
@@ -127,12 +132,15 @@ def _json(file: Path) -> Any:
     try:
         return json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file} is damaged ({error}); fetch it again") from error
+        raise ValueError(f"{file}: expected JSON, got a damaged file ({error}); fetch it again") from error
 
 
 def _lines(path: Path) -> GroundTruth:
     if path.suffix != ".txt":
-        raise ValueError(f"{path}: the ground truth of hands19 is a .txt of image names and joints, or an .npz")
+        raise ValueError(
+            f"{path}: expected a .txt of image names and joints, or an .npz, as the ground truth of hands19, got "
+            f"{path.suffix!r}; name such a file"
+        )
     expected, (found, _) = KINDS["hands19"], prediction_files.content(path)
     prediction_checks.check(found.joints, expected, str(path))
     scale = UNITS[expected.unit] * np.array([1, expected.forward, expected.forward])
@@ -141,21 +149,21 @@ def _lines(path: Path) -> GroundTruth:
 
 def _annotations(reader: Any, rows: list, where: str) -> GroundTruth:
     """Reads the annotations of a dataset's reader. Rows that the reader skips are left out."""
-    found = []
+    annotations = []
     for row in rows:
         try:
-            found.append(reader.annotation(row))
+            annotations.append(reader.annotation(row))
         except SkipRow:
             continue
-    if not found:
-        raise ValueError(f"{where}: no hand is annotated")
+    if not annotations:
+        raise ValueError(f"{where}: expected annotated hands, got none; name the folder of the published dataset")
     return GroundTruth(
         where=where,
-        joints=np.stack([np.asarray(one.joints_3d, np.float64) for one in found]),
-        names=tuple(one.id for one in found),
-        # Dexter+Object has no labels of the side: its reader assumes one.
-        left=np.array([one.left for one in found]) if reader is rhd else None,
-        intrinsics=np.stack([np.asarray(one.intrinsics, np.float64) for one in found]),
+        joints=np.stack([np.asarray(annotation.joints_3d, np.float64) for annotation in annotations]),
+        names=tuple(annotation.id for annotation in annotations),
+        # Dexter+Object has no labels of the side; its reader assumes one.
+        left=np.array([annotation.left for annotation in annotations]) if reader is rhd else None,
+        intrinsics=np.stack([np.asarray(annotation.intrinsics, np.float64) for annotation in annotations]),
     )
 
 
@@ -163,7 +171,7 @@ def _arrays(path: Path) -> GroundTruth:
     arrays = pose_files.arrays(path)
     joints = np.asarray(arrays.get("joints", np.empty(0)), np.float64)
     if joints.ndim != 3 or joints.shape[1:] != (hand.NUM_JOINTS, 3) or not len(joints):
-        raise ValueError(f"{path}: joints have the shape {joints.shape}; [N, {hand.NUM_JOINTS}, 3] is needed")
+        raise ValueError(f"{path}: joints: expected the shape [N, {hand.NUM_JOINTS}, 3], got {list(joints.shape)}")
     others = {name: arrays[name] for name in ("vertices", "names", "left", "intrinsics") if name in arrays}
     for name, values in others.items():
         pose_files.require_rows(name, values, len(joints), str(path))

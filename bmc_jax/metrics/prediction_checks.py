@@ -1,9 +1,9 @@
-"""Can these be predictions of hands, in the order, unit, frame and number that their format wants?
+"""Checks of predicted poses: joint order, unit, frame, side and number, relative to what a file format requires.
 
-Written without the tables that files are written with: each order's fingers stand here joint by joint, so that a file
-is checked by what it holds. A hand gives its order away: only in its own are all bones short at once. Poses are in the
-file's terms, `[N, 21, 3]`. Those of no size, such as the zero predictor's, are evidence of nothing and pass, and so do
-those whose bones are no hand's in any order, as a network's that has learnt little.
+The tables of joint orders are independent of those used in writing files, so they also check written files. The joint
+order is inferred from the bones: in the wrong order, some of them are long. Poses are `[N, 21, 3]` in the order, unit
+and frame of the file. Poses without extent, such as those of a predictor of zeros, pass, and so do poses whose bones
+have a hand's proportions in no order, such as those of an untrained network.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from bmc_jax.core import hand, validation
 from bmc_jax.core.plural import counted, plural
 from bmc_jax.synthesis import skeleton
 
-#: Base to tip, thumb to little finger; joint 0 is the wrist in all of them.
+#: Joints of each order, base to tip, thumb to little finger; joint 0 is the wrist in all of them.
 CHAINS = {
     "freihand": ((1, 2, 3, 4), (5, 6, 7, 8), (9, 10, 11, 12), (13, 14, 15, 16), (17, 18, 19, 20)),
     "ho3d": ((13, 14, 15, 16), (1, 2, 3, 17), (4, 5, 6, 18), (10, 11, 12, 19), (7, 8, 9, 20)),
@@ -24,22 +24,22 @@ CHAINS = {
 }
 TITLES = {
     "freihand": "FreiHAND's (wrist; thumb to little finger, each base to tip)",
-    "ho3d": "MANO's as HO-3D has it (wrist; index, middle, little, ring, thumb without tips; five tips from the thumb)",
+    "ho3d": "HO-3D's version of MANO's (wrist; index, middle, little, ring, thumb without tips; tips from the thumb)",
     "bighand": "BigHand's (wrist; five MCP; PIP, DIP, TIP of each finger)",
     "rhd": "RHD's (wrist; thumb to little finger, each tip to base)",
     "paper": "level by level (wrist; five MCP, five PIP, five DIP, five TIP)",
 }
-#: Share by which a hand's bones must be shorter in another order before that must be the right one. Those
-#: of RHD's hands are shorter in the right one by 19 % or more at the median, with noise of 20 mm by 14 % in the mean.
+#: Minimum share by which bones are shorter in another order for that order to be inferred. RHD's hands are shorter in
+#: the right order by 19 % or more at the median, and by 14 % in the mean with noise of 20 mm.
 SHORTER = 0.1
-#: Largest relative deviation of a hand's bones from a mean adult's at which order and side are judged. That of RHD's
-#: hands is 0.24 at the median, and 0.38 with noise of 20 mm; of random joints 0.3 % are below.
+#: Maximum relative deviation of bones from those of a mean adult at which order and side are checked. RHD's hands
+#: deviate by 0.24 at the median, and by 0.38 with noise of 20 mm; 0.3 % of random joints deviate by less than this.
 LIKE_A_HAND = 0.4
-#: Range of the ratio of sizes, predicted to true, of whole files and of single poses, in which nothing is noted.
+#: Ranges of the ratio of sizes, predicted to true, outside which a note is made: of whole files, and of single poses.
 USUAL_RATIO, POSSIBLE_RATIO = (0.5, 2.0), (0.1, 10.0)
-#: Distance from the origin, as a share of the hand's size, of a joint that poses are relative to.
+#: Maximum distance from the origin, as a share of the hand's size, of a joint to which poses are relative.
 AT_ORIGIN = 1e-3
-#: Images and frames that files are known to be of, to tell which is which.
+#: Datasets by their number of images or frames, for messages about wrong numbers of poses.
 COUNTS = {
     3_960: "FreiHAND's evaluation",
     1_980: "half of FreiHAND's evaluation",
@@ -59,7 +59,7 @@ UNITS = {"metres": 1.0, "centimetres": 0.01, "millimetres": 0.001}
 
 @dataclass(frozen=True)
 class Expected:
-    """What a format says of the poses in its files."""
+    """Order, unit and frame of the poses in files of a format."""
 
     order: str
     """A name of `CHAINS`."""
@@ -72,17 +72,25 @@ class Expected:
 def check(
     joints: np.ndarray, expected: Expected, where: str, left: np.ndarray | None = None, *, otherwise: str = ""
 ) -> None:
-    """Raises ValueError for poses that are not what the format expects, naming the file, the evidence and the remedy.
+    """Checks that poses are finite and have the order, unit, frame and side of a format.
 
-    They are not finite, of another unit, order or frame, or mirrored. `left [N]` says which are left hands, by default
-    none. `otherwise` says what to do if the poses are right all the same.
+    Args:
+      joints: `[N, 21, 3]` in the order, unit and frame of the file.
+      expected: those of the format.
+      where: the file, for messages.
+      left: mask `[N]` of left hands; by default, all hands are right hands.
+      otherwise: end of messages, which states the remedy if the check is wrong.
+
+    Raises:
+      ValueError: if a check fails. The message names the file, the evidence and the remedy.
     """
     bad = np.argwhere(~np.isfinite(joints).all(axis=-1))
     if len(bad):
         pose, joint = map(int, bad[0])
         raise ValueError(
-            f"{where}: joint {joint} of pose {pose} is {joints[pose, joint].tolist()}, and {len(bad):,} joints in all "
-            "are not finite; a prediction is needed for every joint of every image"
+            f"{where}: joint {joint} of pose {pose}: expected finite numbers, got {joints[pose, joint].tolist()}, and "
+            f"{len(bad):,} {plural(len(bad), 'joint')} in all that {plural(len(bad), 'is')} not finite; predict every "
+            "joint of every image"
         )
     sized = np.ptp(joints, axis=1).max(axis=-1) > 0
     if not sized.any():
@@ -95,10 +103,10 @@ def check(
 
 
 def compare(joints: np.ndarray, target: np.ndarray) -> list[str]:
-    """Returns what is conspicuous about predictions `[N, 21, 3]` beside the true joints, NaN where not labelled.
+    """Returns notes on predictions `[N, 21, 3]` that differ from the true joints in a suspicious way.
 
-    Both are in metres and FreiHAND order: other sizes than the true ones, positions relative to a joint, and bones that
-    are no hand's.
+    Notes are made of other sizes than the true ones, of positions relative to a joint, and of bones without a hand's
+    proportions. Both arguments are in metres and FreiHAND order; `target` is NaN where not labelled.
     """
     known = np.asarray(np.isfinite(target).all(axis=-1))
     sizes, true_sizes = (_size(np.where(known[..., None], poses, np.nan)) for poses in (joints, target))
@@ -109,7 +117,7 @@ def compare(joints: np.ndarray, target: np.ndarray) -> list[str]:
     middle = float(np.median(ratios))
     if not USUAL_RATIO[0] <= middle <= USUAL_RATIO[1]:
         notes.append(
-            f"the predicted hands are {_times(middle)} times as large as the true ones; see that both are in metres"
+            f"the predicted hands are {_times(middle)} times as large as the true ones; check that both are in metres"
         )
     apart = np.flatnonzero((ratios < middle * POSSIBLE_RATIO[0]) | (ratios > middle * POSSIBLE_RATIO[1]))
     if len(apart):
@@ -117,7 +125,7 @@ def compare(joints: np.ndarray, target: np.ndarray) -> list[str]:
         many = f"{len(apart):,} of {counted(len(joints), 'predicted hand')} {plural(len(apart), 'has')}"
         notes.append(
             f"{many} another size than the rest, first pose {first}, "
-            f"{_times(float(ratios[apart[0]]))} times as large as the true one; see that all are in one unit"
+            f"{_times(float(ratios[apart[0]]))} times as large as the true one; check that all are in the same unit"
         )
     poses, depths = joints[rows], np.nanmedian(np.where(known, target[..., 2], np.nan))
     # By joint: distance from the origin, and distance along z, in sizes of the hand.
@@ -131,12 +139,14 @@ def compare(joints: np.ndarray, target: np.ndarray) -> list[str]:
             "and errors in pixels or depth do not apply to these predictions"
         )
     if not like_hands(poses, "freihand"):
-        notes.append("the bones of most predicted hands are no hand's, so joint order and side were not checked")
+        notes.append(
+            "most predicted hands do not have the bone proportions of a hand, so joint order and side were not checked"
+        )
     return notes
 
 
 def like_hands(joints: np.ndarray, name: str) -> bool:
-    """Returns whether the bones of most poses in an order have the ratios of a hand's, to `LIKE_A_HAND`."""
+    """Returns whether the bones of most poses in an order have the proportions of a hand, to `LIKE_A_HAND`."""
     return _deviation(joints, name) < LIKE_A_HAND
 
 
@@ -163,33 +173,33 @@ def _check_sized(poses: np.ndarray, expected: Expected, where: str, left: np.nda
     if found != expected.order:
         raise ValueError(_order_message(poses, expected.order, found, where))
     _unit(poses, expected, where)
-    # The sign of most, since a network that has learnt little puts some hands anywhere.
+    # The sign of most joints counts, since an untrained network places some hands behind the camera.
     depths = np.median(poses[:, 0, 2] * expected.forward)
     if depths < 0 and (poses[..., 2] * expected.forward < 0).mean() > 0.99:
         frames = ("x right, y down, z forward (OpenCV)", "x right, y up, z backward (OpenGL)")[:: expected.forward]
         raise ValueError(
-            f"{where}: the hands lie behind the camera, at a median z of {depths * expected.forward:.4g}; joints must "
-            f"be in the frame {frames[0]}, and seem to be in {frames[1]}: multiply y and z by -1"
+            f"{where}: expected joints in the frame {frames[0]}, got hands behind the camera, at a median z of "
+            f"{depths * expected.forward:.4g}, probably in the frame {frames[1]}; multiply y and z by -1"
         )
     if like_hands(poses, expected.order):
         _side(poses, expected, where, left)
 
 
 def ordered(joints: np.ndarray, name: str) -> np.ndarray:
-    """Poses of an order, wrist first and then finger by finger from its base: FreiHAND's."""
+    """Returns poses of an order in FreiHAND order: the wrist, then finger by finger from its base."""
     return joints[:, [0, *(joint for chain in CHAINS[name] for joint in chain)]]
 
 
 def bones(joints: np.ndarray, name: str) -> np.ndarray:
-    """Lengths of the bones in an order, `[N, 5, 4]`: thumb first, each finger from the wrist on."""
+    """Returns the lengths of the bones in an order, `[N, 5, 4]`: thumb first, each finger from the wrist on."""
     chains = np.array([(0, *chain) for chain in CHAINS[name]])
     fingers = joints[:, chains]
     return np.linalg.norm(np.diff(fingers, axis=2), axis=-1)
 
 
 def order(joints: np.ndarray, expected: str) -> str:
-    """Returns the order in which bones and palms are shortest, if they are a hand's in that order and clearly longer in
-    the expected one; otherwise the expected order."""
+    """Infers the joint order: that in which bones and palms are shortest, if they have a hand's proportions in it and
+    are clearly longer in the expected one; otherwise the expected order."""
     totals = {name: _total(joints, name) for name in CHAINS}
     shortest = min(totals, key=lambda name: totals[name])
     certain = totals[shortest] < (1 - SHORTER) * totals[expected] and like_hands(joints, shortest)
@@ -197,18 +207,18 @@ def order(joints: np.ndarray, expected: str) -> str:
 
 
 def count_message(found: int, needed: int, what: str) -> str:
-    """What is wrong with a number of poses."""
+    """Returns a message about a wrong number of poses, which states what both numbers are known to be."""
     known = COUNTS.get(found, f"half of {needed:,}" if 2 * found == needed else "")
     guess = f" ({known})" if known else ""
     wanted = f" ({COUNTS[needed]})" if needed in COUNTS else ""
     return (
-        f"{found:,} {what}{guess} where {needed:,}{wanted} are needed; predict every image, in the order of the "
-        "dataset's list, and give prediction and truth of the same version and split"
+        f"expected {needed:,} {what}{wanted}, got {found:,}{guess}; predict every image, in the order of the dataset's "
+        "list, and give prediction and ground truth of the same version and split"
     )
 
 
 def _total(joints: np.ndarray, name: str) -> float:
-    """Median over hands of the sum of all bones and of the distances between neighbouring fingers' bases."""
+    """Returns the median over hands of the sum of all bones and of the distances between bases of adjacent fingers."""
     bases = joints[:, [chain[0] for chain in CHAINS[name]]]
     across = np.linalg.norm(np.diff(bases, axis=1), axis=-1).sum(axis=1)
     return float(np.median(bones(joints, name).sum(axis=(1, 2)) + across))
@@ -219,10 +229,10 @@ def _order_message(poses: np.ndarray, expected: str, found: str, where: str) -> 
     finger, level = np.unravel_index(np.argmax(lengths), lengths.shape)
     start, end = (0, *CHAINS[expected][finger])[level : level + 2]
     return (
-        f"{where}: the joints are not in the order {TITLES[expected]} but, it seems, {TITLES[found]}. The bones of a "
-        f"hand and its palm's width come to {_total(poses, found):.4g} in that order and to "
-        f"{_total(poses, expected):.4g} in the other, where the {hand.FINGERS[finger]}'s {hand.LEVELS[level]} bone, "
-        f"joint {start} to {end}, would measure {lengths[finger, level]:.4g}; reorder the joints"
+        f"{where}: expected joints in the order {TITLES[expected]}, got probably {TITLES[found]}: the bones and the "
+        f"palm's width of a hand add up to {_total(poses, found):.4g} in the latter order and to "
+        f"{_total(poses, expected):.4g} in the former, in which the {hand.FINGERS[finger]}'s {hand.LEVELS[level]} "
+        f"bone, joint {start} to {end}, would measure {lengths[finger, level]:.4g}; reorder the joints"
     )
 
 
@@ -233,21 +243,22 @@ def _unit(poses: np.ndarray, expected: Expected, where: str) -> None:
     fits = [name for name, metres in UNITS.items() if low <= palm * metres <= high]
     if fits and expected.unit not in fits:
         raise ValueError(
-            f"{where}: from the wrist to the middle MCP it is {palm:.4g} at the median, a hand's in {fits[0]}; "
-            f"{expected.unit} are needed: multiply by {UNITS[fits[0]] / UNITS[expected.unit]:g}"
+            f"{where}: expected joints in {expected.unit}, got a median distance of {palm:.4g} from the wrist to the "
+            f"middle MCP, which is that of a hand in {fits[0]}; multiply by "
+            f"{UNITS[fits[0]] / UNITS[expected.unit]:g}"
         )
 
 
 def _side(poses: np.ndarray, expected: Expected, where: str, left: np.ndarray) -> None:
     poses = ordered(poses, expected.order)
-    # What tells the side divides by the thumb's distance from the wrist.
+    # `thumb_side` divides by the thumb's distance from the wrist.
     thumbs = np.linalg.norm(poses[:, 1:5] - poses[:, :1], axis=-1).mean(axis=1) > 0
     behind = validation.thumb_side(poses[thumbs]) * np.where(left[thumbs], -1, 1) < -validation.UNDECIDED
     if behind.size and behind.mean() > 0.5:
         raise ValueError(
-            f"{where}: {behind.sum():,} of {len(behind):,} hands have the thumb on the wrong side of the palm, as "
-            "mirrored ones do; right hands are needed, or `left` must say which are left ones. Mirror them, x to -x, "
-            "or see that no single axis is flipped"
+            f"{where}: expected right hands, or left hands marked in `left`, got {behind.sum():,} of {len(behind):,} "
+            "hands with the thumb on the wrong side of the palm; mirror them, x to -x, or check that no single axis is "
+            "flipped"
         )
 
 

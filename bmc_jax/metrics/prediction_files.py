@@ -1,15 +1,15 @@
-"""The files in which challenges and other people's programs exchange predicted hands, written and read.
+"""Files of predicted hands in the formats of challenges and datasets, written and read.
 
     kind            file                                joints
     freihand        pred.json, pred.zip: [xyz, verts]   FreiHAND order, metres, camera frame
-    ho3d            pred.json, pred.zip: [xyz, verts]   MANO's order, metres, OpenGL's frame, as evaluation.txt lists
+    ho3d            pred.json, pred.zip: [xyz, verts]   MANO's order, metres, OpenGL's frame, rows as in evaluation.txt
     hands19         .txt: image name and 63 numbers     BigHand's order, millimetres, OpenGL's frame
     dexter_object   .npz or .json with fields           FreiHAND order, metres, camera frame
     rhd             .npz or .json with fields           FreiHAND order, metres, camera frame
 
-Fields are `joints [N, 21, 3]` and, where there are such, `names [N]`, `left [N]` (left hands, which stay left ones) and
-`vertices [N, V, 3]`; a file of fields is read for every kind. Here, joints are always in FreiHAND order, in metres, in
-the camera's frame x right, y down, z forward.
+Fields are `joints [N, 21, 3]` and, optionally, `names [N]`, `left [N]` (mask of left hands, which are not mirrored) and
+`vertices [N, V, 3]`. Files of fields are read for every kind. In memory, joints are in FreiHAND order, metres and the
+camera frame: x right, y down, z forward.
 """
 
 import json
@@ -41,66 +41,75 @@ KINDS = {
     "dexter_object": FIELDS,
     "rhd": FIELDS,
 }
-#: How many poses a challenge's server takes.
+#: Numbers of poses that the server of a challenge accepts.
 SERVER_COUNTS = {"freihand": (3_960,), "ho3d": (11_524, 20_137)}
-#: Joint of an order for each of ours.
+#: Index in an order of each joint of FreiHAND order.
 FROM = {"freihand": hand.TO_FREIHAND["freihand"], "ho3d": hand.TO_FREIHAND["ho3d"], "bighand": BIGHAND}
-#: What to do with predictions that a check takes for wrong ones by mistake.
-OTHERWISE = ". If they are right all the same, take them as they are: --unchecked (checked=False in Python)"
-#: Bytes of memory for each character of JSON, at most.
+#: End of the messages of checks: the remedy if the predictions are correct.
+OTHERWISE = "; if they are correct, add --unchecked (checked=False in Python)"
+#: Maximum bytes of memory for each character of JSON.
 PARSED = 20
-#: The only name that servers look for in a zip file.
+#: Name of the file in a zip file that servers read.
 INSIDE = "pred.json"
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a file holds, in our order, frame and unit. Left hands are left ones, as the camera sees them."""
+    """Content of a file in FreiHAND order, metres and the camera frame. Left hands are not mirrored."""
 
     joints: np.ndarray
     """`[N, 21, 3]`"""
     vertices: np.ndarray | None = None
-    """`[N, V, 3]`; None where there are none, or zeros in their place."""
+    """`[N, V, 3]`; None if the file has none, or zeros."""
     names: tuple[str, ...] | None = None
-    """Of the images, where the file says them."""
+    """Names of the images; None if the file has none."""
     left: np.ndarray | None = None
-    """Which are left hands, `[N]`, where the file says it."""
+    """Mask of left hands, `[N]`; None if the file has none."""
 
 
 def in_order(names: Sequence[str] | None, listed: Sequence[str], where: str) -> np.ndarray:
-    """Rows of `names` in the order of a list. Raises ValueError for names that are missing or there twice."""
+    """Returns the rows of `names` in the order of a list. Raises ValueError for missing and repeated names."""
     if names is None:
-        raise ValueError(f"{where}: the names of the images are needed to put them in the order of the list")
+        raise ValueError(f"{where}: expected the names of the images, which define their order, got none; give `names`")
     rows = {name: row for row, name in enumerate(names)}
     if len(rows) != len(names):
         twice = next(name for row, name in enumerate(names) if rows[name] != row)
-        raise ValueError(f"{where}: {twice!r} is there twice")
+        raise ValueError(f"{where}: expected each image once, got {twice!r} twice; remove one of them")
     missing = [name for name in listed if name not in rows]
     if missing:
+        named = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         raise ValueError(
-            f"{where}: {len(missing):,} of {len(listed):,} images are missing, {', '.join(missing[:5])} "
-            f"{'first' if len(missing) > 5 else ''}".rstrip()
+            f"{where}: expected all {len(listed):,} images of the list, got none of the following {len(missing):,}: "
+            f"{named}; predict them too"
         )
     return np.array([rows[name] for name in listed])
 
 
 def read(kind: str, path: str | os.PathLike, *, checked: bool = True) -> Predictions:
-    """The predictions in a file of that kind.
+    """Reads a file of predictions.
+
+    Args:
+      kind: key of `KINDS`.
+      path: the file.
+      checked: whether to check joint order, unit, frame and side.
+
+    Returns:
+      Predictions in FreiHAND order, metres and the camera frame.
 
     Raises:
-      FileNotFoundError: if there is no such file.
-      ValueError: naming file, pose and remedy, for what is no such file; and, if `checked`, for joints that are not
-        finite, in another order, unit or frame than the kind's, and for mirrored hands.
+      FileNotFoundError: if the file does not exist.
+      ValueError: for a file of another form and, if `checked`, for joints that are not finite or in another order, unit
+        or frame than the kind's, and for mirrored hands. The message names file, pose and remedy.
     """
     path = Path(path)
     if kind not in KINDS:
-        raise ValueError(f"kind {kind!r} is none of {', '.join(KINDS)}")
-    expected, (found, what) = KINDS[kind], content(path)
-    if what == "fields":
+        raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}; choose one")
+    expected, (found, form) = KINDS[kind], content(path)
+    if form == "fields":
         expected = FIELDS
-    elif (what == "lines") != (kind == "hands19") or kind in ("dexter_object", "rhd"):
-        form = {"lines": "lines of text", "pair": "a list of joints and vertices"}[what]
-        raise ValueError(f"{path} holds {form}, not what predictions of {kind} do; the forms are in docs/evaluation.md")
+    elif (form == "lines") != (kind == "hands19") or kind in ("dexter_object", "rhd"):
+        got = {"lines": "lines of text", "pair": "a list of joints and vertices"}[form]
+        raise ValueError(f"{path}: expected the form of {kind} predictions, got {got}; see docs/evaluation.md")
     if checked:
         prediction_checks.check(found.joints, expected, str(path), found.left, otherwise=OTHERWISE)
     scale = UNITS[expected.unit] * np.array([1, expected.forward, expected.forward])
@@ -111,9 +120,9 @@ def read(kind: str, path: str | os.PathLike, *, checked: bool = True) -> Predict
 
 
 def content(path: Path) -> tuple[Predictions, str]:
-    """What a file holds, in its own order, frame and unit, and its form: "pair", "lines" or "fields"."""
+    """Reads a file in its order, frame and unit. Returns its content and its form: "pair", "lines" or "fields"."""
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
+        raise FileNotFoundError(f"expected a file of predictions, got {path}, which does not exist; correct the path")
     if path.suffix.lower() == ".npz":
         return _fields(pose_files.arrays(path), str(path)), "fields"
     text = _text(path)
@@ -132,9 +141,9 @@ def content(path: Path) -> tuple[Predictions, str]:
 
 
 def _without_mesh(text: str, path: Path) -> list | None:
-    """[xyz, empty rows] of a file whose meshes are zeros, which are most of its bytes; None for any other.
+    """Returns [xyz, empty rows] for a file whose meshes are zeros, which are most of its bytes; None for other files.
 
-    Parsed like the rest, the 48 million zeros of HO-3D v3 would take a minute and four gigabytes.
+    Parsing the 48 million zeros of HO-3D v3 would take a minute and four gigabytes.
     """
     start = re.match(r"\s*\[\s*(?=\[)", text)
     xyz_end = start and re.compile(r"(\]\s*\]\s*\])\s*,\s*\[\s*(?=\[)").search(text, start.end())
@@ -161,36 +170,42 @@ def _text(path: Path) -> str:
         with zipfile.ZipFile(path) as archive:
             if INSIDE not in archive.namelist():
                 inside = ", ".join(archive.namelist()[:5]) or "nothing"
-                raise ValueError(f"{path} holds {inside}; servers look for {INSIDE} at its top: zip -j {path} {INSIDE}")
+                raise ValueError(
+                    f"{path}: expected {INSIDE} at the top level, which servers read, got {inside}; write it by "
+                    f"zip -j {path} {INSIDE}"
+                )
             array_files.require_bounded(archive.getinfo(INSIDE).file_size, path)
             return array_files.member(archive, INSIDE).decode("utf-8-sig")
     except (zipfile.BadZipFile, zlib.error, UnicodeDecodeError, RuntimeError, EOFError, OSError) as error:
-        raise ValueError(f"{path} is damaged or no zip file ({error}); write it again") from error
+        raise ValueError(
+            f"{path}: expected a zip file, got a damaged or other file ({error}); write it again"
+        ) from error
 
 
 def _pair(content: Any, where: str) -> Predictions:
     if not isinstance(content, list) or len(content) != 2:
         found = f"a list of {len(content):,}" if isinstance(content, list) else f"a {type(content).__name__}"
-        raise ValueError(f"{where} holds {found}; two lists are needed, [xyz, verts], joints first")
+        raise ValueError(f"{where}: expected a list of two, [xyz, verts], got {found}; write joints, then vertices")
     joints, vertices = content
     for name, rows in (("xyz", joints), ("verts", vertices)):
         if not isinstance(rows, list) or not rows:
-            raise ValueError(
-                f"{where}: {name} is not a list of one or more; [xyz, verts] are needed, a row a pose each"
-            )
+            found = "an empty list" if isinstance(rows, list) else f"a {type(rows).__name__}"
+            raise ValueError(f"{where}: {name}: expected a list with one row per pose, got {found}; write [xyz, verts]")
     if len(joints) != len(vertices):
-        raise ValueError(f"{where}: xyz has {len(joints):,} poses and verts {len(vertices):,}; both need every image")
+        raise ValueError(
+            f"{where}: verts: expected {len(joints):,} rows, one per pose of xyz, got {len(vertices):,}; write both "
+            "for every image"
+        )
     if isinstance(joints[0], list) and isinstance(vertices[0], list):
         counts = len(joints[0]), len(vertices[0])
         if counts[0] != hand.NUM_JOINTS and counts[1] == hand.NUM_JOINTS:
             raise ValueError(
-                f"{where}: the first list has {counts[0]} points a pose and the second {counts[1]}; the joints come "
-                "first: exchange xyz and verts"
+                f"{where}: expected joints in the first list, got {counts[0]} points per pose there and {counts[1]} in "
+                "the second; exchange xyz and verts"
             )
-    there = any(vertices)
     return Predictions(
         pose_files.hand_poses(joints, f"{where}: xyz"),
-        pose_files.points(vertices, f"{where}: verts") if there else None,
+        pose_files.points(vertices, f"{where}: verts") if any(vertices) else None,
     )
 
 
@@ -201,21 +216,24 @@ def _lines(text: str, path: Path) -> Predictions:
         try:
             rows.append([float(field) for field in fields])
         except ValueError as error:
-            raise ValueError(f"{path}: line {number}: {error}") from error
+            raise ValueError(f"{path}: line {number}: expected numbers after the image's name ({error})") from error
         if len(fields) != 3 * hand.NUM_JOINTS:
             raise ValueError(
-                f"{path}: line {number} has {len(fields)} numbers after the image's name; {3 * hand.NUM_JOINTS} are "
-                "needed, x, y and z of 21 joints"
+                f"{path}: line {number}: expected {3 * hand.NUM_JOINTS} numbers after the image's name, x, y and z of "
+                f"21 joints, got {len(fields)}; write all of them"
             )
         names.append(name)
     if not rows:
-        raise ValueError(f"{path} is empty; a line an image is needed")
+        raise ValueError(f"{path}: expected one line per image, got an empty file; write the predictions again")
     return Predictions(np.array(rows).reshape(-1, hand.NUM_JOINTS, 3), names=tuple(names))
 
 
 def _fields(fields: dict[str, Any], where: str) -> Predictions:
     if "joints" not in fields:
-        raise ValueError(f"{where} has {', '.join(fields) or 'no fields'}; joints [N, {hand.NUM_JOINTS}, 3] are needed")
+        raise ValueError(
+            f"{where}: expected the field joints [N, {hand.NUM_JOINTS}, 3], got {', '.join(fields) or 'no fields'}; "
+            "add it"
+        )
     joints = pose_files.hand_poses(fields["joints"], f"{where}: joints")
     names, left, vertices = (fields.get(name) for name in ("names", "left", "vertices"))
     for name, values in (("names", names), ("vertices", vertices)):
@@ -228,7 +246,7 @@ def _fields(fields: dict[str, Any], where: str) -> Predictions:
     )
 
 
-#: Vertices of MANO; zeros in their place stand for no mesh, which servers accept.
+#: Number of MANO's vertices. Zeros in their place stand for no mesh; servers accept them.
 MANO_VERTICES = 778
 
 
@@ -243,35 +261,49 @@ def write(
     left: np.ndarray | None = None,
     partial: bool = False,
 ) -> tuple[Path, ...]:
-    """Write right hands' joints `[N, 21, 3]`, metres, camera frame, FreiHAND order, as a file of that kind; returns the
-    files, for pred.json its zip besides.
+    """Writes a file of predictions.
 
-    `listed` are the images in the order of the dataset's list, and `names` those of the joints, which are put in that
-    order. `left [N]` says which were left hands and come mirrored: they are mirrored back. Files are read again, by
-    other means than they were written by, before they get their names, so there is never half a file or a wrong one.
+    Before the file gets its name, it is read again and compared by independent tables, so a partial or wrong file never
+    has that name.
 
-    Raises ValueError for poses of another shape or not finite, other numbers than the challenge's server takes (unless
-    `partial`), images that are missing or twice there, and a path of another form than the kind has.
+    Args:
+      kind: key of `KINDS`.
+      path: the file; its suffix must be one of the kind's.
+      joints: right hands `[N, 21, 3]`, metres, camera frame, FreiHAND order.
+      vertices: `[N, V, 3]`, as `joints`.
+      names: names of the images, `[N]`.
+      listed: the same names in the order of the dataset's list, in which rows are written.
+      left: mask `[N]` of left hands, whose joints are mirrored; they are mirrored back.
+      partial: whether to accept other numbers of poses than the challenge's server does.
+
+    Returns:
+      The written files: for pred.json, that file and its zip file.
+
+    Raises:
+      ValueError: for poses of another shape or not finite, other numbers of poses than the server accepts (unless
+        `partial`), missing or repeated images, and a suffix that the kind does not have.
     """
     path, joints = Path(path), np.asarray(joints, np.float64)
     if kind not in KINDS:
-        raise ValueError(f"kind {kind!r} is none of {', '.join(KINDS)}")
+        raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}; choose one")
     if joints.ndim != 3 or joints.shape[1:] != (hand.NUM_JOINTS, 3) or not len(joints):
-        raise ValueError(f"joints have the shape {joints.shape}; [N, {hand.NUM_JOINTS}, 3] is needed, of one or more")
+        raise ValueError(
+            f"joints: expected the shape [N, {hand.NUM_JOINTS}, 3] with one pose or more, got {list(joints.shape)}"
+        )
     if listed is not None:
-        rows = in_order(names, listed, "the predictions")
+        rows = in_order(names, listed, "predictions")
         joints, names = joints[rows], tuple(listed)
-        vertices, left = (None if one is None else np.asarray(one)[rows] for one in (vertices, left))
+        vertices, left = (None if values is None else np.asarray(values)[rows] for values in (vertices, left))
     checked(joints, joints)
     if vertices is not None:
         checked(np.asarray(vertices), np.asarray(vertices))
     if not partial and len(joints) not in SERVER_COUNTS.get(kind, (len(joints),)):
         needed = min(SERVER_COUNTS[kind], key=lambda count: abs(count - len(joints)))
         message = prediction_checks.count_message(len(joints), needed, "poses")
-        raise ValueError(f"the predictions: {message}; a server takes no other number")
-    for what, values in (("names", names), ("vertices", vertices), ("left", left)):
+        raise ValueError(f"predictions: {message} (the server accepts no other number)")
+    for name, values in (("names", names), ("vertices", vertices), ("left", left)):
         if values is not None and len(values) != len(joints):
-            raise ValueError(f"{len(values):,} {what} are given for {len(joints):,} poses")
+            raise ValueError(f"{name}: expected {len(joints):,}, one per pose, got {len(values):,}; give one per pose")
     sides = np.ones((len(joints), 1, 3))
     if left is not None:
         sides[np.asarray(left, bool), :, 0] = -1
@@ -283,15 +315,17 @@ def write(
     )
     writer, suffixes = _WRITERS[kind]
     if path.suffix not in suffixes:
-        raise ValueError(f"{path} is to end in {' or '.join(suffixes)}, as files of {kind} do")
+        raise ValueError(
+            f"{path}: expected the suffix {' or '.join(suffixes)} of {kind} files, got {path.suffix!r}; rename it"
+        )
     with files.replacing(path) as unfinished:
-        writer(unfinished, _in_terms_of(KINDS[kind], predicted))
+        writer(unfinished, _converted(predicted, KINDS[kind]))
         _compare(kind, unfinished, predicted)
     return (path, _zip(path)) if writer is _write_pair else (path,)
 
 
-def _in_terms_of(expected: Expected, predicted: Predictions) -> Predictions:
-    """In a file's order, frame and unit."""
+def _converted(predicted: Predictions, expected: Expected) -> Predictions:
+    """Returns predictions in the order, frame and unit of a file."""
     scale = np.array([1, expected.forward, expected.forward]) / UNITS[expected.unit]
     joints = np.empty_like(predicted.joints)
     joints[:, FROM[expected.order]] = predicted.joints * scale
@@ -301,7 +335,7 @@ def _in_terms_of(expected: Expected, predicted: Predictions) -> Predictions:
 
 def _write_pair(path: Path, found: Predictions) -> None:
     if found.vertices is None:
-        # Nine million zeros are sooner written than told one by one.
+        # Repeating a text is faster than formatting nine million zeros.
         meshes = ", ".join([json.dumps([[0.0] * 3] * MANO_VERTICES)] * len(found.joints))
     else:
         meshes = json.dumps(found.vertices.tolist(), allow_nan=False)[1:-1]
@@ -310,7 +344,9 @@ def _write_pair(path: Path, found: Predictions) -> None:
 
 def _write_lines(path: Path, found: Predictions) -> None:
     if found.names is None:
-        raise ValueError("the names of the images are needed: each line of HANDS'19 begins with one")
+        raise ValueError(
+            "names: expected one per image, since each line of HANDS'19 begins with it, got none; give them"
+        )
     rows = zip(found.names, found.joints.reshape(len(found.joints), -1).tolist(), strict=True)
     path.write_text("".join("\t".join([name, *map(repr, numbers)]) + "\n" for name, numbers in rows), encoding="utf-8")
 
@@ -334,7 +370,7 @@ _WRITERS: dict[str, tuple[Callable[[Path, Predictions], None], tuple[str, ...]]]
 
 
 def _zip(path: Path) -> Path:
-    """The file in a zip file, as `zip -j` makes it."""
+    """Writes a zip file of the file beside it, as `zip -j` does, and returns its path."""
     target = path.with_suffix(".zip")
     with files.replacing(target) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.write(path, INSIDE)
@@ -342,10 +378,10 @@ def _zip(path: Path) -> Path:
 
 
 def _compare(kind: str, path: Path, predicted: Predictions) -> None:
-    """Raise AssertionError unless the file has these hands, by the checker's own table of orders."""
+    """Raises AssertionError unless the file holds these hands, by the joint orders of `prediction_checks`."""
     expected, (found, _) = KINDS[kind], content(path)
-    terms = UNITS[expected.unit] * np.array([1, expected.forward, expected.forward])
-    joints = prediction_checks.ordered(found.joints, expected.order) * terms
+    scale = UNITS[expected.unit] * np.array([1, expected.forward, expected.forward])
+    joints = prediction_checks.ordered(found.joints, expected.order) * scale
     np.testing.assert_allclose(joints, predicted.joints, rtol=1e-12, atol=1e-9)
     if predicted.vertices is not None and found.vertices is not None:
-        np.testing.assert_allclose(found.vertices * terms, predicted.vertices, rtol=1e-12, atol=1e-9)
+        np.testing.assert_allclose(found.vertices * scale, predicted.vertices, rtol=1e-12, atol=1e-9)

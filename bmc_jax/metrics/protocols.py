@@ -19,10 +19,10 @@ TIPS = hand.FINGER_JOINTS[:, -1]
 SUBSETS = ("INTERP", "EXTRAP")
 #: Thresholds of the F-score in metres, of FreiHAND and HO-3D.
 F_THRESHOLDS = (0.005, 0.015)
-#: Least number of labelled tips of a Dexter+Object frame: a single tip has no error after alignment.
+#: Minimum number of labelled tips of a Dexter+Object frame: a single tip has no error after alignment.
 MIN_TIPS = 2
-#: Thresholds in metres of the area that the program of RHD's authors, hand3d, prints as that from 20 to 50 mm: the last
-#: 12 of 20 steps from 0 to 50 mm, which are 21.05 to 50 mm.
+#: Thresholds in metres of the area that hand3d, the program of RHD's authors, reports as "20 to 50 mm": the last 12 of
+#: 20 steps from 0 to 50 mm, which are 21.05 to 50 mm.
 HAND3D_STEPS = np.linspace(0.0, 0.05, 20)[8:]
 
 
@@ -32,13 +32,13 @@ class Protocol:
 
     title: str
     alignments: tuple[str, ...]
-    """Keys of `ALIGNMENTS`; the one that papers quote is the last."""
+    """Keys of `ALIGNMENTS`; papers report the last one."""
     range: tuple[float, float] = (0.0, 0.05)
     """Range of the PCK thresholds in metres, 100 of them."""
     points: str = "joints"
     """Evaluated points: "joints", all 21, or "tips"."""
     steps: dict[str, np.ndarray] = field(default_factory=dict)
-    """Thresholds in metres of further areas under PCK, by the name of whose they are."""
+    """Thresholds in metres of further areas under PCK, by the name of the program that defines them."""
     mesh: bool = False
     """Whether vertices are evaluated, if there are any."""
 
@@ -90,7 +90,7 @@ def freihand(
 ) -> dict[str, float]:
     """Returns FreiHAND's metrics: `joints_{absolute,procrustes}_{mean_mm,median_mm,auc_0_50mm}`.
 
-    With vertices `[N, V, 3]` there are the same of `mesh`, with `f_5mm` and `f_15mm`.
+    With vertices `[N, V, 3]`, they include the same metrics of `mesh`, and `f_5mm` and `f_15mm`.
 
     Raises ValueError for other shapes and for values that are not finite, and names the first such pose and joint.
     """
@@ -114,8 +114,8 @@ def hands19(
 ) -> dict[str, float]:
     """Returns the metrics of HANDS'19 Task 3, `joints_absolute_mean_mm` and others.
 
-    With the subset of each frame, one of `SUBSETS` or another string for neither, there are those of each subset too:
-    `interp_joints_absolute_mean_mm`.
+    With the subset of each frame, one of `SUBSETS` or another string for neither, they include those of each subset,
+    such as `interp_joints_absolute_mean_mm`.
     """
     return _values(protocol_metrics("hands19", prediction, target, subsets=subsets))
 
@@ -125,8 +125,8 @@ def dexter_object(
 ) -> dict[str, float]:
     """Returns the metrics of Dexter+Object: `tips_{alignment}_auc_20_50mm` and others.
 
-    Labelled fingertips of the frames with at least two of them count. Papers differ in their alignment and seldom state
-    it: there are metrics of every alignment.
+    Only frames with at least two labelled fingertips count. Papers differ in their alignment and seldom state it, so
+    the metrics cover every alignment.
 
     Args:
       prediction: joints `[N, 21, 3]`, or tips `[N, 5, 3]` from thumb to little finger.
@@ -166,7 +166,7 @@ def protocol_metrics(
       valid: labelled joints, `[N, 21]`.
       subsets: subset of each frame, see `hands19`.
       alignments: keys of `ALIGNMENTS` instead of the protocol's.
-      seed: of the bootstrap intervals; without it there are none.
+      seed: of the bootstrap intervals; None for no intervals.
 
     Raises:
       ValueError: for other shapes, for values that are not finite, and for unknown names.
@@ -182,7 +182,9 @@ def protocol_metrics(
         for subset in SUBSETS if subsets is not None else ():
             rows = np.asarray(subsets) == subset
             if len(rows) != len(errors_of.distances):
-                raise ValueError(f"{len(rows)} subsets are named for {len(errors_of.distances)} poses")
+                raise ValueError(
+                    f"subsets: expected {len(errors_of.distances)}, one per pose, got {len(rows)}; name all"
+                )
             if rows.any():
                 part = AlignedErrors(errors_of.distances[rows], errors_of.valid[rows])
                 found |= _joint_metrics(f"{subset.lower()}_{options.points}", name, part, options.range, seed)
@@ -208,9 +210,9 @@ def aligned_errors(
     if options.points == "tips":
         prediction, target, valid = _tips(prediction, target, valid)
     elif target.ndim != 3 or target.shape[1:] != (hand.NUM_JOINTS, 3):
-        raise ValueError(f"true joints have the shape {target.shape}; [N, {hand.NUM_JOINTS}, 3] is needed")
+        raise ValueError(f"true joints: expected the shape [N, {hand.NUM_JOINTS}, 3], got {list(target.shape)}")
     if not len(target):
-        raise ValueError("there is no pose to evaluate")
+        raise ValueError("true joints: expected one pose or more, got none; give the poses to evaluate")
     found = {}
     mask = np.ones(target.shape[:-1], bool) if valid is None else valid
     for name in alignments or options.alignments:
@@ -264,7 +266,7 @@ def _mesh_metrics(
     vertices, true_vertices = np.asarray(vertices, np.float64), np.asarray(true_vertices, np.float64)
     for name, mesh in (("predicted", vertices), ("true", true_vertices)):
         if mesh.ndim != 3 or mesh.shape[-1] != 3 or len(mesh) != len(target) or not mesh.shape[1]:
-            raise ValueError(f"{name} vertices have the shape {mesh.shape}; [{len(target)}, V, 3] is needed")
+            raise ValueError(f"{name} vertices: expected the shape [{len(target)}, V, 3], got {list(mesh.shape)}")
     same = vertices.shape == true_vertices.shape
     if same:
         meshes = {name: alignment.align(name, vertices, true_vertices) for name in ("absolute", "procrustes")}
@@ -289,7 +291,7 @@ def _mesh_metrics(
 def _by_joints(vertices: np.ndarray, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Aligns meshes by the Procrustes transform of their joints, as the official programs do.
 
-    They do not divide by the norm of the predicted joints, which changes the mesh's size. That is part of the metric.
+    They do not divide by the norm of the predicted joints, which changes the mesh's size; this is part of the metric.
     """
     prediction, target, valid = alignment.checked(prediction, target)
     transform = alignment.fit_similarity(prediction, target, valid)
@@ -303,14 +305,22 @@ def _tips(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns prediction, target `[M, 5, 3]` and valid `[M, 5]` of the tips of the frames that count."""
     if target.ndim != 3 or target.shape[1:] not in ((hand.NUM_JOINTS, 3), (len(TIPS), 3)):
-        raise ValueError(f"true joints have the shape {target.shape}; [N, 21, 3], or [N, 5, 3] of tips, is needed")
+        raise ValueError(
+            f"true joints: expected the shape [N, 21, 3], or [N, 5, 3] for tips alone, got {list(target.shape)}"
+        )
     if prediction.ndim != 3 or len(prediction) != len(target):
-        raise ValueError(f"predicted joints have the shape {prediction.shape} and true ones {target.shape}; must agree")
+        raise ValueError(
+            f"predicted joints: expected {len(target)} poses, one per pose of the true joints, got the shape "
+            f"{list(prediction.shape)}; give a prediction for every pose"
+        )
     valid = np.array(~np.isnan(target).any(axis=-1) if valid is None else valid, bool)
     prediction, target, valid = _select_tips(prediction), _select_tips(target), _select_tips(valid)
     counts = valid.sum(axis=1) >= MIN_TIPS
     if not counts.any():
-        raise ValueError(f"of {len(target)} frames none has {MIN_TIPS} labelled fingertips")
+        raise ValueError(
+            f"true joints: expected a frame with {MIN_TIPS} labelled fingertips or more, got none in {len(target)} "
+            "frames; give labelled tips"
+        )
     return prediction[counts], target[counts], valid[counts]
 
 
@@ -320,7 +330,7 @@ def _select_tips(joints: np.ndarray) -> np.ndarray:
 
 def _require_protocol(name: str) -> Protocol:
     if name not in PROTOCOLS:
-        raise ValueError(f"protocol {name!r} is none of {', '.join(PROTOCOLS)}")
+        raise ValueError(f"protocol: expected one of {', '.join(PROTOCOLS)}, got {name!r}; choose one")
     return PROTOCOLS[name]
 
 
@@ -330,7 +340,7 @@ def _pair(
     if prediction_vertices is not None and target_vertices is not None:
         return prediction_vertices, target_vertices
     if prediction_vertices is not target_vertices:
-        raise ValueError("vertices are needed of both the prediction and the ground truth, or of neither")
+        raise ValueError("vertices: expected those of both the prediction and the ground truth, got one; give both")
     return None
 
 

@@ -1,7 +1,8 @@
 """Numbers published in the paper, by row of its tables. Errors are relative to the wrist unless named otherwise.
 
 Metrics have the names of `evaluation.METRICS` or of `metrics.protocol_metrics`, in pixels and millimetres. Tables 2 to
-6 are of FreiHAND's validation images; the metrics of others have the test images as a prefix: "IMAGES/METRIC".
+6 state results on FreiHAND's validation images. Metrics of other tables have the test images as a prefix:
+"IMAGES/METRIC".
 """
 
 from bmc_jax.metrics import evaluation

@@ -22,8 +22,8 @@ SEED = 0
 #: Labels of the metrics of `metrics.pinhole` in the table.
 _PINHOLE = {
     "joints_2d_absolute_mean_px": "2D",
-    "depth_absolute_mean_mm": "depth in the camera's frame",
-    "depth_root_mean_mm": "depth with wrists joined",
+    "depth_absolute_mean_mm": "depth in the camera frame",
+    "depth_root_mean_mm": "depth with wrists aligned",
 }
 
 
@@ -56,7 +56,7 @@ def score(
         ground truth are of different images.
     """
     if protocol not in metrics.PROTOCOLS:
-        raise ValueError(f"protocol {protocol!r} is none of {', '.join(metrics.PROTOCOLS)}")
+        raise ValueError(f"protocol: expected one of {', '.join(metrics.PROTOCOLS)}, got {protocol!r}; choose one")
     target = ground_truth_files.read(protocol, ground_truth)
     predicted = prediction_files.read(protocol, predictions, checked=checked)
     rows = _match(predicted, target, str(predictions))
@@ -66,9 +66,9 @@ def score(
     if predicted.vertices is not None and target.vertices is not None:
         vertices = predicted.vertices[rows], target.vertices
     elif target.vertices is not None and metrics.PROTOCOLS[protocol].mesh:
-        notes.append("no mesh is predicted, so there are no metrics of meshes")
+        notes.append("the predictions have no vertices, so there are no mesh metrics")
     elif predicted.vertices is not None:
-        notes.append("the ground truth has no vertices, so the predicted ones are not evaluated")
+        notes.append("the ground truth has no vertices, so the predicted vertices are not evaluated")
     found = metrics.protocol_metrics(
         protocol,
         joints,
@@ -81,17 +81,21 @@ def score(
     aligned = metrics.aligned_errors(protocol, joints, target.joints, alignments=alignments)
     count = len(next(iter(aligned.values())).distances)
     if count < total:
-        few = f"{total - count:,} of {counted(total, 'frame')} {plural(total - count, 'has')} too few tips"
-        notes.append(f"{few}, which the metrics leave out")
+        few = f"{total - count:,} of {counted(total, 'frame')} {plural(total - count, 'has')} too few labelled tips"
+        notes.append(f"{few} and {plural(total - count, 'is')} left out")
     surplus = len(predicted.joints) - total
     if surplus > 0:
         notes.append(
-            f"{counted(surplus, 'prediction')} {plural(surplus, 'is')} of images that the ground truth does not have"
+            f"{counted(surplus, 'prediction')} {plural(surplus, 'has')} no image in the ground truth and "
+            f"{plural(surplus, 'is')} ignored"
         )
     if target.intrinsics is not None and np.isfinite(target.joints).all():
         behind = int((joints[..., 2] <= 0).any(axis=-1).sum())
         if behind:
-            notes.append(f"{behind:,} predicted hands are not in front of the camera, so there are no errors in pixels")
+            notes.append(
+                f"{counted(behind, 'predicted hand')} {plural(behind, 'is')} not in front of the camera, so there are "
+                "no errors in pixels"
+            )
         else:
             found |= _pinhole_metrics(joints, target.joints, target.intrinsics)
     return {
@@ -113,7 +117,7 @@ def score(
 
 
 def table(content: dict[str, Any]) -> str:
-    """Returns what `score` returns as text: metrics by alignment, mean errors of fingers and joints, notes."""
+    """Formats the result of `score` as text: metrics by alignment, mean errors of fingers and joints, notes."""
     files = f"{content['predictions']} against {content['truth']}"
     lines = [f"{content['title']} · {counted(content['count'], 'pose')} · {files}"]
     by_points: dict[str, dict[str, dict[str, Any]]] = {}
@@ -129,11 +133,11 @@ def table(content: dict[str, Any]) -> str:
         if name in content["figures"]
     ]
     if pinhole:
-        lines += ["", f"2D and depth apart, by the camera: {', '.join(pinhole)}"]
+        lines += ["", f"errors along the camera's axes: {', '.join(pinhole)}"]
     for title, key in (("finger", "fingers_mean_mm"), ("joint", "joints_mean_mm")):
         errors = content[key]
         names = next(iter(errors.values()))
-        rows = [[f"  {name}", *(f"{of[name]:.2f}" for of in errors.values())] for name in names]
+        rows = [[f"  {name}", *(f"{means[name]:.2f}" for means in errors.values())] for name in names]
         lines += ["", _plain([f"mean of each {title}, mm", *errors], rows)]
     if content["notes"]:
         lines += ["", *(f"note: {note}" for note in content["notes"])]
@@ -146,7 +150,7 @@ def _match(predicted: Predictions, target: GroundTruth, where: str) -> np.ndarra
         rows = prediction_files.in_order(predicted.names, target.names, where)
     elif len(predicted.joints) != len(target.joints):
         message = prediction_checks.count_message(len(predicted.joints), len(target.joints), "poses")
-        raise ValueError(f"{where} has {message}. The ground truth is {target.where}")
+        raise ValueError(f"{where}: {message}; the ground truth is {target.where}")
     else:
         rows = np.arange(len(target.joints))
     if predicted.left is not None and target.left is not None:
@@ -157,9 +161,8 @@ def _match(predicted: Predictions, target: GroundTruth, where: str) -> np.ndarra
             sides = SIDES[int(predicted_left[pose])], SIDES[int(target_left[pose])]
             name = target.names[pose] if target.names else f"pose {pose}"
             raise ValueError(
-                f"{where}: {counted(len(wrong), 'hand')} {plural(len(wrong), 'is')} of the other side than the true "
-                f"ones; that of {name} is a "
-                f"{sides[0]} hand in the predictions and a {sides[1]} hand in {target.where}"
+                f"{where}: {name}: expected a {sides[1]} hand, as in {target.where}, got a {sides[0]} hand, and "
+                f"{counted(len(wrong), 'hand')} of the wrong side in all; correct `left`"
             )
     return rows
 
@@ -174,7 +177,7 @@ def _pinhole_metrics(joints: np.ndarray, target: np.ndarray, intrinsics: np.ndar
 
 
 def _metrics_table(points: str, alignments: dict[str, dict[str, Any]]) -> str:
-    """Returns a table with a row for each alignment, and an interval beside each value but medians."""
+    """Returns a table with a row for each alignment, and an interval beside each value except medians."""
     head, rows = [f"{points}, aligned by"], []
     for statistic, metric in next(iter(alignments.values())).items():
         head += [_title(statistic, metric["unit"]), *(["95 %"] * (statistic != "median"))]

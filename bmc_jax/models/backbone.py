@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-#: Blocks in each of the four stages, and whether they are bottlenecks, by depth. Depth 10 is ours, for small machines.
+#: Blocks in each of the four stages, and whether they are bottlenecks, by depth. Depth 10, for small machines, is not a
+#: published network.
 ARCHITECTURES = {
     10: ((1, 1, 1, 1), False),
     18: ((2, 2, 2, 2), False),
@@ -28,7 +29,7 @@ BOTTLENECK_EXPANSION = 4
 def convolution(filters: int, kernel: int, stride: int = 1, padding: str | None = None, **options: Any) -> nn.Conv:
     """Returns a convolution without bias, padded and initialised (He normal, fan out) as in PyTorch by default.
 
-    One of kernel 1 is computed by `pointwise`, with the same parameters.
+    A 1x1 convolution is computed by `pointwise`, with the same parameters.
     """
     edge = (kernel - 1) // 2
     options |= {"conv_general_dilated": pointwise} if kernel == 1 else {}
@@ -50,10 +51,10 @@ def pointwise(
     padding: Any,
     **options: Any,
 ) -> Float[Array, "batch rows columns filter"]:
-    """Returns `jax.lax.conv_general_dilated` of these arguments, without padding; on CPUs as one matrix product.
+    """Computes `jax.lax.conv_general_dilated` of these arguments, without padding; on CPUs as one matrix product.
 
     XLA's gradient of such a convolution takes two to four times as long as that of the product on a CPU. The choice is
-    made when the program is compiled, so that one traced or exported for accelerators has convolutions.
+    made when the program is compiled; programs compiled or exported for accelerators contain convolutions.
     """
 
     def product(x: Float[Array, "batch height width channel"], kernel: Float[Array, "1 1 channel filter"]) -> Any:
@@ -70,7 +71,8 @@ def maximum(x: Float[Array, "batch height width channel"]) -> Float[Array, "batc
     """Returns the maximum over each 3x3 window at stride 2, without padding.
 
     On CPUs it is computed from slices, since XLA's windowed maximum with its gradient takes eight times as long there.
-    Where several numbers of a window are the maximum, those then share its gradient, instead of the first having it.
+    Elements of a window that are equal to its maximum share the gradient on CPUs; on other devices, the first of them
+    receives all of it.
     """
 
     def slices(x: Float[Array, "batch height width channel"]) -> Float[Array, "batch rows columns channel"]:
@@ -85,15 +87,16 @@ def maximum(x: Float[Array, "batch height width channel"]) -> Float[Array, "batc
 
 @dataclass(frozen=True)
 class Devices:
-    """Devices over which BatchNorm computes its statistics together."""
+    """Devices that share the statistics of BatchNorm."""
 
     axis_name: str
+    """Name of the mapped axis of devices."""
     groups: tuple[tuple[int, ...], ...] | None = None
-    """Numbers of the devices in each group that has its own statistics; None for all in one."""
+    """Indices of the devices in each group with separate statistics; None for one group of all devices."""
 
 
 def batch_norm(train: bool, dtype: Any, devices: Devices | None) -> partial[nn.BatchNorm]:
-    """Returns the constructor of BatchNorm layers; with `train` they use and update the statistics of the batch."""
+    """Returns the constructor of BatchNorm layers. With `train`, they use and update the statistics of the batch."""
     together = {"axis_name": devices.axis_name, "axis_index_groups": devices.groups} if devices else {}
     return partial(nn.BatchNorm, use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=dtype, **together)
 
@@ -142,7 +145,7 @@ class ResNet(nn.Module):
     dtype: Any = jnp.float32
     """dtype of the computation."""
     devices: Devices | None = None
-    """Devices over which BatchNorm computes its statistics together; None for each by itself."""
+    """Devices that share the statistics of BatchNorm; None for separate statistics on each device."""
 
     @nn.compact
     def __call__(

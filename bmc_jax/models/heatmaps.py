@@ -31,7 +31,7 @@ class Heatmaps(nn.Module):
     dtype: Any = jnp.float32
     """dtype of the computation up to the heatmaps, which are float32."""
     devices: Devices | None = None
-    """Devices over which BatchNorm computes its statistics together; None for each by itself."""
+    """Devices that share the statistics of BatchNorm; None for separate statistics on each device."""
 
     @nn.compact
     def __call__(self, stages: tuple[Float[Array, "batch _ _ _"], ...], *, train: bool) -> Float[Array, "batch 21 _"]:

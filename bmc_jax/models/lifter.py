@@ -1,11 +1,11 @@
-"""The lifter that ships with the package: from 2D joints of any camera to their relative depth and its uncertainty.
+"""The lifter shipped with the package, which predicts relative depths and their uncertainty from 2D joints.
 
-The network sees the hand as a camera that looks straight at it would: turned to the middle of its rays, with the
-knuckles above the wrist, at unit size. So a rotation of the camera, or another size of the pixels with their K, changes
-no result, and a wrong focal length changes it little. The angular size of the hand is a separate input, because the
-nearer a hand is the more perspective tells.
+Its input is the hand as seen by a camera that points at it: turned to the mean of its rays, with the knuckles above the
+wrist, at unit size. A rotation of the camera and a change of the pixels' size together with K therefore do not change
+the result, and a wrong focal length changes it little. The angular size of the hand is a separate input, because
+perspective is stronger for nearer hands.
 
-`python -m bmc_jax.training.lifter` makes the weights, from rendered hands alone.
+`python -m bmc_jax.training.lifter` trains the weights on rendered hands alone.
 """
 
 import os
@@ -40,7 +40,7 @@ class RelativeDepth(NamedTuple):
 
 
 class View(NamedTuple):
-    """A hand as seen by a camera that looks straight at it."""
+    """A hand as seen by a camera that points at it."""
 
     points: Float[Array, "*batch 21 2"]
     """Joints in the image, divided by `size`: the view's axis is at the origin, the knuckles are above the wrist."""
@@ -74,13 +74,13 @@ class Lifter(nn.Module):
 
 
 def load(file: str | os.PathLike | None = None) -> dict[str, Array]:
-    """Returns weights by the paths of their layers, float32: those that ship with the package, or those of a file."""
+    """Reads weights, float32 by the paths of their layers, from a file; by default, those shipped with the package."""
     with open(file or FILE, "rb") as opened, np.load(opened) as content:
         return {name: jnp.asarray(content[name], jnp.float32) for name in content.files}
 
 
 def predict(weights: dict[str, Array], seen: View) -> tuple[Float[Array, "*batch 20"], Float[Array, "*batch 20"]]:
-    """Returns the output of the `Lifter` of which these are the weights."""
+    """Returns the output of the `Lifter` with these weights."""
     kernels = [name for name in weights if name.endswith("kernel")]
     network = Lifter(width=weights["Dense_0/bias"].shape[0], blocks=len(kernels) // 2 - 1)
     params = flax.traverse_util.unflatten_dict(weights, sep="/")
@@ -90,11 +90,15 @@ def predict(weights: dict[str, Array], seen: View) -> tuple[Float[Array, "*batch
 def relative_depth(weights: dict[str, Array], rays: Float[Array, "*batch 21 3"]) -> RelativeDepth:
     """Predicts the relative depth of the joints of right hands from their rays.
 
-    It works under jit and vmap, and its gradient is bounded. A hand with a NaN in its rays gives NaN for every joint.
+    The function works under jit and vmap, and its gradient is bounded. A NaN in the rays of a hand gives NaN for all of
+    its joints.
 
     Args:
       weights: those of `load`, or of another `Lifter`.
       rays: K^-1 (u, v, 1) of each joint (`camera.rays`), FreiHAND order.
+
+    Returns:
+      Mean and standard deviation of the relative depth of each joint, without unit.
 
     Raises:
       ValueError: for rays of another shape.
@@ -102,7 +106,7 @@ def relative_depth(weights: dict[str, Array], rays: Float[Array, "*batch 21 3"])
     require_shape("rays", rays, hand.NUM_JOINTS, 3)
     seen = view(rays)
     depth, log_deviation = predict(weights, seen)
-    # 0 at the wrist, by a product so that NaN stays NaN.
+    # The product is 0 at the wrist, or NaN if the size is.
     wrist = jnp.zeros_like(seen.size)[..., None] * seen.size[..., None]
     size, ratio = seen.size[..., None], seen.depth[..., :1] / seen.depth
     mean = (1 + size * jnp.concatenate([wrist, depth], axis=-1)) * ratio - 1
@@ -116,7 +120,7 @@ def view(rays: Float[Array, "*batch 21 3"]) -> View:
     ahead = numerics.unit(jnp.mean(directions, axis=-2))
     down = directions[..., hand.WRIST, :] - jnp.mean(directions[..., KNUCKLES, :], axis=-2)
     spread = jnp.sqrt(jnp.mean(numerics.square(directions - ahead[..., None, :]), axis=-1, keepdims=True))
-    # A palm that points at the camera has no upright: the camera's own is as good.
+    # A palm that points at the camera has no upright direction; the camera's y axis replaces it.
     upright = numerics.norm(jnp.cross(down, ahead))[..., None] > numerics.SMALLEST_UPRIGHT * spread
     down = jnp.where(upright, down, jnp.array([0.0, 1.0, 0.0]))
     right = numerics.unit(jnp.cross(down, ahead))

@@ -1,12 +1,12 @@
-"""Networks that predict depth from 2D joints: given ones, or those that heatmaps find in an image.
+"""Networks that predict depth from 2D joints, which are given or found in an image by heatmaps.
 
 `LiftingNetwork` is an MLP in place of the ResNet, as Martinez et al. 2017 lift human bodies. Its output, losses and
 training step are those of `PoseNetwork`, but training takes a minute instead of hours. It serves to study the losses
-and the part of the problem that the paper's claim is about, the depth.
+and the depth, to which the paper's claim refers.
 
 `TwoStageNetwork` finds 2D joints in an image and lifts them. The paper's network predicts pixels and depths from the
-image at once. Where 3D labels come from other images than those of the target domain, what it learns about depth
-depends on how these images look, while 2D joints look the same in all domains.
+image at once. If the images with 3D labels are not from the target domain, its depths depend on the appearance of those
+images, whereas 2D joints look the same in all domains.
 """
 
 import typing
@@ -102,7 +102,10 @@ def points(batch: Batch, *, noise: float, seed: int) -> Float[Array, "batch 21 2
       ValueError: for a batch with images.
     """
     if batch.image.shape[-1]:
-        raise ValueError("a network with network.input 'points' expects a batch without images, got one with images")
+        raise ValueError(
+            "network.input 'points' expects a batch without images, got images of the shape "
+            f"{tuple(batch.image.shape[1:])}; build the batch for a configuration with network.input 'points'"
+        )
     labelled = jnp.asarray(batch.joints_2d_valid)[..., None]
     joints_2d = jnp.where(labelled, batch.joints_2d, (batch.image.shape[-2] - 1) / 2)
     if not noise:

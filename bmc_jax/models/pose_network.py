@@ -53,7 +53,7 @@ class PoseNetwork(nn.Module):
     refine: bool = True
     """Whether the refiner corrects the root depth of the quadratic."""
     devices: Devices | None = None
-    """Devices over which BatchNorm computes its statistics together; None for each by itself."""
+    """Devices that share the statistics of BatchNorm; None for separate statistics on each device."""
 
     @nn.compact
     def __call__(
@@ -100,7 +100,7 @@ class Refiner(nn.Module):
         rays: Float[Array, "*batch 21 3"],
         root_depth: Float[Array, "*batch"],
     ) -> Float[Array, "*batch"]:
-        """Returns the refined root depth, scale units, float32; untrained, the root depth unchanged.
+        """Returns the refined root depth, scale units, float32. Before training, it equals the root depth.
 
         Args:
           relative_depth: scale units.
@@ -123,13 +123,13 @@ def normalise(image: UInt8[Array, "*batch height width 3"]) -> Float[Array, "*ba
 
 
 def to_pixels(
-    place: Float[Array, "batch 21 2"], image: UInt8[Array, "batch height width 3"]
+    positions: Float[Array, "batch 21 2"], image: UInt8[Array, "batch height width 3"]
 ) -> Float[Array, "batch 21 2"]:
     """Converts positions from [-1, 1], edge to edge of the image, to pixels."""
     height, width = image.shape[-3:-1]
     half = jnp.array([width / 2, height / 2], jnp.float32)
     centre = jnp.array([(width - 1) / 2, (height - 1) / 2], jnp.float32)
-    return centre[None, None] + half[None, None] * place
+    return centre[None, None] + half[None, None] * positions
 
 
 def lift_pose(
@@ -141,7 +141,9 @@ def lift_pose(
     detach_pixels: bool,
     refine: bool,
 ) -> Prediction:
-    """Computes root depth and 3D pose from pixels and relative depths, within a module, whose "refiner" it creates.
+    """Computes root depth and 3D pose from pixels and relative depths.
+
+    It is called within a module, in which it creates the submodule "refiner".
 
     Args:
       joints_2d: pixels.

@@ -38,12 +38,12 @@ MAX_NAMED = 5
 
 
 def is_file(path: str | os.PathLike) -> bool:
-    """Returns whether a path is that of a file, by its suffix even if the file is gone, and not that of a folder."""
+    """Returns whether a path is that of a file, not of a folder. A known suffix suffices if the file does not exist."""
     return Path(path).suffix in SUFFIXES or Path(path).is_file()
 
 
 def sources(paths: str) -> list[str]:
-    """Returns the files or folders that `network.pretrained` names."""
+    """Splits `network.pretrained` into its files or folders."""
     return [paths] if is_file(paths) else paths.split(",")
 
 
@@ -62,7 +62,7 @@ def load(path: str | os.PathLike, *, depth: int, width: int = 64) -> tuple[dict[
     Raises:
       FileNotFoundError: if there is no such file.
       ValueError: if the file cannot be read, or does not hold exactly the tensors of that ResNet, finite floating-point
-        numbers in the right shapes. The message names file, tensors, what was found and expected, and the remedy.
+        numbers in the right shapes. The message names file, tensors, expected and given shapes, and the remedy.
     """
     tensors = _read(Path(path))
     prefix = next((prefix for prefix in PREFIXES if all(name.startswith(prefix) for name in tensors)), "")
@@ -74,13 +74,13 @@ def load(path: str | os.PathLike, *, depth: int, width: int = 64) -> tuple[dict[
             continue
         found, wanted = _compare(tensors.get(name), expected.get(name), name)
         if found != wanted:
-            problems.append(f"{name}: found {found}, expected {wanted}")
+            problems.append(f"{name}: expected {wanted}, got {found}")
     if problems:
         named, more = problems[:MAX_NAMED], len(problems) - MAX_NAMED
         raise ValueError(
-            f"{path} does not hold the weights of a ResNet-{depth} of width {width} with torchvision's names. Set "
-            "network.depth to that of the file; variants with another stem or other blocks do not fit:\n  "
-            + "\n  ".join(named + ([f"and {more} more"] if more > 0 else []))
+            f"{path}: expected the weights of a ResNet-{depth} of width {width} with torchvision's names, got other "
+            "tensors; set network.depth to that of the file (variants with another stem or other blocks cannot be "
+            "read):\n  " + "\n  ".join(named + ([f"and {more} more"] if more > 0 else []))
         )
     trees: dict[str, Any] = {"params": {}, "batch_stats": {}}
     for name, ((collection, *keys), _) in expected.items():
@@ -149,15 +149,22 @@ def _compare(tensor: np.ndarray | None, expected: tuple[Any, tuple[int, ...]] | 
 def _read(path: Path) -> dict[str, np.ndarray]:
     """Reads the tensors of a file, by the names in the file."""
     if not path.is_file():
-        raise FileNotFoundError(f"no file of initial weights {str(path)!r}; set network.pretrained to its path")
+        raise FileNotFoundError(
+            f"network.pretrained: expected a file of initial weights, got {str(path)!r}, which does not exist; "
+            "set it to the path of a file"
+        )
     if path.suffix == ".safetensors":
         try:
             return safetensors.numpy.load_file(path)
         except (safetensors.SafetensorError, KeyError) as error:
-            raise ValueError(f"{path} cannot be read as safetensors ({error}); download or convert it again") from error
+            raise ValueError(
+                f"{path}: expected a safetensors file, got unreadable content ({error}); download or convert it again"
+            ) from error
     if path.suffix in (".pth", ".pt"):
         return _read_with_torch(path)
-    raise ValueError(f"{path}: expected initial weights in a .safetensors, .pth or .pt file, got {path.suffix!r}")
+    raise ValueError(
+        f"{path}: expected initial weights in a .safetensors, .pth or .pt file, got {path.suffix!r}; convert the file"
+    )
 
 
 def _read_with_torch(path: Path) -> dict[str, np.ndarray]:
@@ -165,18 +172,22 @@ def _read_with_torch(path: Path) -> dict[str, np.ndarray]:
         import torch  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ValueError(
-            f"{path} needs torch to be read. Install torch, or convert the file where it is installed: "
-            f"safetensors.torch.save_file(torch.load({path.name!r}, weights_only=True), "
+            f"{path}: expected an installed torch, got none; install torch, or convert the file on a "
+            f"machine with torch: safetensors.torch.save_file(torch.load({path.name!r}, weights_only=True), "
             f"{path.with_suffix('.safetensors').name!r})"
         ) from error
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling a wrong file may raise anything
         reason = str(error).partition("\n")[0]
-        raise ValueError(f"{path} cannot be read as tensors ({reason}); save the network's state_dict()") from error
+        raise ValueError(
+            f"{path}: expected tensors, got unreadable content ({reason}); save the network's state_dict()"
+        ) from error
     content = content.get("state_dict", content) if isinstance(content, dict) else content
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise ValueError(f"{path} is not a mapping of names to tensors; save the network's state_dict()")
+        raise ValueError(
+            f"{path}: expected a mapping of names to tensors, got other content; save the network's state_dict()"
+        )
     # numpy has no bfloat16.
     plain = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in content.items()}
     return {name: tensor.detach().numpy() for name, tensor in plain.items()}

@@ -55,7 +55,7 @@ def noise_fields(key: PRNGKeyArray, domain: Domain, size: int) -> Float[Array, "
 
 def _draw_colour(random: RandomStream, domain: Domain) -> Float[Array, "3"]:
     warm, green = domain.background_chroma
-    # Indoors wood is more frequent than blue.
+    # Warm colours, such as those of wood, are more frequent indoors.
     warmth = random.normal(warm) + 0.3 * min(warm, 0.25)
     tint = warmth * np.array([0.8, 0.0, -0.9], np.float32) + random.normal(green) * np.array(
         [-0.6, 0.6, -0.6], np.float32

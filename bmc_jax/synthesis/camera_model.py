@@ -34,10 +34,12 @@ def bend_wrist(
 ) -> tuple[Float[Array, "3 3"], Float[Array, "3 3"]]:
     """Bends the wrist so that the forearm does not point at the camera.
 
-    The depth of the forearm's direction is m cos(flexion - phi). The flexion nearest to the given one is used that
-    keeps it above `-MAX_TOWARDS_CAMERA`. Where the range of the wrist has none, which happens only for views from in
-    front of the fingertips, the hand is viewed from behind instead. Returns the rotation from the hand frame to the
-    camera frame, and the frame of the forearm in the hand frame.
+    The depth of the forearm's direction is m cos(flexion - phi). Among the flexions that keep it above
+    `-MAX_TOWARDS_CAMERA`, the nearest to the given one is used. If the range of the wrist contains none, which happens
+    only for views from in front of the fingertips, the hand is viewed from behind instead.
+
+    Returns:
+      The rotation from the hand frame to the camera frame, and the frame of the forearm in the hand frame.
     """
     # The forearm is rotation(2, deviation) rotation(0, flexion) applied to -y.
     across, back = compose(turn, rotation(2, deviation))[2, 1], turn[2, 2]
@@ -92,7 +94,7 @@ def expose(key: PRNGKeyArray, light: Float[Array, "3 height width"], domain: Dom
     size = light.shape[-1]
     light = light * jnp.exp(random.normal(domain.exposure))
     if domain.sensor:
-        # Relative to a picture of 128 pixels, so that smaller pictures are as sharp for their size.
+        # The blur is relative to a picture of 128 pixels, so the relative sharpness does not depend on the size.
         blur = random.uniform(0.15, 0.95, (2,)) * (size / 128)
         down, across = blur_matrix(size, blur[0]), blur_matrix(size, blur[1])
         light = jnp.einsum("ry,cyx,sx->crs", down, light, across)

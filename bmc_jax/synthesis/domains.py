@@ -1,4 +1,4 @@
-"""Domains of rendered pictures: what varies in each, and by how much.
+"""Domains of rendered pictures, as distributions of their content.
 
 `synthetic` and `mannequin` represent renderings with 3D labels, `real_like` photographs. The gap from `synthetic` to
 `real_like` is small. `mannequin`, a jointed doll under hard light in front of a garish wall, is far from both: a
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Range = tuple[float, float]
-"""(lowest, highest) of a uniform draw, or (mean, standard deviation) where the field says so."""
+"""(lowest, highest) of a uniform draw, or (mean, standard deviation) if the field's documentation states it."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Domain:
 
     def __post_init__(self):
         if self.views not in ("cone", "so3"):
-            raise ValueError(f'expected views "cone" or "so3", got {self.views!r} of domain {self.name!r}')
+            raise ValueError(f"views: expected 'cone' or 'so3', got {self.views!r} in domain {self.name!r}; choose one")
 
 
 _SYNTHETIC = Domain("synthetic", smooth=True, detail=0.25)
@@ -178,7 +178,7 @@ def get(name: str) -> Domain:
       ValueError: if there is no such domain.
     """
     if name not in DOMAINS:
-        raise ValueError(f"no synthetic domain {name!r}; there are {', '.join(map(repr, DOMAINS))}")
+        raise ValueError(f"domain: expected one of {', '.join(map(repr, DOMAINS))}, got {name!r}; choose one")
     return DOMAINS[name]
 
 

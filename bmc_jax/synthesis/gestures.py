@@ -51,8 +51,8 @@ _GESTURE_ROWS = np.array(
 #: Standard deviation of each of the 16 angles, degrees.
 _DEVIATIONS = np.repeat(np.array([7, 8, 3.5, 5, 7, 9], np.float32), [4, 4, 4, 2, 1, 1])
 
-#: Poses drawn for each hand, of which the first without self-penetration is used. Two of three are without; in fewer
-#: than 2 of 1,000 hands none of eight is.
+#: Poses drawn for each hand; the first without self-penetration is used. Two of three poses have none; in fewer than 2
+#: of 1,000 hands, all eight have some.
 ATTEMPTS = 8
 #: Largest sum of overlaps of capsules that counts as deformation of the flesh, metres.
 ALLOWED_OVERLAP = 1.5e-3
@@ -70,7 +70,7 @@ def _pairs() -> list[tuple[int, int, float]]:
                 # Neighbouring fingers share the web between their roots.
                 neighbours = finger > 0 and segment == 0 and j == i + 3
                 pairs.append((i, j, web if neighbours else flesh))
-        if segment > 0:  # all but the proximal phalanges, which grow out of the palm
+        if segment > 0:  # all except the proximal phalanges, which are attached to the palm
             joined = surface.METACARPALS[0] if i == surface.THUMB_PROXIMAL else None
             pairs += [(i, j, flesh) for j in surface.METACARPALS if j != joined]
         if segment == 2:
@@ -102,7 +102,7 @@ def draw_shape(random: RandomStream, domain: Domain) -> Shape:
 
 
 def draw_pose(random: RandomStream) -> Pose:
-    """Draws a pose within the ranges of the joints: in 7 of 10 cases between two gestures, otherwise any finger curl.
+    """Draws a pose within the ranges of the joints: in 7 of 10 cases between two gestures, otherwise of random curls.
 
     The angles of the wrist are also drawn; `camera_model.bend_wrist` changes them.
     """
@@ -168,7 +168,7 @@ def segment_distance(
 
 
 def penetration(capsules: Capsules) -> Float[Array, ""]:
-    """Returns the self-penetration of a hand: the sum of overlaps of its capsules beyond what flesh allows, metres."""
+    """Returns the self-penetration of a hand: the sum of its capsules' overlaps beyond the allowed ones, metres."""
     distance, here, there = segment_distance(
         capsules.start[_FIRST], capsules.end[_FIRST], capsules.start[_SECOND], capsules.end[_SECOND]
     )

@@ -46,9 +46,9 @@ def draw_object(
 ) -> HeldObject:
     """Draws an object.
 
-    In 4 of 5 cases it is held: as thick as fits between palm and fingers, with its long axis across the palm and as
-    long as no finger obstructs it. Otherwise it floats in front of the hand; where it would touch the hand, there is
-    none. `palmar` and `across` are directions of the hand; everything is in the camera frame, metres.
+    In 4 of 5 cases it is held: it fills the space between palm and fingers, and its long axis is across the palm and
+    ends before the first finger in its way. Otherwise it floats in front of the hand; if it would touch the hand, there
+    is no object. `palmar` and `across` are directions of the hand. All vectors are in the camera frame, metres.
     """
     kind = jnp.where(random.bernoulli(domain.held_object), random.integer(3), NONE)
     knuckles, tips = joints[np.array([5, 9, 13])].mean(axis=0), joints[np.array([4, 8, 12, 16])].mean(axis=0)

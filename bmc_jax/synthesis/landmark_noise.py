@@ -1,22 +1,23 @@
-"""Noise like that of MediaPipe's hand landmarks, for tests and benchmarks of repair and lifting.
+"""Model of the noise of MediaPipe's hand landmarks, for tests and benchmarks of repair and lifting.
 
-Calibrated on rendered people (`any_view`, test split) to what was measured of MediaPipe Hands 0.10.14 on FreiHAND's
-photographs, in millimetres of an adult's hand after alignment by rotation, scale and translation (PA):
+The model is calibrated on rendered people (`any_view`, test split) to measurements of MediaPipe Hands 0.10.14 on
+FreiHAND's photographs. Errors are in millimetres of an adult's hand after alignment by rotation, scale and translation
+(PA):
 
-| | photographs | here |
+| | photographs | model |
 |---|---|---|
-| error of image landmarks with z, on their rays, against held-out 3D labels | 10.1 | 10.2 |
-| error of world landmarks, against the same | 11.1 | 11.0 |
-| the two against each other · without rotation | 14.4 · 16.5 | 14.2 · 15.8 |
-| share of the first that repair along the rays takes away, limits fitted to `any_view` | 17 % | 18 % |
-| pixels of two runs against each other, here against the truth, median of the box's longer side | 1.2 % | 1.7 % |
+| error of image landmarks with z, on their rays, relative to held-out 3D labels | 10.1 | 10.2 |
+| error of world landmarks, relative to the same | 11.1 | 11.0 |
+| difference of the two · without rotation | 14.4 · 16.5 | 14.2 · 15.8 |
+| share of the first error that repair along the rays removes, limits fitted to `any_view` | 17 % | 18 % |
+| pixel difference of two runs (model: pixel error), median, relative to the box's longer side | 1.2 % | 1.7 % |
 | deviation of bone lengths' logarithms, image landmarks, MCP to TIP | .12 .19 .23 .25 | .16 .16 .22 .27 |
 | the same, world landmarks | .10 .22 .20 .26 | .16 .17 .25 .32 |
-| joint angles of image landmarks outside `clinical`, and by how many degrees | 7 %, 15 | 10 %, 18 |
+| share of joint angles of image landmarks outside `clinical`, and their mean excess in degrees | 7 %, 15 | 10 %, 18 |
 
 The correlations along and across fingers, the tilt and the stretch are those of the differences between the two depths
 of 5,719 photographs. Errors that all photographs have in common, such as labels of another joint centre, are not
-modelled: the mean of both depths, repaired, errs by 7.9 mm in photographs and by 6.9 mm here.
+modelled: after repair, the error of the mean of both depths is 7.9 mm in photographs and 6.9 mm in the model.
 """
 
 import jax
@@ -27,10 +28,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from bmc_jax.core import anatomy, camera, hand
 from bmc_jax.core.types import require_shape
 
-#: Standard deviations at a finger's MCP joint, scale units: of pixels (on the hand's plane), of z beside them, and of
-#: the world landmarks' x and y, and z.
+#: Standard deviations at a finger's MCP joint, scale units: of pixels (on the hand's plane), of z, and of the world
+#: landmarks' (x and y, z).
 PIXEL, Z, WORLD = 0.045, 0.2, (0.12, 0.23)
-#: Those at the wrist and at a finger's MCP, PIP, DIP and tip, relative to that.
+#: Standard deviations at the wrist and at a finger's MCP, PIP, DIP and tip, relative to those at the MCP joint.
 WRIST, LEVELS = 1.3, (1.0, 1.05, 1.1, 1.5)
 #: Correlation of neighbouring joints of a finger.
 ALONG = 0.75
@@ -38,24 +39,24 @@ ALONG = 0.75
 ACROSS = (0.8, 0.45, 0.3, 0.25)
 #: Share of the variance of depth that z and world landmarks have in common.
 SHARED = 0.2
-#: Factor on depth relative to the wrist, (mean, standard deviation), of z and of world landmarks.
+#: (mean, standard deviation) of the factor on depth relative to the wrist, of z and of world landmarks.
 Z_STRETCH, WORLD_STRETCH = (0.8, 0.22), (1.05, 0.22)
-#: Standard deviation of the slopes by which depth also grows with x and with y.
+#: Standard deviation of the slopes of depth along x and along y.
 TILT = 0.125
-#: Standard deviation of the logarithm of a hand's noise, of pixels and of the rest: most hands are found better than
-#: the mean, and some badly.
+#: Standard deviations of the logarithm of a hand's noise, of pixels and of the rest. The noise of most hands is below
+#: the mean, and that of some hands far above it.
 HEAVINESS = (0.6, 0.35)
-#: Factor of the covariance of a finger's four joints.
+#: Cholesky factor of the covariance of a finger's four joints.
 _FINGER = np.linalg.cholesky(np.outer(LEVELS, LEVELS) * ALONG ** np.abs(np.subtract.outer(range(4), range(4))))
 
 
 def mediapipe_like(
     key: PRNGKeyArray, joints: Float[Array, "*batch 21 3"], intrinsics: Float[Array, "*#batch 3 3"]
 ) -> tuple[Float[Array, "*batch 21 2"], Float[Array, "*batch 21"], Float[Array, "*batch 21 3"]]:
-    """Draws landmarks such as MediaPipe Hands finds in a photograph of these hands. Pure: jit and vmap pass.
+    """Draws landmarks with the errors of MediaPipe Hands in a photograph of these hands. It works under jit and vmap.
 
-    The noise has four parts: a depth that is stretched, a depth that is tilted, a wrong finger (noise that neighbouring
-    joints share), and in each hand a size of its noise.
+    The noise has four parts: a stretch and a tilt of the depth, errors of fingers (noise that neighbouring joints
+    share), and a factor on the noise of each hand.
 
     Args:
       key: of the noise.
@@ -64,7 +65,7 @@ def mediapipe_like(
 
     Returns:
       pixels: of the joints.
-      z: depth relative to the wrist, in pixels as large as those at the wrist, away from the camera positive.
+      z: depth relative to the wrist, in pixels of the size at the wrist's depth, positive away from the camera.
       world: joints about their mean, in the unit and axes of the given ones.
 
     Raises:
@@ -72,7 +73,7 @@ def mediapipe_like(
     """
     require_shape("joints in FreiHAND order", joints, hand.NUM_JOINTS, 3)
     batch = joints.shape[:-2]
-    # One draw for all, since each draw adds its program to the compiled one.
+    # A single draw, since each draw adds its program to the compiled one.
     draws = jax.random.normal(key, (*batch, 8 + 25 * 7))
     whole, fingers = draws[..., None, :8], _on_fingers(draws[..., 8:].reshape(*batch, 25, 7))
     pixel_size, size = (
@@ -98,8 +99,8 @@ def mediapipe_like(
 
 
 def _on_fingers(draws: Float[Array, "*batch 25 axis"]) -> Float[Array, "*batch 21 axis"]:
-    """Returns noise that neighbouring joints of a finger, and to a part all fingers, have in common, from independent
-    draws: of the wrist, of all fingers' four joints together, and of each finger's."""
+    """Returns noise that is correlated along fingers and, in part, across them, from independent draws: one for the
+    wrist, four for the joints that all fingers share, and four for each finger."""
     *batch, _, axes = draws.shape
     chains = draws[..., 1:, :].reshape(*batch, 6, 4, axes)
     chains = jnp.einsum("lm,...fmx->...flx", np.asarray(_FINGER, np.float32), chains, precision="highest")

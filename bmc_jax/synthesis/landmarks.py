@@ -1,4 +1,4 @@
-"""2D landmarks of hands as detectors give them: random views and cameras, errors that neighbouring joints share."""
+"""2D landmarks of hands with the errors of detectors, from random views and cameras."""
 
 from typing import NamedTuple
 
@@ -11,21 +11,21 @@ from bmc_jax.synthesis.domains import Range
 from bmc_jax.synthesis.rng import RandomStream
 
 FOCAL: Range = (0.7, 4.0)
-"""Focal lengths, image widths: of wide-angle cameras of telephones to that of narrow crops."""
+"""Range of the focal length, in image widths: from wide-angle cameras of telephones to narrow crops."""
 FILL: Range = (0.15, 0.95)
-"""Longer side of the joints' box, image widths."""
+"""Range of the longer side of the joints' box, in image widths."""
 NOISE: Range = (0.0, 0.06)
-"""Standard deviations of landmarks' errors along each axis, longer sides of the joints' box."""
+"""Range of the errors' standard deviation along each axis, relative to the longer side of the joints' box."""
 SHARED = 0.5
-"""Share of the errors' variance that the joints of a finger have in common: detectors misplace whole fingers."""
+"""Share of the errors' variance that the joints of a finger have in common, since detectors misplace whole fingers."""
 ASPECT: Range = (0.56, 1.78)
-"""Heights of images, widths."""
+"""Range of the height of images, in image widths."""
 NEAREST = 0.1
-"""Least depth of a joint, metres."""
+"""Minimum depth of a joint, metres."""
 
 
 class Landmarks(NamedTuple):
-    """Landmarks of hands and their truth. Lengths in the image are its widths."""
+    """Landmarks of hands and their ground truth. Lengths in the image are in image widths."""
 
     joints: Float[Array, "*batch 21 3"]
     """Metres, camera frame."""
@@ -42,7 +42,7 @@ def observe(
     noise: Range = NOISE,
     fill: Range = FILL,
 ) -> Landmarks:
-    """Draws a camera anywhere around a hand, and the landmarks that a detector finds in its image.
+    """Draws a camera at any side of a hand, and the landmarks that a detector finds in its image.
 
     Args:
       key: of all random numbers.
@@ -57,7 +57,7 @@ def observe(
     length = jnp.exp(random.uniform(*np.log(focal)))
     share = random.uniform(*fill)
     depth = jnp.maximum(length * jnp.max((high - low)[:2]) / share, NEAREST - low[2])
-    # The hand's middle is anywhere in the image where most of the hand is inside.
+    # The position of the hand's centre is uniform over the positions at which most of the hand is inside the image.
     half = 0.5 * jnp.stack([jnp.ones(()), jnp.exp(random.uniform(*np.log(ASPECT)))])
     aim = jnp.maximum(half - 0.4 * share, 0.0) * random.uniform(-1.0, 1.0, (2,))
     truth = turned + (jnp.append(aim / length, 1.0) * depth)[None]
@@ -65,7 +65,7 @@ def observe(
     box = jnp.max(rays.max(axis=0) - rays.min(axis=0))
     own, shared = random.normal(shape=(hand.NUM_JOINTS, 2)), random.normal(shape=(len(hand.FINGERS), 2))
     fingers = jnp.concatenate([jnp.zeros((1, 2)), jnp.repeat(shared, len(hand.LEVELS), axis=0)])
-    # The wrist belongs to no finger: its error is all its own.
+    # The wrist belongs to no finger, so its error is independent.
     weight = jnp.full((hand.NUM_JOINTS, 1), SHARED).at[hand.WRIST].set(0.0)
     error = jnp.sqrt(1 - weight) * own + jnp.sqrt(weight) * fingers
     return Landmarks(truth, rays.at[:, :2].add(random.uniform(*noise) * box * error), length)

@@ -1,6 +1,6 @@
-"""Renderer: pictures with exact labels from keys, stage by stage on a CPU, as one program on an accelerator.
+"""Renderer of pictures with exact labels from keys, in stages on a CPU and as one program on an accelerator.
 
-On a CPU, XLA computes the shared values of one program once for each consumer, which is about fifty times slower than
+In one program on a CPU, XLA recomputes shared values for each consumer, which takes about fifty times as long as
 separate stages. On an accelerator, one program saves memory traffic. Both run the same functions.
 """
 
@@ -26,7 +26,7 @@ from bmc_jax.synthesis.stages import inline, staged
 
 #: Pictures per call: few enough for a CPU's cache, enough to fill an accelerator.
 CPU_CHUNK, ACCELERATOR_CHUNK = 16, 256
-#: Largest depth of a visible joint behind the surface in its pixel, metres: it then lies in its own finger.
+#: Largest depth of a visible joint behind the surface in its pixel, metres: the surface is then that of its finger.
 VISIBLE_DEPTH = 0.020
 
 
@@ -80,7 +80,7 @@ def sample_scene(key: PRNGKeyArray, person: PRNGKeyArray, domain: Domain, size: 
 
 
 def _first_hits(run: Callable, scene: Scene, domain: Domain, size: int):
-    """Returns the rays, and where each first meets what the surface lies in: see `trace_hits`."""
+    """Returns the rays, the distances at which they enter the bounds of the surface, and `rays.project_origin`."""
     ray = run(rays.pixel_rays, scene.intrinsics, size=size)
     feet = run(rays.project_origin, scene.capsules)
     margins = rays.BLEND_MARGINS if domain.smooth or scene.held_object is not None else rays.NO_MARGINS
@@ -116,7 +116,7 @@ def shade_hits(
 ) -> tuple[surface.Planar, Float[Array, "..."]]:
     """Returns the colour of the surface, linear RGB, and its coverage along rays: see `trace_hits`.
 
-    Values with several consumers end a stage, as distances at the normal's taps.
+    Values with several consumers, such as distances at the normal's taps, end a stage.
     """
     solids, appearance = (scene.capsules, scene.held_object), scene.appearance
     t, coverage = trace_hits(run, ray, start, scene, feet, smooth)
@@ -143,7 +143,7 @@ def hits_only(ray: surface.Planar, start: Float[Array, " pixel"], scene: Scene, 
 def _picture(run: Callable, scene: Scene, key: Key[Array, "*batch"], domain: Domain, size: int):
     """Returns the picture of a scene, uint8 RGB.
 
-    Values with several consumers end a stage, as the background's noise.
+    Values with several consumers, such as the background's noise, end a stage.
     """
     ray, start, feet = _first_hits(run, scene, domain, size)
     look = {"smooth": domain.smooth, "detail": domain.detail, "glove": domain.glove}
@@ -163,7 +163,7 @@ def _split(key: PRNGKeyArray, count: int):
 
 
 def _labels(scene: Scene, size: int) -> dict:
-    """Returns every field of a `Batch` but `image` and `index`."""
+    """Returns every field of a `Batch` except `image` and `index`."""
     joints_2d = camera.project(scene.joints, scene.intrinsics)
     return {
         "intrinsics": scene.intrinsics,
@@ -180,7 +180,7 @@ def _labels(scene: Scene, size: int) -> dict:
 def render_fields(
     run: Callable, key: Key[Array, "*batch"], person: Key[Array, "*batch"], domain: Domain, size: int
 ) -> dict:
-    """Returns every field of a `Batch` but `index`; `run` is `inline` or `staged`."""
+    """Returns every field of a `Batch` except `index`; `run` is `inline` or `staged`."""
     scene_key, picture_key = run(_split, key, count=2)
     scene = run(sample_scene, scene_key, person, domain=domain, size=size)
     return {"image": _picture(run, scene, picture_key, domain, size), **run(_labels, scene, size=size)}
@@ -189,8 +189,17 @@ def render_fields(
 def sample(key: PRNGKeyArray, domain: Domain, size: int = 128, person: PRNGKeyArray | None = None) -> Batch:
     """Renders one hand as a picture of `size` x `size` pixels with all labels and index 0.
 
-    It works under jit and vmap, for accelerators; on a CPU it is about fifty times slower than `render`. `person` is
-    the key of the person, by default a different one for each key.
+    The function works under jit and vmap and is meant for accelerators; on a CPU it takes about fifty times as long as
+    `render`.
+
+    Args:
+      key: of everything except the person.
+      domain: distribution of the pictures.
+      size: side of the picture, pixels.
+      person: key of the person, which determines hand and skin; by default a different one for each `key`.
+
+    Returns:
+      An example without batch axis: joints in metres, camera frame, FreiHAND order.
     """
     person = jax.random.fold_in(key, 0) if person is None else person
     return Batch(index=jnp.zeros((), jnp.int32), **render_fields(inline, key, person, domain, size))
@@ -205,19 +214,19 @@ def fused(examples: Key[Array, " batch"], persons: Key[Array, " batch"], domain:
 def _in_chunks(make: Callable, seed: int, domain: Domain, split: str, indices: Sequence[int] | np.ndarray, chunk: int):
     """Returns `make(examples, persons)`, a function of keys, for all indices as host arrays.
 
-    Every call has a full chunk, the last one with repeated indices: another shape would be compiled again, and could
-    round differently.
+    Every call has a full chunk, the last one with repeated indices, because another shape would be compiled again and
+    could round differently.
     """
     indices = np.asarray(indices)
     if indices.ndim != 1 or len(indices) == 0 or indices.min() < 0:
-        raise ValueError(f"expected a non-empty list of indices from 0, got {indices!r}")
+        raise ValueError(f"indices: expected a list of one or more numbers from 0, got {indices!r}; give such a list")
     padded = np.concatenate([indices, np.full(-len(indices) % chunk, indices[-1])]).astype(np.int32)
     key = rng.split_key(seed, domain, split)
 
     def on_host(part):
         return jax.tree.map(np.asarray, make(*rng.example_and_person_keys(key, domain.subjects, part)))
 
-    # No stage uses all cores, so several chunks run at a time; the first runs alone, because it compiles.
+    # A stage does not use all cores, so several chunks run at a time. The first runs alone, because it compiles.
     first, *others = padded.reshape(-1, chunk)
     parts = [on_host(first)]
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 8) + 1) as pool:
@@ -229,7 +238,7 @@ def _in_chunks(make: Callable, seed: int, domain: Domain, split: str, indices: S
 def example(seed: int, domain: Domain, split: str, index: int | Int[Array, ""], size: int) -> Batch:
     """Renders one example of a domain's split, equal to that of `render` up to rounding.
 
-    Like `sample` it works under jit and vmap, for accelerators.
+    Like `sample`, it works under jit and vmap and is meant for accelerators.
 
     Raises:
       ValueError: for an unknown split.
@@ -284,7 +293,7 @@ def poses(
 
 
 def labels(seed: int, domain: str | Domain, split: str, indices: Sequence[int] | np.ndarray, size: int = 128) -> Batch:
-    """Returns what `render` does with images of `size` x `size` pixels and 0 channels."""
+    """Returns the labels of examples: the result of `render` with images of `size` x `size` pixels and 0 channels."""
     domain = domains.get(domain) if isinstance(domain, str) else domain
 
     def make(examples, persons):
@@ -309,7 +318,7 @@ def depth(
 ) -> np.ndarray:
     """Returns the depth of the surface in each pixel of examples (see `render`), `[n, size, size]`, metres.
 
-    It is infinite beside the hand.
+    The depth of pixels outside the hand is infinite.
     """
     domain = domains.get(domain) if isinstance(domain, str) else domain
 
@@ -327,7 +336,7 @@ def _depth(ray, t, coverage, size: int):
 
 
 def visible(depth: np.ndarray, joints_2d: np.ndarray, joints_3d: np.ndarray) -> np.ndarray:
-    """Returns which joints are not occluded, `[n, 21]` bool, from `depth` and the joints of the same examples."""
+    """Returns the mask `[n, 21]` of joints that are not occluded, from `depth` and the joints of the same examples."""
     size = depth.shape[-1]
     column, row = (np.rint(joints_2d[..., axis]).astype(int) for axis in range(2))
     inside = (column >= 0) & (column < size) & (row >= 0) & (row < size)

@@ -1,7 +1,7 @@
 """Keys of splits, people and examples, and a stream of random numbers from one key.
 
 A stream makes one call to the generator for all random numbers of an object. Compared with one call per quantity, the
-program is a third smaller and compiles that much faster.
+program is a third smaller and compiles faster by the same share.
 """
 
 import functools
@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from bmc_jax.core.choices import SPLITS
 from bmc_jax.synthesis.domains import Domain
 
-#: Standard deviations at which normal numbers are truncated: no person is one in a million.
+#: Standard deviations at which normal numbers are truncated, so that extreme hands do not occur.
 TRUNCATION = 2.5
 
 Number = Array | np.ndarray | float
@@ -30,8 +30,8 @@ def split_key(seed: int, domain: Domain, split: str) -> PRNGKeyArray:
       ValueError: if there is no such split.
     """
     if split not in SPLITS:
-        raise ValueError(f"no split {split!r}; there are {', '.join(map(repr, SPLITS))}")
-    # The generator is named, so that JAX's settings do not change the pictures.
+        raise ValueError(f"split: expected one of {', '.join(map(repr, SPLITS))}, got {split!r}; choose one")
+    # The generator is fixed, so JAX's settings do not change the pictures.
     key = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), crc32(domain.name.encode()))
     return jax.random.fold_in(key, SPLITS.index(split))
 
@@ -85,7 +85,9 @@ class RandomStream:
     def _take(self, values: Float[Array, " capacity"], shape: tuple[int, ...]) -> Float[Array, "..."]:
         first, self._used = self._used, self._used + math.prod(shape)
         if self._used > len(values):
-            raise ValueError(f"{self._used} numbers from a stream of {len(values)}; give it a larger capacity")
+            raise ValueError(
+                f"capacity: expected {self._used} or more random numbers, got {len(values)}; set a larger capacity"
+            )
         return values[first : self._used].reshape(shape)
 
     def uniform(self, low: Number = 0.0, high: Number = 1.0, shape: tuple[int, ...] = ()) -> Float[Array, "..."]:

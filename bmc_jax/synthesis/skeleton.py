@@ -67,21 +67,21 @@ JOINT_RANGES = {
     "mcp_flexion": JointRange(
         -45, 90, "AAOS: 0-90, extension 30-45; Eaton's e-hand.com: hyperextension 45, flexion 90"
     ),
-    "mcp_abduction": JointRange(-20, 20, "AAOS: 20; Lin, Wu and Huang 2000: 15. Of a straight finger, see LOCKED"),
+    "mcp_abduction": JointRange(-20, 20, "AAOS: 20; Lin, Wu and Huang 2000: 15. For a straight finger, see LOCKED"),
     "pip_flexion": JointRange(-3, 105, "AAOS, Eaton: 0-100; Lin, Wu and Huang 2000: 0-110"),
     "dip_flexion": JointRange(-5, 80, "Eaton: 0-80; AAOS: 0-90"),
     "thumb_radial": JointRange(-12, 60, "Eaton: contact to 60; Barakat 2013: 62.9 (53-71)"),
     "thumb_palmar": JointRange(0, 60, "Eaton: contact to 45; Barakat 2013: 61.2 (50-71)"),
-    "thumb_roll": JointRange(-15, 15, "Cooney 1981: 17 of rotation beside that coupled to the other two motions"),
+    "thumb_roll": JointRange(-15, 15, "Cooney 1981: 17 of rotation in addition to that coupled to the other motions"),
     "thumb_mcp_flexion": JointRange(-8, 60, "Barakat 2013: 60 (43-70), extension 8; AAOS: 50; Eaton: 55"),
-    "thumb_mcp_abduction": JointRange(-8, 8, "of our making: a condyloid joint that strong ligaments hold"),
+    "thumb_mcp_abduction": JointRange(-8, 8, "our estimate: a condyloid joint held by strong ligaments"),
     "thumb_ip_flexion": JointRange(-12, 80, "Eaton: hyperextension 15, flexion 80; Barakat 2013: 88, extension 12"),
     "wrist_flexion": JointRange(-65, 70, "Eaton: extension 70, flexion 75"),
     "wrist_deviation": JointRange(-20, 30, "Eaton: radial 20, ulnar 35"),
 }
-#: Share of a finger's abduction that 90 degrees of MCP flexion remove, because the collateral ligaments are then tight.
+#: Share of a finger's abduction that 90 degrees of MCP flexion remove, because they tighten the collateral ligaments.
 LOCKED = 0.85
-#: Smallest palmar abduction by radial abduction, degrees: an adducted thumb passes in front of the palm.
+#: Minimum palmar abduction by radial abduction, degrees: an adducted thumb passes in front of the palm.
 THUMB_CLEARANCE = {"radial": (-12.0, 15.0, 30.0), "palmar": (42.0, 25.0, 0.0)}
 
 
@@ -107,7 +107,7 @@ class Shape:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Pose:
-    """Joint angles, radians; of fingers index to little."""
+    """Joint angles, radians. Fingers are index to little."""
 
     mcp_flexion: Float[Array, "*batch 4"]
     mcp_abduction: Float[Array, "*batch 4"]
@@ -124,7 +124,7 @@ class Pose:
     thumb_ip_flexion: Float[Array, "*batch"]
     wrist_flexion: Float[Array, "*batch"]
     wrist_deviation: Float[Array, "*batch"]
-    """Like the flexion of the wrist it rotates the forearm only, because the hand frame is that of the palm."""
+    """Like the flexion of the wrist, it rotates only the forearm, because the hand frame is that of the palm."""
     arch: Float[Array, "*batch"]
     """Cupping of the palm, 0 to 1."""
 
@@ -178,7 +178,7 @@ def clamp_pose(angles: Pose) -> Pose:
 
 
 def forward(pose: Pose, shape: Shape) -> Skeleton:
-    """Computes the skeleton of one hand: forward kinematics."""
+    """Computes the skeleton of one hand by forward kinematics."""
     lengths = np.float32(BONES) * shape.bones
     spread = jnp.stack([shape.palm_width, jnp.ones_like(shape.size), shape.thickness])
 
@@ -214,10 +214,14 @@ def forward(pose: Pose, shape: Shape) -> Skeleton:
 
 
 def clinical_poses(count: int, seed: int) -> np.ndarray:
-    """Draws hands over the whole clinical ranges, to fit limits to.
+    """Draws hands from the whole clinical ranges, for fitting limits.
 
-    Every angle of `JOINT_RANGES` is drawn independently: uniformly, and in a quarter of the hands at an end of its
-    range. Bone lengths are uniform within two standard deviations of adults. Fingers may intersect.
+    Every angle of `JOINT_RANGES` is drawn independently: in a quarter of the hands at an end of its range, otherwise
+    uniformly. Bone lengths are uniform within two standard deviations of adults. Fingers may intersect.
+
+    Args:
+      count: number of hands.
+      seed: of all random numbers.
 
     Returns:
       Joints `[count, 21, 3]`, float32, metres, hand frame.
@@ -226,7 +230,7 @@ def clinical_poses(count: int, seed: int) -> np.ndarray:
       ValueError: if `count` is below 1.
     """
     if count < 1:
-        raise ValueError(f"expected a count of at least 1, got {count}")
+        raise ValueError(f"count: expected 1 or more, got {count}; give the number of hands")
 
     def joints(key):
         random = RandomStream(key, 160)

@@ -1,6 +1,6 @@
-"""Work on some pixels of pictures only: the wanted pixels are packed into tiles, and a loop runs over the tiles.
+"""Computation on some pixels of pictures: the wanted pixels are packed into tiles, and a loop runs over the tiles.
 
-Shapes are static, and the number of tiles is that of the wanted pixels: any number of them is handled, up to all.
+Shapes are static. The number of iterations depends on the number of wanted pixels, which may be any, up to all.
 """
 
 import functools
@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
-#: Pixels of a tile, all of one picture, and tiles at a time: little enough for a CPU's cache, enough to fill an
+#: Pixels of a tile, all from one picture, and tiles per iteration: few enough for a CPU's cache, enough to fill an
 #: accelerator.
 CPU_TILE, CPU_GROUP = 1024, 1
 ACCELERATOR_TILE, ACCELERATOR_GROUP = 256, 4096
@@ -35,14 +35,14 @@ def _compiled(stage: Callable, **settings) -> Callable:
 def on_pixels(function: Callable, wanted: Bool[Array, " pixel"], pixels: Any, picture: Any) -> Any:
     """Applies a function to the wanted pixels of a picture.
 
-    Under vmap, the tiles of all pictures are in one loop, so that no picture waits for the one with the most pixels.
+    Under vmap, the tiles of all pictures are in one loop, so the time depends on the total number of wanted pixels.
 
     Args:
       function: called as `function(run, pixels, picture)` with the values of some pixels. It calls its stages as
         `run(stage, *arrays, **settings)`, which on a CPU are separate computations: see `staged`.
-      wanted: which pixels.
+      wanted: mask of the wanted pixels.
       pixels: arrays `[pixel]`.
-      picture: arrays of any shape, which the function receives whole.
+      picture: arrays of any shape, which are passed to the function unchanged.
 
     Returns:
       The arrays that the function returns, `[pixel]`, 0 where a pixel is not wanted.
@@ -74,7 +74,7 @@ def _all_tiles(function: Callable, wanted: Bool[Array, "picture pixel"], pixels:
     group = min(CPU_GROUP if on_cpu else ACCELERATOR_GROUP, most)
     places = -(-most // group) * group * tile
 
-    # Every wanted pixel has a place in the tiles of its picture, which follow those of the picture before.
+    # Each wanted pixel has a place in the tiles of its picture, which follow those of the previous picture.
     rank = jnp.cumsum(wanted, axis=1, dtype=jnp.int32)
     tiles = -(-rank[:, -1] // tile)
     last = jnp.cumsum(tiles)
@@ -86,7 +86,7 @@ def _all_tiles(function: Callable, wanted: Bool[Array, "picture pixel"], pixels:
     def make(step):
         numbers = jax.lax.dynamic_slice(pixel_at, (step * group * tile,), (group * tile,)).reshape(group, tile)
         of_tile = numbers[:, 0] // count
-        # The condition always holds, and ends a computation: XLA would compute a value anew for each consumer on a CPU.
+        # The condition always holds. It separates computations, since XLA recomputes a value per consumer on a CPU.
         run = _separate(step * group < last[-1]) if on_cpu else staged
         return function(
             run, jax.tree.map(lambda leaf: leaf[numbers], flat), jax.tree.map(lambda leaf: leaf[of_tile], picture)

@@ -81,7 +81,8 @@ def hand_capsules(skeleton: Skeleton, shape: Shape) -> Capsules:
     y, z = skeleton.frames[..., 1], skeleton.frames[..., 2]
     radii = RADII * flesh
 
-    # Segments start a little thinner than the previous one ends, which marks the joint; the last ends inside the tip.
+    # A segment starts slightly thinner than the end of the previous one, which marks the joint; the last one ends
+    # inside the tip.
     taper = np.array([[1, 1, 1]] + [[1, 0.97, 0.98]] * 4, np.float32)
     ends = fingers[:, 1:] - jnp.stack([jnp.zeros((5, 3)), jnp.zeros((5, 3)), y[:, 3] * radii[:, 3:]], axis=1)
     segments = (

@@ -30,7 +30,7 @@ PANELS = (
 
 
 def training_curves(rows: Sequence[Mapping[str, int | float]], *, title: str | None = None) -> Figure:
-    """Draws the `PANELS` of `metrics.jsonl` over the steps: as logged, pale, and as a running mean."""
+    """Draws the `PANELS` of `metrics.jsonl` over the steps: logged values, pale, and their running mean."""
     steps = np.array([row["step"] for row in rows])
     names = [name for name in PANELS if name in rows[0]]
     columns = min(5, len(names))
@@ -44,7 +44,7 @@ def training_curves(rows: Sequence[Mapping[str, int | float]], *, title: str | N
             smooth = _running_mean(values, max(len(values) // 25, 1))
             axes.plot(steps, smooth, "o" if len(steps) == 1 else "-", color=draw.INSIDE, linewidth=1.6)
             axes.set_title(name.replace("_", " "))
-            # What stays above zero and spans decades is clearer in logarithms.
+            # Positive values that span decades are clearer on a logarithmic axis.
             if values.min() > 0 and smooth.max() > 20 * smooth.min():
                 axes.set_yscale("log")
             axes.locator_params(axis="x", nbins=4)
@@ -56,7 +56,7 @@ def training_curves(rows: Sequence[Mapping[str, int | float]], *, title: str | N
 
 
 def _running_mean(values: np.ndarray, width: int) -> np.ndarray:
-    """Mean of up to `width` values on either side of each."""
+    """Returns the mean of each value and up to `width` values on either side of it."""
     total = np.concatenate([[0.0], np.cumsum(values)])
     low = np.maximum(np.arange(len(values)) - width, 0)
     high = np.minimum(np.arange(len(values)) + width + 1, len(values))
@@ -70,9 +70,9 @@ def pck(
     title: str | None = None,
     distance: str = "distance to the true joint, wrists aligned, mm",
 ) -> Figure:
-    """Draws the share of joints within each distance, one line a name.
+    """Draws the share of joints within each distance, one line per name.
 
-    A name that ends in "mean pose" is dashed, in the colour of the line before it.
+    The line of a name that ends in "mean pose" is dashed, in the colour of the line before it.
     """
     with matplotlib.rc_context(draw.STYLE):
         figure = Figure(figsize=(7.6, 3.4), layout="constrained")
@@ -92,7 +92,7 @@ def pck(
                 label=f"{name} · AUC {area:.2f}",
             )
         axes.set(xlim=(thresholds_mm[0], thresholds_mm[-1]), ylim=(0, 100))
-        axes.set(xlabel=distance, ylabel="joints within it, %")
+        axes.set(xlabel=distance, ylabel="joints within the distance, %")
         figure.legend(loc="outside right center")
         if title:
             axes.set_title(title, loc="left", fontsize=10.5, fontweight="bold")
@@ -100,9 +100,9 @@ def pck(
 
 
 def joints(errors: Mapping[str, Mapping[str, float]], *, title: str | None = None) -> Figure:
-    """Draws the mean error of each joint, a line a name, base to tip of each finger.
+    """Draws the mean error of each joint, one line per name, base to tip of each finger.
 
-    Names end in their unit; each unit has its own panel.
+    Names end in their unit. There is one panel per unit.
     """
     units = list(dict.fromkeys(name.rpartition(", ")[2] for name in errors))
     groups = ("wrist", *hand.FINGERS)
@@ -111,7 +111,7 @@ def joints(errors: Mapping[str, Mapping[str, float]], *, title: str | None = Non
         figure = Figure(figsize=(10.5, 2.5 * len(units) + 0.5), layout="constrained")
         for unit, axes in zip(units, figure.subplots(len(units), 1, sharex=True, squeeze=False)[:, 0], strict=True):
             for (name, values), colour in zip(
-                ((name, of) for name, of in errors.items() if name.endswith(unit)), COLOURS, strict=False
+                ((name, values) for name, values in errors.items() if name.endswith(unit)), COLOURS, strict=False
             ):
                 label = name.removesuffix(f", {unit}")
                 for finger in groups:
@@ -131,7 +131,7 @@ def joints(errors: Mapping[str, Mapping[str, float]], *, title: str | None = Non
 
 
 def _tick(joint: str) -> str:
-    """The finger once, below the names of its joints."""
+    """Returns the label of a joint: its level, and below PIP joints the finger."""
     finger, _, level = joint.partition(" ")
     return f"{level or joint}\n{finger if level == 'PIP' else ' '}"
 
@@ -166,10 +166,10 @@ def bars(panels: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Figure:
 
 
 def angle_curves(times: Sequence[float], angles: np.ndarray, beyond: np.ndarray, limits: Limits) -> Figure:
-    """Draws joint angles `[n, 5, 3, 2]` in radians over seconds, a column a finger and a row a bone.
+    """Draws joint angles `[n, 5, 3, 2]` in radians over seconds, one column per finger and one row per bone.
 
-    The band behind each curve is the range of that angle alone in the limits; where flexion and abduction together are
-    `beyond [n, 5, 3]` the hull, both curves have dots.
+    The band behind each curve is the range of that angle alone in the limits. Both curves have dots where flexion and
+    abduction together are outside the hull, `beyond [n, 5, 3]` > 0.
     """
     hulls, degrees = np.degrees(np.asarray(limits.hull)), np.degrees(angles)
     seconds = np.asarray(times)

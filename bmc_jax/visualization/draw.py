@@ -23,7 +23,7 @@ from bmc_jax.runtime import files
 
 Array = np.ndarray | jax.Array
 
-#: Of thumb..little: five of Okabe and Ito's colours, distinct to every kind of colour vision.
+#: Colours of thumb to little finger: five of Okabe and Ito's, which people with any kind of colour vision distinguish.
 FINGER_COLOURS = ("#D55E00", "#E69F00", "#009E73", "#56B4E9", "#CC79A7")
 INSIDE, OUTSIDE = "#0072B2", "#D55E00"
 INK, QUIET, PAPER = "#1f2933", "#8a94a0", "#ffffff"
@@ -78,10 +78,10 @@ def _encoded(figure: Figure, kind: str, dpi: int) -> bytes:
 def skeleton(
     axes: Axes, points: Array, valid: Array | None = None, *, colour: str | None = None, rim: bool = True
 ) -> None:
-    """Draws bones and joints of one hand, `points [21, 2]` in the axes' units, without bones with an unlabelled end.
+    """Draws bones and joints of one hand, `points [21, 2]` in the axes' units, except bones with an unlabelled end.
 
-    Fingers have their own colours; in one `colour` the hand is thin and drawn behind. A dark rim keeps lines apart from
-    any image.
+    Each finger has its colour. With `colour`, the hand is thin, of that colour and behind other hands. The dark rim
+    separates the lines from the image.
     """
     valid = np.ones(hand.NUM_JOINTS, bool) if valid is None else valid
     width, layer = (2.0, 4) if colour is None else (1.1, 3)
@@ -124,7 +124,7 @@ def contact_sheet(
 ) -> Figure:
     """Draws images `[n, height, width, 3]` in rows, with the hand `joints_2d [n, 21, 2]` over each.
 
-    With `predicted`, that hand is in colour and `joints_2d` are the labels, thin and white below it.
+    With `predicted`, the predicted hands are in colour, and `joints_2d` are the labels, thin and white behind them.
     """
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
@@ -166,7 +166,7 @@ def poses(
     unit: str = "mm",
     title: str | None = None,
 ) -> Figure:
-    """Draws one hand a row: over its image, and in 3D from the camera, the side and above, all at one scale.
+    """Draws one hand per row: over its image, and in 3D from the camera, the side and above, all at one scale.
 
     3D joints `[n, 21, 3]` are shown relative to their wrist; labels are thin and grey.
     """
@@ -215,7 +215,7 @@ def poses(
 
 
 def _head(figure: Figure, title: str | None, *, labels: bool) -> None:
-    """The title and, below it, the colours of the fingers."""
+    """Draws the title and, below it, the legend of the fingers' colours."""
     height = figure.get_figheight()
     handles = [Line2D([], [], color=colour, linewidth=3) for colour in FINGER_COLOURS]
     names: list[str] = list(hand.FINGERS)
@@ -240,10 +240,10 @@ def _head(figure: Figure, title: str | None, *, labels: bool) -> None:
 
 
 def angle_hulls(limits: Limits, angles: Array | None = None, *, title: str | None = None) -> Figure:
-    """Draws the 15 hulls of `limits`, a column a finger and a row a bone, with the samples `angles [n, 5, 3, 2]`.
+    """Draws the 15 hulls of `limits`, one column per finger and one row per bone, and samples `angles [n, 5, 3, 2]`.
 
-    Samples inside are blue and outside vermilion, and each panel states the share inside. Axes are in degrees, the same
-    for a row, and hold 99.8 % of the samples.
+    Samples inside are blue and samples outside vermilion; each panel states the share inside. `angles` are in radians.
+    Axes are in degrees, equal within a row, and show 99.8 % of the samples.
     """
     polygons = np.degrees(np.asarray(limits.hull))
     points, outside = None, np.zeros((0, 5, 3), bool)

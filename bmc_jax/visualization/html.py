@@ -1,6 +1,7 @@
-"""Self-contained HTML pages and Markdown files from the templates in `templates/`. Those of HTML escape every value.
+"""Self-contained HTML pages and Markdown files from the templates in `templates/`.
 
-Their Content-Security-Policy allows no network and no script but the template's own, by its hash.
+HTML templates escape every value. Their Content-Security-Policy forbids network access and every script except the
+template's, which is identified by its hash.
 """
 
 import base64
@@ -30,10 +31,12 @@ _TEMPLATES.policies["json.dumps_kwargs"] = {"allow_nan": False}
 
 
 class Picture(NamedTuple):
-    """An image of a page: its text for those who do not see it, and its content as a data URI."""
+    """An image of a page."""
 
     alt: str
+    """Alternative text."""
     source: str
+    """Content as a data URI."""
 
 
 def picture(figure: Figure, alt: str, dpi: int = 130) -> Picture:

@@ -10,14 +10,14 @@ from bmc_jax.visualization import draw
 
 #: The lines are drawn this many times larger and then shrunk, which smooths their edges.
 FINE = 3
-#: Width of a bone over the longer side of the hand, and the least in pixels.
+#: Width of a bone, as a share of the longer side of the hand, and its minimum in pixels.
 BONE, THINNEST = 0.018, 1.4
-#: Of the dark rim that sets the lines apart from any picture: share of a bone's width on either side, and opacity.
+#: Width of the dark rim on either side of a bone, as a share of the bone's width, and its opacity, out of 255.
 RIM, RIM_OPACITY = 0.45, 150
 
 
 def hand_on(image: Image.Image, joints: np.ndarray) -> Image.Image:
-    """Returns a copy of an RGB image with the hand `joints [21, 2]`, in pixels with centres at integers.
+    """Returns a copy of an RGB image with the hand `joints [21, 2]` drawn on it, in pixels with centres at integers.
 
     Parts outside the image are cut off.
     """
@@ -31,7 +31,7 @@ def hand_on(image: Image.Image, joints: np.ndarray) -> Image.Image:
     left, top, right, bottom = (*low.tolist(), *high.tolist())
     size = (right - left, bottom - top)
     fine = min(FINE, max(1, 6000 // max(size)))
-    # Pillow's own coordinates count from the corner of the first pixel.
+    # Pillow's coordinates start at the corner of the first pixel.
     points = (joints - low + 0.5) * fine
     layer = Image.new("RGBA", (size[0] * fine, size[1] * fine), (0, 0, 0, 0))
     pen = ImageDraw.Draw(layer)
@@ -50,7 +50,7 @@ def hand_on(image: Image.Image, joints: np.ndarray) -> Image.Image:
 
 
 def hands_on(image: Image.Image, hands: Sequence[np.ndarray]) -> Image.Image:
-    """Returns a copy of an RGB image with several hands."""
+    """Returns a copy of an RGB image with several hands drawn on it."""
     for joints in hands:
         image = hand_on(image, joints)
     return image

@@ -255,5 +255,5 @@ def test_prediction_that_is_not_finite_is_refused():
     prediction = perfect(labelled)
     bad = dataclasses.replace(prediction, joints_2d=prediction.joints_2d.copy())
     bad.joints_2d[1, 4, 0] = np.nan
-    with pytest.raises(ValueError, match=r"predicted joint \[1, 4\] is .*; must be finite"):
+    with pytest.raises(ValueError, match=r"predicted joint \[1, 4\].*: expected finite numbers"):
         evaluation.measure(bad.joints_2d, bad.joints_3d, labelled, examples.fitted_limits())

@@ -1,4 +1,4 @@
-"""A dataset's own protocol on a run's predictions: right figures of perfect ones, and files that servers can read."""
+"""The protocol of a dataset on a run's predictions: metrics of perfect ones, and files that servers can read."""
 
 import dataclasses
 from pathlib import Path
@@ -28,7 +28,7 @@ def without_pictures(monkeypatch):
 
 
 def perfect(config, saved, examples, **_):
-    """What agrees with every label, and a hand of two scale units away from the camera where there is none."""
+    """Returns predictions equal to the labels; without labels, all joints two scale units in front of the camera."""
     known = np.asarray(examples.joints_3d_valid).all(axis=1)[:, None, None]
     scale = np.where(examples.scale > 0, examples.scale, 1)[:, None, None]
     somewhere = np.broadcast_to(np.array([0.0, 0.0, 2.0]), (len(scale), 21, 3))
@@ -38,7 +38,7 @@ def perfect(config, saved, examples, **_):
 
 
 def evaluated(tmp_path, monkeypatch, *, joints, **options):
-    """What evaluation finds on a made FreiHAND of 5 evaluation images, with a network that knows it."""
+    """Evaluates `perfect` on a generated FreiHAND of 5 evaluation images; returns the run's folder and the result."""
     source = freihand_files.tree(tmp_path / "source", evaluation=5, joints=joints)
     builder.build("freihand", source, tmp_path / "data", workers=1, options={"partial": True})
     config = examples.tiny_config()
@@ -52,7 +52,7 @@ def evaluated(tmp_path, monkeypatch, *, joints, **options):
     return workdir, evaluate.evaluate(workdir, ["freihand"], **options)
 
 
-def test_perfect_predictions_have_no_error_and_the_servers_file_holds_them(tmp_path, monkeypatch):
+def test_perfect_predictions_have_no_error_and_are_in_the_file_for_the_server(tmp_path, monkeypatch):
     workdir, content = evaluated(tmp_path, monkeypatch, joints=True)
     found = content["domains"]["freihand"]["official"]
     assert found["protocol"] == "freihand"
@@ -69,7 +69,7 @@ def test_perfect_predictions_have_no_error_and_the_servers_file_holds_them(tmp_p
     assert "of a part of the split, which servers do not accept" in words
 
 
-def test_unlabelled_images_have_a_file_and_no_figures(tmp_path, monkeypatch):
+def test_unlabelled_images_have_a_file_and_no_metrics(tmp_path, monkeypatch):
     _, content = evaluated(tmp_path, monkeypatch, joints=False)
     found = content["domains"]["freihand"]["official"]
     assert found["figures"] == {}
@@ -78,7 +78,7 @@ def test_unlabelled_images_have_a_file_and_no_figures(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("passes", [1, 2])
-def test_two_passes_look_at_more_of_the_image_and_are_measured_in_the_same_crop(tmp_path, monkeypatch, passes):
+def test_two_passes_use_more_of_the_image_and_are_evaluated_in_the_same_crop(tmp_path, monkeypatch, passes):
     shown, predict = [], perfect
 
     def central(config, saved, batch, **given):
@@ -94,7 +94,7 @@ def test_two_passes_look_at_more_of_the_image_and_are_measured_in_the_same_crop(
     assert content["passes"] == passes
 
 
-def test_left_hands_are_left_ones_again_in_files(tmp_path, monkeypatch):
+def test_left_hands_are_mirrored_back_in_files(tmp_path, monkeypatch):
     rows = [{"id": "a", "hand": "left"}, {"id": "b", "hand": "right"}]
     monkeypatch.setattr(store, "records", lambda *_: rows)
     given = examples.examples(2).joints_3d
@@ -106,7 +106,7 @@ def test_left_hands_are_left_ones_again_in_files(tmp_path, monkeypatch):
 
 
 class Built(sources.SourceKind):
-    """A built dataset of random images; every third hand is a left one, which examples hold mirrored."""
+    """A built dataset of random images. Every third hand is a left hand, which is mirrored in examples."""
 
     check = training_set = poses = None
 
@@ -140,7 +140,7 @@ def test_announced_files_hold_the_predictions_in_metres_after_evaluation(tmp_pat
         np.testing.assert_allclose(found.joints, np.where(left[:, None, None], metres * [-1, 1, 1], metres), atol=1e-6)
 
 
-def test_sets_of_one_file_are_refused_before_they_are_measured(tmp_path, monkeypatch):
+def test_sets_with_the_same_file_are_refused_before_evaluation(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "require_tests", lambda *_: None)
     monkeypatch.setattr(checkpoint, "load", lambda *_: {"step": 0})
     config_io.write(examples.tiny_config(), tmp_path)
@@ -149,7 +149,7 @@ def test_sets_of_one_file_are_refused_before_they_are_measured(tmp_path, monkeyp
         evaluate.evaluate(tmp_path, ["mine:test", "mine_test"])
 
 
-def test_tips_alone_are_judged_where_only_those_are_labelled():
+def test_only_tips_are_evaluated_if_only_tips_are_labelled():
     labelled = examples.examples(4)
     tips = hand.FINGER_JOINTS[:, -1]
     valid = np.zeros((4, 21), bool)

@@ -1,4 +1,4 @@
-"""Metrics against FreiHAND's published formulas, done one pose at a time, and against cases worked out by hand."""
+"""Metrics compared with FreiHAND's published formulas, one pose at a time, and with cases computed by hand."""
 
 import itertools
 
@@ -19,7 +19,7 @@ def poses():
 
 
 def aligned_one_by_one(prediction, target):
-    """FreiHAND's alignment, step by step as its page describes it."""
+    """Returns FreiHAND's alignment, step by step as its page describes it."""
     found = []
     for pose, true in zip(prediction, target, strict=True):
         centred, true_centred = pose - pose.mean(axis=0), true - true.mean(axis=0)
@@ -53,7 +53,7 @@ def test_procrustes_undoes_a_reflection_as_the_official_one_does(poses):
     np.testing.assert_allclose(metrics.procrustes(target * [-1, 1, 1], target), target, atol=1e-8)
 
 
-def test_procrustes_never_makes_the_squared_error_larger(poses):
+def test_procrustes_never_increases_the_squared_error(poses):
     prediction, target = poses
     before = np.sum((prediction - target) ** 2, axis=(1, 2))
     after = np.sum((metrics.procrustes(prediction, target) - target) ** 2, axis=(1, 2))
@@ -78,7 +78,7 @@ def test_procrustes_of_coincident_joints_is_the_centre(poses):
     np.testing.assert_allclose(aligned, np.broadcast_to(target.mean(axis=1, keepdims=True), target.shape), atol=1e-14)
 
 
-def test_procrustes_takes_any_batch_shape(poses):
+def test_procrustes_accepts_any_batch_shape(poses):
     prediction, target = poses
     several = metrics.procrustes(prediction.reshape(5, 8, 21, 3), target.reshape(5, 8, 21, 3))
     np.testing.assert_array_equal(several.reshape(40, 21, 3), metrics.procrustes(prediction, target))
@@ -111,7 +111,7 @@ def test_median_is_the_mean_of_the_joints_medians():
     assert metrics.mean_error(errors) == 12.0
 
 
-def test_summary_of_a_hand_moved_away_is_zero_but_for_the_absolute_error(poses):
+def test_summary_of_a_translated_hand_is_zero_except_for_the_absolute_error(poses):
     _, target = poses
     pixels = np.zeros((40, 21, 2))
     found = metrics.summary(target + np.array([0.03, 0.0, 0.04]), target, pixels + np.array([3.0, 4.0]), pixels)
@@ -149,7 +149,7 @@ def test_summary_equals_its_definition_joint_by_joint(poses):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_value_that_is_not_finite_is_named(poses, value):
+def test_value_that_is_not_finite_is_named(poses, value):
     prediction, target = poses[0].copy(), poses[1]
     prediction[7, 3, 2] = value
     with pytest.raises(ValueError, match=r"predicted joint \[7, 3\]"):
@@ -157,5 +157,5 @@ def test_a_value_that_is_not_finite_is_named(poses, value):
 
 
 def test_shapes_that_differ_are_refused(poses):
-    with pytest.raises(ValueError, match=r"\(40, 21, 3\).*\(39, 21, 3\)"):
+    with pytest.raises(ValueError, match=r"predicted joints: expected the shape \[39, 21, 3\] .*, got \[40, 21, 3\]"):
         metrics.joint_errors(poses[0], poses[1][:39])

@@ -1,4 +1,4 @@
-"""The official protocols against `official`, which takes one pose and one joint at a time."""
+"""The official protocols compared with `official`, which evaluates one pose and one joint at a time."""
 
 import functools
 
@@ -27,7 +27,7 @@ def hands(count=60):
 
 
 def sets(count=1000):
-    """Predictions and truths of 1 to 4 hands: near and far ones, and those that evaluations stumble over."""
+    """Predictions and ground truth of 1 to 4 hands: near and far ones, and degenerate ones."""
     generator, kinds = np.random.default_rng(4), (near, mirrored, zero, constant, huge, tiny, flat, unrelated, outlier)
     for number in range(count):
         true = hands()[generator.choice(60, generator.integers(1, 5), replace=False)]
@@ -143,13 +143,13 @@ def test_the_zero_predictor_is_the_official_one():
     assert found["mesh_absolute_f_15mm"] == 0
 
 
-def test_a_mirrored_hand_has_no_error_after_the_official_alignment_alone():
+def test_mirrored_hand_has_no_error_after_procrustes_alignment_only():
     found = metrics.freihand(hands() * [-1, 1, 1], hands())
     assert found["joints_procrustes_mean_mm"] == pytest.approx(0, abs=1e-3)
     assert found["joints_absolute_mean_mm"] > 10
 
 
-def test_an_alignment_takes_out_what_it_says_and_no_more():
+def test_each_alignment_removes_only_its_own_transform():
     true = hands()
     moved = true + np.array([0.1, 0.2, 0.3])
     turn = reference.rotation_about(np.array([0.0, 0.0, 1.0]), 0.4)
@@ -167,7 +167,7 @@ def test_an_alignment_takes_out_what_it_says_and_no_more():
     np.testing.assert_array_equal(metrics.align("absolute", moved, true), moved)
 
 
-def test_fingertips_count_where_they_are_seen_in_frames_of_two_or_more():
+def test_visible_fingertips_count_in_frames_with_two_or_more():
     true = hands()[:4].copy()
     true[0, [4, 8, 12, 16]] = np.nan  # one tip is left
     true[1, [4, 8]] = np.nan
@@ -184,7 +184,7 @@ def test_fingertips_count_where_they_are_seen_in_frames_of_two_or_more():
     assert tips == found
 
 
-def test_hands19_tells_interpolation_from_extrapolation():
+def test_hands19_has_metrics_of_interpolation_and_extrapolation():
     true = hands()[:5]
     predicted = true + np.array([0.01, 0.01, 0.02, 0.03, 0.5])[:, None, None] * [1, 0, 0]
     found = metrics.hands19(predicted, true, ["INTERP", "INTERP", "EXTRAP", "EXTRAP", ""])
@@ -192,12 +192,12 @@ def test_hands19_tells_interpolation_from_extrapolation():
     assert found["extrap_joints_absolute_mean_mm"] == pytest.approx(25.0)
     assert found["joints_absolute_mean_mm"] == pytest.approx(114.0)
     assert found["extrap_joints_root_mean_mm"] == pytest.approx(0, abs=1e-9)
-    with pytest.raises(ValueError, match="4 subsets are named for 5 poses"):
+    with pytest.raises(ValueError, match="subsets: expected 5, one per pose, got 4"):
         metrics.hands19(predicted, true, ["INTERP"] * 4)
 
 
 @pytest.mark.parametrize("protocol", ["freihand", "ho3d", "rhd", "hands19", "dexter_object"])
-def test_every_figure_says_its_alignment_unit_and_count(protocol):
+def test_every_metric_states_its_alignment_unit_and_count(protocol):
     about = metrics.PROTOCOLS[protocol]
     found = metrics.protocol_metrics(protocol, hands() + 0.01, hands(), seed=0)
     assert {figure.alignment for figure in found.values()} == set(about.alignments)
@@ -216,24 +216,24 @@ def test_bad_poses_are_named(protocol):
     function = getattr(metrics, protocol)
     broken = hands().copy()
     broken[7, 12] = np.inf
-    with pytest.raises(ValueError, match=r"predicted joint \[7, \d+\] is \[inf, inf, inf\].*; must be finite"):
+    with pytest.raises(ValueError, match=r"predicted joint \[7, \d+\].*: expected finite .*, got \[inf, inf, inf\]"):
         function(broken, hands())
-    with pytest.raises(ValueError, match=r"\(59, 21, 3\).*\(60, 21, 3\)"):
+    with pytest.raises(ValueError, match=r"predicted joints: expected .*60.*got .*\[59, 21, 3\]"):
         function(hands()[:59], hands())
-    with pytest.raises(ValueError, match=r"no pose|of 0 frames"):
+    with pytest.raises(ValueError, match=r"expected one pose or more, got none|got none in 0 frames"):
         function(hands()[:0], hands()[:0])
-    with pytest.raises(ValueError, match=r"true joints have the shape \(60, 20, 3\)"):
+    with pytest.raises(ValueError, match=r"true joints: expected the shape .* got \[60, 20, 3\]"):
         function(hands()[:, :20], hands()[:, :20])
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match="alignment 'rigid' is none of absolute, root"):
+    with pytest.raises(ValueError, match=r"alignment: expected one of absolute, root, .* got 'rigid'"):
         metrics.protocol_metrics("rhd", hands(), hands(), alignments=["rigid"])
-    with pytest.raises(ValueError, match="protocol 'stb' is none of freihand"):
+    with pytest.raises(ValueError, match=r"protocol: expected one of freihand, .* got 'stb'"):
         metrics.protocol_metrics("stb", hands(), hands())
-    with pytest.raises(ValueError, match="'root' needs all 21 joints"):
+    with pytest.raises(ValueError, match="'root': expected all 21 joints"):
         metrics.dexter_object(hands(), hands(), alignments=["root"])
-    with pytest.raises(ValueError, match="of both the prediction and the ground truth"):
+    with pytest.raises(ValueError, match="vertices: expected those of both the prediction and the ground truth"):
         metrics.freihand(hands(), hands(), hands())
 
 
@@ -260,10 +260,10 @@ def test_interval_of_an_area_resamples_images_and_leaves_out_unseen_joints():
     np.testing.assert_array_equal(metrics.bootstrap(np.where(valid, shares, np.nan), valid), [low, high])
 
 
-def test_no_interval_of_one_image():
-    with pytest.raises(ValueError, match="2 images or more, not of 1"):
+def test_interval_needs_two_images_and_finite_values():
+    with pytest.raises(ValueError, match="expected 2 images or more for an interval, got 1"):
         metrics.bootstrap(np.ones((1, 21)))
-    with pytest.raises(ValueError, match=r"value \[1, 0\] is not finite"):
+    with pytest.raises(ValueError, match=r"value \[1, 0\]: expected a finite number, got (nan|inf)"):
         metrics.bootstrap(np.array([1.0, np.nan]))
     assert (
         metrics.protocol_metrics("freihand", hands()[:1], hands()[:1], seed=0)["joints_absolute_mean_mm"].interval
@@ -283,7 +283,7 @@ def test_tables_name_every_joint_and_finger():
     assert tips == {"thumb TIP": 1, "middle TIP": 6, "ring TIP": 4, "little TIP": 5}
 
 
-def test_pinhole_parts_are_those_of_a_move_along_each_axis():
+def test_pinhole_errors_separate_translations_along_each_axis():
     true = hands() + np.array([0, 0, 0.5])
     k = np.tile(np.array([[500.0, 0, 112], [0, 480, 112], [0, 0, 1]]), (60, 1, 1))
     beside = true.copy()
@@ -294,9 +294,9 @@ def test_pinhole_parts_are_those_of_a_move_along_each_axis():
     deeper = metrics.pinhole(true * 1.1, true, k)
     assert deeper["joints_2d_absolute_mean_px"] == pytest.approx(0, abs=1e-9)
     assert deeper["depth_absolute_mean_mm"] == pytest.approx(100 * true[..., 2].mean())
-    with pytest.raises(ValueError, match=r"predicted joint \[0, 0\] is at depth -\d.* behind the camera"):
+    with pytest.raises(ValueError, match=r"predicted joint \[0, 0\]: expected a depth above 0, got -\d.* behind"):
         metrics.pinhole(-true, true, k)
-    with pytest.raises(ValueError, match=r"K has the shape \(3, 3\)"):
+    with pytest.raises(ValueError, match=r"intrinsics: expected the shape .* got \[3, 3\]"):
         metrics.pinhole(true, true, k[0])
 
 
@@ -304,12 +304,12 @@ def test_f_scores_of_meshes_that_touch_at_the_threshold():
     mesh = np.zeros((1, 4, 3)) + np.arange(4.0)[:, None] * [1, 0, 0]
     found = metrics.f_scores(mesh + np.array([0, 0.25, 0]), mesh, (0.25, 0.26))
     np.testing.assert_array_equal(found, [[0, 1]])
-    with pytest.raises(ValueError, match=r"predicted vertices have the shape \(2, 4, 3\)"):
+    with pytest.raises(ValueError, match=r"predicted vertices: expected the shape .* got \[2, 4, 3\]"):
         metrics.f_scores(np.zeros((2, 4, 3)), mesh)
 
 
 @pytest.mark.parametrize("noise", [0.01, 0.02, 0.04])
-def test_rhd_has_the_area_that_the_program_of_its_authors_prints(noise):
+def test_rhd_reports_the_area_of_hand3d(noise):
     generator = np.random.default_rng(7)
     true = hands()
     predicted = true + generator.normal(size=true.shape) * noise
@@ -320,8 +320,8 @@ def test_rhd_has_the_area_that_the_program_of_its_authors_prints(noise):
         assert found[f"joints_{name}_auc_hand3d"] > found[f"joints_{name}_auc_20_50mm"]
 
 
-def test_the_area_of_hand3d_begins_at_its_ninth_threshold():
-    """Of one joint that is 21 mm off: below all 12 thresholds of hand3d, and beyond those from 20 to 21 mm."""
+def test_area_of_hand3d_begins_at_its_ninth_threshold():
+    """An error of 21 mm is below all 12 thresholds of hand3d, and above those from 20 to 21 mm."""
     true = hands(1)
     found = metrics.rhd(true + np.array([0.0, 0.0, 0.021]), true)
     assert found["joints_absolute_auc_hand3d"] == pytest.approx(1.0)

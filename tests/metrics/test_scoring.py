@@ -1,4 +1,4 @@
-"""`bmc score`: anybody's file against a dataset's own, end to end, with the official formulas' numbers."""
+"""`bmc score`: prediction files evaluated against the files of datasets, with the numbers of the official formulas."""
 
 import json
 import re
@@ -37,7 +37,7 @@ def value(content, name):
     return content["figures"][name]["value"]
 
 
-def test_freihand_of_its_own_files(tmp_path, capsys, true, predicted):
+def test_freihand_is_scored_from_its_files(tmp_path, capsys, true, predicted):
     folder = tmp_path / "FreiHAND_pub_v2_eval"
     mesh = true[:, :, None] + np.linspace(-0.01, 0.01, 4)[:, None] * [0.3, 0.5, 1]
     mesh = mesh.reshape(6, -1, 3)
@@ -77,7 +77,7 @@ def test_freihand_of_its_own_files(tmp_path, capsys, true, predicted):
     assert "note" not in printed
 
 
-def test_ho3d_of_its_own_files(tmp_path, true, predicted):
+def test_ho3d_is_scored_from_its_files(tmp_path, true, predicted):
     moved = np.empty_like(true)
     moved[:, MANO] = true * [1, -1, -1]
     dump(tmp_path / "evaluation_xyz.json", moved)
@@ -92,10 +92,10 @@ def test_ho3d_of_its_own_files(tmp_path, true, predicted):
     np.savez(tmp_path / "mine.npz", joints=predicted[order], names=[*np.array(names)[order][:6], "SM1/9999"])
     again = scoring.score(tmp_path / "mine.npz", tmp_path, "ho3d")
     assert value(again, "joints_procrustes_mean_mm") == pytest.approx(value(content, "joints_procrustes_mean_mm"))
-    assert again["notes"] == ["1 prediction is of images that the ground truth does not have"]
+    assert again["notes"] == ["1 prediction has no image in the ground truth and is ignored"]
 
 
-def test_hands19_by_subsets(tmp_path, true, predicted):
+def test_hands19_is_scored_by_subset(tmp_path, true, predicted):
     names = [f"{i}.png" for i in range(6)]
     prediction_files.write("hands19", tmp_path / "truth.txt", true, names=names)
     prediction_files.write("hands19", tmp_path / "result.txt", predicted[::-1], names=names[::-1])
@@ -110,11 +110,11 @@ def test_hands19_by_subsets(tmp_path, true, predicted):
     assert content["figures"]["extrap_joints_absolute_mean_mm"]["count"] == 1
     assert "interp joints, aligned by" in scoring.table(content)
     prediction_files.write("hands19", tmp_path / "less.txt", predicted[:5], names=names[:5])
-    with pytest.raises(ValueError, match=r"1 of 6 images are missing, 5\.png"):
+    with pytest.raises(ValueError, match=r"expected all 6 images .* following 1: 5\.png"):
         scoring.score(tmp_path / "less.txt", tmp_path / "truth.txt", "hands19")
 
 
-def test_dexter_object_of_its_folder(tmp_path):
+def test_dexter_object_is_scored_from_its_folder(tmp_path):
     folder = dexter_object_files.tree(tmp_path / "dexter", unseen=(1,))
     found = ground_truth.read("dexter_object", folder)
     poses = np.stack([open_hand() for _ in found.names])
@@ -128,7 +128,7 @@ def test_dexter_object_of_its_folder(tmp_path):
     assert content["count"] == len(found.names)
 
 
-def test_rhd_of_its_folder_compares_left_hands_as_left_ones(tmp_path):
+def test_rhd_is_scored_from_its_folder_without_mirroring_left_hands(tmp_path):
     if not (DATA / "rhd_mini").exists():
         pytest.skip("no RHD on this machine")
     found = ground_truth.read("rhd", DATA / "rhd_mini")
@@ -141,16 +141,16 @@ def test_rhd_of_its_folder_compares_left_hands_as_left_ones(tmp_path):
     assert value(content, "joints_root_mean_mm") > 1
     assert content["truth"].endswith("training")
     prediction_files.write("rhd", tmp_path / "b.npz", found.joints, names=found.names)
-    with pytest.raises(ValueError, match=r"2 of 3 hands have the thumb on the wrong side"):
+    with pytest.raises(ValueError, match=r"2 of 3 hands with the thumb on the wrong side"):
         scoring.score(tmp_path / "b.npz", DATA / "rhd_mini", "rhd")
     prediction_files.write("rhd", tmp_path / "c.npz", right_hands, names=found.names, left=~found.left)
     with pytest.raises(
-        ValueError, match=r"3 hands are of the other side .* training/00000 is a right hand .* a left hand"
+        ValueError, match=r"training/00000: expected a left hand, .* got a right hand, and 3 hands of the wrong side"
     ):
         scoring.score(tmp_path / "c.npz", DATA / "rhd_mini", "rhd", checked=False)
 
 
-def test_real_freihand_samples(tmp_path):
+def test_real_freihand_samples_are_scored(tmp_path):
     file = DATA / "freihand_mini/training_xyz.json"
     if not file.exists():
         pytest.skip("no FreiHAND on this machine")
@@ -162,8 +162,8 @@ def test_real_freihand_samples(tmp_path):
     assert value(content, "depth_absolute_mean_mm") == pytest.approx(0, abs=1e-9)
 
 
-def test_networks_that_have_learnt_nothing_are_scored(tmp_path, true):
-    """Their hands are nearly the same everywhere, and the joints lie anyhow: some have a hand's bones by chance."""
+def test_untrained_networks_are_scored(tmp_path, true):
+    """Predictions hardly depend on the image, and joints are random; some have a hand's proportions by chance."""
     refused = 0
     for seed in range(100):
         generator = np.random.default_rng(seed)
@@ -176,7 +176,7 @@ def test_networks_that_have_learnt_nothing_are_scored(tmp_path, true):
     np.savez(tmp_path / "mine.npz", joints=anyhow)
     np.savez(tmp_path / "truth.npz", joints=np.repeat(true, 10, axis=0))
     content = scoring.score(tmp_path / "mine.npz", tmp_path / "truth.npz", "freihand")
-    assert "the bones of most predicted hands are no hand's" in content["notes"][-1]
+    assert "most predicted hands do not have the bone proportions of a hand" in content["notes"][-1]
 
 
 @pytest.mark.parametrize(
@@ -192,46 +192,46 @@ def test_networks_that_have_learnt_nothing_are_scored(tmp_path, true):
         ),
     ],
 )
-def test_what_is_odd_about_predictions_is_noted(tmp_path, true, change, note):
+def test_anomalies_of_predictions_are_noted(tmp_path, true, change, note):
     np.savez(tmp_path / "mine.npz", joints=change(np.repeat(true, 10, axis=0)))
     np.savez(tmp_path / "truth.npz", joints=np.repeat(true, 10, axis=0))
     (found,) = scoring.score(tmp_path / "mine.npz", tmp_path / "truth.npz", "freihand")["notes"]
     assert found.startswith(note)
 
 
-def test_a_check_that_errs_can_be_left_out(tmp_path, capsys, true):
+def test_unchecked_skips_the_checks(tmp_path, capsys, true):
     np.savez(tmp_path / "mine.npz", joints=true * [-1, 1, 1])
     np.savez(tmp_path / "truth.npz", joints=true)
     arguments = ["score", str(tmp_path / "mine.npz"), str(tmp_path / "truth.npz"), "--protocol", "rhd"]
     assert cli.main(arguments) == 2
-    assert "take them as they are: --unchecked" in capsys.readouterr().err
+    assert "if they are correct, add --unchecked" in capsys.readouterr().err
     assert cli.main([*arguments, "--unchecked"]) == 0
 
 
-def test_the_zero_predictor_scores_and_says_what_it_has_not(tmp_path, true):
+def test_zero_predictor_is_scored_with_notes_on_missing_metrics(tmp_path, true):
     np.savez(tmp_path / "truth.npz", joints=true, vertices=true, intrinsics=np.tile(np.eye(3), (6, 1, 1)))
     (tmp_path / "pred.json").write_text(json.dumps([np.zeros((6, 21, 3)).tolist(), np.zeros((6, 778, 3)).tolist()]))
     content = scoring.score(tmp_path / "pred.json", tmp_path / "truth.npz", "freihand")
     distance = 1000 * np.linalg.norm(true, axis=-1).mean()
     assert value(content, "joints_absolute_mean_mm") == pytest.approx(distance, rel=1e-12)
     assert content["notes"] == [
-        "no mesh is predicted, so there are no metrics of meshes",
+        "the predictions have no vertices, so there are no mesh metrics",
         "6 predicted hands are not in front of the camera, so there are no errors in pixels",
     ]
-    assert "note: no mesh" in scoring.table(content)
+    assert "note: the predictions have no vertices" in scoring.table(content)
 
 
-def test_other_alignments_replace_the_protocols_own(tmp_path, capsys, true, predicted):
+def test_given_alignments_replace_those_of_the_protocol(tmp_path, capsys, true, predicted):
     np.savez(tmp_path / "truth.npz", joints=true)
     np.savez(tmp_path / "mine.npz", joints=predicted)
     arguments = ["score", str(tmp_path / "mine.npz"), str(tmp_path / "truth.npz"), "--protocol", "freihand"]
     assert cli.main([*arguments, "--alignment", "root", "--alignment", "centroid"]) == 0
     printed = capsys.readouterr().out
-    assert "root (wrists joined)" in printed
+    assert "root (wrists aligned)" in printed
     assert "procrustes" not in printed
 
 
-def test_the_verb_explains_itself_and_offers_every_protocol_and_alignment(capsys):
+def test_help_of_score_names_every_protocol_and_alignment(capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(["score", "--help"])
     assert stop.value.code == 0
@@ -245,12 +245,12 @@ def test_the_verb_explains_itself_and_offers_every_protocol_and_alignment(capsys
 @pytest.mark.parametrize(
     ("count", "truth_count", "message"),
     [
-        (1980, 3960, r"1,980 poses \(half of FreiHAND's evaluation\) where 3,960 \(FreiHAND's evaluation\) are needed"),
-        (11524, 20137, r"11,524 poses \(HO-3D v2's evaluation\) where 20,137 \(HO-3D v3's evaluation\)"),
-        (5, 10, r"5 poses \(half of 10\) where 10 are needed"),
+        (1980, 3960, r"expected 3,960 poses \(FreiHAND's evaluation\), got 1,980 \(half of FreiHAND's evaluation\)"),
+        (11524, 20137, r"expected 20,137 poses \(HO-3D v3's evaluation\), got 11,524 \(HO-3D v2's evaluation\)"),
+        (5, 10, r"expected 10 poses, got 5 \(half of 10\)"),
     ],
 )
-def test_a_wrong_count_says_what_it_may_be(tmp_path, capsys, true, count, truth_count, message):
+def test_wrong_count_is_refused_with_its_likely_cause(tmp_path, capsys, true, count, truth_count, message):
     for name, number in (("mine", count), ("truth", truth_count)):
         np.savez(tmp_path / f"{name}.npz", joints=np.broadcast_to(true[:1], (number, 21, 3)))
     arguments = ["score", str(tmp_path / "mine.npz"), str(tmp_path / "truth.npz"), "--protocol", "freihand"]
@@ -261,36 +261,36 @@ def test_a_wrong_count_says_what_it_may_be(tmp_path, capsys, true, count, truth_
     assert re.search(message, error)
 
 
-def test_what_is_wrong_with_a_truth_is_named(tmp_path, true):
+def test_faults_of_the_ground_truth_are_named(tmp_path, true):
     def refused(message, protocol, path, error=ValueError):
         with pytest.raises(error, match=message):
             ground_truth.read(protocol, path)
 
-    refused("there is no .*nowhere", "freihand", tmp_path / "nowhere", FileNotFoundError)
-    refused(r"there is no .*evaluation_xyz\.json; .*training_xyz", "ho3d", tmp_path, FileNotFoundError)
+    refused("ground truth at .*nowhere, got no file", "freihand", tmp_path / "nowhere", FileNotFoundError)
+    refused(r"ground truth .*evaluation_xyz\.json, got no file; .*training_xyz", "ho3d", tmp_path, FileNotFoundError)
     dump(tmp_path / "evaluation_xyz.json", true)
-    refused("but, it seems, FreiHAND's", "ho3d", tmp_path)
+    refused("got probably FreiHAND's", "ho3d", tmp_path)
     dump(tmp_path / "evaluation_verts.json", true[:5])
-    refused("has 6 rows and verts beside it 5", "freihand", tmp_path)
+    refused("expected 6 rows in verts .*, got 5", "freihand", tmp_path)
     (tmp_path / "evaluation_xyz.json").write_text("[[")
     refused("damaged", "freihand", tmp_path)
     (tmp_path / "evaluation_xyz.json").write_text("{}")
     refused("is a dict, not a list of poses", "freihand", tmp_path)
-    refused("is a .txt of image names", "hands19", tmp_path / "evaluation_xyz.json")
+    refused("expected a .txt of image names .*, got '.json'", "hands19", tmp_path / "evaluation_xyz.json")
     np.savez(tmp_path / "a.npz", joints=true, left=[True])
     refused("1 left for 6 poses", "rhd", tmp_path / "a.npz")
     np.savez(tmp_path / "b.npz", poses=true)
-    refused(r"joints have the shape \(0,\)", "rhd", tmp_path / "b.npz")
+    refused(r"joints: expected the shape \[N, 21, 3\], got \[0\]", "rhd", tmp_path / "b.npz")
     (tmp_path / "subsets.txt").write_text("a.png\n")
-    with pytest.raises(ValueError, match=r"line 1 has 1 fields"):
+    with pytest.raises(ValueError, match=r"line 1: .* got 1 fields"):
         ground_truth.read_subsets(tmp_path / "subsets.txt", ["a.png"])
-    with pytest.raises(ValueError, match="the ground truth does not name its images"):
+    with pytest.raises(ValueError, match="expected a ground truth with names of images"):
         ground_truth.read_subsets(tmp_path / "subsets.txt", None)
-    with pytest.raises(ValueError, match="protocol 'stb' is none of"):
+    with pytest.raises(ValueError, match=r"protocol: expected one of .*, got 'stb'"):
         scoring.score("a", "b", "stb")
 
 
-def test_rhd_whose_hands_are_not_annotated_is_refused(tmp_path):
+def test_rhd_without_annotated_hands_is_refused(tmp_path):
     folder = rhd_files.tree(tmp_path / "rhd", {0: rhd_files.entry(left=False, right=False)})
-    with pytest.raises(ValueError, match="no hand is annotated"):
+    with pytest.raises(ValueError, match="expected annotated hands, got none"):
         ground_truth.read("rhd", folder)

@@ -22,7 +22,7 @@ def joints_of(rays):
     return np.asarray(rays * (1 + lift(WEIGHTS, rays).mean)[..., None])
 
 
-def test_any_batch_shape_gives_what_each_hand_gives_alone():
+def test_any_batch_shape_equals_single_hands():
     rays = rays_of(hands.adults(6))
     alone = [lift(WEIGHTS, one) for one in rays]
     for shape in ((6,), (3, 1, 2)):
@@ -49,7 +49,7 @@ def test_a_rotated_camera_gives_the_rotated_hand(degrees):
     np.testing.assert_allclose(found, expected / expected[:, :1, 2:], atol=2e-4)
 
 
-def test_another_size_of_the_image_changes_nothing():
+def test_image_size_with_its_intrinsics_does_not_change_the_result():
     intrinsics = jnp.array([[500.0, 0, 310], [0, 500, 250], [0, 0, 1]])
     joints = jnp.asarray(hands.adults(20), jnp.float32)
     pixels = camera.project(joints, intrinsics)

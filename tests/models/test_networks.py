@@ -1,4 +1,4 @@
-"""The network: shapes, units, published weight counts, what is detached and what stays float32."""
+"""Networks: shapes, units, published weight counts, detached gradients and dtypes."""
 
 import functools
 
@@ -21,7 +21,7 @@ TINY = {"depth": 10, "width": 4, "patch": 8}
 
 @functools.cache
 def initialised(**options):
-    """The network and weights for it. Drawn by numpy: compiling the initialisers takes longer than all these tests."""
+    """Returns the network and weights from numpy: compiling the initialisers would take longer than all these tests."""
     network, generator = PoseNetwork(**TINY | options), np.random.default_rng(0)
     shapes = jax.eval_shape(
         lambda key: network.init(key, BATCH.image, BATCH.intrinsics, train=False), jax.random.key(0)
@@ -123,14 +123,14 @@ def test_maximum_of_the_stem_and_its_gradient_are_those_of_xlas_windows(size):
         np.testing.assert_allclose(ours, expected, atol=1e-6)
 
 
-def test_backbone_at_the_smallest_image_still_runs():
+def test_backbone_accepts_the_smallest_image():
     network = ResNet(10, 4)
     image = jnp.zeros((2, 8, 8, 3))
     output, _ = jax.eval_shape(lambda key: network.init_with_output(key, image, train=True), jax.random.key(0))
     assert output.shape == (2, 32)
 
 
-def test_normalised_bytes_have_imagenets_mean_at_zero():
+def test_normalised_imagenet_mean_is_zero():
     image = np.full((1, 2, 2, 3), 0, np.uint8) + np.array([124, 116, 104], np.uint8)
     assert np.abs(normalise(jnp.asarray(image))).max() < 0.02
     white = normalise(jnp.full((1, 1, 1, 3), 255, jnp.uint8))
@@ -152,7 +152,7 @@ def test_prediction_is_in_pixels_and_scale_units():
     assert {leaf.dtype for leaf in jax.tree.leaves(prediction)} == {jnp.dtype("float32")}
 
 
-def test_output_of_zero_is_the_middle_of_the_crop():
+def test_zero_output_is_the_centre_of_the_crop():
     network, variables = initialised()
     params = dict(variables["params"])
     params["head"] = jax.tree.map(jnp.zeros_like, params["head"])
@@ -160,13 +160,13 @@ def test_output_of_zero_is_the_middle_of_the_crop():
     np.testing.assert_array_equal(prediction.joints_2d, np.full((3, 21, 2), (examples.SIZE - 1) / 2))
 
 
-def test_untrained_refiner_returns_the_root_depth_as_it_came():
+def test_untrained_refiner_returns_the_root_depth_unchanged():
     depth, rays, root_depth = jnp.ones((2, 21)), jnp.ones((2, 21, 3)), jnp.array([7.0, 90.0])
     refined, _ = Refiner(16).init_with_output(jax.random.key(0, impl="rbg"), depth, rays, root_depth)
     np.testing.assert_array_equal(refined, root_depth)
 
 
-def test_refiner_reads_85_numbers_in_three_layers():
+def test_refiner_has_85_inputs_and_three_layers():
     shapes = jax.eval_shape(
         lambda key: Refiner(16).init(key, jnp.zeros((2, 21)), jnp.zeros((2, 21, 3)), jnp.zeros(2)), jax.random.key(0)
     )["params"]
@@ -180,14 +180,14 @@ def test_detached_root_depth_gives_the_backbone_no_gradient_but_trains_the_refin
     def refined(params):
         return jnp.sum(predictor(network)(variables | {"params": params}).refined_root_depth)
 
-    # The last layer of the refiner starts at zero, so the others' gradients are asked of a refiner that has moved.
+    # The last layer of the refiner starts at zero, so the gradients of the others are taken after a change of it.
     params = jax.tree.map(lambda leaf: leaf + 0.01, variables["params"])
     gradient = jax.jit(jax.grad(refined))(params)
     assert all(np.any(leaf["kernel"] != 0) for leaf in gradient["refiner"].values())
     assert np.any(gradient["head"]["kernel"] != 0) == (not detached)
 
 
-def test_joints_still_learn_through_the_lift_when_the_root_depth_is_detached():
+def test_lifted_joints_have_gradients_with_a_detached_root_depth():
     network, variables = initialised()
 
     def spread(params):
@@ -198,7 +198,7 @@ def test_joints_still_learn_through_the_lift_when_the_root_depth_is_detached():
 
 
 @pytest.mark.parametrize("detached", [True, False])
-def test_detached_pixels_are_not_moved_by_the_3d_pose(detached):
+def test_detached_pixels_have_no_gradient_from_the_3d_pose(detached):
     network, variables = initialised(detach_pixels=detached)
 
     def spread(params):
@@ -235,7 +235,7 @@ def test_training_updates_the_running_statistics_and_evaluation_does_not():
         assert np.any(before["mean"] != after["mean"]) == train
 
 
-def test_a_heatmaps_peak_is_where_the_joint_is_and_how_deep():
+def test_peak_of_a_heatmap_gives_position_and_depth():
     generator = np.random.default_rng(1)
     depth = generator.normal(size=(2, 4, 8, hand.NUM_JOINTS)).astype(np.float32)
     row, column = generator.integers(0, 4, (2, hand.NUM_JOINTS)), generator.integers(0, 8, (2, hand.NUM_JOINTS))
@@ -246,7 +246,7 @@ def test_a_heatmaps_peak_is_where_the_joint_is_and_how_deep():
     np.testing.assert_allclose(soft_argmax(jnp.asarray(heat), jnp.asarray(depth)), np.stack(expected, -1), atol=1e-6)
 
 
-def test_flat_heatmaps_are_the_centre_at_mean_depth():
+def test_flat_heatmaps_give_the_centre_and_the_mean_depth():
     depth = np.random.default_rng(2).normal(size=(1, 3, 5, hand.NUM_JOINTS)).astype(np.float32)
     pose = soft_argmax(jnp.full(depth.shape, 7.0), jnp.asarray(depth))
     np.testing.assert_allclose(pose[..., :2], 0.0, atol=1e-6)
@@ -262,7 +262,7 @@ def test_a_network_of_heatmaps_predicts_in_the_crop_in_float32(dtype):
     assert np.all((np.asarray(prediction.joints_2d) > -0.5) & (np.asarray(prediction.joints_2d) < size - 0.5))
 
 
-def test_in_two_stages_depths_are_told_from_points_that_they_do_not_move():
+def test_depths_of_the_second_stage_have_no_gradient_to_the_points():
     network = TwoStageNetwork(**TINY)
     variables = jax.eval_shape(
         lambda key: network.init(key, BATCH.image, BATCH.intrinsics, train=False), jax.random.key(0)

@@ -1,4 +1,4 @@
-"""Initial weights: torchvision's names and shapes, the same features as elsewhere, and what is said of wrong files."""
+"""Initial weights: torchvision's names and shapes, features equal to PyTorch's, and errors for wrong files."""
 
 import dataclasses
 import functools
@@ -27,7 +27,7 @@ needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reas
 
 @functools.cache
 def published(depth, width=64):
-    """Shapes by name of torchvision's ResNet, from the rule of its blocks; without classifier and counters."""
+    """Returns the shapes of torchvision's ResNet by name, without classifier and counters."""
     shapes = {}
 
     def layer(conv, norm, outputs, inputs, kernel):
@@ -57,8 +57,8 @@ def published(depth, width=64):
 
 @functools.cache
 def tensors(depth, width=4, seed=0):
-    """Random weights and statistics under torchvision's names: far from those at initialisation, and of a size that
-    keeps features near one through all layers."""
+    """Returns random weights and statistics by torchvision's names. They differ from the initial ones and keep features
+    near one through all layers."""
     generator, found = np.random.default_rng(seed), {}
     for name, shape in published(depth, width).items():
         if len(shape) == 4:
@@ -79,11 +79,11 @@ def written(tmp_path, content, name="weights.safetensors"):
     return tmp_path / name
 
 
-# -- an independent ResNet: PyTorch's conventions spelled out in float64 numpy, channels first
+# -- an independent ResNet with PyTorch's conventions in float64 numpy, channels first
 
 
 def windows(x, kernel, stride, edge, fill):
-    """`[b, c, h, w]` to `[b, c, rows, columns, kernel, kernel]`, padded on all four sides alike."""
+    """Returns the windows `[b, c, rows, columns, kernel, kernel]` of `[b, c, h, w]`, padded equally on all sides."""
     padded = np.pad(x, [(0, 0), (0, 0), (edge, edge), (edge, edge)], constant_values=fill)
     return np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), (2, 3))[:, :, ::stride, ::stride]
 
@@ -127,7 +127,7 @@ def channels_last(x):
 
 
 def assert_same(found, expected):
-    """To 1e-4 of the largest value, and not by both being nothing."""
+    """Asserts equality to 1e-4 of the largest value, for values that are not constant."""
     assert expected.std() > 0.05
     assert np.abs(np.asarray(found) - expected).max() < 1e-4 * np.abs(expected).max()
 
@@ -144,7 +144,7 @@ def features(depth, width, params, batch_stats, image):
 def test_names_and_shapes_are_torchvisions(depth, entries):
     shapes = published(depth)
     norms = sum(name.endswith("running_var") for name in shapes)
-    # Its state_dict has the classifier's two and a counter for each BatchNorm besides.
+    # torchvision's state_dict also has two entries of the classifier and a counter for each BatchNorm.
     assert len(shapes) + 2 + norms == entries
     variables = jax.eval_shape(
         lambda image: ResNet(depth).init(jax.random.key(0), image, train=False), jnp.zeros((1, 32, 32, 3))
@@ -160,7 +160,7 @@ def test_resnet_50_has_161_parameters_and_106_statistics():
     assert len(statistics) == 106
 
 
-def test_names_that_everybody_knows():
+def test_names_and_shapes_of_well_known_tensors():
     shapes = published(50)
     assert shapes["layer1.0.downsample.0.weight"] == (256, 64, 1, 1)
     assert shapes["layer2.0.conv2.weight"] == (128, 128, 3, 3)
@@ -168,7 +168,7 @@ def test_names_that_everybody_knows():
     assert "layer1.0.downsample.1.running_mean" not in published(34)
 
 
-def test_saved_weights_come_back_to_the_bit(tmp_path):
+def test_save_and_load_preserve_every_bit(tmp_path):
     first = pretrained.load(written(tmp_path, tensors(18)), depth=18, width=4)
     pretrained.save(tmp_path / "again.safetensors", *first)
     assert sorted(safetensors.numpy.load_file(tmp_path / "again.safetensors")) == sorted(published(18))
@@ -179,7 +179,7 @@ def test_saved_weights_come_back_to_the_bit(tmp_path):
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "backbone."])
-def test_classifier_and_counters_are_read_over_and_a_prefix_is_taken_off(tmp_path, prefix):
+def test_classifier_counters_and_prefixes_are_ignored(tmp_path, prefix):
     more = {"fc.weight": np.ones((1000, 32), np.float32), "fc.bias": np.ones(1000, np.float32)}
     counters = {f"{name[: -len('.bias')]}.num_batches_tracked": np.array(7) for name in tensors(18) if ".bias" in name}
     content = {prefix + name: tensor for name, tensor in (tensors(18) | more | counters).items()}
@@ -195,12 +195,12 @@ def test_half_precision_becomes_float32(tmp_path):
     np.testing.assert_array_equal(params["bn1"]["scale"], content["bn1.weight"].astype(np.float32))
 
 
-# -- the same numbers as elsewhere
+# -- features equal to those of other implementations
 
 
 @pytest.mark.parametrize("depth", [18, pytest.param(50, marks=pytest.mark.slow)])
 def test_features_are_those_of_pytorchs_conventions_in_float64(tmp_path, depth):
-    # Where a side is odd, "SAME" pads as PyTorch does: these are odd and even before each stride of 2.
+    # "SAME" pads odd sides as PyTorch does, so the sides include odd and even ones before each stride of 2.
     image = np.random.default_rng(1).normal(0, 1, (2, 3, 46, 55))
     params, batch_stats = pretrained.load(written(tmp_path, tensors(depth)), depth=depth, width=4)
     assert_same(features(depth, 4, params, batch_stats, image), reference_features(tensors(depth), image, depth))
@@ -234,8 +234,8 @@ def test_features_are_those_of_a_pytorch_resnet(tmp_path, depth):
     assert_same(features(depth, 64, params, batch_stats, image), expected)
 
 
-def test_training_moves_the_statistics_a_tenth_of_the_way_to_the_batchs():
-    # As PyTorch does, but that it takes n / (n - 1) of the batch's variance.
+def test_training_moves_the_statistics_by_a_tenth_towards_the_batch():
+    # PyTorch does the same with n / (n - 1) times the variance of the batch.
     image = np.random.default_rng(4).normal(0, 1, (2, 3, 32, 32))
     network, weights = ResNet(18, 4), tensors(18)
     variables = network.init(jax.random.key(0, impl="rbg"), channels_last(image), train=False)
@@ -249,7 +249,7 @@ def test_training_moves_the_statistics_a_tenth_of_the_way_to_the_batchs():
 
 
 @needs_torch
-def test_pytorch_loads_what_is_saved_here(tmp_path):
+def test_pytorch_loads_saved_weights(tmp_path):
     import torch
     from support import torch_resnet
 
@@ -272,33 +272,33 @@ def without(name):
 
 
 WRONG = {
-    "missing": (without("layer3.0.bn2.bias"), r"layer3\.0\.bn2\.bias: found nothing, expected \[16\]"),
-    "unexpected": (tensors(18) | {"head.bias": np.ones(2, np.float32)}, r"head\.bias: found \[2\], expected nothing"),
+    "missing": (without("layer3.0.bn2.bias"), r"layer3\.0\.bn2\.bias: expected \[16\], got nothing"),
+    "unexpected": (tensors(18) | {"head.bias": np.ones(2, np.float32)}, r"head\.bias: expected nothing, got \[2\]"),
     "wrong shape": (
         tensors(18) | {"conv1.weight": np.ones((4, 3, 3, 3), np.float32)},
-        r"ResNet-18 of width 4 (.|\n)*conv1\.weight: found \[4, 3, 3, 3\], expected \[4, 3, 7, 7\]",
+        r"ResNet-18 of width 4 (.|\n)*conv1\.weight: expected \[4, 3, 7, 7\], got \[4, 3, 3, 3\]",
     ),
-    "integers": (tensors(18) | {"bn1.bias": np.ones(4, np.int32)}, r"bn1\.bias: found \[4\] of int32, .* floating"),
+    "integers": (tensors(18) | {"bn1.bias": np.ones(4, np.int32)}, r"bn1\.bias: .* floating .*, got \[4\] of int32"),
     "not finite": (tensors(18) | {"bn1.bias": np.full(4, np.nan, np.float32)}, r"bn1\.bias: .* not finite"),
     "negative": (tensors(18) | {"bn1.running_var": np.full(4, -1, np.float32)}, r"bn1\.running_var: .* below zero"),
     "another depth": (tensors(50), r"network\.depth to that of the file(.|\n)*and \d+ more"),
     "mixed prefixes": (
         {("module." if "conv1" in name else "") + name: tensor for name, tensor in tensors(18).items()},
-        r"conv1\.weight: found nothing",
+        r"conv1\.weight: expected .*, got nothing",
     ),
-    "empty": ({}, r"bn1\.bias: found nothing, expected \[4\]"),
+    "empty": ({}, r"bn1\.bias: expected \[4\], got nothing"),
 }
 
 
 @pytest.mark.parametrize(("content", "message"), WRONG.values(), ids=WRONG)
-def test_tensors_that_do_not_fit_are_named_with_what_was_expected(tmp_path, content, message):
+def test_wrong_tensors_are_named_with_the_expected_ones(tmp_path, content, message):
     with pytest.raises(ValueError, match=message) as error:
         pretrained.load(written(tmp_path, content), depth=18, width=4)
     assert "weights.safetensors" in str(error.value)
 
 
-def test_files_that_cannot_be_read_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nowhere\.safetensors'; set network\.pretrained to its path"):
+def test_unreadable_files_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"network\.pretrained: .*nowhere\.safetensors', which does not exist"):
         pretrained.load(tmp_path / "nowhere.safetensors", depth=18)
     (tmp_path / "weights.h5").write_bytes(b"")
     with pytest.raises(ValueError, match=r"\.safetensors, \.pth or \.pt file, got '\.h5'"):
@@ -306,11 +306,11 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
     whole = written(tmp_path, tensors(18)).read_bytes()
     for cut in (0, 5, 1000, len(whole) - 1):
         (tmp_path / "cut.safetensors").write_bytes(whole[:cut])
-        with pytest.raises(ValueError, match=r"cut\.safetensors cannot be read as safetensors \(.+\); download"):
+        with pytest.raises(ValueError, match=r"cut\.safetensors: expected a safetensors file, .* \(.+\); download"):
             pretrained.load(tmp_path / "cut.safetensors", depth=18)
 
 
-def test_without_torch_a_pth_says_how_to_convert_it(tmp_path, monkeypatch):
+def test_pth_without_torch_states_how_to_convert_it(tmp_path, monkeypatch):
     (tmp_path / "weights.pth").write_bytes(b"")
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(ValueError, match=r"safetensors\.torch\.save_file\(torch\.load\('weights\.pth', weights_only"):
@@ -318,19 +318,21 @@ def test_without_torch_a_pth_says_how_to_convert_it(tmp_path, monkeypatch):
 
 
 @needs_torch
-def test_a_pth_that_is_not_tensors_alone_is_refused(tmp_path):
+def test_pth_with_other_content_than_tensors_is_refused(tmp_path):
     import torch
 
     file = tmp_path / "weights.pt"
-    for content in (torch.nn.Linear(2, 2), pretrained):  # a whole module, and what would run code
+    for content in (torch.nn.Linear(2, 2), pretrained):  # a whole module, and content that would run code
         try:
             torch.save(content, file)
         except TypeError:
             file.write_bytes(b"nonsense")
-        with pytest.raises(ValueError, match=r"cannot be read as tensors \(.+\); save the network's state_dict"):
+        with pytest.raises(
+            ValueError, match=r"expected tensors, got unreadable content \(.+\); save the network's state_dict"
+        ):
             pretrained.load(file, depth=18)
     torch.save({"state_dict": {"epoch": 3}}, file)
-    with pytest.raises(ValueError, match=r"not a mapping of names to tensors"):
+    with pytest.raises(ValueError, match=r"expected a mapping of names to tensors"):
         pretrained.load(file, depth=18)
 
 
@@ -340,7 +342,7 @@ def test_a_pth_that_is_not_tensors_alone_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("field", "value", "wanted"), [("depth", 10, "18 or 34 or 50"), ("width", 32, "64"), ("patch", 4, "0")]
 )
-def test_only_the_published_network_takes_published_weights(field, value, wanted):
+def test_published_weights_require_the_published_network(field, value, wanted):
     options = config.Config(network=config.Network(**{field: value}))
     config_io.validate(options)
     options.network.pretrained = "weights.safetensors"
@@ -348,10 +350,10 @@ def test_only_the_published_network_takes_published_weights(field, value, wanted
         config_io.validate(options)
 
 
-def test_a_fresh_state_begins_with_the_files_weights(tmp_path, monkeypatch):
+def test_new_state_has_the_weights_of_the_file(tmp_path, monkeypatch):
     options = examples.tiny_config()
     options.network = config.Network(depth=18, width=4, pretrained=str(written(tmp_path, tensors(18))))
-    # A narrow network, which the configuration's check does not let through: it is compiled sooner.
+    # A narrow network compiles faster, but the check of the configuration refuses it.
     monkeypatch.setattr(pretrained, "load", functools.partial(pretrained.load, width=4))
     state = step.create(options)
     named = pretrained.torch_named(state.params["backbone"], state.batch_stats["backbone"])
@@ -361,12 +363,12 @@ def test_a_fresh_state_begins_with_the_files_weights(tmp_path, monkeypatch):
 
 
 class CreatedError(Exception):
-    """Raised where a run would make its first state, with the file that it would read for that."""
+    """Raised in place of the creation of a run's first state, with the file of its initial weights."""
 
 
 @pytest.fixture
 def begin(tmp_path, monkeypatch):
-    """Starts a run in `tmp_path / "run"` as far as its first state; returns the file that this would read."""
+    """Starts a run in `tmp_path / "run"` up to its first state; returns the file of its initial weights."""
 
     def create(options):
         raise CreatedError(options.network.pretrained)
@@ -383,7 +385,7 @@ def begin(tmp_path, monkeypatch):
     return run
 
 
-def test_a_run_that_begins_notes_the_file_and_its_hash(tmp_path, begin, capsys):
+def test_new_run_records_the_file_and_its_hash(tmp_path, begin, capsys):
     file = written(tmp_path, tensors(18, 64))
     assert begin(file) == str(file)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -392,7 +394,7 @@ def test_a_run_that_begins_notes_the_file_and_its_hash(tmp_path, begin, capsys):
     assert f"initial weights: weights.safetensors, sha256 {digest}" in capsys.readouterr().out
 
 
-def test_a_run_that_goes_on_does_not_need_the_file(tmp_path, begin, monkeypatch):
+def test_resumed_run_does_not_need_the_file(tmp_path, begin, monkeypatch):
     file = written(tmp_path, tensors(18, 64))
     begin(file)
     noted = (tmp_path / "run" / run_folder.WEIGHTS_FILE).read_text()
@@ -402,20 +404,20 @@ def test_a_run_that_goes_on_does_not_need_the_file(tmp_path, begin, monkeypatch)
     assert (tmp_path / "run" / run_folder.WEIGHTS_FILE).read_text() == noted
 
 
-def test_a_run_without_the_file_or_with_a_wrong_one_leaves_no_folder(tmp_path, begin):
-    with pytest.raises(FileNotFoundError, match="no file of initial weights"):
+def test_missing_or_wrong_file_leaves_no_run_folder(tmp_path, begin):
+    with pytest.raises(FileNotFoundError, match="expected a file of initial weights"):
         begin(tmp_path / "weights.safetensors")
-    with pytest.raises(ValueError, match=r"ResNet-18(.|\n)*bn1\.bias: found \[4\], expected \[64\]"):
+    with pytest.raises(ValueError, match=r"ResNet-18(.|\n)*bn1\.bias: expected \[64\], got \[4\]"):
         begin(written(tmp_path, tensors(18)))
     assert not (tmp_path / "run").exists()
 
 
-# -- of another run
+# -- weights of another run
 
 
 @pytest.fixture
 def finished(tmp_path):
-    """Folder of a run of the tiniest network with averaged weights, after one step."""
+    """Returns the folder of a run of the smallest network with averaged weights, after one step."""
     options = examples.tiny_config()
     options.optimizer.ema = 0.5
     state = step.create(options)
@@ -463,7 +465,7 @@ def test_the_second_stage_begins_with_the_weights_of_a_lifting_network(tmp_path)
     found = step.create(config_io.validate(options))
     jax.tree.map(np.testing.assert_array_equal, found.params["lifting"], state.params)
     assert {"backbone", "head"} < set(found.params)
-    # Of two folders, the second replaces what it has: one run's first stage and another's second.
+    # The weights of the second folder replace those of the first.
     first = tmp_path / "first"
     first.mkdir()
     config_io.write(options, first)

@@ -1,4 +1,4 @@
-"""Noisy landmarks err as much as MediaPipe's, along fingers, and in proportion to the hand."""
+"""Noisy landmarks: errors of MediaPipe's size, correlated along fingers, in proportion to the hand."""
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ def aligned_error(joints, truth):
     return 1000 * np.linalg.norm(metrics.align("procrustes", joints, truth) - truth, axis=-1).mean()
 
 
-def test_both_depths_err_as_on_photographs(truth, landmarks):
+def test_both_depths_have_the_errors_measured_on_photographs(truth, landmarks):
     pixels, z, world = landmarks
     rays = np.asarray(camera.rays(jnp.asarray(pixels), K), np.float64)
     assert 9 < aligned_error(rays * (1 + z / 500)[..., None], truth) < 11.5
@@ -34,7 +34,7 @@ def test_both_depths_err_as_on_photographs(truth, landmarks):
     assert aligned_error(rays, truth) > 14
 
 
-def test_pixels_err_by_a_share_of_the_hand_and_not_of_the_picture(truth, landmarks):
+def test_pixel_errors_are_proportional_to_the_hand_and_not_to_the_picture(truth, landmarks):
     off = np.linalg.norm(landmarks[0] - np.asarray(camera.project(jnp.asarray(truth), K)), axis=-1)
     side = np.ptp(landmarks[0], axis=1).max(axis=-1)
     assert 0.01 < np.median(off / side[:, None]) < 0.03
@@ -42,7 +42,7 @@ def test_pixels_err_by_a_share_of_the_hand_and_not_of_the_picture(truth, landmar
     assert near > 1.3 * far
 
 
-def test_neighbouring_joints_err_alike_and_other_fingers_less_so(truth, landmarks):
+def test_errors_are_more_correlated_along_fingers_than_across_them(truth, landmarks):
     off = landmarks[0] - np.asarray(camera.project(jnp.asarray(truth), K))
     together = np.corrcoef(off[..., 0].T)
     along = [together[1 + 4 * finger + level, 2 + 4 * finger + level] for finger in range(5) for level in range(3)]
@@ -51,13 +51,13 @@ def test_neighbouring_joints_err_alike_and_other_fingers_less_so(truth, landmark
     assert max(across) < 0.5
 
 
-def test_z_is_that_of_the_wrist_and_world_joints_lie_about_their_mean(landmarks):
+def test_z_is_relative_to_the_wrist_and_world_joints_to_their_mean(landmarks):
     _, z, world = landmarks
     assert not z[:, 0].any()
     np.testing.assert_allclose(world.mean(axis=1), 0, atol=1e-7)
 
 
-def test_the_unit_of_the_joints_is_that_of_the_world_landmarks(truth, landmarks):
+def test_world_landmarks_have_the_unit_of_the_joints(truth, landmarks):
     in_mm = jax.jit(mediapipe_like)(jax.random.key(0), jnp.asarray(1000 * truth), K)
     for found, expected in zip(in_mm, (*landmarks[:2], 1000 * landmarks[2]), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-2)

@@ -18,11 +18,11 @@ def observed(**options):
 
 
 def box(rays):
-    """Longer side of each hand's box."""
+    """Returns the longer side of each hand's box."""
     return np.ptp(rays[..., :2], axis=1).max(axis=-1)
 
 
-def test_without_noise_landmarks_are_the_projections_of_the_moved_hand():
+def test_landmarks_without_noise_are_projections_of_the_transformed_hand():
     seen = observed(noise=(0.0, 0.0))
     np.testing.assert_allclose(seen.rays, seen.joints / seen.joints[..., 2:], atol=1e-6)
     for joints, pose in zip(seen.joints, np.asarray(POSES), strict=True):
@@ -31,7 +31,7 @@ def test_without_noise_landmarks_are_the_projections_of_the_moved_hand():
         assert np.linalg.det(joints[[1, 5, 17]] - joints[0]) * np.linalg.det(pose[[1, 5, 17]] - pose[0]) > 0
 
 
-def test_noise_has_the_size_that_is_given_and_is_shared_along_fingers():
+def test_noise_has_the_given_deviation_and_is_shared_along_fingers():
     error = observed(noise=(0.03, 0.03)).rays - observed(noise=(0.0, 0.0)).rays
     relative = error[..., :2] / box(observed(noise=(0.0, 0.0)).rays)[:, None, None]
     np.testing.assert_allclose(relative.std(axis=(0, 2)), 0.03, rtol=0.2)
@@ -40,7 +40,7 @@ def test_noise_has_the_size_that_is_given_and_is_shared_along_fingers():
     assert np.abs([correlation[0, 5], correlation[5, 9], correlation[4, 20]]).max() < 0.2
 
 
-def test_hands_fill_the_share_of_the_image_that_is_given_and_are_before_the_camera():
+def test_hands_fill_the_given_share_of_the_image_in_front_of_the_camera():
     seen = observed(noise=(0.0, 0.0))
     assert seen.focal.min() > 0.7
     assert seen.focal.max() < 4

@@ -1,4 +1,4 @@
-"""Rendered pictures: labels, visibility, reproducibility, people who stay in their split, and invalid requests."""
+"""Rendered pictures: labels, visibility, reproducibility, people of one split only, and invalid requests."""
 
 import dataclasses
 import functools
@@ -12,7 +12,7 @@ from bmc_jax import camera, hand, synthesis
 from bmc_jax.synthesis import camera_model, domains, gestures, material, renderer, rng, shading, surface
 from bmc_jax.synthesis.rng import RandomStream
 
-# Nearly every test here waits for the renderer to compile.
+# Nearly every test in this file compiles the renderer.
 pytestmark = pytest.mark.slow
 
 SIZE, COUNT = 48, 20
@@ -30,7 +30,7 @@ def mannequin():
 
 
 @pytest.mark.parametrize("views", ["cone", "so3"])
-def test_the_forearm_never_comes_at_the_camera(views):
+def test_forearm_never_points_at_the_camera(views):
     def one(key):
         random = RandomStream(key)
         asked = camera_model.draw_view(random, views)
@@ -45,7 +45,7 @@ def test_the_forearm_never_comes_at_the_camera(views):
         assert np.max(turn[:, 1, 1]) < 0, "fingers point up"
 
 
-def test_labels_are_whole_and_in_the_crop(real_like, mannequin):
+def test_labels_are_complete_and_in_the_crop(real_like, mannequin):
     for batch in (real_like, mannequin):
         assert batch.image.shape == (COUNT, SIZE, SIZE, 3)
         assert batch.image.dtype == np.uint8
@@ -64,7 +64,7 @@ def test_labels_are_whole_and_in_the_crop(real_like, mannequin):
         np.testing.assert_allclose(batch.scale, scale, rtol=1e-4)
 
 
-def test_the_surface_lies_just_before_visible_joints(real_like):
+def test_surface_is_just_in_front_of_visible_joints(real_like):
     depth = synthesis.depth(0, "real_like", "train", range(COUNT), SIZE)
     column, row = np.rint(real_like.joints_2d).astype(int).clip(0, SIZE - 1).transpose(2, 0, 1)
     gap = real_like.joints_3d[..., 2] - depth[np.arange(COUNT)[:, None], row, column]
@@ -76,7 +76,7 @@ def test_the_surface_lies_just_before_visible_joints(real_like):
     assert 0.3 < visible.mean() < 0.95
 
 
-def test_an_image_alone_is_the_image_in_a_batch(real_like):
+def test_single_image_equals_the_image_in_a_batch(real_like):
     alone = synthesis.render(0, "real_like", "train", [17], SIZE)
     for field in dataclasses.fields(alone):
         np.testing.assert_array_equal(getattr(alone, field.name)[0], getattr(real_like, field.name)[17], field.name)
@@ -93,7 +93,7 @@ def test_rays_that_miss_the_hand_change_no_grey_level(real_like):
     np.testing.assert_array_equal(whole["image"], real_like.image[:16])
 
 
-def test_order_and_neighbours_do_not_matter(real_like):
+def test_order_and_other_indices_do_not_change_an_image(real_like):
     shuffled = synthesis.render(0, "real_like", "train", np.array([3, 19, 3, 0]), SIZE)
     np.testing.assert_array_equal(shuffled.image, real_like.image[[3, 19, 3, 0]])
     np.testing.assert_array_equal(shuffled.index, [3, 19, 3, 0])
@@ -105,7 +105,7 @@ def test_seed_and_split_change_every_pose(real_like, seed, split):
     assert np.abs(other.joints_3d - real_like.joints_3d[:16]).max(axis=(1, 2)).min() > 1e-3
 
 
-def test_domains_share_no_pose_and_look_different(real_like, mannequin):
+def test_domains_share_no_pose_and_differ_in_appearance(real_like, mannequin):
     assert np.abs(mannequin.joints_3d - real_like.joints_3d).max(axis=(1, 2)).min() > 1e-3
 
     def colourfulness(batch):
@@ -115,13 +115,13 @@ def test_domains_share_no_pose_and_look_different(real_like, mannequin):
     assert colourfulness(mannequin) > 1.3 * colourfulness(real_like)
 
 
-def test_every_image_shows_something(real_like, mannequin):
+def test_no_image_is_uniform(real_like, mannequin):
     for batch in (real_like, mannequin):
         contrast = batch.image.std(axis=(1, 2, 3))
         assert contrast.min() > 5
 
 
-def test_a_person_keeps_hand_and_skin():
+def test_person_has_the_same_hand_and_skin_in_every_image():
     domain = synthesis.DOMAINS["real_like"]
     person = synthesis.person_key(0, domain, "train", 3)
 
@@ -150,7 +150,7 @@ def test_people_of_two_splits_are_different_people():
     assert len(np.unique(people, axis=0)) == 2 * domain.subjects
 
 
-def test_an_example_inside_a_program_is_the_one_that_is_rendered(mannequin):
+def test_example_in_a_program_equals_the_rendered_one(mannequin):
     domain, indices = synthesis.DOMAINS["mannequin"], np.array([2, 17])
     draw = jax.jit(jax.vmap(lambda index: synthesis.example(0, domain, "train", index, SIZE)))
     drawn, wanted = jax.device_get(draw(indices)), jax.tree.map(lambda leaf: leaf[indices], mannequin)
@@ -164,7 +164,7 @@ def test_an_example_inside_a_program_is_the_one_that_is_rendered(mannequin):
             np.testing.assert_allclose(found, rendered, rtol=1e-5, atol=1e-3 if field.name == "joints_2d" else 1e-6)
 
 
-def test_poses_are_those_of_the_pictures(mannequin):
+def test_poses_equal_those_of_the_pictures(mannequin):
     poses = synthesis.poses(0, "mannequin", "train", np.arange(COUNT)[::-1], SIZE)
     np.testing.assert_allclose(poses, mannequin.joints_3d[::-1], atol=1e-6)
 
@@ -195,11 +195,11 @@ def test_mannequins_are_the_union_of_their_capsules():
     [
         (
             (0, "cartoon", "train", [0]),
-            "no synthetic domain 'cartoon'; there are 'synthetic', 'mannequin', 'real_like'",
+            "domain: expected one of 'synthetic', 'mannequin', 'real_like', .* got 'cartoon'",
         ),
-        ((0, "synthetic", "holdout", [0]), "no split 'holdout'; there are 'train', 'validation', 'test'"),
+        ((0, "synthetic", "holdout", [0]), "split: expected one of 'train', 'validation', 'test', got 'holdout'"),
         ((0, "synthetic", "train", [3, -1]), "-1"),
-        ((0, "synthetic", "train", []), "non-empty"),
+        ((0, "synthetic", "train", []), "expected a list of one or more"),
     ],
 )
 def test_bad_requests_are_named(arguments, message):
@@ -208,12 +208,12 @@ def test_bad_requests_are_named(arguments, message):
 
 
 def test_unknown_views_are_refused():
-    with pytest.raises(ValueError, match="got 'sphere' of domain 'synthetic'"):
+    with pytest.raises(ValueError, match=r"views: expected .* got 'sphere' in domain 'synthetic'"):
         dataclasses.replace(domains.get("synthetic"), views="sphere")
 
 
 @pytest.mark.parametrize("facing", ["palm", "back"])
-def test_a_gloves_segments_have_colours_of_their_own(facing):
+def test_segments_of_a_glove_have_different_colours(facing):
     parts = jnp.arange(surface.NUM_CAPSULES)
     flat = jnp.zeros(len(parts))
     textured = material.Texture(

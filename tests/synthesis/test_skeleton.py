@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def hands():
-    """256 people with a pose each: (shape, pose, skeleton, the hand's capsules, penetration)."""
+    """Returns 256 people with a pose each: (shape, pose, skeleton, the hand's capsules, penetration)."""
 
     def one(key):
         shape_key, pose_key = jax.random.split(key)
@@ -67,7 +67,7 @@ def test_angles_beyond_the_range_are_clamped_to_its_end():
         angles_within_ranges(skeleton.clamp_pose(skeleton.Pose(**fields)))
 
 
-def test_bent_fingers_hardly_spread():
+def test_flexion_reduces_abduction():
     def spread(flexion):
         angles = {
             f.name: jnp.zeros(4 if f.name[:3] in ("mcp", "pip", "dip") else ())
@@ -81,7 +81,7 @@ def test_bent_fingers_hardly_spread():
 
 
 def test_flexion_is_positive_towards_the_palm():
-    """By the signs of `anatomy`, in which every limit is stated."""
+    """Signs are those of `anatomy`, in which limits are stated."""
     straight = {
         f.name: jnp.zeros(4 if f.name[:3] in ("mcp", "pip", "dip") else ()) for f in dataclasses.fields(skeleton.Pose)
     }
@@ -95,7 +95,7 @@ def test_flexion_is_positive_towards_the_palm():
     np.testing.assert_allclose(angles[1:, 2, 0], 0.5, atol=0.01)
 
 
-def test_hands_do_not_pass_through_themselves(hands):
+def test_hands_do_not_penetrate_themselves(hands):
     assert np.mean(hands[4] < gestures.ALLOWED_OVERLAP) > 0.98
     assert np.max(hands[4]) < 0.01
 
@@ -111,7 +111,7 @@ def test_segment_distance_agrees_with_a_search():
     assert np.all((here >= 0) & (here <= 1) & (there >= 0) & (there <= 1))
 
 
-def test_clinical_poses_reach_the_corners():
+def test_clinical_poses_reach_the_corners_of_the_ranges():
     poses = synthesis.skeleton.clinical_poses(2000, 0)
     assert poses.shape == (2000, 21, 3)
     assert poses.dtype == np.float32
@@ -131,6 +131,6 @@ def test_clinical_poses_reach_the_corners():
     np.testing.assert_array_equal(poses[:10], synthesis.skeleton.clinical_poses(2000, 0)[:10])
 
 
-def test_clinical_poses_refuse_a_count_of_none():
+def test_clinical_poses_refuse_a_count_of_zero():
     with pytest.raises(ValueError, match="got 0"):
         synthesis.skeleton.clinical_poses(0, 0)

@@ -1,4 +1,4 @@
-"""Work on some pixels of pictures: equal to work on all of them, for any number of wanted pixels."""
+"""Computation on some pixels of pictures: equal to that on all of them, for any number of wanted pixels."""
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,7 @@ def work(run, pixels, picture):
 
 @pytest.fixture(params=["cpu", "gpu"])
 def small_tiles(request, monkeypatch):
-    """Tiles of 8 pixels, one at a time as on a CPU, or in groups as on an accelerator."""
+    """Sets tiles of 8 pixels, one at a time as on a CPU, or in groups as on an accelerator."""
     monkeypatch.setattr(jax, "default_backend", lambda: request.param)
     monkeypatch.setattr(stages, "CPU_TILE", 8)
     monkeypatch.setattr(stages, "ACCELERATOR_TILE", 8)
@@ -40,7 +40,7 @@ def small_tiles(request, monkeypatch):
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-def test_wanted_pixels_have_their_values_and_others_have_0(small_tiles, pattern):
+def test_wanted_pixels_have_their_values_and_others_are_0(small_tiles, pattern):
     generator = np.random.default_rng(1)
     x = generator.normal(size=(PICTURES, PIXELS)).astype(np.float32)
     steps = generator.integers(1, 9, (PICTURES, PIXELS)).astype(np.int32)

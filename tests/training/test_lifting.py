@@ -110,7 +110,7 @@ def test_a_joint_without_a_label_is_told_at_the_centre_whatever_it_holds():
 
 
 def test_images_are_refused():
-    with pytest.raises(ValueError, match=r"'points' expects a batch without images"):
+    with pytest.raises(ValueError, match=r"'points' expects a batch without images, got images"):
         points(examples.examples(2), noise=0.0, seed=0)
 
 
