@@ -43,8 +43,8 @@ TURNING_JOINTS = (("CMC", "MCP", "IP"),) + (LEVELS[:3],) * 4
 #: (parent, child) of the bone whose length is the scale unit of networks and limits, as FreiHAND's `scale`.
 SCALE_BONE = (MIDDLE_MCP, MIDDLE_PIP)
 
-#: A relaxed right hand for examples, `[21, 3]`, metres: the back of the hand faces the camera, half a metre away, and the
-#: fingers point up. It is within the limits of the preset "clinical".
+#: A relaxed right hand for examples, `[21, 3]`, metres, camera frame: the back of the hand faces the camera, half a
+#: metre away, and the fingers point up. It is within the limits of the preset "clinical".
 EXAMPLE = np.array(
     [
         [0.010, 0.090, 0.500],

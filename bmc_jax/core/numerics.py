@@ -146,7 +146,8 @@ def atan2(y: Float[Array, "*batch"], x: Float[Array, "*batch"], least: float = T
       >>> import jax
       >>> import jax.numpy as jnp
       >>> from bmc_jax import numerics
-      >>> print(jax.grad(numerics.atan2)(0.0, 0.0), jax.grad(jnp.arctan2)(0.0, 0.0))
+      >>> zero = jnp.zeros(())
+      >>> print(jax.grad(numerics.atan2)(zero, zero), jax.grad(jnp.arctan2)(zero, zero))
       0.0 nan
     """
     zero = x * x + y * y <= least**2
@@ -218,7 +219,9 @@ def square_root(value: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, value)))
 
 
-def masked_mean(values: Float[Array, "*shape"], mask: Bool[Array, "*shape"], axis=None) -> Float[Array, "..."]:
+def masked_mean(
+    values: Float[Array, "*shape"], mask: Bool[Array, "*shape"], axis: int | tuple[int, ...] | None = None
+) -> Float[Array, "..."]:
     """Returns the mean of the values whose mask is set.
 
     Other values may be NaN: they change neither the mean nor its gradient.

@@ -104,8 +104,8 @@ def assess(joints: np.ndarray, limits: Limits, *, left: np.ndarray | None = None
       The quantities of the hands, and their excess over the limits.
 
     Examples:
-      >>> from bmc_jax import anatomy, hand, limits
-      >>> joints, _ = anatomy.normalize(hand.EXAMPLE[None])
+      >>> from bmc_jax import hand, limits
+      >>> joints = hand.EXAMPLE[None] / 0.0465  # the length of its scale bone
       >>> print(limits.assess(joints, limits.load("clinical")).within)
       [ True]
     """
