@@ -14,9 +14,8 @@ PAGES = sorted(page.stem for page in FOLDER.glob("*.md") if page.stem != "index"
 
 def functions(page: str) -> dict[str, Callable]:
     """Returns the functions that the page of a public module lists, by name."""
-    directive = re.search(
-        r"^::: (\S+)\n    options:(.*(?:\n      .*)*)", (FOLDER / f"{page}.md").read_text(), re.MULTILINE
-    )
+    text = (FOLDER / f"{page}.md").read_text()
+    directive = re.search(r"^::: bmc_jax\.(\w+)\n    options:(.*(?:\n      .*)*)", text, re.MULTILINE)
     name, options = directive[1], yaml.safe_load(directive[2])
     module = getattr(bmc_jax, name)
     if name == "load":
