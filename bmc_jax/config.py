@@ -305,6 +305,12 @@ def steps(config: Config, epochs: float | None = None) -> int:
 
     Raises:
       ValueError: if the count of a source is 0, because `sources.resolve` was not called.
+
+    Examples:
+      >>> from bmc_jax import config
+      >>> settings = config.Config()
+      >>> settings.data.batch_size, config.steps(settings), config.steps(settings, epochs=1)
+      (128, 13440, 192)
     """
     if not all(source.count for source in config.data.train):
         raise ValueError("data.train[:].count: expected positive numbers, got 0; call sources.resolve first")
@@ -313,6 +319,13 @@ def steps(config: Config, epochs: float | None = None) -> int:
 
 
 def stored_size(config: Config) -> int:
-    """Returns the side of a stored training image in pixels: that of the crop, plus borders with augmentation."""
+    """Returns the side of a stored training image in pixels: that of the crop, plus borders with augmentation.
+
+    Examples:
+      >>> from bmc_jax import config
+      >>> settings = config.Config()
+      >>> settings.data.image_size, config.stored_size(settings)
+      (128, 192)
+    """
     size = config.data.image_size
     return size + 2 * math.ceil(size * (config.data.context - 1) / 2) if config.data.augment else size

@@ -29,7 +29,24 @@ _SCALE_BONE = tuple(int(i) for i in np.argwhere(hand.SCALE_BONE[1] == hand.FINGE
 
 
 def bones(joints: Float[Array, "*batch 21 3"]) -> Float[Array, "*batch 5 4 3"]:
-    """Returns the vectors from parent to child joint, finger x (MCP, PIP, DIP, TIP), named by the child."""
+    """Returns the vectors from parent to child joint.
+
+    Args:
+      joints: right hands, FreiHAND order, any length unit.
+
+    Returns:
+      Finger x (MCP, PIP, DIP, TIP) x coordinate: a bone has the name of its child joint. In the unit of the joints.
+
+    Raises:
+      ValueError: for joints of another shape.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from bmc_jax import anatomy, hand
+      >>> bones = anatomy.bones(jnp.asarray(hand.EXAMPLE))
+      >>> print(bones.shape, (1000 * bones[1, 1]).round())  # millimetres
+      (5, 4, 3) [-15. -43.  18.]
+    """
     require_shape("joints in FreiHAND order", joints, hand.NUM_JOINTS, 3)
     # Slices instead of a gather, whose gradient is a scatter and many times slower on a CPU.
     fingers = joints[..., 1:, :].reshape(*joints.shape[:-2], *hand.FINGER_JOINTS.shape, 3)
@@ -57,23 +74,73 @@ def _scaled_bones(joints: Float[Array, "*batch 21 3"]) -> tuple[Float[Array, "*b
 
 
 def bone_lengths(joints: Float[Array, "*batch 21 3"]) -> Float[Array, "*batch 5 4"]:
-    """Returns the length of each bone, finger x (MCP, PIP, DIP, TIP). The gradient is zero at zero length."""
+    """Returns the length of each bone.
+
+    The gradient is zero at zero length.
+
+    Args:
+      joints: right hands, FreiHAND order, any length unit.
+
+    Returns:
+      Finger x (MCP, PIP, DIP, TIP), in the unit of the joints.
+
+    Raises:
+      ValueError: for joints of another shape, or of whole numbers.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from bmc_jax import anatomy, hand
+      >>> joints = jnp.asarray(hand.EXAMPLE)
+      >>> print((1000 * anatomy.bone_lengths(joints)[1]).round())  # index finger, millimetres
+      [115.  49.  27.  24.]
+    """
     chain, factor = _scaled_bones(joints)
     return numerics.norm(chain, numerics.COLLAPSED_LENGTH) / factor[..., None, None]
 
 
 def scale(joints: Float[Array, "*batch 21 3"]) -> Float[Array, "*batch"]:
-    """Returns the length of the scale bone (middle MCP to PIP), the scale unit. The gradient is zero at zero length."""
+    """Returns the length of the scale bone (middle MCP to PIP), the scale unit.
+
+    The gradient is zero at zero length.
+
+    Args:
+      joints: right hands, FreiHAND order, any length unit.
+
+    Returns:
+      The length, in the unit of the joints.
+
+    Raises:
+      ValueError: for joints of another shape, or of whole numbers.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from bmc_jax import anatomy, hand
+      >>> print(f"{1000 * anatomy.scale(jnp.asarray(hand.EXAMPLE)):.1f} mm")
+      46.5 mm
+    """
     return bone_lengths(joints)[..., *_SCALE_BONE]
 
 
 def normalize(joints: Float[Array, "*batch 21 3"]) -> tuple[Float[Array, "*batch 21 3"], Float[Array, "*batch"]]:
-    """Divides joints by their scale, so that they are in scale units, as limits and losses are.
+    """Divides joints by their scale. Limits and losses are in these scale units.
+
+    Args:
+      joints: right hands, FreiHAND order, any length unit.
 
     Returns:
       The joints in scale units, and the scale in the unit of the joints. Where the scale bone is shorter than
       `numerics.SMALLEST_DIVISOR` times the hand's longest, as in a frame without a hand, both are zero with zero
       gradient; `scale > 0` is the mask of the other poses.
+
+    Raises:
+      ValueError: for joints of another shape, or of whole numbers.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from bmc_jax import anatomy, hand
+      >>> joints, scale = anatomy.normalize(jnp.asarray(hand.EXAMPLE))
+      >>> print(f"{scale:.4f} {anatomy.scale(joints):.4f}")
+      0.0465 1.0000
     """
     chain, factor = _scaled_bones(joints)
     unit = numerics.norm(chain[..., *_SCALE_BONE, :], numerics.SMALLEST_DIVISOR) / factor
@@ -81,14 +148,49 @@ def normalize(joints: Float[Array, "*batch 21 3"]) -> tuple[Float[Array, "*batch
 
 
 def plane_normals(joints: Float[Array, "*batch 21 3"]) -> Float[Array, "*batch 4 3"]:
-    """Returns n_i, the unit normal of root bones i and i+1 (Eq. 2); zero where they are collinear."""
+    """Returns n_i, the unit normal of root bones i and i+1 (Eq. 2).
+
+    Args:
+      joints: right hands, FreiHAND order, any length unit.
+
+    Returns:
+      Normals from the thumb's side to the little finger's, out of the back of the hand; zero where the bones are
+      collinear.
+
+    Raises:
+      ValueError: for joints of another shape, or of whole numbers.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from bmc_jax import anatomy, hand
+      >>> normals = anatomy.plane_normals(jnp.asarray(hand.EXAMPLE))
+      >>> print(normals[:, 2].round())  # towards the camera, which sees the back of the hand
+      [-1. -1. -1. -1.]
+    """
     chain, _ = _scaled_bones(joints)
     root_bones = chain[..., :, 0, :]
     return numerics.unit(jnp.cross(root_bones[..., 1:, :], root_bones[..., :-1, :]), least=numerics.COLLAPSED_SINE)
 
 
 def edge_normals(joints: Float[Array, "*batch 21 3"]) -> Float[Array, "*batch 5 3"]:
-    """Returns e_i, the unit normal at root bone i: the mean direction of the normals on both of its sides (Eq. 2)."""
+    """Returns e_i, the unit normal at root bone i: the mean direction of the normals on both of its sides (Eq. 2).
+
+    Args:
+      joints: right hands, FreiHAND order, any length unit.
+
+    Returns:
+      Normals at the five root bones, thumb first.
+
+    Raises:
+      ValueError: for joints of another shape, or of whole numbers.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from bmc_jax import anatomy, hand
+      >>> normals = anatomy.edge_normals(jnp.asarray(hand.EXAMPLE))
+      >>> print(normals[:, 2].round())  # towards the camera, which sees the back of the hand
+      [-1. -1. -1. -1. -1.]
+    """
     normals = plane_normals(joints)
     between = numerics.unit(normals[..., 1:, :] + normals[..., :-1, :], least=numerics.COLLAPSED_SINE)
     return jnp.concatenate([normals[..., :1, :], between, normals[..., -1:, :]], axis=-2)
@@ -101,10 +203,23 @@ def palm_curvature(joints: Float[Array, "*batch 21 3"], *, squared: bool = True)
     `numerics.SMALLEST_DIVISOR`, it is zero with zero gradient.
 
     Args:
-      joints: in any length unit.
+      joints: right hands, FreiHAND order, any length unit.
       squared: whether the denominator is the squared distance of the bones' ends. Eq. 1 as printed can be read both
         ways; the square is the discrete curvature that the paper cites, and has the unit 1/length. Without it the
         value has no unit.
+
+    Returns:
+      Curvature of the four pairs, thumb side first.
+
+    Raises:
+      ValueError: for joints of another shape, or of whole numbers.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from bmc_jax import anatomy, hand
+      >>> joints, _ = anatomy.normalize(jnp.asarray(hand.EXAMPLE))
+      >>> print((100 * anatomy.palm_curvature(joints)).round())  # 1 / scale unit, times 100
+      [ 4. 41. 18.  9.]
     """
     chain, factor = _scaled_bones(joints)
     across = chain[..., 1:, 0, :] - chain[..., :-1, 0, :]
@@ -118,7 +233,25 @@ def palm_curvature(joints: Float[Array, "*batch 21 3"], *, squared: bool = True)
 
 
 def palm_spread(joints: Float[Array, "*batch 21 3"]) -> Float[Array, "*batch 4"]:
-    """Returns phi_i, the angle between root bones i and i+1 in [0, pi] (Eq. 3). The gradient is zero at 0 and pi."""
+    """Returns phi_i, the angle between root bones i and i+1 (Eq. 3).
+
+    The gradient is zero at 0 and pi.
+
+    Args:
+      joints: right hands, FreiHAND order, any length unit.
+
+    Returns:
+      Angles of the four pairs, thumb side first, radians in [0, pi].
+
+    Raises:
+      ValueError: for joints of another shape, or of whole numbers.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from bmc_jax import anatomy, hand
+      >>> print(jnp.degrees(anatomy.palm_spread(jnp.asarray(hand.EXAMPLE))).round())
+      [34. 16. 16. 17.]
+    """
     chain, _ = _scaled_bones(joints)
     return numerics.angle(chain[..., :-1, 0, :], chain[..., 1:, 0, :], numerics.COLLAPSED_LENGTH)
 
@@ -130,11 +263,22 @@ def bone_frames(joints: Float[Array, "*batch 21 3"], *, detach: bool = False) ->
     angles of the bone between them (Eq. 6).
 
     Args:
-      joints: in any length unit.
+      joints: right hands, FreiHAND order, any length unit.
       detach: whether to stop gradients through the frames, so that a bone's angles depend on that bone only.
 
     Returns:
       Finger x (PIP, DIP, TIP) x axis x coordinate; the axes are x (palmar), y (radial), z (along the parent bone).
+
+    Raises:
+      ValueError: for joints of another shape, or of whole numbers.
+
+    Examples:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> from bmc_jax import anatomy, hand
+      >>> frames = jax.jit(anatomy.bone_frames)(jnp.asarray(hand.EXAMPLE))
+      >>> print(frames.shape, frames[:, 0, 0, 2].round())  # palmar axes, away from the camera
+      (5, 3, 3, 3) [1. 1. 1. 1. 1.]
     """
     frames, _ = _local_bones(joints, detach)
     return frames
@@ -147,11 +291,21 @@ def joint_angles(joints: Float[Array, "*batch 21 3"], *, detach_frames: bool = F
     side. The flexion of a bone along the frame's y axis is undefined: it is 0 there, with zero gradient.
 
     Args:
-      joints: in any length unit.
+      joints: right hands, FreiHAND order, any length unit.
       detach_frames: see `detach` of `bone_frames`.
 
     Returns:
       Finger x (PIP, DIP, TIP) x (flexion, abduction), radians.
+
+    Raises:
+      ValueError: for joints of another shape, or of whole numbers.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from bmc_jax import anatomy, hand
+      >>> angles = anatomy.joint_angles(jnp.asarray(hand.EXAMPLE))
+      >>> print(jnp.degrees(angles[1, :, 0]).round())  # flexion of the index finger's joints, from its base
+      [20. 26.  9.]
     """
     angles = _fast_angles(detach_frames)(*poses_last.floating(joints))
     return angles.astype(jnp.result_type(joints))

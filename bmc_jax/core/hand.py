@@ -43,6 +43,20 @@ TURNING_JOINTS = (("CMC", "MCP", "IP"),) + (LEVELS[:3],) * 4
 #: (parent, child) of the bone whose length is the scale unit of networks and limits, as FreiHAND's `scale`.
 SCALE_BONE = (MIDDLE_MCP, MIDDLE_PIP)
 
+#: A relaxed right hand for examples, `[21, 3]`, metres, camera frame: the back of the hand faces the camera, half a
+#: metre away, and the fingers point up. It is within the limits of the preset "clinical".
+EXAMPLE = np.array(
+    [
+        [0.010, 0.090, 0.500],
+        *[[-0.022, 0.060, 0.513], [-0.053, 0.023, 0.542], [-0.069, -0.001, 0.567], [-0.078, -0.020, 0.591]],
+        *[[-0.021, -0.021, 0.502], [-0.036, -0.064, 0.520], [-0.041, -0.082, 0.540], [-0.045, -0.095, 0.560]],
+        *[[0.010, -0.020, 0.500], [0.010, -0.062, 0.520], [0.010, -0.082, 0.545], [0.010, -0.091, 0.569]],
+        *[[0.038, -0.008, 0.502], [0.051, -0.050, 0.526], [0.054, -0.066, 0.553], [0.054, -0.074, 0.578]],
+        *[[0.062, 0.009, 0.507], [0.080, -0.017, 0.530], [0.085, -0.026, 0.551], [0.084, -0.030, 0.575]],
+    ],
+    np.float32,
+)
+
 # MANO, as in HO-3D: index, middle, little, ring, thumb without their tips, then the five tips from the thumb.
 _MANO = np.array([0, 13, 14, 15, 16, 1, 2, 3, 17, 4, 5, 6, 18, 10, 11, 12, 19, 7, 8, 9, 20])
 #: Index in the named order of each joint in FreiHAND order: `ours = theirs[..., TO_FREIHAND[name], :]`.
@@ -66,9 +80,10 @@ TO_FREIHAND = {
 def mirror(
     joints: Float[Any, "*batch point 3"], left: Bool[Any, "*batch"] | None = None
 ) -> Float[Any, "*batch point 3"]:
-    """Turns left hands into right hands and back: x -> -x. No other code of the package mirrors points.
+    """Turns left hands into right hands and back: x -> -x.
 
-    It is also `camera.mirror`; it is defined here because dataset workers import this module without JAX.
+    No other code of the package mirrors points. The function is also `camera.mirror`; it is defined here because
+    dataset workers import this module without JAX.
 
     Args:
       joints: joints or vertices in a camera frame, any unit, numpy or JAX.
@@ -76,6 +91,13 @@ def mirror(
 
     Returns:
       The points, of the same library and dtype.
+
+    Examples:
+      >>> from bmc_jax import hand
+      >>> hand.EXAMPLE[hand.JOINTS.index("thumb TIP")]
+      array([-0.078, -0.02 ,  0.591], dtype=float32)
+      >>> hand.mirror(hand.EXAMPLE)[hand.JOINTS.index("thumb TIP")]
+      array([ 0.078, -0.02 ,  0.591], dtype=float32)
     """
     library = joints.__array_namespace__()
     mirrored = library.concat([-joints[..., :1], joints[..., 1:]], axis=-1)

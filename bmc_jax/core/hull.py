@@ -24,15 +24,41 @@ FLEXION_CUT = -2 * np.pi / 3
 
 
 def unroll(angles: np.ndarray) -> np.ndarray:
-    """Moves the flexion of (flexion, abduction) `[..., 2]` to [`FLEXION_CUT`, `FLEXION_CUT` + 2 pi)."""
+    """Moves the flexion of (flexion, abduction) to [`FLEXION_CUT`, `FLEXION_CUT` + 2 pi).
+
+    Args:
+      angles: `[..., 2]`, radians.
+
+    Returns:
+      `[..., 2]`, radians.
+
+    Examples:
+      >>> import numpy as np
+      >>> from bmc_jax import hull
+      >>> print(np.degrees(hull.unroll(np.radians([[-150.0, 0.0], [90.0, 0.0]]))).round())
+      [[210.   0.]
+       [ 90.   0.]]
+    """
     turns = np.floor((angles[..., 0] - FLEXION_CUT) / (2 * np.pi))
     return np.stack([angles[..., 0] - (2 * np.pi * turns).astype(angles.dtype), angles[..., 1]], axis=-1)
 
 
 def exact(samples: np.ndarray) -> np.ndarray:
-    """Returns the vertices `[M, 2]` of the convex hull of `[N, 2]` points, counter-clockwise from the first in order.
+    """Returns the vertices of the convex hull of points, counter-clockwise from the first in order.
 
     Points on a line give the two ends, equal points give one: `fit` refuses such sets, `widen` repairs them.
+
+    Args:
+      samples: `[N, 2]`.
+
+    Returns:
+      `[M, 2]`.
+
+    Examples:
+      >>> import numpy as np
+      >>> from bmc_jax import hull
+      >>> print(len(hull.exact(np.array([[0, 0], [2, 0], [1, 1], [2, 2], [0, 2]]))))
+      4
     """
     samples = np.unique(samples, axis=0)
     if len(samples) < 3:
@@ -47,7 +73,20 @@ def exact(samples: np.ndarray) -> np.ndarray:
 
 
 def width(polygon: np.ndarray) -> float:
-    """Returns the smallest distance between two parallel lines around a convex `polygon [M, 2]`; 0 for M < 3."""
+    """Returns the smallest distance between two parallel lines around a convex polygon.
+
+    Args:
+      polygon: `[M, 2]`.
+
+    Returns:
+      The distance in the unit of the polygon; 0 for fewer than three vertices.
+
+    Examples:
+      >>> import numpy as np
+      >>> from bmc_jax import hull
+      >>> hull.width(np.array([[0.0, 0.0], [3.0, 0.0], [3.0, 1.0], [0.0, 1.0]]))
+      1.0
+    """
     if len(polygon) < 3:
         return 0.0
     edges = np.roll(polygon, -1, axis=0) - polygon
@@ -56,17 +95,53 @@ def width(polygon: np.ndarray) -> float:
 
 
 def widen(polygon: np.ndarray, margin: float) -> np.ndarray:
-    """Grows a polygon, a segment or a point by `margin` in each angle: its Minkowski sum with a square."""
+    """Grows a polygon, a segment or a point by a margin in each angle: its Minkowski sum with a square.
+
+    Args:
+      polygon: `[M, 2]`.
+      margin: half of the side of the square, in the unit of the polygon.
+
+    Returns:
+      The wider polygon, counter-clockwise.
+
+    Examples:
+      >>> import numpy as np
+      >>> from bmc_jax import hull
+      >>> print(hull.widen(np.array([[1.0, 0.0]]), 0.5))
+      [[ 0.5 -0.5]
+       [ 1.5 -0.5]
+       [ 1.5  0.5]
+       [ 0.5  0.5]]
+    """
     corners = np.array([[-margin, -margin], [margin, -margin], [margin, margin], [-margin, margin]])
     return exact((polygon[:, None] + corners).reshape(-1, 2))
 
 
 def fit(samples: np.ndarray, vertices: int = 16, outer: bool = True) -> np.ndarray:
-    """Fits a convex hull `[vertices, 2]` to (flexion, abduction) samples `[N, 2]` in radians.
+    """Fits a convex hull to samples of (flexion, abduction).
 
     An outer hull contains every sample, with `numerics.FIT_SLACK` to spare so that it also does in float32. An inner
-    one has its vertices among the samples, and leaves some out where the exact hull has more vertices. Raises
-    ValueError for samples that are not finite or that span less than `numerics.MINIMUM_HULL_WIDTH` one way.
+    one has its vertices among the samples, and leaves some out where the exact hull has more vertices.
+
+    Args:
+      samples: `[N, 2]`, radians.
+      vertices: number of vertices of the hull.
+      outer: whether the hull is an outer one.
+
+    Returns:
+      `[vertices, 2]`, radians, counter-clockwise.
+
+    Raises:
+      ValueError: for samples of another shape, that are not finite, or that span less than
+        `numerics.MINIMUM_HULL_WIDTH` one way; and for fewer than 4 vertices.
+
+    Examples:
+      >>> import numpy as np
+      >>> from bmc_jax import hull
+      >>> samples = np.random.default_rng(0).uniform([0.0, -0.2], [1.5, 0.2], (1000, 2))
+      >>> polygon = hull.fit(samples, vertices=8)
+      >>> print(polygon.shape, bool((polygon.max(axis=0) > samples.max(axis=0)).all()))
+      (8, 2) True
     """
     samples = np.asarray(samples, dtype=np.float64)
     if samples.ndim != 2 or samples.shape[1] != 2 or len(samples) == 0:
@@ -84,10 +159,29 @@ def fit(samples: np.ndarray, vertices: int = 16, outer: bool = True) -> np.ndarr
 
 
 def simplify(polygon: np.ndarray, vertices: int = 16, outer: bool = True) -> np.ndarray:
-    """Gives the convex, counter-clockwise `polygon [M, 2]` exactly `vertices` vertices.
+    """Gives a polygon exactly `vertices` vertices.
 
     From too many, outer removes the edge whose neighbours, extended until they meet, add the least area, and inner cuts
     the vertex that costs the least. With too few, the longest edges are divided, which changes no distance.
+
+    Args:
+      polygon: `[M, 2]`, convex and counter-clockwise.
+      vertices: number of vertices of the result.
+      outer: whether the result contains the polygon, else it lies within.
+
+    Returns:
+      `[vertices, 2]`.
+
+    Raises:
+      ValueError: for fewer than 4 vertices.
+
+    Examples:
+      >>> import numpy as np
+      >>> from bmc_jax import hull
+      >>> turn = np.linspace(0, 2 * np.pi, 32, endpoint=False)
+      >>> circle = np.stack([np.cos(turn), np.sin(turn)], axis=-1)
+      >>> hull.simplify(circle, 8).shape
+      (8, 2)
     """
     if vertices < 4:
         raise ValueError(f"a hull of {vertices} vertices cannot enclose every set of samples; ask for 4 or more")
@@ -123,8 +217,25 @@ def _without_a_vertex(polygon: np.ndarray) -> np.ndarray:
 
 
 def check(polygon: np.ndarray) -> np.ndarray:
-    """Returns the polygon `[V, 2]` as a counter-clockwise hull. Raises ValueError, naming vertex and value, for
-    one that is not finite, in degrees, without area or not convex."""
+    """Checks a polygon and returns it as a counter-clockwise hull.
+
+    Args:
+      polygon: `[V, 2]`, (flexion, abduction), radians.
+
+    Returns:
+      `[V, 2]`, float64.
+
+    Raises:
+      ValueError: naming vertex and value, for a polygon that is not finite, in degrees, without area or not convex.
+
+    Examples:
+      >>> import numpy as np
+      >>> from bmc_jax import hull
+      >>> print(hull.check(np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0]])))  # was clockwise
+      [[1. 0.]
+       [0. 1.]
+       [0. 0.]]
+    """
     polygon = np.asarray(polygon, dtype=np.float64)
     if polygon.ndim != 2 or polygon.shape[1] != 2 or len(polygon) < 3:
         raise ValueError(f"a hull is an array [V, 2] with V > 2, not {list(polygon.shape)}")
@@ -156,7 +267,23 @@ def check(polygon: np.ndarray) -> np.ndarray:
 def box(points: Float[Array, "*joints point 2"]) -> Float[Array, "*joints 4 2"]:
     """Returns the bounding box of samples or of a hull, itself a hull of four vertices.
 
-    With it the same distance limits flexion and abduction independently of each other (Table 5).
+    With it `distance` limits flexion and abduction independently of each other (Table 5).
+
+    Args:
+      points: radians.
+
+    Returns:
+      The corners, counter-clockwise, radians.
+
+    Examples:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> from bmc_jax import hull
+      >>> print(jax.jit(hull.box)(jnp.array([[0.0, -0.5], [1.0, 0.0], [0.0, 0.5]])))
+      [[ 0.  -0.5]
+       [ 1.  -0.5]
+       [ 1.   0.5]
+       [ 0.   0.5]]
     """
     low, high = jnp.min(points, axis=-2), jnp.max(points, axis=-2)
     corners = jnp.stack([low[..., 0], low[..., 1], high[..., 0], high[..., 1]], axis=-1)
@@ -166,7 +293,7 @@ def box(points: Float[Array, "*joints point 2"]) -> Float[Array, "*joints 4 2"]:
 def distance(
     angles: Float[Array, "*batch 2"], hull: Float[Array, "*joints vertex 2"], mode: str = "euclidean"
 ) -> Float[Array, "..."]:
-    """Returns the distance D_H from (flexion, abduction) to a hull, zero inside (Eq. 7); leading axes broadcast.
+    """Returns the distance D_H from (flexion, abduction) to a hull, zero inside (Eq. 7).
 
     The gradient is zero inside and where the distance is zero, and outside of length one for `euclidean`. Where two
     edges are equally near, as opposite flexion a half turn from the hull, it is that of one of them: a subgradient.
@@ -176,7 +303,22 @@ def distance(
       hull: radians.
       mode: `euclidean` is in radians, in the plane of the two angles and periodic in flexion. `circle_l1` takes the
         point of each edge that is nearest in that plane, measures |cos - cos| + |sin - sin| of both angles, and is the
-        least over the edges; `circle_l1_squared` is its square. Another one raises ValueError.
+        least over the edges; `circle_l1_squared` is its square.
+
+    Returns:
+      The distances; the leading axes of both arguments broadcast.
+
+    Raises:
+      ValueError: for another mode.
+
+    Examples:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> from bmc_jax import hull
+      >>> polygon = jnp.radians(jnp.array([[0.0, -10.0], [90.0, -10.0], [90.0, 10.0], [0.0, 10.0]]))
+      >>> angles = jnp.radians(jnp.array([[45.0, 0.0], [100.0, 0.0]]))
+      >>> print(jnp.degrees(jax.jit(hull.distance)(angles, polygon)).round())
+      [ 0. 10.]
     """
     if mode not in HULL_DISTANCES:
         raise ValueError(f"unknown hull distance '{mode}'; choose one of {', '.join(HULL_DISTANCES)}")
@@ -208,7 +350,7 @@ def distance(
 def project(
     angles: Float[Array, "*batch 2"], hull: Float[Array, "*joints vertex 2"], margin: float = 0.0
 ) -> tuple[Float[Array, "*batch 2"], Float[Array, "*batch"]]:
-    """Projects (flexion, abduction) onto a hull, in radians.
+    """Projects (flexion, abduction) onto a hull.
 
     Args:
       angles: radians; the last leading axes are those of `hull`.
@@ -216,7 +358,18 @@ def project(
       margin: by which angles from outside go further, past the nearest point of the edge.
 
     Returns:
-      The nearest angles inside, and the distance to them, 0 inside: `distance` in the mode `euclidean`.
+      The nearest angles inside, and the distance to them, 0 inside: `distance` in the mode `euclidean`. Both in
+      radians.
+
+    Examples:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> from bmc_jax import hull
+      >>> polygon = jnp.radians(jnp.array([[0.0, -10.0], [90.0, -10.0], [90.0, 10.0], [0.0, 10.0]]))
+      >>> nearest, away = jax.jit(hull.project)(jnp.radians(jnp.array([[100.0, 5.0], [45.0, 0.0]])), polygon)
+      >>> print(jnp.degrees(nearest).round(), jnp.degrees(away).round())
+      [[90.  5.]
+       [45.  0.]] [10.  0.]
     """
     points = angles.reshape(-1, *hull.shape[:-2], 2)
     # Poses are the last axis here, so that every operation of the search runs along them.

@@ -35,19 +35,21 @@ class Palm(NamedTuple):
     """Shape of the fan of root bones: 7 angles in radians, thumb side first."""
 
     spread: Float[Array, "*batch 4"]
-    """phi_i, angle between neighbouring root bones, in [0, pi] (Eq. 3)."""
+    """Radians: phi_i, angle between neighbouring root bones, in [0, pi] (Eq. 3)."""
     fold: Float[Array, "*batch 3"]
-    """Rotation of the plane's normal from n_i to n_(i+1) about the root bones of index, middle and ring, in [-pi, pi].
-    0 for a flat palm, positive for a cupped one. `half_fold_sines` gives its relation to the curvature."""
+    """Radians: rotation of the plane's normal from n_i to n_(i+1) about the root bones of index, middle and ring, in
+    [-pi, pi]. 0 for a flat palm, positive for a cupped one. `half_fold_sines` gives its relation to the curvature."""
 
 
 class Posture(NamedTuple):
     """Shape and joint angles of a hand, without its position and orientation."""
 
     bone_lengths: Float[Array, "*batch 5 4"]
+    """Length of each bone, finger x (MCP, PIP, DIP, TIP), in the unit of the joints."""
     palm: Palm
+    """Spreads and folds of the palm."""
     angles: Float[Array, "*batch 5 3 2"]
-    """(flexion, abduction) of each finger's PIP, DIP and TIP bone, radians, as `anatomy.joint_angles`."""
+    """Radians: (flexion, abduction) of each finger's PIP, DIP and TIP bone, as `anatomy.joint_angles`."""
 
 
 class Chain(NamedTuple):
@@ -57,7 +59,7 @@ class Chain(NamedTuple):
     """Axes of each bone in rows, z along the bone. The first frame of a finger is the frame of its PIP bone's angles
     (Eq. 4); each later frame is the previous one, rotated by the bone's own angles (Eq. 6)."""
     ends: Float[Array, "*batch 5 4 3"]
-    """Position of the joint at which the bone ends."""
+    """Position of the joint at which the bone ends, in the unit of the bone lengths."""
 
 
 def pose_from_angles(
@@ -78,6 +80,14 @@ def pose_from_angles(
 
     Raises:
       ValueError: if an argument has another shape.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from bmc_jax import hand, kinematics
+      >>> lengths, palm, angles = kinematics.angles_from_pose(jnp.asarray(hand.EXAMPLE))
+      >>> flat = kinematics.pose_from_angles(lengths, palm, jnp.zeros_like(angles))
+      >>> print((1000 * flat[12]).round())  # tip of the straight middle finger: ahead of the wrist
+      [  0.   0. 214.]
     """
     fingers = chain(bone_lengths, palm, angles).ends
     fingers = fingers.reshape(*fingers.shape[:-3], hand.NUM_JOINTS - 1, 3)
@@ -85,7 +95,28 @@ def pose_from_angles(
 
 
 def chain(bone_lengths: Float[Array, "*batch 5 4"], palm: Palm, angles: Float[Array, "*batch 5 3 2"]) -> Chain:
-    """Computes what `pose_from_angles` does, finger by finger, together with the frame of each bone."""
+    """Computes the bones of a hand with their frames, finger by finger.
+
+    The positions are those of `pose_from_angles`.
+
+    Args:
+      bone_lengths: length of each bone, finger x (MCP, PIP, DIP, TIP).
+      palm: spreads and folds, radians.
+      angles: (flexion, abduction) of each finger's PIP, DIP and TIP bone, radians.
+
+    Returns:
+      Frames and ends of the bones in the hand frame, in the unit of the lengths.
+
+    Raises:
+      ValueError: if an argument has another shape.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from bmc_jax import hand, kinematics
+      >>> bones = kinematics.chain(*kinematics.angles_from_pose(jnp.asarray(hand.EXAMPLE)))
+      >>> print(bones.frames.shape, bones.ends.shape)
+      (5, 4, 3, 3) (5, 4, 3)
+    """
     require_shape("bone lengths", bone_lengths, *hand.FINGER_JOINTS.shape)
     require_shape("angles", angles, len(hand.FINGERS), len(hand.LEVELS) - 1, 2)
     require_shape("the palm's spread", palm.spread, 4)
@@ -104,10 +135,26 @@ def chain(bone_lengths: Float[Array, "*batch 5 4"], palm: Palm, angles: Float[Ar
 
 
 def angles_from_pose(joints: Float[Array, "*batch 21 3"]) -> Posture:
-    """Computes bone lengths, palm and angles of joints in any right-handed frame: inverse kinematics in closed form.
+    """Computes bone lengths, palm and angles of joints: inverse kinematics in closed form.
 
     `place(pose_from_angles(*angles_from_pose(joints)), hand_frame(joints), wrist)` returns the joints, unless root
     bones are collinear or a bone has zero length; `anatomy` defines the angles at those points.
+
+    Args:
+      joints: right hands, FreiHAND order, any length unit, any right-handed frame.
+
+    Returns:
+      Lengths in the unit of the joints, spreads, folds and angles in radians.
+
+    Raises:
+      ValueError: for joints of another shape, or of whole numbers.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from bmc_jax import hand, kinematics
+      >>> posture = kinematics.angles_from_pose(jnp.asarray(hand.EXAMPLE))
+      >>> print(jnp.degrees(posture.palm.fold).round())
+      [25.  8.  7.]
     """
     directions = numerics.unit(anatomy.bones(joints)[..., 1:4, 0, :])
     normals = anatomy.plane_normals(joints)
@@ -118,24 +165,74 @@ def angles_from_pose(joints: Float[Array, "*batch 21 3"]) -> Posture:
 
 
 def hand_frame(joints: Float[Array, "*batch 21 3"]) -> Float[Array, "*batch 3 3"]:
-    """Returns the axes of the hand frame in rows, in the frame of the joints."""
+    """Returns the axes of the hand frame: those of the middle finger's PIP bone (Eq. 4).
+
+    Args:
+      joints: right hands, FreiHAND order, any length unit.
+
+    Returns:
+      The axes x (palmar), y (radial) and z (along the middle root bone) in rows, in the frame of the joints.
+
+    Raises:
+      ValueError: for joints of another shape, or of whole numbers.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from bmc_jax import hand, kinematics
+      >>> frame = kinematics.hand_frame(jnp.asarray(hand.EXAMPLE))
+      >>> print(frame[2].round() + 0)  # along the fingers, which point up: y is down
+      [ 0. -1.  0.]
+    """
     return anatomy.bone_frames(joints)[..., MIDDLE, 0, :, :]
 
 
 def place(
     joints: Float[Array, "*batch 21 3"], frame: Float[Array, "*batch 3 3"], wrist: Float[Array, "*batch 3"]
 ) -> Float[Array, "*batch 21 3"]:
-    """Transforms joints from the hand frame, whose axes are the rows of `frame` and whose origin is `wrist`."""
+    """Transforms joints from the hand frame to another frame.
+
+    Args:
+      joints: joints in the hand frame, any length unit.
+      frame: axes of the hand frame in rows, in the other frame, see `hand_frame`.
+      wrist: position of the wrist in the other frame, in the unit of the joints.
+
+    Returns:
+      Joints in the other frame.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from bmc_jax import hand, kinematics
+      >>> joints = jnp.asarray(hand.EXAMPLE)
+      >>> posed = kinematics.pose_from_angles(*kinematics.angles_from_pose(joints))
+      >>> again = kinematics.place(posed, kinematics.hand_frame(joints), joints[0])
+      >>> print(bool(jnp.allclose(again, joints, atol=1e-5)))
+      True
+    """
     turned = jnp.einsum("...ji,...ik->...jk", joints, frame, precision="highest")
     return turned + wrist[..., None, :]
 
 
 def half_fold_sines(palm: Palm) -> Float[Array, "*batch 3"]:
-    """Returns u = sin(fold / 2) of the index, middle and ring root bones. The curvatures of Eq. 1 are linear in u:
+    """Returns u = sin(fold / 2) of the index, middle and ring root bones.
+
+    The curvatures of Eq. 1 are linear in u:
 
         c_i |b_(i+1) - b_i|^2 = sin(phi_i) (|b_i| u_(i+1) + |b_(i+1)| u_i),
 
     where u is 0 at the thumb and at the little finger, which lie in one plane only.
+
+    Args:
+      palm: spreads and folds, radians.
+
+    Returns:
+      Sines in [-1, 1], index finger first.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from bmc_jax import kinematics
+      >>> palm = kinematics.Palm(spread=jnp.full(4, 0.3), fold=jnp.radians(jnp.array([60.0, 60.0, 180.0])))
+      >>> print(kinematics.half_fold_sines(palm))
+      [0.5 0.5 1. ]
     """
     return jnp.sin(palm.fold / 2)
 
@@ -145,7 +242,20 @@ def curvature_slopes(
 ) -> tuple[Float[Array, "*batch 4"], Float[Array, "*batch 4"]]:
     """Returns the derivatives of c_i (Eq. 1) by u of root bone i and by u of root bone i+1 (see `half_fold_sines`).
 
-    Both are zero where neighbouring root bones end in the same point.
+    Args:
+      root_lengths: lengths of the five root bones, thumb first.
+      spread: angles between neighbouring root bones, radians.
+
+    Returns:
+      Both derivatives, thumb side first, in the reciprocal of the unit of the lengths; zero where neighbouring root
+      bones end in the same point.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from bmc_jax import kinematics
+      >>> slopes = kinematics.curvature_slopes(jnp.ones(5), jnp.full(4, jnp.pi / 2))
+      >>> print(slopes[0])
+      [0.5 0.5 0.5 0.5]
     """
     here, there = root_lengths[..., :-1], root_lengths[..., 1:]
     apart = here**2 + there**2 - 2 * here * there * jnp.cos(spread)

@@ -33,29 +33,51 @@ from bmc_jax.core.types import Batch, Limits, Prediction
 @dataclass(frozen=True)
 @typing.no_type_check
 class LossWeights:
-    """lambda of every term (Eq. 9, 10): numbers, or traced scalars for weights that change while training.
+    """Weights of the terms (Eq. 9, 10): numbers, or traced scalars for weights that change while training.
 
-    The paper does not give its weights; these are a start of ours. Half a crop's width is about three scale units at
-    the distance of the hand, so 15 against 5 makes an error count the same across the image as along the ray.
+    The paper does not state its weights; these are defaults of this package. Half a crop's width is about three scale
+    units at the distance of the hand, so 15 against 5 gives errors across the image and along the ray the same weight.
     """
 
     joints_2d: float = 15.0
+    """Weight of L_2D."""
     relative_depth: float = 5.0
+    """Weight of L_Zr."""
     root_depth: float = 1.0
+    """Weight of L_Zroot."""
     bone_length: float = 0.1
+    """Weight of L_BL."""
     palm: float = 0.1
+    """Weight of L_RB."""
     joint_angle: float = 0.01
+    """Weight of L_A."""
     density: float = 0.0
+    """Weight of `density.excess`, which is not a term of the paper."""
     heatmaps: float = 0.0
+    """Weight of `heatmaps`, which is not a term of the paper."""
 
 
 def interval(
     value: Float[Array, "*shape"], low: Float[Array, "..."], high: Float[Array, "..."]
 ) -> Float[Array, "*shape"]:
-    """I(x; a, b) = max(a - x, 0) + max(x - b, 0), elementwise; `low` and `high` broadcast to the value.
+    """Returns I(x; a, b) = max(a - x, 0) + max(x - b, 0), elementwise (section 3.1).
 
-    Slope one outside; the gradient is zero at both ends, as inside. NaN for NaN, which a compiled maximum is not at
-    every batch size.
+    The slope outside is one; the gradient is zero at both ends, as inside. NaN gives NaN, which a compiled maximum does
+    not at every batch size.
+
+    Args:
+      value: any values.
+      low: lower ends, which broadcast to the value.
+      high: upper ends, which broadcast to the value.
+
+    Returns:
+      Distances to the intervals, in the unit of the value.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from bmc_jax import losses
+      >>> print(losses.interval(jnp.array([0.5, 1.5, 4.0]), jnp.array(1.0), jnp.array(2.0)))
+      [0.5 0.  2. ]
     """
     low, high = jnp.broadcast_to(low, value.shape), jnp.broadcast_to(high, value.shape)
     beyond = jnp.where(value < low, low - value, value - high)
@@ -69,13 +91,14 @@ class Excess:
     """Distance of every quantity of a pose beyond its limit, 0 within; numpy's or JAX's arrays."""
 
     bone_length: Float[Any, "*batch 5 4"]
-    """Scale units."""
+    """Scale units: of each bone, finger x (MCP, PIP, DIP, TIP)."""
     curvature: Float[Any, "*batch 4"]
-    """Reciprocal of scale units."""
+    """1 / scale unit: of the palm between neighbouring root bones."""
     spread: Float[Any, "*batch 4"]
-    """Radians."""
+    """Radians: between neighbouring root bones."""
     angles: Float[Any, "*batch 5 3"]
-    """Radians, or the unit of the `mode` of `excess`."""
+    """Radians: of (flexion, abduction) of each finger's PIP, DIP and TIP bone. Another `mode` of `excess` has another
+    unit."""
 
     @property
     def worst(self) -> Float[Array, "*batch"]:
@@ -84,7 +107,14 @@ class Excess:
         return jnp.where(jnp.any(jnp.isnan(each), axis=-1), jnp.nan, jnp.max(each, axis=-1))
 
     def within(self, tolerance: float = numerics.LIMIT_TOLERANCE) -> Bool[Array, "*batch"]:
-        """Whether every quantity of a pose is within its limit, to a tolerance. False for NaN."""
+        """Returns whether every quantity of a pose is within its limit, to a tolerance.
+
+        Args:
+          tolerance: scale units, their reciprocal, and radians.
+
+        Returns:
+          One value for each pose; False for NaN.
+        """
         return jnp.all(self._each <= tolerance, axis=-1)
 
     def nearly_within(self) -> Bool[Array, "*batch"]:
@@ -117,31 +147,84 @@ def excess(
     independent: bool = False,
     detach_frames: bool = False,
 ) -> Excess:
-    """Returns how far each quantity of poses is beyond its limit. Joints in scale units.
+    """Returns how far each quantity of poses is beyond its limit.
 
-    This alone decides what is within limits; the biomechanical losses are its means. Under jit, what is not used of the
-    result is not computed.
+    This function defines what is within limits; the biomechanical losses are its means. Under jit, unused parts of the
+    result are not computed.
 
     Args:
-      joints: right hands, FreiHAND order.
-      limits: of the hand.
+      joints: right hands, FreiHAND order, scale units.
+      limits: limits of the hand.
       mode: distance of angles to their hull, see `hull.distance`.
-      independent: limit flexion and abduction each by its own interval, the hull's bounding box (Table 5).
-      detach_frames: let the gradient of a bone's angle move that bone only, not the palm and the bones that its frame
-        is built from.
+      independent: whether to limit flexion and abduction each by its own interval, the hull's bounding box (Table 5).
+      detach_frames: whether the gradient of a bone's angle moves that bone only, not the palm and the bones from which
+        its frame is built.
+
+    Returns:
+      The excess of every quantity.
+
+    Raises:
+      ValueError: for joints of another shape or of whole numbers, or another mode.
+
+    Examples:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> from bmc_jax import anatomy, hand, limits, losses
+      >>> joints, _ = anatomy.normalize(jnp.asarray(hand.EXAMPLE))
+      >>> bent_back = joints.at[8, 2].add(-1.0)  # the tip of the index finger, towards the back of the hand
+      >>> excess = jax.jit(losses.excess)(bent_back, limits.load("clinical"))  # doctest: +SKIP
+      >>> print(jnp.degrees(excess.angles[1]).round(), excess.within())  # doctest: +SKIP
+      [ 0.  0. 95.] False
     """
     found = _fast_excess(mode, detach_frames)(*poses_last.floating(joints, _bounds(limits, independent)))
     return Excess(*found)
 
 
 def bone_length(joints: Float[Array, "*batch 21 3"], limits: Limits) -> Float[Array, "*batch"]:
-    """L_BL: excess of the bone lengths in scale units, mean over the 20 bones. Joints in scale units."""
+    """Returns L_BL (section 3.1): the excess of the bone lengths, mean over the 20 bones.
+
+    Args:
+      joints: right hands, FreiHAND order, scale units.
+      limits: limits of the hand.
+
+    Returns:
+      One value for each pose, scale units.
+
+    Raises:
+      ValueError: for joints of another shape or of whole numbers.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from bmc_jax import anatomy, hand, limits, losses
+      >>> joints, _ = anatomy.normalize(jnp.asarray(hand.EXAMPLE))
+      >>> allowed = limits.load("clinical")
+      >>> print(losses.bone_length(joints, allowed), losses.bone_length(2 * joints, allowed) > 0)
+      0.0 True
+    """
     return jnp.mean(_bone_length_excess(joints, limits), axis=(-2, -1))
 
 
 def palm(joints: Float[Array, "*batch 21 3"], limits: Limits) -> Float[Array, "*batch"]:
-    """L_RB: excess of the palm's curvature (per scale unit) plus that of its spread (radians), mean over the 4 pairs of
-    neighbouring root bones. Joints in scale units."""
+    """Returns L_RB (section 3.1): the excess of the palm's curvature plus that of its spread.
+
+    Args:
+      joints: right hands, FreiHAND order, scale units.
+      limits: limits of the hand.
+
+    Returns:
+      One value for each pose: the mean over the 4 pairs of neighbouring root bones of curvature (1 / scale unit) plus
+      spread (radians).
+
+    Raises:
+      ValueError: for joints of another shape or of whole numbers.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from bmc_jax import anatomy, hand, limits, losses
+      >>> joints, _ = anatomy.normalize(jnp.asarray(hand.EXAMPLE))
+      >>> print(losses.palm(joints, limits.load("clinical")))
+      0.0
+    """
     curvature = _outside(anatomy.palm_curvature(joints), limits.curvature)
     return jnp.mean(curvature + _outside(anatomy.palm_spread(joints), limits.spread), axis=-1)
 
@@ -154,9 +237,29 @@ def joint_angle(
     independent: bool = False,
     detach_frames: bool = False,
 ) -> Float[Array, "*batch"]:
-    """L_A (Eq. 7): distance of (flexion, abduction) to the joint's hull, mean over the 15 joints. Joints in any unit.
+    """Returns L_A (Eq. 7): the distance of (flexion, abduction) to the joint's hull, mean over the 15 joints.
 
-    The keywords are those of `excess`.
+    Args:
+      joints: right hands, FreiHAND order, any length unit.
+      limits: limits of the hand.
+      mode: see `excess`.
+      independent: see `excess`.
+      detach_frames: see `excess`.
+
+    Returns:
+      One value for each pose, radians, or the unit of `mode`.
+
+    Raises:
+      ValueError: for joints of another shape or of whole numbers, or another mode.
+
+    Examples:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> from bmc_jax import hand, limits, losses
+      >>> joints = jnp.asarray(hand.EXAMPLE)
+      >>> loss = jax.jit(losses.joint_angle)(joints.at[8, 2].add(-0.05), limits.load("clinical"))
+      >>> print(f"{15 * jnp.degrees(loss):.0f} degrees in sum")
+      98 degrees in sum
     """
     beyond = _angle_excess(joints, limits, mode=mode, independent=independent, detach_frames=detach_frames)
     return jnp.mean(beyond, axis=(-2, -1))
@@ -171,14 +274,34 @@ def constraints(
     detach_frames: bool = False,
     penalty: str = "absolute",
 ) -> dict[str, Float[Array, "*batch"]]:
-    """The three biomechanical terms by name, those of `excess`. Joints in scale units; the keywords are its own.
+    """Returns the three biomechanical terms by name, the means of `excess`.
 
-    `penalty` is the function of the excess that is averaged: "absolute", the paper's; "squared", its square by 0.1,
-    which is as large at 0.1 scale units or radians; or "relative", with the excess of each joint's angles divided by
-    the size of its hull (the root of its area) relative to the mean of all hulls, so that thin hulls count more.
+    Values and gradients by joints are computed with the poses as the last axis (`poses_last`), except for the modes on
+    the circle. Gradients by the limits and derivatives of higher order are those of `excess`.
 
-    Values and gradients by joints are computed with the poses as the last axis (`poses_last`), but for the modes on the
-    circle. Gradients by the limits and derivatives of higher order are those of `excess`.
+    Args:
+      joints: right hands, FreiHAND order, scale units.
+      limits: limits of the hand.
+      mode: see `excess`.
+      independent: see `excess`.
+      detach_frames: see `excess`.
+      penalty: function of the excess that is averaged: "absolute", as in the paper; "squared", its square divided by
+        0.1; "relative", with the excess of the angles of a joint divided by the root of the area of its hull, relative
+        to the mean of all hulls.
+
+    Returns:
+      "bone_length" (L_BL), "palm" (L_RB) and "joint_angle" (L_A), each with one value for each pose.
+
+    Raises:
+      ValueError: for joints of another shape or of whole numbers, or another mode or penalty.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from bmc_jax import anatomy, hand, limits, losses
+      >>> joints, _ = anatomy.normalize(jnp.asarray(hand.EXAMPLE)[None])
+      >>> terms = losses.constraints(joints.at[:, 8, 2].add(-1.0), limits.load("clinical"))
+      >>> print([name for name, loss in terms.items() if loss > 0])
+      ['joint_angle']
     """
     if penalty != "absolute":
         options = {"mode": mode, "independent": independent, "detach_frames": detach_frames}
@@ -200,7 +323,19 @@ def _penalized(found: Excess, limits: Limits, penalty: str) -> Excess:
 
 
 def narrowed(limits: Limits, share: float) -> Limits:
-    """Returns limits of which every interval and every angle hull is narrower by a share, about its middle."""
+    """Returns limits whose intervals and angle hulls are narrower by a share, about their middles.
+
+    Args:
+      limits: limits of the hand; their joint density is not changed.
+      share: from 0 to 1.
+
+    Examples:
+      >>> from bmc_jax import limits, losses
+      >>> clinical = limits.load("clinical")
+      >>> narrow = losses.narrowed(clinical, 0.25)
+      >>> print(float((narrow.spread[0, 1] - narrow.spread[0, 0]) / (clinical.spread[0, 1] - clinical.spread[0, 0])))
+      0.75
+    """
 
     def shrunk(points: Array, axis: int) -> Array:
         points = jnp.asarray(points)
@@ -220,9 +355,32 @@ def biomechanical(
     independent: bool = False,
     detach_frames: bool = False,
 ) -> Float[Array, "*batch"]:
-    """L_BMC (Eq. 9): the weighted sum of `constraints`, whose keywords it takes. Joints in scale units.
+    """Returns L_BMC (Eq. 9): the weighted sum of `constraints`.
 
     Value and gradient are zero where the pose is within every limit.
+
+    Args:
+      joints: right hands, FreiHAND order, scale units.
+      limits: limits of the hand.
+      weights: weights of the terms.
+      mode: see `excess`.
+      independent: see `excess`.
+      detach_frames: see `excess`.
+
+    Returns:
+      One value for each pose.
+
+    Raises:
+      ValueError: for joints of another shape or of whole numbers, or another mode.
+
+    Examples:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> from bmc_jax import anatomy, hand, limits, losses
+      >>> joints, _ = anatomy.normalize(jnp.asarray(hand.EXAMPLE))
+      >>> loss = jax.jit(losses.biomechanical)
+      >>> print(loss(joints, limits.load("clinical"), losses.LossWeights()))  # doctest: +SKIP
+      0.0
     """
     factors = [getattr(weights, name) for name in _BIOMECHANICAL]
     return _terms(mode, detach_frames)(*poses_last.floating(joints, _bounds(limits, independent, factors)))[0]
@@ -269,7 +427,14 @@ def _terms(mode: str, detach_frames: bool) -> Callable[..., list[Array]]:
 
 
 def labelled(batch: Batch) -> dict[str, Bool[Array, "*batch"]]:
-    """Which examples have any label for each supervised term. Depths need the root's depth and the scale."""
+    """Returns which examples have a label for each supervised term. Depths need the root's depth and the scale.
+
+    Args:
+      batch: images with labels.
+
+    Returns:
+      "joints_2d", "heatmaps", "relative_depth" and "root_depth", each with one value for each example.
+    """
     root_known = batch.joints_3d_valid[..., hand.WRIST] & (batch.scale > 0)
     some_2d = jnp.any(batch.joints_2d_valid, axis=-1)
     return {
@@ -281,11 +446,17 @@ def labelled(batch: Batch) -> dict[str, Bool[Array, "*batch"]]:
 
 
 def pose(prediction: Prediction, batch: Batch) -> dict[str, Float[Array, "*batch"]]:
-    """L_2D, L_Zr and L_Zroot: mean absolute error over the labels that an example has; 0, without gradient, where it
-    has none.
+    """Returns L_2D, L_Zr and L_Zroot: mean absolute errors over the labels of an example.
 
-    2D errors are the mean of both image axes, in halves of the crop's width; depth errors are in scale units, the
-    root's that of the refined depth. Labels that are masked are never read, whatever they hold.
+    Without a label an error is 0, without gradient. Labels that are masked are not read.
+
+    Args:
+      prediction: output of the network.
+      batch: images with labels.
+
+    Returns:
+      "joints_2d", the mean over both image axes in halves of the crop's width; "relative_depth" and "root_depth", that
+      of the refined depth, in scale units. Each has one value for each example.
     """
     depth_known = labelled(batch)["root_depth"]
     half_width = batch.image.shape[-2] / 2
@@ -305,14 +476,17 @@ def pose(prediction: Prediction, batch: Batch) -> dict[str, Float[Array, "*batch
 
 
 def heatmaps(heat: Float[Array, "*batch row column 21"], batch: Batch) -> Float[Array, "*batch"]:
-    """Divergence (Kullback-Leibler) of each joint's heatmap from a Gaussian of one cell about its label, mean over the
-    labelled joints inside the crop; 0, without gradient, where there is none.
+    """Returns the divergence (Kullback-Leibler) of each joint's heatmap from a Gaussian of one cell around its label.
 
     The mean position of a heatmap alone leaves its shape open, which takes a network far longer to learn.
 
     Args:
-      heat: logits, of cells that divide the crop.
-      batch: with images and 2D labels.
+      heat: logits of cells that divide the crop.
+      batch: images with 2D labels.
+
+    Returns:
+      One value for each example, nats: the mean over the labelled joints inside the crop; 0, without gradient, where
+      there is none.
     """
     rows, columns = heat.shape[-3:-1]
     height, width = batch.image.shape[-3:-1]
@@ -341,15 +515,56 @@ def total(
     axis_name: str | None = None,
     **angle_options: Any,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """L (Eq. 10) and its unweighted terms by name, each the mean over the examples that have it.
+    """Returns L (Eq. 10) and its unweighted terms by name, each the mean over the examples that have its labels.
 
     A supervised term counts the examples that have its labels, a biomechanical term every example; examples that are
-    not `present` count nowhere. Computed in float32 whatever the prediction's type. `heat` are the logits of a network
-    with heatmaps, for the term of that name; `angle_options` are the keywords of `excess`.
+    not `present` count nowhere. The terms are computed in float32 whatever the type of the prediction.
 
-    Under a mapped axis, give its name: every device's term is its sum over (the count of all devices / their number),
-    so that the devices' mean, of value and of gradient, is exactly the mean over all examples however labels are
-    spread.
+    Under a mapped axis, give its name: the term of every device is its sum over (the count of all devices / their
+    number), so that the devices' mean, of value and of gradient, is exactly the mean over all examples however labels
+    are spread.
+
+    Args:
+      prediction: output of the network.
+      batch: images with labels.
+      limits: limits of the hand.
+      weights: weights of the terms.
+      heat: logits of a network with heatmaps, for the term "heatmaps".
+      axis_name: name of the mapped axis, if there is one.
+        **angle_options: `mode`, `independent` and `detach_frames` of `excess`.
+
+    Returns:
+      The weighted sum, and the terms of `pose` and `constraints`, and "heatmaps" if `heat` is given.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from bmc_jax import anatomy, camera, hand, limits, losses, types
+      >>> joints, valid = jnp.asarray(hand.EXAMPLE)[None], jnp.ones((1, 21), bool)
+      >>> intrinsics = jnp.array([[[250.0, 0.0, 64.0], [0.0, 250.0, 64.0], [0.0, 0.0, 1.0]]])
+      >>> batch = types.Batch(
+      ...     image=jnp.zeros((1, 128, 128, 3), jnp.uint8),
+      ...     intrinsics=intrinsics,
+      ...     joints_2d=camera.project(joints, intrinsics),
+      ...     joints_2d_valid=valid,
+      ...     joints_3d=joints,
+      ...     joints_3d_valid=valid,
+      ...     scale=anatomy.scale(joints),
+      ...     source=jnp.zeros(1, int),
+      ...     index=jnp.zeros(1, int),
+      ...     present=jnp.ones(1, bool),
+      ... )
+      >>> scaled, _ = anatomy.normalize(joints)
+      >>> depth, root = scaled[..., 2], scaled[:, 0, 2]
+      >>> prediction = types.Prediction(
+      ...     joints_2d=batch.joints_2d + 6.4,
+      ...     relative_depth=depth - root[:, None],
+      ...     root_depth=root,
+      ...     refined_root_depth=root,
+      ...     joints_3d=scaled,
+      ... )
+      >>> loss, terms = losses.total(prediction, batch, limits.load("clinical"), losses.LossWeights())
+      >>> print(f"{loss:.2f} = 15 * {terms['joints_2d']:.2f}")
+      1.50 = 15 * 0.10
     """
     joints = jnp.where(batch.present[..., None, None], _float32(prediction.joints_3d), 0.0)
     values = pose(prediction, batch) | constraints(joints, limits, **angle_options)

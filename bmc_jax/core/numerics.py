@@ -73,12 +73,40 @@ NEAREST_SINGULARITY = 2e-2
 
 
 def square(vector: Float[Array, "*batch axis"]) -> Float[Array, "*batch"]:
-    """Returns the squared length over the last axis."""
+    """Returns the squared length of vectors.
+
+    Args:
+      vector: vectors along the last axis.
+
+    Returns:
+      The sum of squares over the last axis.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from bmc_jax import numerics
+      >>> print(numerics.square(jnp.array([3.0, 4.0, 0.0])))
+      25.0
+    """
     return jnp.sum(vector * vector, axis=-1)
 
 
 def norm(vector: Float[Array, "*batch axis"], least: float = TINY) -> Float[Array, "*batch"]:
-    """Returns the length over the last axis; 0 with zero gradient for lengths up to `least`."""
+    """Returns the length of vectors.
+
+    Args:
+      vector: vectors along the last axis.
+      least: lengths up to this count as zero.
+
+    Returns:
+      The length over the last axis; 0 with zero gradient for lengths up to `least`.
+
+    Examples:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> from bmc_jax import numerics
+      >>> print(jax.grad(numerics.norm)(jnp.zeros(3)), jax.grad(jnp.linalg.norm)(jnp.zeros(3)))
+      [0. 0. 0.] [nan nan nan]
+    """
     squared = square(vector)
     zero = squared <= least**2
     return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, squared)))
@@ -87,45 +115,136 @@ def norm(vector: Float[Array, "*batch axis"], least: float = TINY) -> Float[Arra
 def unit(
     vector: Float[Array, "*batch axis"], fallback: Float[Array, " axis"] | float = 0.0, least: float = TINY
 ) -> Float[Array, "*batch axis"]:
-    """Returns `vector` divided by its length; `fallback`, with zero gradient, for lengths up to `least`."""
+    """Returns vectors divided by their lengths.
+
+    Args:
+      vector: vectors along the last axis.
+      fallback: value for vectors that count as zero.
+      least: lengths up to this count as zero.
+
+    Returns:
+      Unit vectors; `fallback`, with zero gradient, for lengths up to `least`.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from bmc_jax import numerics
+      >>> print(numerics.unit(jnp.array([[0.0, 0.0, 2.0], [0.0, 0.0, 0.0]])))
+      [[0. 0. 1.]
+       [0. 0. 0.]]
+    """
     squared = square(vector)[..., None]
     zero = squared <= least**2
     return jnp.where(zero, fallback, vector / jnp.sqrt(jnp.where(zero, 1.0, squared)))
 
 
 def atan2(y: Float[Array, "*batch"], x: Float[Array, "*batch"], least: float = TINY) -> Float[Array, "*batch"]:
-    """Returns the angle of (x, y) in [-pi, pi]; 0 with zero gradient where their length is up to `least`."""
+    """Returns the angle of (x, y).
+
+    Args:
+      y: sine of the angle times the length of (x, y).
+      x: cosine of the angle times that length.
+      least: lengths up to this count as zero.
+
+    Returns:
+      Radians in [-pi, pi]; 0 with zero gradient where the length is up to `least`.
+
+    Examples:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> from bmc_jax import numerics
+      >>> zero = jnp.zeros(())
+      >>> print(jax.grad(numerics.atan2)(zero, zero), jax.grad(jnp.arctan2)(zero, zero))
+      0.0 nan
+    """
     zero = x * x + y * y <= least**2
     return jnp.arctan2(jnp.where(zero, 0.0, y), jnp.where(zero, 1.0, x))
 
 
 def angle(u: Float[Array, "*batch 3"], v: Float[Array, "*batch 3"], least: float = TINY) -> Float[Array, "*batch"]:
-    """Returns the angle between two vectors in [0, pi]; 0 with zero gradient where a length is up to `least`.
+    """Returns the angle between two vectors.
 
     It is the atan2 of sine and cosine, accurate at every angle. The arccos of a clipped cosine loses value and gradient
     near 0 and pi. The gradient is zero where the sine is up to `COLLAPSED_SINE`, and the angle 0 or pi there; next to
     them the gradient has unit size.
+
+    Args:
+      u: vectors along the last axis.
+      v: vectors along the last axis.
+      least: lengths up to this count as zero.
+
+    Returns:
+      Radians in [0, pi]; 0 with zero gradient where a length is up to `least`.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from bmc_jax import numerics
+      >>> angle = numerics.angle(jnp.array([1.0, 0.0, 0.0]), jnp.array([0.0, 5.0, 0.0]))
+      >>> print(jnp.degrees(angle).round())
+      90.0
     """
     u, v = unit(u, least=least), unit(v, least=least)
     return atan2(norm(jnp.cross(u, v), COLLAPSED_SINE), jnp.sum(u * v, axis=-1))
 
 
 def divide(numerator: Float[Array, "*batch"], denominator: Float[Array, "*#batch"]) -> Float[Array, "*batch"]:
-    """Returns the quotient by a non-negative denominator; 0 with zero gradient where the denominator is zero."""
+    """Returns the quotient by a non-negative denominator.
+
+    Args:
+      numerator: any values.
+      denominator: values from 0.
+
+    Returns:
+      The quotient; 0 with zero gradient where the denominator is zero.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from bmc_jax import numerics
+      >>> print(numerics.divide(jnp.array([3.0, 3.0]), jnp.array([2.0, 0.0])))
+      [1.5 0. ]
+    """
     zero = denominator <= TINY_SQUARE
     return jnp.where(zero, 0.0, numerator / jnp.where(zero, 1.0, denominator))
 
 
 def square_root(value: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-    """Returns the square root; 0 with zero gradient where the value is not positive."""
+    """Returns the square root.
+
+    Args:
+      value: any values.
+
+    Returns:
+      The square root; 0 with zero gradient where the value is not positive.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from bmc_jax import numerics
+      >>> print(numerics.square_root(jnp.array([4.0, 0.0, -1.0])))
+      [2. 0. 0.]
+    """
     zero = value <= TINY_SQUARE
     return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, value)))
 
 
-def masked_mean(values: Float[Array, "*shape"], mask: Bool[Array, "*shape"], axis=None) -> Float[Array, "..."]:
-    """Returns the mean of the values whose mask is set; 0 where none is.
+def masked_mean(
+    values: Float[Array, "*shape"], mask: Bool[Array, "*shape"], axis: int | tuple[int, ...] | None = None
+) -> Float[Array, "..."]:
+    """Returns the mean of the values whose mask is set.
 
     Other values may be NaN: they change neither the mean nor its gradient.
+
+    Args:
+      values: any values.
+      mask: which values count.
+      axis: axis or axes of the mean; all by default.
+
+    Returns:
+      The mean; 0 where no value counts.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from bmc_jax import numerics
+      >>> print(numerics.masked_mean(jnp.array([1.0, 3.0, jnp.nan]), jnp.array([True, True, False])))
+      2.0
     """
     count = jnp.sum(mask, axis=axis, dtype=values.dtype)
     return jnp.sum(jnp.where(mask, values, 0.0), axis=axis) / jnp.maximum(count, 1.0)

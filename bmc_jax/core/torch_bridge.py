@@ -33,17 +33,48 @@ except ImportError as error:
 
 
 def bone_length(joints: Float[Tensor, "*batch 21 3"], limits: Limits) -> Float[Tensor, "*batch"]:
-    """Returns L_BL (section 3.1): scale units by which bones are too short or too long, mean over 20 bones.
+    """Returns L_BL (section 3.1): the excess of the bone lengths, mean over the 20 bones.
 
-    Joints are in scale units.
+    Args:
+      joints: right hands, FreiHAND order, scale units.
+      limits: limits of the hand.
+
+    Returns:
+      One value for each pose, scale units.
+
+    Raises:
+      ValueError: see the module.
+
+    Examples:
+      >>> import torch
+      >>> from bmc_jax import hand, limits, torch_bridge
+      >>> joints = torch.tensor(hand.EXAMPLE) / 0.0465  # the length of its scale bone
+      >>> print(torch_bridge.bone_length(2 * joints, limits.load("clinical")) > 0)
+      tensor(True)
     """
     return _call(losses.bone_length, joints, limits)
 
 
 def palm(joints: Float[Tensor, "*batch 21 3"], limits: Limits) -> Float[Tensor, "*batch"]:
-    """Returns L_RB (section 3.1): curvature (per scale unit) plus spread (radians) beyond their intervals.
+    """Returns L_RB (section 3.1): the excess of the palm's curvature plus that of its spread.
 
-    The value is the mean over the 4 pairs of neighbouring root bones. Joints are in scale units.
+    Args:
+      joints: right hands, FreiHAND order, scale units.
+      limits: limits of the hand.
+
+    Returns:
+      One value for each pose: the mean over the 4 pairs of neighbouring root bones of curvature (1 / scale unit) plus
+      spread (radians).
+
+    Raises:
+      ValueError: see the module.
+
+    Examples:
+      >>> import torch
+      >>> from bmc_jax import hand, limits, torch_bridge
+      >>> joints = torch.tensor(hand.EXAMPLE) / 0.0465  # the length of its scale bone
+      >>> print(torch_bridge.palm(joints, limits.load("clinical")))
+      tensor(0.)
     """
     return _call(losses.palm, joints, limits)
 
@@ -56,9 +87,26 @@ def joint_angle(
     independent: bool = False,
     detach_frames: bool = False,
 ) -> Float[Tensor, "*batch"]:
-    """Returns L_A (Eq. 7): distance of (flexion, abduction) to the joint's hull, mean over 15 joints, radians.
+    """Returns L_A (Eq. 7): the distance of (flexion, abduction) to the joint's hull, mean over the 15 joints.
 
-    Joints are in any unit. The options are those of `losses.joint_angle`.
+    Args:
+      joints: right hands, FreiHAND order, any length unit.
+      limits: limits of the hand.
+      mode: see `losses.excess`.
+      independent: see `losses.excess`.
+      detach_frames: see `losses.excess`.
+
+    Returns:
+      One value for each pose, radians, or the unit of `mode`.
+
+    Raises:
+      ValueError: see the module, and for another mode.
+
+    Examples:
+      >>> import torch
+      >>> from bmc_jax import hand, limits, torch_bridge
+      >>> print(torch_bridge.joint_angle(torch.tensor(hand.EXAMPLE), limits.load("clinical")))
+      tensor(0.)
     """
     return _call(losses.joint_angle, joints, limits, mode=mode, independent=independent, detach_frames=detach_frames)
 
@@ -68,7 +116,23 @@ def constraints(
 ) -> dict[str, Float[Tensor, "*batch"]]:
     """Returns the three biomechanical terms by name, each with its own gradient, in three calls.
 
-    `angle_options` are the keywords of `joint_angle`.
+    Args:
+      joints: right hands, FreiHAND order, scale units.
+      limits: limits of the hand.
+        **angle_options: keywords of `joint_angle`.
+
+    Returns:
+      "bone_length", "palm" and "joint_angle", each with one value for each pose.
+
+    Raises:
+      ValueError: see the module.
+
+    Examples:
+      >>> import torch
+      >>> from bmc_jax import hand, limits, torch_bridge
+      >>> joints = torch.tensor(hand.EXAMPLE) / 0.0465  # the length of its scale bone
+      >>> print(list(torch_bridge.constraints(joints, limits.load("clinical"))))
+      ['bone_length', 'palm', 'joint_angle']
     """
     return {
         "bone_length": bone_length(joints, limits),
@@ -80,9 +144,27 @@ def constraints(
 def biomechanical(
     joints: Float[Tensor, "*batch 21 3"], limits: Limits, weights: LossWeights, **angle_options: Any
 ) -> Float[Tensor, "*batch"]:
-    """Returns L_BMC (Eq. 9): the weighted sum of the biomechanical terms, in one call. Joints are in scale units.
+    """Returns L_BMC (Eq. 9): the weighted sum of the biomechanical terms, in one call.
 
-    `weights` may change from call to call without recompilation. `angle_options` are the keywords of `joint_angle`.
+    Args:
+      joints: right hands, FreiHAND order, scale units.
+      limits: limits of the hand.
+      weights: weights of the terms, which may change from call to call without recompilation.
+        **angle_options: keywords of `joint_angle`.
+
+    Returns:
+      One value for each pose.
+
+    Raises:
+      ValueError: see the module.
+
+    Examples:
+      >>> import torch
+      >>> from bmc_jax import hand, limits, losses, torch_bridge
+      >>> joints = (torch.tensor(hand.EXAMPLE) / 0.0465).requires_grad_()
+      >>> torch_bridge.biomechanical(joints, limits.load("clinical"), losses.LossWeights()).backward()
+      >>> print(joints.grad.abs().max())  # a pose within the limits
+      tensor(0.)
     """
     return _call(losses.biomechanical, joints, limits, weights, **angle_options)
 

@@ -1,4 +1,4 @@
-"""Batches, predictions and limits: frozen pytrees of arrays, each field with its shape, unit and frame.
+"""Batches, predictions and limits: frozen pytrees of arrays.
 
 Camera frame: x right, y down, z forward (OpenCV). Pixels are (u, v) of the crop, with the centre of the first pixel at
 (0, 0). Joints are in FreiHAND order, of right hands (see `hand`). K is the matrix of intrinsics of the crop, in pixels.
@@ -24,21 +24,21 @@ class Batch:
     """Images with their labels. The value of a label whose mask is False is ignored."""
 
     image: UInt8[Array, "*batch height width 3"]
-    """RGB crop of one right hand, bytes."""
+    """Grey levels: RGB crop of one right hand, 0 to 255."""
     intrinsics: Float[Array, "*batch 3 3"]
-    """K of the crop, pixels."""
+    """Pixels: K of the crop."""
     joints_2d: Float[Array, "*batch 21 2"]
-    """Pixels of the crop."""
+    """Pixels: 2D joints in the crop."""
     joints_2d_valid: Bool[Array, "*batch 21"]
     """Which 2D joints are labelled."""
     joints_3d: Float[Array, "*batch 21 3"]
-    """Metres, camera frame."""
+    """Metres: 3D joints in the camera frame."""
     joints_3d_valid: Bool[Array, "*batch 21"]
     """Which 3D joints are labelled; none for an image with 2D labels only."""
     scale: Float[Array, "*batch"]
-    """Length of the scale bone, metres. Read only where 3D joints are labelled."""
+    """Metres: length of the scale bone. Read only where 3D joints are labelled."""
     source: Int[Array, "*batch"]
-    """Number of the run's data source that the example is from."""
+    """Number of the run's data source that contains the example."""
     index: Int[Array, "*batch"]
     """Number of the example within its source."""
     present: Bool[Array, "*batch"]
@@ -51,19 +51,19 @@ class Batch:
 class Prediction:
     """Output of a network: a 2.5D pose and the 3D pose that it is lifted to.
 
-    Lengths are in *scale units*, multiples of the length of the scale bone.
+    A scale unit is the length of the hand's scale bone, middle MCP to PIP.
     """
 
     joints_2d: Float[Array, "*batch 21 2"]
-    """Pixels of the crop."""
+    """Pixels: 2D joints in the crop."""
     relative_depth: Float[Array, "*batch 21"]
-    """Depth of each joint minus the root's, scale units; 0 at the root."""
+    """Scale units: depth of each joint minus the depth of the root; 0 at the root."""
     root_depth: Float[Array, "*batch"]
-    """Depth of the root from the quadratic (`camera.root_depth`), scale units."""
+    """Scale units: depth of the root from the quadratic (`camera.root_depth`)."""
     refined_root_depth: Float[Array, "*batch"]
-    """Depth of the root after the refinement (Eq. 8), scale units."""
+    """Scale units: depth of the root after the refinement (Eq. 8)."""
     joints_3d: Float[Array, "*batch 21 3"]
-    """`camera.lift` of the 2.5D pose at the refined root depth, scale units, camera frame."""
+    """Scale units: 3D joints in the camera frame, `camera.lift` of the 2.5D pose at the refined root depth."""
 
 
 @jax.tree_util.register_dataclass
@@ -86,53 +86,60 @@ class Density:
 class Limits:
     """Limits of a hand's bones, palm and joint angles.
 
-    Lengths are in scale units, curvatures in their reciprocal, angles in radians. The arrays are leaves of the pytree,
-    so a jitted function takes limits as an argument; `meta` is static.
+    The arrays are leaves of the pytree, so a jitted function takes limits as an argument; `meta` is static. A scale
+    unit is the length of the hand's scale bone, middle MCP to PIP.
     """
 
     bone_length: Float[Array, "5 4 2"]
-    """(lowest, highest) length of each bone."""
+    """Scale units: (lowest, highest) length of each bone, finger x (MCP, PIP, DIP, TIP)."""
     curvature: Float[Array, "4 2"]
-    """(lowest, highest) palm curvature between neighbouring root bones, thumb side first (Eq. 1)."""
+    """1 / scale unit: (lowest, highest) palm curvature between neighbouring root bones, thumb side first (Eq. 1)."""
     spread: Float[Array, "4 2"]
-    """(lowest, highest) angle between neighbouring root bones (Eq. 3)."""
+    """Radians: (lowest, highest) angle between neighbouring root bones, thumb side first (Eq. 3)."""
     hull: Float[Array, "5 3 vertex 2"]
-    """Convex polygon of (flexion, abduction), counter-clockwise, for each finger's PIP, DIP and TIP bone (Eq. 7).
-    Flexion may exceed pi: hulls are unrolled at `hull.FLEXION_CUT`, and the distance to them is periodic."""
+    """Radians: convex polygon of (flexion, abduction), counter-clockwise, for each finger's PIP, DIP and TIP bone (Eq.
+    7). Flexion may exceed pi: hulls are unrolled at `hull.FLEXION_CUT`, and the distance to them is periodic."""
     support: Float[Array, "5 3 sample_vertex 2"]
-    """Vertices of the samples' exact hulls, before margin and simplification, padded by repeating the last one. With
-    them `limits.merge` of two fits equals the fit of the union."""
+    """Radians: vertices of the exact hulls of the samples, before margin and simplification, padded by repeating the
+    last one. With them `limits.merge` of two fits equals the fit of the union."""
     meta: "LimitsMetadata" = dataclasses.field(metadata={"static": True})
+    """Provenance of the limits, and the conventions that they follow."""
     density: Density | None = None
     """Limit of all quantities together, see `density`; `merge`, `widen` and `personalize` leave it out."""
 
 
 @dataclass(frozen=True)
 class LimitsMetadata:
-    """Provenance and conventions of limits; `limits.load` refuses limits of other conventions."""
+    """Provenance and conventions of limits. `limits.load` refuses limits of other conventions."""
 
     source: str
     """Dataset, literature or person, in a few words."""
     count: int
-    """Number of poses that they were fitted to."""
+    """Number of poses that the limits are fitted to."""
     references: tuple[str, ...] = ()
     """Publications that the limits are taken from."""
     screening: str = ""
     """What was found in the given poses, such as left hands, and how it was treated."""
     percentiles: tuple[float, float] = (0.0, 100.0)
-    """(low, high) percentile of each quantity's samples."""
+    """(low, high) percentile of the samples of each quantity."""
     margin_degrees: float = 0.0
-    """By how much hulls, spread and curvature (there in radians per scale unit) were widened beyond the samples."""
+    """Degrees: widening of hulls, spread and curvature (there in radians per scale unit) beyond the samples."""
     margin_fraction: float = 0.0
-    """By which share lengths were widened: highest times, lowest divided by, 1 + this."""
+    """Widening of lengths: the highest is multiplied and the lowest divided by 1 plus this."""
     outer: bool = True
-    """Whether the simplified hulls contain every sample (outer) or lie within the samples' hull (inner)."""
+    """Whether the simplified hulls contain every sample (outer) or lie within the hull of the samples (inner)."""
     unit: str = "scale_bone"
+    """Unit of lengths: the scale bone."""
     scale_bone: tuple[int, int] = (9, 10)
+    """(parent, child) joint of the scale bone."""
     root: int = 0
+    """Index of the root joint."""
     joint_order: str = "freihand"
+    """Order of the joints, a key of `hand.TO_FREIHAND`."""
     hand: str = "right"
+    """Side of the hand."""
     convention: str = "flexion>0 palmar, abduction>0 radial, curvature/squared"
+    """Signs of the angles and definition of the curvature."""
     version: str = "1"
     """Version of the file format."""
     created_by: str = ""

@@ -48,25 +48,37 @@ def evaluate(
     passes: int = 1,
     turns: int = 1,
 ) -> dict[str, Any]:
-    """Measures a checkpoint on domains and built datasets, and writes and returns `metrics.json`.
-
-    The checkpoint is the newest, or that of `step` or "best"; the default of `entries` is `data.test`.
-
-    Takes `count` images of each, by default `data.test_count` of rendered domains and all of built datasets, of the
-    given split where an entry names none; in `passes` and `turns` as in `training.forward.program`.
+    """Measures a checkpoint on domains and built datasets, and writes `metrics.json`.
 
     Each entry has the measures of the `network` with 95 % `intervals` over the images and by `joints` and `fingers`;
-    those of the `mean_pose` of these very labels (2D and 3D, the best constant guess), by how many percent the
-    network's error is below that, and how far the `labels` keep the limits. What is in 3D is measured on the `count_3d`
-    images whose 3D labels are complete. Datasets with a protocol of their own have its `official` figures, and the
-    prediction file that its server takes; `metres` says by which scale poses were made metres.
+    those of the `mean_pose` of these labels (2D and 3D, the best constant guess), by how many percent the
+    network's error is below that, and the excess of the `labels` over the limits. 3D measures count the `count_3d`
+    images with complete 3D labels. Datasets with an evaluation protocol have their `official` figures, and the
+    prediction file that their server takes; `metres` names the scale that converts poses to metres.
 
-    Beside them, in `predictions/`: PCK curves, errors by joint, and the worst images.
+    PCK curves, errors by joint and the worst images are written to `predictions/`.
+
+    Args:
+      workdir: folder of the run.
+      entries: domains and datasets, each a name or `name:split`; by default `data.test`.
+      split: split of entries that do not name one.
+      count: images of each entry; by default `data.test_count` of rendered domains and all of built datasets.
+      step: number of a saved step, "best", or None for the newest.
+      passes: number of passes, each with the crop of the previous one: 1 or 2.
+      turns: number of rotated copies that are averaged.
+
+    Returns:
+      The content of `metrics.json`.
 
     Raises:
-      FileNotFoundError: if the folder holds no run, or no such checkpoint.
+      FileNotFoundError: if the folder contains no run, or no such checkpoint.
       ValueError: if the run's files cannot be read, if there is no such split or dataset, or if two entries would be
         written to one file.
+
+    Examples:
+      >>> from bmc_jax import evaluate
+      >>> measured = evaluate.evaluate("runs/mine")  # doctest: +SKIP
+      >>> print(evaluate.table(measured))  # doctest: +SKIP
     """
     workdir = Path(workdir)
     trained = forward.load(workdir, step)
@@ -171,14 +183,28 @@ def evaluate_photographs(
     passes: int = 1,
     turns: int = 1,
 ) -> dict[str, Any]:
-    """Measures a run's newest checkpoint on photographs with 2D labels only.
+    """Measures a checkpoint on photographs with 2D labels, and writes `photographs.json`.
 
-    Takes `count` hands spread over the COCO file (all by default), cropped by `photographs.read`. Writes and returns
-    `photographs.json`, and draws the first over their photographs in `predictions/`. The mean pose is that of these
-    very labels, since photographs have no training split.
+    The hands are spread over the COCO file and cropped by `photographs.read`. The first are drawn over their
+    photographs in `predictions/`. The mean pose is that of these labels, since photographs have no training split.
+
+    Args:
+      workdir: folder of the run.
+      annotations: the COCO file.
+      count: number of hands; all by default.
+      step: number of a saved step, "best", or None for the newest.
+      passes: see `evaluate`.
+      turns: see `evaluate`.
+
+    Returns:
+      The content of `photographs.json`.
 
     Raises:
       FileNotFoundError, ValueError: see `evaluate` and `photographs.read`.
+
+    Examples:
+      >>> from bmc_jax import evaluate
+      >>> measured = evaluate.evaluate_photographs("runs/mine", "photos/annotations.json", count=100)  # doctest: +SKIP
     """
     workdir, annotations = Path(workdir), Path(annotations)
     trained = forward.load(workdir, step)
@@ -214,7 +240,20 @@ def evaluate_photographs(
 
 
 def table(content: dict[str, Any]) -> str:
-    """Formats the result of `evaluate` or `evaluate_photographs` for a terminal."""
+    """Formats the result of `evaluate` or `evaluate_photographs` for a terminal.
+
+    Args:
+      content: the result.
+
+    Returns:
+      A table for each set of images.
+
+    Examples:
+      >>> import json
+      >>> from pathlib import Path
+      >>> from bmc_jax import evaluate
+      >>> print(evaluate.table(json.loads(Path("runs/mine/metrics.json").read_text())))  # doctest: +SKIP
+    """
     sets = content["domains"] if "domains" in content else {content["name"]: content}
     lines = []
     for name, measured in sets.items():

@@ -43,6 +43,13 @@ def measure(poses: np.ndarray) -> dict[str, np.ndarray]:
     Returns:
       `bone_length [N, 5, 4]`, `curvature [N, 4]`, `spread [N, 4]` and `angles [N, 5, 3, 2]`, float32, in scale units
       and radians; flexion in [-pi, pi].
+
+    Examples:
+      >>> import numpy as np
+      >>> from bmc_jax import hand, limits
+      >>> found = limits.measure(hand.EXAMPLE[None])
+      >>> print({name: values.shape for name, values in found.items()})
+      {'angles': (1, 5, 3, 2), 'bone_length': (1, 5, 4), 'curvature': (1, 4), 'spread': (1, 4)}
     """
     return in_chunks(_measure, CHUNK, poses.astype(np.float32))
 
@@ -67,11 +74,11 @@ class Assessment:
     """Quantities of `n` hands and their excess over limits: numpy, scale units and radians."""
 
     bone_length: np.ndarray
-    """`[n, 5, 4]`."""
+    """Length of each bone `[n, 5, 4]`, scale units."""
     curvature: np.ndarray
-    """`[n, 4]`."""
+    """Palm curvature `[n, 4]`, 1 / scale unit."""
     spread: np.ndarray
-    """`[n, 4]`."""
+    """Palm spread `[n, 4]`, radians."""
     angles: np.ndarray
     """(flexion, abduction) `[n, 5, 3, 2]`, flexion unrolled as in hulls, see `hull.FLEXION_CUT`."""
     nearest_angles: np.ndarray
@@ -92,6 +99,15 @@ def assess(joints: np.ndarray, limits: Limits, *, left: np.ndarray | None = None
       joints: `[n, 21, 3]`, scale units, FreiHAND order.
       limits: limits of right hands.
       left: whether each hand is a left hand, `[n]`. Left hands are mirrored: angles have the same signs on both hands.
+
+    Returns:
+      The quantities of the hands, and their excess over the limits.
+
+    Examples:
+      >>> from bmc_jax import hand, limits
+      >>> joints = hand.EXAMPLE[None] / 0.0465  # the length of its scale bone
+      >>> print(limits.assess(joints, limits.load("clinical")).within)
+      [ True]
     """
     right = joints if left is None else camera.mirror(joints, left)
     measured, away, excess = in_chunks(lambda chunk: _assess(chunk, limits), CHUNK, np.asarray(right, np.float32))
@@ -159,11 +175,28 @@ def joint_name(finger: int, level: int) -> str:
 
 
 def check(joints: np.ndarray, limits: Limits, *, indices: np.ndarray | None = None) -> list[Violation]:
-    """Lists every violation of limits by a pose `[21, 3]` or poses `[N, 21, 3]` in metres, pose by pose, worst first.
+    r"""Lists every violation of limits, pose by pose, worst first.
 
     Lengths are in millimetres at the pose's own scale. Curvature is the angle in degrees by which the palm bends
-    between two root bones: curvature times the distance of their ends. `indices [N]` number the poses, by default from
-    0. Raises ValueError for poses that `validation.validate` refuses.
+    between two root bones: curvature times the distance of their ends.
+
+    Args:
+      joints: a pose `[21, 3]` or poses `[N, 21, 3]`, metres, right hands, FreiHAND order.
+      limits: limits of the hand.
+      indices: numbers of the poses `[N]`; from 0 by default.
+
+    Returns:
+      The violations; an empty list if every pose is within the limits.
+
+    Raises:
+      ValueError: for poses that `validation.validate` refuses.
+
+    Examples:
+      >>> from bmc_jax import hand, limits
+      >>> pose = hand.EXAMPLE.copy()
+      >>> pose[hand.JOINTS.index("index TIP"), 2] -= 0.04  # bends the last joint backwards
+      >>> print(*limits.check(pose, limits.load("clinical")), sep="\n")
+      pose 0: index DIP joint: flexion, abduction -102.8, -3.5 degrees, nearest allowed -15.0, -3.5, beyond by 87.8
     """
     poses = validation.validate(np.asarray(joints)[None] if np.ndim(joints) == 2 else joints)
     indices = np.arange(len(poses)) if indices is None else indices
@@ -266,10 +299,28 @@ class Summary:
 
 
 def summarize(poses: np.ndarray, limits: Limits, *, indices: np.ndarray | None = None, worst: int = 12) -> Summary:
-    """Counts by joint how many poses `[N, 21, 3]` in metres are outside limits, on which side and how far.
+    """Counts by joint how many poses are outside limits, on which side and how far.
 
-    `indices [N]` number the poses, by default from 0; at most `worst` are listed as the worst. Raises ValueError for
-    poses that `validation.validate` refuses.
+    Args:
+      poses: `[N, 21, 3]`, metres, right hands, FreiHAND order.
+      limits: limits of the hand.
+      indices: numbers of the poses `[N]`; from 0 by default.
+      worst: largest number of poses that are listed as the worst.
+
+    Returns:
+      The summary.
+
+    Raises:
+      ValueError: for poses that `validation.validate` refuses.
+
+    Examples:
+      >>> import numpy as np
+      >>> from bmc_jax import hand, limits
+      >>> poses = np.stack([hand.EXAMPLE, hand.EXAMPLE])
+      >>> poses[1, hand.JOINTS.index("index TIP"), 2] -= 0.04  # bends the last joint backwards
+      >>> found = limits.summarize(poses, limits.load("clinical"))
+      >>> print(found.within, found.worst[0].pose, [joint.joint for joint in found.joints if joint.outside])
+      1 1 ['index DIP']
     """
     poses = validation.validate(poses)
     indices = np.arange(len(poses)) if indices is None else indices

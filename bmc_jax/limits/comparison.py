@@ -33,7 +33,21 @@ class JointComparison:
 
 
 def compare(first: Limits, second: Limits) -> list[JointComparison]:
-    """Compares the hulls of all 15 joints, finger by finger."""
+    """Compares the hulls of all 15 joints.
+
+    Args:
+      first: limits.
+      second: limits.
+
+    Returns:
+      One comparison for each joint, finger by finger.
+
+    Examples:
+      >>> from bmc_jax import limits
+      >>> joints = limits.compare(limits.load("clinical"), limits.load("functional"))
+      >>> print(f"{joints[3].joint}: {joints[3].shared_percent:.0f} % shared")
+      index MCP: 42 % shared
+    """
     beyond = [_extension(first, second), _extension(second, first)]
     rows = []
     for finger, level in np.ndindex(5, 3):
@@ -75,7 +89,19 @@ def table(rows: list[JointComparison], names: tuple[str, str], limits: tuple[Lim
 
 
 def describe(limits: Limits) -> str:
-    """Formats limits as tables: bones in scale units, palm in degrees, the extent of each hull in degrees."""
+    """Formats limits as tables.
+
+    Args:
+      limits: the limits.
+
+    Returns:
+      Bones in scale units, palm in degrees, and the extent of each hull in degrees, for a terminal.
+
+    Examples:
+      >>> from bmc_jax import limits
+      >>> print(limits.describe(limits.load("clinical")).splitlines()[0])
+      limits of clinical joint ranges, sampled: 200000 poses, percentiles 0 to 100
+    """
     meta = limits.meta
     low, high = meta.percentiles
     text = [f"limits of {meta.source}: {meta.count} {plural(meta.count, 'pose')}, percentiles {low:g} to {high:g}"]

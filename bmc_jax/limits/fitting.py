@@ -93,6 +93,17 @@ def fit(
     Raises:
       ValueError: if `validation.validate` refuses the poses, there are no poses, there are left hands, or the samples
         of a joint are on a line or in a point. The message names the joint.
+
+    Returns:
+      The limits, in scale units and radians.
+
+    Examples:
+      >>> import numpy as np
+      >>> from bmc_jax import hand, limits
+      >>> poses = hand.EXAMPLE + np.random.default_rng(0).normal(0, 0.002, (100, 21, 3))
+      >>> mine = limits.fit(poses, source="my poses", angle_margin=5.0)
+      >>> print(mine.meta.count, mine.hull.shape, limits.check(poses, mine))
+      100 (5, 3, 16, 2) []
     """
     low, high = map(float, percentiles)
     if not 0 <= low < high <= 100:
@@ -144,8 +155,21 @@ def merge(first: Limits, second: Limits) -> Limits:
     With percentiles 0-100, they equal the result of `fit` for the poses of both together. If the margins differ, the
     metadata has the smaller margin, and the hulls and intervals include the rest of the larger margin.
 
+    Args:
+      first: limits.
+      second: limits of the same percentiles, kind of hull and conventions.
+
+    Returns:
+      The merged limits.
+
     Raises:
       ValueError: if the percentiles, kinds of hull or conventions differ.
+
+    Examples:
+      >>> from bmc_jax import limits
+      >>> both = limits.merge(limits.load("functional"), limits.load("clinical"))
+      >>> print(bool((both.bone_length[..., 1] >= limits.load("clinical").bone_length[..., 1]).all()))
+      True
     """
     free = ("source", "count", "references", "screening", "created_by", "margin_degrees", "margin_fraction")
     for field in dataclasses.fields(LimitsMetadata):
@@ -178,6 +202,15 @@ def widen(limits: Limits, *, degrees: float = 0.0, fraction: float = 0.0) -> Lim
 
     Raises:
       ValueError: if a margin is negative.
+
+    Returns:
+      The wider limits.
+
+    Examples:
+      >>> from bmc_jax import limits
+      >>> wider = limits.widen(limits.load("clinical"), degrees=5.0)
+      >>> print(wider.meta.margin_degrees - limits.load("clinical").meta.margin_degrees)
+      5.0
     """
     if degrees < 0 or fraction < 0:
         raise ValueError(f"expected margins of at least 0, got {degrees} degrees and {fraction} of lengths")
@@ -211,6 +244,17 @@ def personalize(
 
     Raises:
       ValueError: see `fit`.
+
+    Returns:
+      The limits of the person.
+
+    Examples:
+      >>> import numpy as np
+      >>> from bmc_jax import hand, limits
+      >>> poses = hand.EXAMPLE + np.random.default_rng(0).normal(0, 0.002, (100, 21, 3))
+      >>> mine = limits.personalize(limits.load("clinical"), poses, source="my hand")
+      >>> print(mine.meta.source, mine.meta.count)
+      my hand, with the prior clinical joint ranges, sampled 100
     """
     if len(poses) == 0:
         return prior

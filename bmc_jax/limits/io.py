@@ -43,7 +43,18 @@ PALM_PAIRS = tuple(f"{a}-{b}" for a, b in zip(hand.FINGERS[:-1], hand.FINGERS[1:
 
 
 def save(limits: Limits, path: str | os.PathLike[str]) -> None:
-    """Writes limits as JSON, atomically: an existing file is replaced once the new file is complete."""
+    """Writes limits as JSON, atomically: an existing file is replaced once the new file is complete.
+
+    Args:
+      limits: the limits.
+      path: the file.
+
+    Examples:
+      >>> from bmc_jax import limits
+      >>> limits.save(limits.load("clinical"), "mine.json")
+      >>> limits.load("mine.json").meta.source == limits.load("clinical").meta.source
+      True
+    """
     content = {
         "format": FORMAT,
         "metadata": dataclasses.asdict(limits.meta),
@@ -66,10 +77,22 @@ def save(limits: Limits, path: str | os.PathLike[str]) -> None:
 def load(path_or_preset: str | os.PathLike[str]) -> Limits:
     """Reads limits from a file, or a preset by its name. Clockwise hulls are reversed.
 
+    Args:
+      path_or_preset: the file, or a name of `PRESETS`.
+
+    Returns:
+      The limits.
+
     Raises:
       FileNotFoundError: if the file or preset does not exist. The message lists the presets.
       ValueError: if the file is not a limits file, lacks a field, has an invalid value, or follows another convention.
         The message names file, field, value and remedy.
+
+    Examples:
+      >>> from bmc_jax import limits
+      >>> clinical = limits.load("clinical")
+      >>> print(clinical.bone_length.shape, clinical.hull.shape, ", ".join(limits.PRESETS))
+      (5, 4, 2) (5, 3, 16, 2) clinical, eaton, functional, lin2000, people
     """
     path = Path(path_or_preset)
     if str(path_or_preset) in PRESETS:

@@ -14,7 +14,19 @@ from bmc_jax.core import hand
 
 
 def root_relative(joints: np.ndarray) -> np.ndarray:
-    """Returns joints `[..., 21, axes]` relative to the wrist, float64."""
+    """Returns joints relative to the wrist.
+
+    Args:
+      joints: `[..., 21, axes]`, any unit.
+
+    Returns:
+      `[..., 21, axes]`, float64, in the unit of the joints.
+
+    Examples:
+      >>> from bmc_jax import hand, metrics
+      >>> print(metrics.root_relative(hand.EXAMPLE)[9].round(3))
+      [ 0.   -0.11  0.  ]
+    """
     joints = np.asarray(joints, np.float64)
     return joints - joints[..., hand.WRIST : hand.WRIST + 1, :]
 
@@ -57,29 +69,74 @@ def absolute(prediction: np.ndarray, target: np.ndarray, valid: np.ndarray | Non
 
 
 def root(prediction: np.ndarray, target: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """Translates the wrist to that of the ground truth. All 21 joints must be labelled."""
+    """Translates the wrist to that of the ground truth. All 21 joints must be labelled.
+
+    Examples:
+      >>> import numpy as np
+      >>> from bmc_jax import hand, metrics
+      >>> target = hand.EXAMPLE[None]
+      >>> aligned = metrics.root(target + 0.1, target)
+      >>> print(np.allclose(aligned, target, atol=1e-6))
+      True
+    """
     prediction, target = _require_complete("root", prediction, target, valid)
     return root_relative(prediction) + target[..., hand.WRIST : hand.WRIST + 1, :]
 
 
 def root_scale(prediction: np.ndarray, target: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """Translates the wrist and scales the middle MCP-PIP bone to those of the ground truth, as is customary on RHD."""
+    """Translates the wrist and scales the middle MCP-PIP bone to those of the ground truth, as is customary on RHD.
+
+    Examples:
+      >>> import numpy as np
+      >>> from bmc_jax import hand, metrics
+      >>> target = hand.EXAMPLE[None]
+      >>> aligned = metrics.root_scale(1.2 * target + 0.1, target)
+      >>> print(np.allclose(aligned, target, atol=1e-6))
+      True
+    """
     return _scale_bone("root_scale", hand.SCALE_BONE, prediction, target, valid)
 
 
 def scale_translation(prediction: np.ndarray, target: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """Translates the wrist and scales the wrist-middle MCP distance to those of the ground truth, as in HO-3D."""
+    """Translates the wrist and scales the wrist-middle MCP distance to those of the ground truth, as in HO-3D.
+
+    Examples:
+      >>> import numpy as np
+      >>> from bmc_jax import hand, metrics
+      >>> target = hand.EXAMPLE[None]
+      >>> aligned = metrics.scale_translation(1.2 * target + 0.1, target)
+      >>> print(np.allclose(aligned, target, atol=1e-6))
+      True
+    """
     return _scale_bone("scale_translation", (hand.WRIST, hand.MIDDLE_MCP), prediction, target, valid)
 
 
 def centroid(prediction: np.ndarray, target: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """Translates the centroid of the labelled joints to that of the ground truth."""
+    """Translates the centroid of the labelled joints to that of the ground truth.
+
+    Examples:
+      >>> import numpy as np
+      >>> from bmc_jax import hand, metrics
+      >>> target = hand.EXAMPLE[None]
+      >>> aligned = metrics.centroid(target + 0.1, target)
+      >>> print(np.allclose(aligned, target, atol=1e-6))
+      True
+    """
     prediction, target, valid = checked(prediction, target, valid)
     return prediction - _mean(prediction, valid) + _mean(target, valid)
 
 
 def centroid_scale(prediction: np.ndarray, target: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """Translates the centroid of the labelled joints and scales their mean distance from it to the ground truth's."""
+    """Translates the centroid of the labelled joints and scales their mean distance from it to the ground truth's.
+
+    Examples:
+      >>> import numpy as np
+      >>> from bmc_jax import hand, metrics
+      >>> target = hand.EXAMPLE[None]
+      >>> aligned = metrics.centroid_scale(1.2 * target + 0.1, target)
+      >>> print(np.allclose(aligned, target, atol=1e-6))
+      True
+    """
     prediction, target, valid = checked(prediction, target, valid)
     centre = _mean(target, valid)
     prediction = prediction - _mean(prediction, valid)
@@ -93,6 +150,15 @@ def procrustes(prediction: np.ndarray, target: np.ndarray, valid: np.ndarray | N
 
     The rotation may be a reflection, as in that evaluation: a mirrored hand aligns perfectly. A prediction whose joints
     all coincide is moved to the centroid of the ground truth. Two labelled joints align perfectly.
+
+    Examples:
+      >>> import numpy as np
+      >>> from bmc_jax import hand, metrics
+      >>> target = hand.EXAMPLE[None]
+      >>> quarter_turn = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+      >>> aligned = metrics.procrustes(1.2 * target @ quarter_turn + 0.1, target)
+      >>> print(np.allclose(aligned, target, atol=1e-6))
+      True
     """
     prediction, target, valid = checked(prediction, target, valid)
     transform = fit_similarity(prediction, target, valid)
@@ -136,7 +202,27 @@ ALIGNMENTS: dict[str, tuple[Callable[..., np.ndarray], str]] = {
 
 
 def align(name: str, prediction: np.ndarray, target: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """Returns the predicted poses in the named alignment, a key of `ALIGNMENTS`."""
+    """Returns the predicted poses in the named alignment.
+
+    Args:
+      name: key of `ALIGNMENTS`.
+      prediction: `[N, J, 3]`.
+      target: ground truth, as `prediction`.
+      valid: labelled joints `[N, J]`, which determine the alignment; None for all.
+
+    Returns:
+      `[N, J, 3]`, float64, in the unit of the input.
+
+    Raises:
+      ValueError: if the alignment is unknown, shapes differ or a labelled joint is not finite.
+
+    Examples:
+      >>> import numpy as np
+      >>> from bmc_jax import hand, metrics
+      >>> target = hand.EXAMPLE[None]
+      >>> print(np.allclose(metrics.align("root", target + 0.1, target), target, atol=1e-6))
+      True
+    """
     if name not in ALIGNMENTS:
         raise ValueError(f"alignment: expected one of {', '.join(ALIGNMENTS)}, got {name!r}; choose one")
     return ALIGNMENTS[name][0](prediction, target, valid)

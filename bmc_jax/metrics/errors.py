@@ -17,37 +17,110 @@ MILLIMETRES = 1000.0
 
 
 def joint_errors(prediction: np.ndarray, target: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """Returns the Euclidean distances `[..., J]` of joints `[..., J, axes]`, in their unit; 0 where not valid.
+    """Returns the Euclidean distances of joints.
 
-    Raises ValueError if shapes differ or a valid joint is not finite, and names the first such pose and joint.
+    Args:
+      prediction: `[..., J, axes]`, any unit.
+      target: ground truth, as `prediction`.
+      valid: joints that count, `[..., J]`; None for all.
+
+    Returns:
+      `[..., J]`, in the unit of the joints; 0 where not valid.
+
+    Raises:
+      ValueError: if shapes differ or a valid joint is not finite; the first such pose and joint are named.
+
+    Examples:
+      >>> from bmc_jax import hand, metrics
+      >>> errors = metrics.joint_errors(hand.EXAMPLE[None] + [0.003, 0.004, 0.0], hand.EXAMPLE[None])
+      >>> print(errors.shape, f"{metrics.mean_error(errors) * metrics.MILLIMETRES:.1f} mm")
+      (1, 21) 5.0 mm
     """
     prediction, target, _ = checked(prediction, target, valid)
     return np.linalg.norm(prediction - target, axis=-1)
 
 
 def mean_error(errors: np.ndarray, valid: np.ndarray | None = None) -> float:
-    """Returns the mean over joints of each joint's mean error over poses. Joints that are never valid are left out."""
+    """Returns the mean over joints of each joint's mean error over poses.
+
+    Args:
+      errors: `[N, J]`, any unit.
+      valid: joints that count, `[N, J]`; None for all. Joints that are never valid are left out.
+
+    Returns:
+      The mean, in the unit of the errors.
+
+    Examples:
+      >>> import numpy as np
+      >>> from bmc_jax import metrics
+      >>> metrics.mean_error(np.array([[1.0, 2.0], [3.0, 4.0]]))
+      2.5
+    """
     return float(np.mean(_mean_over_poses(errors, valid)))
 
 
 def median_error(errors: np.ndarray, valid: np.ndarray | None = None) -> float:
-    """Returns the mean over joints of each joint's median error over poses, FreiHAND's `median`."""
+    """Returns the mean over joints of each joint's median error over poses, FreiHAND's `median`.
+
+    Args:
+      errors: `[N, J]`, any unit.
+      valid: joints that count, `[N, J]`; None for all. Joints that are never valid are left out.
+
+    Returns:
+      The mean of the medians, in the unit of the errors.
+
+    Examples:
+      >>> import numpy as np
+      >>> from bmc_jax import metrics
+      >>> metrics.median_error(np.array([[1.0, 2.0], [3.0, 4.0], [30.0, 4.0]]))
+      3.5
+    """
     if valid is None or np.all(valid):
         return float(np.mean(np.median(errors, axis=0)))
     return float(np.mean([np.median(errors[rows, joint]) for joint, rows in enumerate(valid.T) if rows.any()]))
 
 
 def pck(errors: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """Returns the share of poses whose error is at most each threshold, `[thresholds, J]`."""
+    """Returns the share of poses whose error is at most each threshold.
+
+    Args:
+      errors: `[N, J]`, any unit.
+      thresholds: in the unit of the errors.
+
+    Returns:
+      `[thresholds, J]`, in [0, 1].
+
+    Examples:
+      >>> import numpy as np
+      >>> from bmc_jax import metrics
+      >>> print(metrics.pck(np.array([[1.0], [2.0], [3.0], [4.0]]), np.array([2.0, 5.0])))
+      [[0.5]
+       [1. ]]
+    """
     return np.mean(errors[None] <= np.asarray(thresholds)[:, None, None], axis=1)
 
 
 def areas(errors: np.ndarray, low: float = 0.0, high: float = 0.05, thresholds: int = 100) -> np.ndarray:
-    """Returns the area under the PCK curve of each single error, in [0, 1] and of the errors' shape.
+    """Returns the area under the PCK curve of each single error.
 
-    The area under a mean of curves is the mean of their areas. So the mean over poses is the area of a joint, and poses
-    can be resampled. Areas follow the trapezoid rule over equally spaced thresholds. An error equal to a threshold
-    counts as below it.
+    The area under a mean of curves is the mean of their areas, so that the mean over poses is the area of a joint, and
+    poses can be resampled. The area is that of the trapezoid rule over equally spaced thresholds. An error equal to a
+    threshold counts as below it.
+
+    Args:
+      errors: any shape and unit.
+      low: lowest threshold, in the unit of the errors.
+      high: highest threshold.
+      thresholds: number of thresholds.
+
+    Returns:
+      Areas in [0, 1], of the shape of the errors.
+
+    Examples:
+      >>> import numpy as np
+      >>> from bmc_jax import metrics
+      >>> print(metrics.areas(np.array([0.0, 0.025, 0.1])).round(1))
+      [1.  0.5 0. ]
     """
     return areas_at(errors, np.linspace(low, high, thresholds))
 
@@ -67,21 +140,50 @@ def pck_auc(
     thresholds: int = 100,
     valid: np.ndarray | None = None,
 ) -> float:
-    """Returns the mean over joints of the area under each PCK curve between two thresholds, in [0, 1].
+    """Returns the mean over joints of the area under each PCK curve between two thresholds.
 
-    The defaults are FreiHAND's, for errors `[N, J]` in metres.
+    The defaults are FreiHAND's, for errors in metres.
+
+    Args:
+      errors: `[N, J]`.
+      low: lowest threshold, in the unit of the errors.
+      high: highest threshold.
+      thresholds: number of thresholds.
+      valid: joints that count, `[N, J]`; None for all.
+
+    Returns:
+      The area, in [0, 1].
+
+    Examples:
+      >>> import numpy as np
+      >>> from bmc_jax import metrics
+      >>> print(f"{metrics.pck_auc(np.full((4, 21), 0.01)):.3f}")
+      0.803
     """
     return mean_error(areas(errors, low, high, thresholds), valid)
 
 
 def f_scores(prediction: np.ndarray, target: np.ndarray, thresholds: Sequence[float] = (0.005, 0.015)) -> np.ndarray:
-    """Returns F-scores `[N, thresholds]` in [0, 1] of pairs of meshes `[N, V, 3]`, `[N, W, 3]`.
+    """Returns the F-scores of pairs of meshes.
 
-    The F-score is the harmonic mean of precision and recall, which are the shares of predicted vertices with a true
-    vertex, and of true vertices with a predicted vertex, nearer than the threshold. It is 0 if both shares are 0. The
-    definition is FreiHAND's.
+    The F-score is the harmonic mean of precision and recall: the shares of predicted vertices with a true vertex, and
+    of true vertices with a predicted one, nearer than the threshold. It is 0 if both are. The definition is FreiHAND's.
 
-    Raises ValueError for other shapes or numbers of meshes, and for vertices that are not finite.
+    Args:
+      prediction: vertices `[N, V, 3]`, metres.
+      target: vertices `[N, W, 3]`, metres.
+      thresholds: metres.
+
+    Returns:
+      `[N, thresholds]`, in [0, 1].
+
+    Raises:
+      ValueError: for other shapes or numbers of meshes, and for vertices that are not finite.
+
+    Examples:
+      >>> from bmc_jax import hand, metrics
+      >>> print(metrics.f_scores(hand.EXAMPLE[None] + [0.006, 0.0, 0.0], hand.EXAMPLE[None]))  # of joints as vertices
+      [[0. 1.]]
     """
     prediction, target = np.asarray(prediction, np.float64), np.asarray(target, np.float64)
     for name, vertices in (("predicted", prediction), ("true", target)):
@@ -107,11 +209,28 @@ def f_scores(prediction: np.ndarray, target: np.ndarray, thresholds: Sequence[fl
 
 
 def pinhole(prediction: np.ndarray, target: np.ndarray, intrinsics: np.ndarray) -> dict[str, float]:
-    """Returns the 2D error in pixels and the depth errors in millimetres of poses `[N, 21, 3]` (section 5.3).
+    """Returns the 2D error in pixels and the depth errors in millimetres (section 5.3).
 
     Pixels are Z^-1 K J3D. Depth errors are along the optical axis, in the camera frame and relative to the wrist.
 
-    Raises ValueError as `joint_errors`, and for joints that are not in front of the camera.
+    Args:
+      prediction: `[N, 21, 3]`, metres, camera frame.
+      target: ground truth, as `prediction`.
+      intrinsics: K `[N, 3, 3]`, pixels.
+
+    Returns:
+      "joints_2d_absolute_mean_px", "depth_absolute_mean_mm" and "depth_root_mean_mm".
+
+    Raises:
+      ValueError: as `joint_errors`, and for joints that are not in front of the camera.
+
+    Examples:
+      >>> import numpy as np
+      >>> from bmc_jax import hand, metrics
+      >>> intrinsics = np.array([[[500.0, 0.0, 64.0], [0.0, 500.0, 64.0], [0.0, 0.0, 1.0]]])
+      >>> found = metrics.pinhole(1.01 * hand.EXAMPLE[None], hand.EXAMPLE[None], intrinsics)  # further on every ray
+      >>> print({name: round(value, 1) for name, value in found.items()})
+      {'joints_2d_absolute_mean_px': 0.0, 'depth_absolute_mean_mm': 5.4, 'depth_root_mean_mm': 0.4}
     """
     prediction, target, _ = checked(prediction, target)
     intrinsics = np.asarray(intrinsics, np.float64)
@@ -138,9 +257,20 @@ def pinhole(prediction: np.ndarray, target: np.ndarray, intrinsics: np.ndarray) 
 
 
 def by_joint(errors: np.ndarray, valid: np.ndarray | None = None) -> dict[str, float]:
-    """Returns the mean error by joint name of errors `[N, 21]`, or `[N, 5]` of the tips, in their unit.
+    """Returns the mean error of each joint.
 
-    Joints that are never valid are left out.
+    Args:
+      errors: `[N, 21]`, or `[N, 5]` of the tips, any unit.
+      valid: joints that count, of the same shape; None for all. Joints that are never valid are left out.
+
+    Returns:
+      Mean errors by the names of the joints, in the unit of the errors.
+
+    Examples:
+      >>> import numpy as np
+      >>> from bmc_jax import metrics
+      >>> metrics.by_joint(np.arange(21.0)[None])["thumb TIP"]
+      4.0
     """
     tips = errors.shape[-1] == len(hand.FINGERS)
     names = [hand.JOINTS[tip] for tip in hand.FINGER_JOINTS[:, -1]] if tips else hand.JOINTS
@@ -150,7 +280,21 @@ def by_joint(errors: np.ndarray, valid: np.ndarray | None = None) -> dict[str, f
 
 
 def by_finger(errors: np.ndarray, valid: np.ndarray | None = None) -> dict[str, float]:
-    """Returns the mean of `by_joint` over the joints of each finger, and that of the wrist."""
+    """Returns the mean error of the joints of each finger, and that of the wrist.
+
+    Args:
+      errors: see `by_joint`.
+      valid: see `by_joint`.
+
+    Returns:
+      Means of `by_joint` by "wrist" and the names of the fingers, in the unit of the errors.
+
+    Examples:
+      >>> import numpy as np
+      >>> from bmc_jax import metrics
+      >>> metrics.by_finger(np.arange(21.0)[None])
+      {'wrist': 0.0, 'thumb': 2.5, 'index': 6.5, 'middle': 10.5, 'ring': 14.5, 'little': 18.5}
+    """
     joints = by_joint(errors, valid)
     groups = {name: [value for joint, value in joints.items() if joint.split()[0] == name] for name in _GROUPS}
     return {name: float(np.mean(values)) for name, values in groups.items() if values}
@@ -164,12 +308,30 @@ def bootstrap(
     resamples: int = 1000,
     percent: float = 95.0,
 ) -> tuple[float, float]:
-    """Returns the bootstrap percentile interval of the mean of values `[N]` or `[N, J]`, resampling the N images.
+    """Returns the bootstrap percentile interval of a mean, resampling the images.
 
-    For `[N, J]` the statistic is `mean_error`. Values are errors, or `areas` for the interval of an area under PCK.
-    The interval assumes independent images: it is too narrow for frames of one video.
+    The images are taken as independent: for frames of one video the interval is too narrow.
 
-    Raises ValueError for fewer than 2 images or values that are not finite.
+    Args:
+      values: `[N]` or `[N, J]`: errors, or `areas` for the interval of an area under PCK. For `[N, J]` the statistic is
+        `mean_error`.
+      valid: values that count, of the same shape; None for all.
+      seed: seed of the resampling.
+      resamples: number of resamples.
+      percent: coverage of the interval.
+
+    Returns:
+      (low, high), in the unit of the values.
+
+    Raises:
+      ValueError: for fewer than 2 images or values that are not finite.
+
+    Examples:
+      >>> import numpy as np
+      >>> from bmc_jax import metrics
+      >>> low, high = metrics.bootstrap(np.random.default_rng(0).normal(10, 1, 400))
+      >>> print(f"{low:.1f} to {high:.1f}")
+      9.9 to 10.1
     """
     values = np.asarray(values, np.float64)
     values = values.reshape(len(values), -1)
@@ -194,11 +356,29 @@ def bootstrap(
 def summary(
     prediction: np.ndarray, target: np.ndarray, prediction_2d: np.ndarray, target_2d: np.ndarray
 ) -> dict[str, float]:
-    """Returns the paper's metrics (sections 5.2 to 5.4) of poses `[N, 21, 3]` in metres and pixels `[N, 21, 2]`.
+    """Returns the paper's metrics (sections 5.2 to 5.4). All are means over 21 joints, including the wrist.
 
-    `joints_2d_px` is the mean error in the image. `depth_mm`, the mean error along the optical axis, and `joints_3d_*`,
-    mean, median and area under PCK from 0 to 50 mm, are relative to the wrist. `absolute_*` are without alignment and
-    `aligned_*` after Procrustes alignment. All are means over 21 joints, including the wrist.
+    Args:
+      prediction: `[N, 21, 3]`, metres, camera frame.
+      target: ground truth, as `prediction`.
+      prediction_2d: `[N, 21, 2]`, pixels.
+      target_2d: ground truth, as `prediction_2d`.
+
+    Returns:
+      `joints_2d_px`, the mean error in the image. `depth_mm`, the mean error along the optical axis, and `joints_3d_*`,
+      mean, median and area under PCK from 0 to 50 mm, are relative to the wrist. `absolute_*` are without alignment and
+      `aligned_*` after Procrustes alignment.
+
+    Raises:
+      ValueError: if shapes differ or a joint is not finite.
+
+    Examples:
+      >>> import numpy as np
+      >>> from bmc_jax import hand, metrics
+      >>> target, pixels = hand.EXAMPLE[None], np.zeros((1, 21, 2))
+      >>> found = metrics.summary(target + [0.0, 0.0, 0.02], target, pixels + [3.0, 4.0], pixels)
+      >>> print({name: round(found[name], 1) for name in ("joints_2d_px", "joints_3d_mm", "absolute_mm")})
+      {'joints_2d_px': 5.0, 'joints_3d_mm': 0.0, 'absolute_mm': 20.0}
     """
     absolute = joint_errors(prediction, target)
     relative = joint_errors(root_relative(prediction), root_relative(target))

@@ -93,6 +93,13 @@ def freihand(
     With vertices `[N, V, 3]`, they include the same metrics of `mesh`, and `f_5mm` and `f_15mm`.
 
     Raises ValueError for other shapes and for values that are not finite, and names the first such pose and joint.
+
+    Examples:
+      >>> from bmc_jax import hand, metrics
+      >>> target = hand.EXAMPLE[None]
+      >>> found = metrics.freihand(1.02 * target, target)
+      >>> print(f"{found['joints_procrustes_mean_mm']:.2f}")
+      0.00
     """
     meshes = _pair(prediction_vertices, target_vertices)
     return _values(protocol_metrics("freihand", prediction, target, vertices=meshes))
@@ -104,7 +111,15 @@ def ho3d(
     prediction_vertices: np.ndarray | None = None,
     target_vertices: np.ndarray | None = None,
 ) -> dict[str, float]:
-    """Returns the metrics of HO-3D v2 and v3: those of `freihand` and `joints_scale_translation_*`."""
+    """Returns the metrics of HO-3D v2 and v3: those of `freihand` and `joints_scale_translation_*`.
+
+    Examples:
+      >>> from bmc_jax import hand, metrics
+      >>> target = hand.EXAMPLE[None]
+      >>> found = metrics.ho3d(1.02 * target, target)
+      >>> print(f"{found['joints_scale_translation_mean_mm']:.2f}")
+      0.00
+    """
     meshes = _pair(prediction_vertices, target_vertices)
     return _values(protocol_metrics("ho3d", prediction, target, vertices=meshes))
 
@@ -116,6 +131,13 @@ def hands19(
 
     With the subset of each frame, one of `SUBSETS` or another string for neither, they include those of each subset,
     such as `interp_joints_absolute_mean_mm`.
+
+    Examples:
+      >>> from bmc_jax import hand, metrics
+      >>> target = hand.EXAMPLE[None]
+      >>> found = metrics.hands19(1.02 * target, target)
+      >>> print(f"{found['joints_absolute_mean_mm']:.2f}")
+      10.86
     """
     return _values(protocol_metrics("hands19", prediction, target, subsets=subsets))
 
@@ -133,6 +155,13 @@ def dexter_object(
       target: ground truth, as `prediction`.
       valid: labelled joints, `[N, 21]` or `[N, 5]`; by default those whose ground truth is not NaN.
       alignments: keys of `ALIGNMENTS` instead of the protocol's.
+
+    Examples:
+      >>> from bmc_jax import hand, metrics
+      >>> target = hand.EXAMPLE[None]
+      >>> found = metrics.dexter_object(1.02 * target, target)
+      >>> print(f"{found['tips_absolute_auc_20_50mm']:.2f}")
+      1.00
     """
     return _values(protocol_metrics("dexter_object", prediction, target, valid=valid, alignments=alignments))
 
@@ -141,6 +170,13 @@ def rhd(prediction: np.ndarray, target: np.ndarray) -> dict[str, float]:
     """Returns the metrics of RHD; papers report `joints_root_scale_auc_20_50mm`.
 
     `joints_root_scale_auc_hand3d` is the area over the thresholds of hand3d, `HAND3D_STEPS`.
+
+    Examples:
+      >>> from bmc_jax import hand, metrics
+      >>> target = hand.EXAMPLE[None]
+      >>> found = metrics.rhd(1.02 * target, target)
+      >>> print(f"{found['joints_root_scale_auc_20_50mm']:.2f}")
+      1.00
     """
     return _values(protocol_metrics("rhd", prediction, target))
 
@@ -170,6 +206,13 @@ def protocol_metrics(
 
     Raises:
       ValueError: for other shapes, for values that are not finite, and for unknown names.
+
+    Examples:
+      >>> from bmc_jax import hand, metrics
+      >>> target = hand.EXAMPLE[None]
+      >>> found = metrics.protocol_metrics("freihand", 1.02 * target, target)
+      >>> print(f"{found['joints_absolute_mean_mm'].value:.1f} {found['joints_absolute_mean_mm'].unit}")
+      10.9 mm
     """
     options = _require_protocol(protocol)
     aligned = aligned_errors(protocol, prediction, target, valid=valid, alignments=alignments)
@@ -204,6 +247,13 @@ def aligned_errors(
     """Returns the errors of the protocol's points by alignment.
 
     Frames that do not count in the protocol are left out. Arguments and errors are those of `protocol_metrics`.
+
+    Examples:
+      >>> from bmc_jax import hand, metrics
+      >>> target = hand.EXAMPLE[None]
+      >>> found = metrics.aligned_errors("freihand", 1.02 * target, target)
+      >>> print({name: errors.distances.shape for name, errors in found.items()})
+      {'absolute': (1, 21), 'procrustes': (1, 21)}
     """
     options = _require_protocol(protocol)
     prediction, target = np.asarray(prediction, np.float64), np.asarray(target, np.float64)

@@ -44,22 +44,24 @@ _ROUNDS = 6
 @dataclasses.dataclass(frozen=True)
 @typing.no_type_check
 class Mano:
-    """What joints depend on in a MANO hand. A pytree of arrays, float32 and `left`."""
+    """The parts of a MANO hand on which its joints depend. A pytree of arrays, float32 and `left`."""
 
     joints: Float[Any, "16 3"]
-    """Of the mean shape, metres, MANO's order."""
+    """Metres: joints of the mean shape, MANO's order."""
     joints_by_shape: Float[Any, "16 3 shape"]
+    """Metres: displacement of the joints for each coefficient of the shape."""
     tips: Float[Any, "5 3"]
-    """Vertices of the mean shape, metres, thumb to little finger."""
+    """Metres: vertices of the tips of the mean shape, thumb to little finger."""
     tips_by_shape: Float[Any, "5 3 shape"]
+    """Metres: displacement of the tips for each coefficient of the shape."""
     tips_by_pose: Float[Any, "5 3 135"]
-    """By the 15 rotation matrices minus the identity, row by row."""
+    """Metres: displacement of the tips by the 15 rotation matrices minus the identity, row by row."""
     weights: Float[Any, "5 16"]
-    """Of the joints on each tip."""
+    """Weights of the joints on each tip."""
     mean: Float[Any, " 45"]
-    """Pose of the mean hand, radians."""
+    """Radians: pose of the mean hand."""
     components: Float[Any, "component 45"]
-    """Principal components: n coefficients stand for the pose `coefficients @ components[:n]`."""
+    """Radians: principal components; n coefficients stand for the pose `coefficients @ components[:n]`."""
     left: Bool[Any, ""]
     """Whether it is a left hand."""
 
@@ -69,12 +71,21 @@ def load(path: str | os.PathLike, *, side: str | None = None, tips: str = "smplx
 
     Args:
       path: `MANO_RIGHT.pkl` or `MANO_LEFT.pkl`. chumpy is not needed, and no code of the file runs.
-      side: "right" or "left"; by default as the file's name has it.
-      tips: whose vertices are the tips: "smplx", "manotorch" or "freihand".
+      side: "right" or "left"; by default the side in the file's name.
+      tips: project whose vertices are the tips: "smplx", "manotorch" or "freihand".
+
+    Returns:
+      The hand.
 
     Raises:
       FileNotFoundError: if there is no such file.
       ValueError: naming file or argument, if it is no MANO hand, or the side is not known.
+
+    Examples:
+      >>> from bmc_jax import mano
+      >>> right = mano.load("MANO_RIGHT.pkl")
+      >>> print(right.joints.shape, bool(right.left))
+      (16, 3) False
     """
     named = [name for name in SIDES if name in Path(path).stem.lower()]
     if side is None and len(named) != 1:
@@ -112,7 +123,7 @@ def joints(
     *,
     flat_hand_mean: bool,
 ) -> Float[Array, "*batch 21 3"]:
-    """Computes the joints of poses. Differentiable everywhere.
+    """Computes the joints of poses. The function is differentiable everywhere.
 
     Args:
       mano: the hand.
@@ -128,6 +139,14 @@ def joints(
 
     Raises:
       ValueError: if an argument has another shape.
+
+    Examples:
+      >>> import numpy as np
+      >>> from bmc_jax import mano
+      >>> right = mano.load("MANO_RIGHT.pkl")
+      >>> pose, betas = np.zeros((2, 45), np.float32), np.zeros((2, 10), np.float32)
+      >>> print(mano.joints(right, pose, betas, flat_hand_mean=False).shape)
+      (2, 21, 3)
     """
     pose = _from_flat(mano, pose, flat_hand_mean)
     given = [pose, _shape(mano, shape), *(np.zeros(3) if one is None else one for one in (orientation, translation))]
@@ -155,6 +174,14 @@ def angles(
 
     Raises:
       ValueError: if an argument has another shape.
+
+    Examples:
+      >>> import numpy as np
+      >>> from bmc_jax import mano
+      >>> right = mano.load("MANO_RIGHT.pkl")
+      >>> pose, betas = np.zeros((2, 45), np.float32), np.zeros((2, 10), np.float32)
+      >>> print(mano.angles(right, pose, betas, flat_hand_mean=False).shape)
+      (2, 5, 3, 2)
     """
     return _of_each(_angles, mano, _from_flat(mano, pose, flat_hand_mean), _shape(mano, shape))
 
@@ -173,7 +200,7 @@ def pose_from_angles(
 
     Args:
       mano: the hand.
-      angles: (flexion, abduction) as `angles` returns them, abductions in (-pi/2, pi/2).
+      angles: (flexion, abduction) as `angles` returns them, radians, abductions in (-pi/2, pi/2).
       shape: see `joints`.
       flat_hand_mean: whether the pose is to be relative to the flat hand, else to the mean hand.
 
@@ -182,6 +209,14 @@ def pose_from_angles(
 
     Raises:
       ValueError: if an argument has another shape.
+
+    Examples:
+      >>> import numpy as np
+      >>> from bmc_jax import mano
+      >>> right = mano.load("MANO_RIGHT.pkl")
+      >>> angles, betas = np.zeros((2, 5, 3, 2), np.float32), np.zeros((2, 10), np.float32)
+      >>> print(mano.pose_from_angles(right, angles, betas, flat_hand_mean=False).shape)
+      (2, 45)
     """
     require_shape("angles", angles, 5, 3, 2)
     flat = jnp.reshape(angles, (*np.shape(angles)[:-3], 30))

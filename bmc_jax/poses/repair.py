@@ -38,10 +38,13 @@ CHUNK = 256
 
 
 class RepairResult(NamedTuple):
-    """Poses within limits, one entry per pose. A gap (a pose with joints that are not finite) is returned unchanged,
-    with excess NaN, moved 0 and not converged."""
+    """Poses within limits, one entry for each pose.
+
+    A gap (a pose with joints that are not finite) is returned unchanged, with excess NaN, moved 0 and not converged.
+    """
 
     joints: Float[Array, "*batch 21 3"]
+    """The repaired poses, in the unit of the given ones."""
     converged: Bool[Array, "*batch"]
     """Whether the pose is within limits to `numerics.LIMIT_TOLERANCE`."""
     excess: Float[Array, "*batch"]
@@ -81,24 +84,37 @@ def project_to_limits(
     bone_lengths: Float[Array, "*#batch 5 4"] | None = None,
     steps: int = STEPS,
 ) -> RepairResult:
-    """Finds the nearest poses within limits. Jitted, and not meant to be differentiated.
+    """Finds the nearest poses within limits.
 
-    A pose within limits to `numerics.LIMIT_TOLERANCE` is returned bit for bit, and so is one that repair would leave
-    further beyond them.
+    The function is jitted, and not meant to be differentiated. A pose within limits to `numerics.LIMIT_TOLERANCE` is
+    returned bit for bit, and so is one that repair would leave further beyond them.
 
     Args:
       joints: right hands in FreiHAND order and any length unit, with any number of leading axes; where `keep` is
         "projection", in the frame of the camera that saw them.
-      limits: in units of each pose's own scale bone.
+      limits: limits in units of each pose's own scale bone.
       keep: "" lets joints move freely, and the result is within limits. "projection" moves each along its own viewing
-        ray only: the image's information stays, depth is repaired. A pose within limits need not exist then, and
+        ray only: depth is repaired and the projection to the image stays. A pose within limits need not exist then, and
         `RepairResult.excess` is what remains. "bones" keeps all bone lengths, whatever the limits on lengths.
-      bone_lengths: of this person where known, finger x level in the unit of the joints; they replace the limits'
-        lengths. With "bones", the lengths of the result.
-      steps: of Gauss-Newton. Fewer are faster and end less near, but as well within limits.
+      bone_lengths: known lengths of the person's bones, finger x level in the unit of the joints; they replace the
+        limits' lengths. With "bones", they are the lengths of the result.
+      steps: number of Gauss-Newton steps. Fewer are faster; the result is as well within limits, but less near.
+
+    Returns:
+      The repaired poses.
 
     Raises:
       ValueError: for another shape, `keep` or number of steps.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> import numpy as np
+      >>> from bmc_jax import hand, limits, repair
+      >>> noise = np.random.default_rng(0).normal(1, 0.02, (8, 21, 1))  # in depth, along the rays
+      >>> wrong = jnp.asarray(hand.EXAMPLE * noise, jnp.float32)
+      >>> found = repair.project_to_limits(wrong, limits.load("clinical"), "projection")
+      >>> print(found.joints.shape, bool((found.excess < 0.1).all()))
+      (8, 21, 3) True
     """
     require_shape("joints in FreiHAND order", joints, hand.NUM_JOINTS, 3)
     if keep not in KEEP:
@@ -123,17 +139,23 @@ def repair_poses(
 
     Args:
       poses: `[N, 21, 3]`, right hands, FreiHAND order. Frames with joints that are not finite are gaps.
-      limits: in units of each pose's own scale bone.
+      limits: limits in units of each pose's own scale bone.
       keep: see `project_to_limits`.
       steps: see `project_to_limits`.
-      smooth: the poses are the frames of a sequence, which is smoothed first with this period in frames, see
-        `smoothing.smooth`; with "projection" along the rays only.
+      smooth: period in frames with which the poses, as the frames of a sequence, are smoothed before repair, see
+        `smoothing.smooth`; with "projection" along the rays only. None for no smoothing.
 
     Returns:
-      Numpy arrays with one entry per pose.
+      Numpy arrays with one entry for each pose.
 
     Raises:
       ValueError: for another shape or no pose at all, and with "projection" for joints behind the camera.
+
+    Examples:
+      >>> import numpy as np
+      >>> from bmc_jax import limits, repair
+      >>> found = repair.repair_poses(np.load("poses.npy"), limits.load("clinical"))  # doctest: +SKIP
+      >>> np.save("repaired.npy", found.joints)  # doctest: +SKIP
     """
     poses = np.asarray(poses)
     require_shape("poses in FreiHAND order", poses, hand.NUM_JOINTS, 3)

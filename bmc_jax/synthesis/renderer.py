@@ -200,6 +200,13 @@ def sample(key: PRNGKeyArray, domain: Domain, size: int = 128, person: PRNGKeyAr
 
     Returns:
       An example without batch axis: joints in metres, camera frame, FreiHAND order.
+
+    Examples:
+      >>> import jax
+      >>> from bmc_jax import synthesis
+      >>> batch = synthesis.sample(jax.random.key(0), synthesis.DOMAINS["mannequin"], 64)  # doctest: +SKIP
+      >>> batch.image.shape  # doctest: +SKIP
+      (64, 64, 3)
     """
     person = jax.random.fold_in(key, 0) if person is None else person
     return Batch(index=jnp.zeros((), jnp.int32), **render_fields(inline, key, person, domain, size))
@@ -240,8 +247,24 @@ def example(seed: int, domain: Domain, split: str, index: int | Int[Array, ""], 
 
     Like `sample`, it works under jit and vmap and is meant for accelerators.
 
+    Args:
+      seed: seed of all random numbers.
+      domain: the domain.
+      split: one of `rng.SPLITS`.
+      index: number of the example, from 0.
+      size: side of the picture, pixels.
+
+    Returns:
+      An example without batch axis: joints in metres, camera frame, FreiHAND order.
+
     Raises:
       ValueError: for an unknown split.
+
+    Examples:
+      >>> from bmc_jax import synthesis
+      >>> batch = synthesis.example(0, synthesis.DOMAINS["mannequin"], "train", 5, 64)  # doctest: +SKIP
+      >>> batch.image.shape  # doctest: +SKIP
+      (64, 64, 3)
     """
     key = rng.example_key(seed, domain, split, index)
     person = rng.person_key(seed, domain, split, rng.subject(seed, domain, split, index))
@@ -267,6 +290,12 @@ def render(seed: int, domain: str | Domain, split: str, indices: Sequence[int] |
 
     Raises:
       ValueError: for an unknown domain or split, or a negative index.
+
+    Examples:
+      >>> from bmc_jax import synthesis
+      >>> batch = synthesis.render(0, "mannequin", "train", range(4), size=64)  # doctest: +SKIP
+      >>> batch.image.shape, batch.joints_3d.shape  # doctest: +SKIP
+      ((4, 64, 64, 3), (4, 21, 3))
     """
     domain = domains.get(domain) if isinstance(domain, str) else domain
     on_cpu = jax.default_backend() == "cpu"
@@ -282,7 +311,26 @@ def render(seed: int, domain: str | Domain, split: str, indices: Sequence[int] |
 def poses(
     seed: int, domain: str | Domain, split: str, indices: Sequence[int] | np.ndarray, size: int = 128
 ) -> np.ndarray:
-    """Returns the 3D joints of examples (see `render`), `[n, 21, 3]`, metres, camera frame."""
+    """Returns the 3D joints of examples, without rendering them.
+
+    Args:
+      seed: see `render`.
+      domain: see `render`.
+      split: see `render`.
+      indices: see `render`.
+      size: see `render`; it determines the camera, and so the place of the hand.
+
+    Returns:
+      `[n, 21, 3]`, metres, camera frame, FreiHAND order.
+
+    Raises:
+      ValueError: see `render`.
+
+    Examples:
+      >>> from bmc_jax import synthesis
+      >>> synthesis.poses(0, "synthetic", "test", range(4)).shape
+      (4, 21, 3)
+    """
     domain = domains.get(domain) if isinstance(domain, str) else domain
 
     def make(examples, persons):
@@ -293,7 +341,26 @@ def poses(
 
 
 def labels(seed: int, domain: str | Domain, split: str, indices: Sequence[int] | np.ndarray, size: int = 128) -> Batch:
-    """Returns the labels of examples: the result of `render` with images of `size` x `size` pixels and 0 channels."""
+    """Returns the labels of examples, without rendering them.
+
+    Args:
+      seed: see `render`.
+      domain: see `render`.
+      split: see `render`.
+      indices: see `render`.
+      size: see `render`.
+
+    Returns:
+      The result of `render` with images of `size` x `size` pixels and 0 channels.
+
+    Raises:
+      ValueError: see `render`.
+
+    Examples:
+      >>> from bmc_jax import synthesis
+      >>> synthesis.labels(0, "mannequin", "train", range(4), size=64).joints_2d.shape  # doctest: +SKIP
+      (4, 21, 2)
+    """
     domain = domains.get(domain) if isinstance(domain, str) else domain
 
     def make(examples, persons):
@@ -316,9 +383,25 @@ def _joints(key: PRNGKeyArray, person: PRNGKeyArray, domain: Domain, size: int):
 def depth(
     seed: int, domain: str | Domain, split: str, indices: Sequence[int] | np.ndarray, size: int = 128
 ) -> np.ndarray:
-    """Returns the depth of the surface in each pixel of examples (see `render`), `[n, size, size]`, metres.
+    """Returns the depth of the surface in each pixel of examples.
 
-    The depth of pixels outside the hand is infinite.
+    Args:
+      seed: see `render`.
+      domain: see `render`.
+      split: see `render`.
+      indices: see `render`.
+      size: see `render`.
+
+    Returns:
+      `[n, size, size]`, metres along the optical axis; infinite outside the hand.
+
+    Raises:
+      ValueError: see `render`.
+
+    Examples:
+      >>> from bmc_jax import synthesis
+      >>> synthesis.depth(0, "mannequin", "train", range(4), size=64).shape  # doctest: +SKIP
+      (4, 64, 64)
     """
     domain = domains.get(domain) if isinstance(domain, str) else domain
 
@@ -336,7 +419,24 @@ def _depth(ray, t, coverage, size: int):
 
 
 def visible(depth: np.ndarray, joints_2d: np.ndarray, joints_3d: np.ndarray) -> np.ndarray:
-    """Returns the mask `[n, 21]` of joints that are not occluded, from `depth` and the joints of the same examples."""
+    """Returns which joints are not occluded.
+
+    Args:
+      depth: depth of the surface, see `depth`.
+      joints_2d: joints of the same examples `[n, 21, 2]`, pixels.
+      joints_3d: joints of the same examples `[n, 21, 3]`, metres, camera frame.
+
+    Returns:
+      Mask `[n, 21]`.
+
+    Examples:
+      >>> import numpy as np
+      >>> from bmc_jax import hand, synthesis
+      >>> wall = np.full((1, 64, 64), 0.55)  # hides what is more than 2 cm behind it
+      >>> seen = synthesis.visible(wall, np.full((1, 21, 2), 32.0), hand.EXAMPLE[None])
+      >>> print([hand.JOINTS[joint] for joint in np.flatnonzero(~seen[0])])
+      ['thumb TIP', 'ring TIP', 'little TIP']
+    """
     size = depth.shape[-1]
     column, row = (np.rint(joints_2d[..., axis]).astype(int) for axis in range(2))
     inside = (column >= 0) & (column < size) & (row >= 0) & (row < size)

@@ -37,17 +37,72 @@ def split_key(seed: int, domain: Domain, split: str) -> PRNGKeyArray:
 
 
 def example_key(seed: int, domain: Domain, split: str, index: int | Int[Array, ""]) -> PRNGKeyArray:
-    """Returns the key of an example of a domain's split, different for every example."""
+    """Returns the key of an example of a domain's split, different for every example.
+
+    Args:
+      seed: seed of all random numbers.
+      domain: the domain.
+      split: one of `SPLITS`.
+      index: number of the example, from 0.
+
+    Returns:
+      A scalar key.
+
+    Raises:
+      ValueError: for an unknown split.
+
+    Examples:
+      >>> from bmc_jax import synthesis
+      >>> synthesis.example_key(0, synthesis.DOMAINS["mannequin"], "train", 0).shape
+      ()
+    """
     return _example_key(split_key(seed, domain, split), index)
 
 
 def subject(seed: int, domain: Domain, split: str, index: int | Int[Array, ""]) -> Int[Array, ""]:
-    """Returns the number of the person in an example, below `domain.subjects`. No person is in two splits."""
+    """Returns the number of the person in an example. No person is in two splits.
+
+    Args:
+      seed: seed of all random numbers.
+      domain: the domain.
+      split: one of `SPLITS`.
+      index: number of the example, from 0.
+
+    Returns:
+      The number, below `domain.subjects`.
+
+    Raises:
+      ValueError: for an unknown split.
+
+    Examples:
+      >>> from bmc_jax import synthesis
+      >>> mannequin = synthesis.DOMAINS["mannequin"]
+      >>> print(0 <= synthesis.subject(0, mannequin, "train", 0) < mannequin.subjects)
+      True
+    """
     return _subject(example_key(seed, domain, split, index), domain.subjects)
 
 
 def person_key(seed: int, domain: Domain, split: str, number: int | Int[Array, ""]) -> PRNGKeyArray:
-    """Returns the key of a person of a split, which determines hand and skin."""
+    """Returns the key of a person of a split, which determines hand and skin.
+
+    Args:
+      seed: seed of all random numbers.
+      domain: the domain.
+      split: one of `SPLITS`.
+      number: number of the person, see `subject`.
+
+    Returns:
+      A scalar key.
+
+    Raises:
+      ValueError: for an unknown split.
+
+    Examples:
+      >>> from bmc_jax import synthesis
+      >>> synthesis.person_key(0, synthesis.DOMAINS["mannequin"], "train", 0).shape
+      ()
+    """
     return _person_key(split_key(seed, domain, split), number)
 
 

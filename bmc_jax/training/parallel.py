@@ -63,6 +63,17 @@ def parallelize(
         is not averaged over `AXIS` diverges silently.
       donate: whether to donate the buffers of the first argument.
       mapping: "pmap" or "shard_map".
+
+    Returns:
+      The mapped function. Split arguments have a leading axis of the number of devices.
+
+    Examples:
+      >>> import jax
+      >>> from bmc_jax import step
+      >>> from bmc_jax.training.parallel import AXIS
+      >>> mean = step.parallelize(lambda x: jax.lax.pmean(x, AXIS), (0,), None)
+      >>> print(mean(jax.numpy.arange(jax.device_count())) == (jax.device_count() - 1) / 2)
+      True
     """
     donated = (0,) if donate else ()
     if mapping == "pmap":

@@ -1,7 +1,7 @@
 """One step of training and of evaluation, as pure functions.
 
-`train_step` and `eval_step` take one device's share of the batch and the name of the axis that it is a share of;
-`parallel.parallelize` maps them over the devices.
+`train_step` and `eval_step` take one device's share of the batch and the name of the mapped axis; `parallelize` maps
+them over the devices.
 """
 
 import dataclasses
@@ -32,20 +32,22 @@ ARCHITECTURE = ("input", "depth", "width", "patch", "pool", "heatmap_channels", 
 @flax.struct.dataclass
 @typing.no_type_check  # JAX rebuilds it with numpy, tracers and placeholders in its fields
 class TrainState:
-    """All that a step changes, and all that a checkpoint holds."""
+    """Everything that a step changes and that a checkpoint contains."""
 
     step: Int[Array, ""]
-    """Steps taken."""
+    """Number of steps taken."""
     params: Any
+    """Parameters of the network."""
     batch_stats: Any
     """BatchNorm's running statistics."""
     opt_state: Any
+    """State of the optimizer."""
 
 
 @flax.struct.dataclass
 @typing.no_type_check
 class AveragedState(TrainState):
-    """The state of a run with `optimizer.ema`."""
+    """State of a run with `optimizer.ema`."""
 
     average: Any
     """`params` and `batch_stats`, averaged over the steps. Evaluation takes these: statistics averaged as the weights
@@ -53,7 +55,20 @@ class AveragedState(TrainState):
 
 
 def network(config: Config, *, axis_name: str | None = None) -> PoseNetwork | TwoStageNetwork | LiftingNetwork:
-    """Returns the network of a configuration, not initialized."""
+    """Returns the network of a configuration, not initialized.
+
+    Args:
+      config: the configuration.
+      axis_name: name of the mapped axis over which BatchNorm computes its statistics; None for no axis.
+
+    Returns:
+      A Flax module.
+
+    Examples:
+      >>> from bmc_jax import config, step
+      >>> type(step.network(config.Config())).__name__
+      'PoseNetwork'
+    """
     options = config.network
     devices = _statistics_together(options.batch_norm, axis_name)
     root = {name: getattr(options, name) for name in ("detach_root_depth", "detach_pixels", "refine")}
@@ -91,8 +106,24 @@ def network_inputs(config: Config, batch: Batch) -> Any:
 
 
 def create(config: Config) -> TrainState:
-    """Returns the state before the first step, a function of `config.seed` and, for the ResNet, of the file
-    `network.pretrained`, if one is given: see `pretrained.load` for what is wrong with it."""
+    """Returns the state before the first step, which depends on `config.seed` only, except for initial weights.
+
+    Args:
+      config: the configuration. `network.pretrained` names files or runs with initial weights.
+
+    Returns:
+      The state; an `AveragedState` with `optimizer.ema`.
+
+    Raises:
+      FileNotFoundError: if there is no such file, run or checkpoint of initial weights.
+      ValueError: if the initial weights are of another network, or cannot be read.
+
+    Examples:
+      >>> from bmc_jax import config, step
+      >>> state = step.create(config.Config(network=config.Network(input="points")))  # doctest: +SKIP
+      >>> int(state.step)  # doctest: +SKIP
+      0
+    """
     # The default generator would do as well, but takes XLA's CPU compiler four times as long.
     key = jax.random.key(config.seed, impl="rbg")
     variables = jax.jit(functools.partial(network(config).init, train=False))(key, *blank(config))
@@ -156,14 +187,29 @@ def biomechanical_ramp(config: Config, step: Int[Array, ""]) -> Float[Array, ""]
 def train_step(
     state: TrainState, batch: Batch, limits: Limits, *, config: Config, axis_name: str | None = None
 ) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
-    """Returns the state after one step on a batch `[b, ...]`, and the metrics of the state before it.
+    """Takes one training step on a batch.
 
-    The batch is augmented if the configuration says so.
+    The batch is augmented if the configuration says so. Under `axis_name` the batch is one device's, and both results
+    are those of the whole batch: every loss term divides by the labels of all devices, so the mean of the devices'
+    gradients is the gradient of the whole.
 
-    Under `axis_name` the batch is one device's, and both results are those of the whole batch: every loss term divides
-    by the labels of all devices, so the mean of the devices' gradients is the gradient of the whole.
+    Args:
+      state: the state before the step.
+      batch: images with labels, `[b, ...]`. With `optimizer.accumulate` it is processed in parts, and b is a multiple
+        of their number.
+      limits: limits of the hand.
+      config: the configuration.
+      axis_name: name of the mapped axis; None for a single device.
 
-    With `optimizer.accumulate` the batch is taken in parts, and must be a multiple of their number.
+    Returns:
+      The state after the step, and the metrics of the state before it by name, scalars.
+
+    Examples:
+      >>> import functools
+      >>> import jax
+      >>> from bmc_jax import limits, step
+      >>> one_step = jax.jit(functools.partial(step.train_step, config=options))  # doctest: +SKIP
+      >>> state, metrics = one_step(state, batch, limits.load("clinical"))  # doctest: +SKIP
     """
     if config.data.augment:
         batch = augmented(batch, state.step, config)
@@ -244,13 +290,38 @@ def augmented(batch: Batch, step: Int[Array, ""], config: Config) -> Batch:
 
 
 def eval_step(state: TrainState, batch: Batch, *, config: Config) -> Prediction:
-    """Returns the predictions for a batch `[b, ...]`, with BatchNorm's running statistics."""
+    """Computes the predictions for a batch, with BatchNorm's running statistics.
+
+    Args:
+      state: the state, see `evaluated` for the averaged one.
+      batch: images, `[b, ...]`.
+      config: the configuration.
+
+    Returns:
+      The predictions: pixels of the crop, and scale units.
+
+    Examples:
+      >>> from bmc_jax import step
+      >>> prediction = step.eval_step(state, batch, config=options)  # doctest: +SKIP
+    """
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     inputs = network_inputs(config, batch)
     return typing.cast(Prediction, network(config).apply(variables, inputs, batch.intrinsics, train=False))
 
 
 def evaluated(saved: dict[str, Any]) -> TrainState:
-    """Returns the state to evaluate or export from what `checkpoint.load` returns: the average if there is one."""
+    """Returns the state to evaluate or export: the average if there is one.
+
+    Args:
+      saved: content of a checkpoint, see `checkpoint.load`.
+
+    Returns:
+      The state, without that of the optimizer.
+
+    Examples:
+      >>> from bmc_jax import step
+      >>> from bmc_jax.training import checkpoint
+      >>> state = step.evaluated(checkpoint.load("runs/mine"))  # doctest: +SKIP
+    """
     weights = saved.get("average", saved)
     return TrainState(saved["step"], weights["params"], weights["batch_stats"], opt_state=None)

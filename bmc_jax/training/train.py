@@ -68,18 +68,24 @@ def train(config: Config, workdir: str | os.PathLike, *, extend: bool = False) -
     Args:
       config: the configuration.
       workdir: folder of the run, created if missing.
-      extend: whether to go on where another `training.epochs` than before changes the learning rate.
+      extend: whether to continue if another `training.epochs` than before changes the learning rate.
 
     Raises:
       ValueError: before any work, if a field of the configuration has a value that training cannot use, the folder
-        holds a run of another configuration or limits that cannot be used, the initial weights do not fit, the
-        processes of the run are not alike, or the learning rate would change without `extend`.
+        contains a run of another configuration or limits that cannot be used, the initial weights do not fit, the
+        processes of the run differ, or the learning rate would change without `extend`.
       OSError: if the folder cannot be written to, or there is no file of initial weights; BlockingIOError if another
         run trains there, and ConnectionError if another process of this run is lost.
-      ImportError: if the installed orbax is of a version that cannot read or write checkpoints.
-      MemoryError: if a device's memory is full, with settings that need less.
+      ImportError: if the installed version of orbax cannot read or write checkpoints.
+      MemoryError: if the memory of a device is full, with settings that need less.
       FloatingPointError: at the first loss or gradient that is not finite. The last checkpoint is from before it.
       SystemExit: with the code `distributed.INTERRUPTED`, after SIGTERM or SIGINT, once the current step is saved.
+
+    Examples:
+      >>> from bmc_jax import config, train
+      >>> options = config.Config(network=config.Network(input="points"), limits=config.Limits(source="clinical"))
+      >>> options.data.train = (config.Source("hands.npy", share=1.0),)
+      >>> train.train(options, "runs/mine")  # doctest: +SKIP
     """
     files.require_local(workdir)
     workdir = Path(workdir)

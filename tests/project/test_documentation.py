@@ -1,5 +1,6 @@
 """The pages: their Python runs and prints the shown output, and `bmc` accepts their commands."""
 
+import doctest
 import json
 import re
 import runpy
@@ -9,7 +10,7 @@ import jax
 import matplotlib
 import numpy as np
 import pytest
-from support import paths
+from support import mano_files, paths, reference_pages
 
 import bmc_jax
 from bmc_jax import anatomy, cli
@@ -150,6 +151,65 @@ def test_result_of_the_first_page_is_that_of_the_table(page):
     arms = {cells[1].strip(): cells[4].strip() for cells in (row.split("|") for row in table.splitlines()) if cells[4:]}
     shown = [arms[arm] for arm in ("and 2D on the target", "and the biomechanical losses", "3D on both")]
     assert list(result) == shown
+
+
+#: Functions of the reference whose example is not run, or that have none, and why.
+NO_EXAMPLE_RUN = {
+    "evaluate.evaluate": "needs a run: docs/notebook.md",
+    "evaluate.evaluate_photographs": "needs a run and photographs: docs/evaluation.md",
+    "evaluate.table": "needs a run: docs/notebook.md",
+    "kinematics.finger_jacobian": "none: steps of repair use it",
+    "kinematics.palm_jacobian": "none: steps of repair use it",
+    "load.load": "needs a run: docs/notebook.md",
+    "losses.biomechanical": "compiles for seconds: README.md",
+    "losses.excess": "compiles what limits.assess does for another shape",
+    "losses.heatmaps": "none: needs the logits of a network",
+    "losses.labelled": "none: the example of losses.total has a batch",
+    "losses.pose": "none: the example of losses.total has a batch",
+    "repair.repair_poses": "compiles what repair.project_to_limits does, for 256 poses",
+    "step.create": "compiles a network: docs/notebook.md",
+    "step.eval_step": "compiles a network: docs/notebook.md",
+    "step.evaluated": "needs a run: docs/notebook.md",
+    "step.train_step": "compiles a network: docs/notebook.md",
+    "synthesis.depth": "compiles the renderer: docs/tutorial.md",
+    "synthesis.example": "compiles the renderer: docs/tutorial.md",
+    "synthesis.labels": "compiles the renderer: docs/tutorial.md",
+    "synthesis.render": "compiles the renderer: docs/tutorial.md",
+    "synthesis.sample": "compiles the renderer: docs/tutorial.md",
+    "train.train": "trains: docs/notebook.md",
+}
+
+
+def reference_functions(page):
+    if page == "torch_bridge":
+        pytest.importorskip("torch")
+    return reference_pages.functions(page)
+
+
+def test_each_public_module_has_a_page_in_the_reference():
+    assert set(reference_pages.PAGES) == set(dir(bmc_jax)) - {"__version__"}
+
+
+@pytest.mark.parametrize("page", reference_pages.PAGES)
+def test_each_function_of_a_reference_page_has_an_example_that_runs_or_a_reason(page):
+    parsed = {
+        name: doctest.DocTestParser().get_examples(one.__doc__) for name, one in reference_functions(page).items()
+    }
+    runs = {name for name, examples in parsed.items() if any(not one.options for one in examples if one.want)}
+    assert {f"{page}.{name}" for name in parsed.keys() - runs} == {
+        name for name in NO_EXAMPLE_RUN if name.startswith(f"{page}.")
+    }
+
+
+@pytest.mark.parametrize("page", reference_pages.PAGES)
+def test_examples_of_a_reference_page_print_what_they_say(page, tmp_path, monkeypatch, as_users_have_it):
+    monkeypatch.chdir(tmp_path)
+    if page == "mano":
+        mano_files.write(tmp_path / "MANO_RIGHT.pkl", mano_files.content())
+    runner, printed = doctest.DocTestRunner(), []
+    for name, function in reference_functions(page).items():
+        runner.run(doctest.DocTestParser().get_doctest(function.__doc__, {}, name, page, 0), out=printed.append)
+    assert not runner.failures, "".join(printed)
 
 
 def test_pictures_of_the_concepts_are_drawn_and_shown(tmp_path):

@@ -165,14 +165,24 @@ def load(folder: str | os.PathLike, *, step: int | str | None = None, passes: in
     """Loads a trained network into memory.
 
     Args:
-      folder: of a run, or of an export, or `hf:owner/name` for an export on the Hugging Face Hub.
-      step: number of a saved step, "best" for the one with the best `training.best`, None for the newest.
+      folder: folder of a run or of an export, or `hf:owner/name` for an export on the Hugging Face Hub.
+      step: number of a saved step, "best" for the step with the best `training.best`, or None for the newest.
       passes: see `Model`.
       turns: see `Model`.
 
+    Returns:
+      The network, a function of images.
+
     Raises:
-      FileNotFoundError: if the folder holds no run or not that checkpoint.
+      FileNotFoundError: if the folder contains no run, or not that checkpoint.
       ConnectionError: if the hub cannot be reached.
-      ValueError: if its files cannot be read, or `step` is "best" and the run kept no best checkpoint.
+      ValueError: if the files cannot be read, or `step` is "best" and the run kept no best checkpoint.
+
+    Examples:
+      >>> import bmc_jax
+      >>> model = bmc_jax.load("runs/mine")  # doctest: +SKIP
+      >>> hands = model(image, boxes=[[100, 80, 300, 320]])  # doctest: +SKIP
+      >>> hands.joints_3d.shape  # doctest: +SKIP
+      (1, 21, 3)
     """
     return Model(forward.load(folder, step), passes=passes, turns=turns)
