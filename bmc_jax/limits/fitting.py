@@ -364,6 +364,7 @@ def _build(reach: Reach, meta: LimitsMetadata, vertices: int) -> Limits:
         hull=as_array(np.reshape(hulls, (5, 3, vertices, 2))),
         support=as_array(np.reshape(support, (5, 3, most, 2))),
         meta=meta,
+        density=None,
     )
 
 
