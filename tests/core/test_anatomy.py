@@ -87,6 +87,7 @@ def measured(quantity, joints):
     return np.asarray(jax.jit(quantity)(jnp.asarray(joints, jnp.float32)))
 
 
+@pytest.mark.slow
 def test_open_hand_is_flat_and_straight():
     assert np.abs(measured(anatomy.palm_curvature, open_hand())).max() < 1e-6
     assert np.abs(measured(anatomy.joint_angles, open_hand())).max() < 1e-3
@@ -134,6 +135,7 @@ def test_moving_the_thumb_does_not_turn_the_index_frame():
     np.testing.assert_array_equal(measured(anatomy.bone_frames, joints)[1], before[1])
 
 
+@pytest.mark.slow
 def test_frames_are_orthonormal_and_carry_their_bone_to_its_angles():
     joints = jnp.asarray(hands.sampled(200)[0], jnp.float32)
     found = measure(joints)
@@ -149,6 +151,7 @@ def test_frames_are_orthonormal_and_carry_their_bone_to_its_angles():
     np.testing.assert_allclose(jnp.einsum("...ij,...i->...j", frames, local), direction, atol=5e-6)
 
 
+@pytest.mark.slow
 def test_detached_frames_leave_a_bone_alone_with_its_angle():
     joints = jnp.asarray(hands.sampled(1)[0][0], jnp.float32)
     for detach, moved in ((True, [7, 8]), (False, [0, 5, 6, 7, 8, 9])):
@@ -172,6 +175,7 @@ def test_bone_of_no_length_is_straight_and_hands_its_frame_on():
     assert np.isfinite(angles).all()
 
 
+@pytest.mark.slow
 def test_curvature_can_be_divided_by_the_length_alone():
     joints = jnp.asarray(hands.sampled(3)[0], jnp.float32)
     larger = anatomy.palm_curvature(joints * 10, squared=False)

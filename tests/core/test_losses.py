@@ -65,7 +65,13 @@ def jitted(function):
     return jax.jit(function, compiler_options=compiling.AS_USERS_COMPILE)
 
 
-@pytest.mark.parametrize("compiled", [jitted, lambda function: function], ids=["as users compile", "eager"])
+@pytest.mark.parametrize(
+    "compiled",
+    [
+        pytest.param(jitted, id="as users compile"),
+        pytest.param(lambda function: function, id="eager", marks=pytest.mark.slow),
+    ],
+)
 def test_fitted_limits_give_zero_loss_and_zero_gradient_on_the_poses_that_made_them(compiled):
     def loss(joints, limits):
         return jnp.sum(losses.biomechanical(joints, limits, ONES))
@@ -129,6 +135,7 @@ def test_a_millimetre_of_an_adult_hand_and_two_degrees_count_as_nearly_within(qu
         assert excess.nearly_within().tolist() == [True, nearly]
 
 
+@pytest.mark.slow
 def test_excess_agrees_with_the_equations_and_decides_what_is_within():
     bounds = hands.narrow_limits()
     found = jax.jit(losses.excess)(jnp.asarray(poses(), jnp.float32), bounds)
@@ -392,6 +399,7 @@ def test_masked_labels_of_nan_change_neither_value_nor_gradient():
     chex.assert_trees_all_equal((value, gradient), gradient_of_total(prediction, zeroed))
 
 
+@pytest.mark.slow
 def test_gradient_is_zero_where_nothing_is_labelled_or_present():
     prediction, batch = examples()
     _, gradient = gradient_of_total(prediction, batch)
@@ -403,6 +411,7 @@ def test_gradient_is_zero_where_nothing_is_labelled_or_present():
     assert np.asarray(gradient.joints_3d)[np.asarray(batch.present)].any(axis=(1, 2)).all()
 
 
+@pytest.mark.slow
 def test_examples_that_are_not_present_may_hold_anything():
     prediction, batch = examples()
     absent = ~batch.present
@@ -416,6 +425,7 @@ def test_examples_that_are_not_present_may_hold_anything():
     assert np.isfinite(jax.tree.leaves(gradient_of_total(spoilt, batch))[1]).all()
 
 
+@pytest.mark.slow
 def test_batch_without_any_label_costs_only_what_anatomy_does():
     prediction, batch = examples()
     nothing = jnp.zeros((16, 21), bool)
@@ -425,6 +435,7 @@ def test_batch_without_any_label_costs_only_what_anatomy_does():
     assert terms["joint_angle"] > 0
 
 
+@pytest.mark.slow
 def test_batch_with_no_example_present_costs_nothing():
     prediction, batch = examples()
     value, gradient = gradient_of_total(prediction, dataclasses.replace(batch, present=jnp.zeros(16, bool)))
@@ -432,6 +443,7 @@ def test_batch_with_no_example_present_costs_nothing():
     assert not any(np.asarray(leaf).any() for leaf in jax.tree.leaves(gradient))
 
 
+@pytest.mark.slow
 def test_prediction_that_hits_its_labels_has_no_supervised_loss_and_no_gradient():
     prediction, batch = examples()
     batch = dataclasses.replace(
