@@ -67,7 +67,7 @@ def test_damaged_matlab_files_are_read_or_named(tmp_path, compressed, seed):
 
 
 @pytest.mark.parametrize("shape", [(10**13,), (1 << 40, 21, 3), (3, 21, 3), (-1,), (10**30,)])
-def test_an_array_that_is_not_there_is_refused(tmp_path, shape):
+def test_array_without_its_data_is_refused(tmp_path, shape):
     (tmp_path / "a.npy").write_bytes(npy(shape, data=bytes(64)))
     with zipfile.ZipFile(tmp_path / "b.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.write(tmp_path / "a.npy", "joints.npy")

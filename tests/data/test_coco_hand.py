@@ -26,7 +26,7 @@ def read(folder, **options):
     return [coco_hand.annotation(row) for row in coco_hand.splits(folder, **options)["train"]]
 
 
-def test_own_3d_joints_come_through_in_metres(tmp_path):
+def test_3d_joints_are_read_in_metres(tmp_path):
     folder = annotations.coco(tmp_path, 2)
     truth = json.loads((folder / "annotations.json").read_text())["annotations"]
     for found, one in zip(read(folder), truth, strict=True):
@@ -34,7 +34,7 @@ def test_own_3d_joints_come_through_in_metres(tmp_path):
         assert reprojection_error(record(found)) < 0.01
 
 
-def test_some_3d_joints_are_enough(tmp_path):
+def test_some_3d_joints_may_be_missing(tmp_path):
     folder = annotations.coco(tmp_path, 1)
     joints = json.loads((folder / "annotations.json").read_text())["annotations"][0]["joints_3d"]
     change(folder, joints_3d=[None, *joints[1:]])
@@ -42,7 +42,7 @@ def test_some_3d_joints_are_enough(tmp_path):
     assert found["joints_3d_valid"].tolist() == [False, *[True] * 20]
 
 
-def test_side_by_option_for_those_that_do_not_say(tmp_path):
+def test_side_option_applies_to_annotations_without_a_side(tmp_path):
     folder = annotations.coco(tmp_path, 2)
     change(folder, 0, hand_side=None)
     assert [one.left for one in read(folder, side="right")] == [False, False]
@@ -54,7 +54,7 @@ def test_side_by_option_for_those_that_do_not_say(tmp_path):
 
 @pytest.mark.parametrize("field", ["hand_side", "hand_type", "handedness"])
 @pytest.mark.parametrize("value", ["left", "Left"])
-def test_side_is_read_from_the_fields_that_projects_use(tmp_path, field, value):
+def test_side_is_read_from_known_fields(tmp_path, field, value):
     folder = annotations.coco(tmp_path, 2, hand_side=None)
     change(folder, 0, **{field: value})
     change(folder, 1, **{field: "right"})
@@ -119,7 +119,7 @@ def test_contradicting_and_unknown_sides_are_refused(tmp_path, fields, side, mes
         read(folder, side=side)
 
 
-def test_a_folder_may_hold_a_file_a_split(tmp_path):
+def test_folder_may_contain_one_file_per_split(tmp_path):
     annotations.coco(tmp_path, 3)
     (tmp_path / "annotations.json").rename(tmp_path / "train.json")
     annotations.coco(tmp_path, 2)
@@ -127,7 +127,7 @@ def test_a_folder_may_hold_a_file_a_split(tmp_path):
     assert {split: len(rows) for split, rows in coco_hand.splits(tmp_path).items()} == {"train": 3, "test": 2}
 
 
-def test_missing_k_is_said_and_stands_for_a_stated_focal_length(tmp_path):
+def test_missing_k_warns_and_uses_the_stated_focal_length(tmp_path):
     folder = annotations.coco(tmp_path, 2, joints_3d=False, k=False)
     with pytest.warns(
         UserWarning, match=r"2 images have no 'K', such as 0.jpg; .* assumed to be 0.8 x the longer image side"
@@ -196,7 +196,7 @@ def test_crowds_are_skipped(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["images", "annotations", "categories"])
-def test_an_id_that_occurs_twice_is_refused(tmp_path, name):
+def test_repeated_id_is_refused(tmp_path, name):
     file = annotations.coco(tmp_path, 2) / "annotations.json"
     content = json.loads(file.read_text())
     content[name].append(content[name][0])
@@ -216,7 +216,7 @@ HOSTILE = [None, True, -1, 0, 1e308, 10**400, float("nan"), "", "text", "a\0b", 
     + [f"annotations.{name}" for name in ("id", "image_id", "category_id", "keypoints", "bbox", "joints_3d")]
     + [f"annotations.{name}" for name in ("hand_side", "hand_type", "handedness", "iscrowd")],
 )
-def test_a_field_of_any_type_is_read_or_refused_by_a_value_error(tmp_path, field):
+def test_field_of_any_type_is_read_or_raises_value_error(tmp_path, field):
     file = annotations.coco(tmp_path, 1) / "annotations.json"
     content = json.loads(file.read_text())
     name, _, inner = field.partition(".")
@@ -233,7 +233,7 @@ def test_a_field_of_any_type_is_read_or_refused_by_a_value_error(tmp_path, field
 @pytest.mark.parametrize(
     "changes", [{"width": None}, {"height": -160}, {"width": 200.5}, {"height": "160"}, {"width": 10**400}]
 )
-def test_size_of_an_image_that_is_none_is_refused(tmp_path, changes):
+def test_invalid_image_size_is_refused(tmp_path, changes):
     file = annotations.coco(tmp_path, 1) / "annotations.json"
     content = json.loads(file.read_text())
     content["images"][0] |= changes
@@ -246,7 +246,7 @@ def test_size_of_an_image_that_is_none_is_refused(tmp_path, changes):
 
 
 @pytest.mark.parametrize("text", [b"[" * 100_000, b"\xff\xfe\x00", b'{"images": [1' + b"0" * 5000 + b"]}", b""])
-def test_file_that_is_no_json_is_refused_with_its_name(tmp_path, text):
+def test_file_of_other_content_than_json_is_named(tmp_path, text):
     (tmp_path / "annotations.json").write_bytes(text)
     with pytest.raises(ValueError, match=r"annotations.json: expected JSON"):
         coco_hand.splits(tmp_path)
@@ -343,7 +343,7 @@ def scored(folder, scores, number=0):
 
 
 @pytest.mark.parametrize("value", [0.73, 3, -1, 255, float("nan")])
-def test_visibility_that_is_none_is_refused_with_its_place_and_the_remedy(tmp_path, value):
+def test_invalid_visibility_is_refused_with_place_and_remedy(tmp_path, value):
     folder = annotations.coco(tmp_path, 1)
     scored(folder, [2] * 4 + [value] + [2] * 16)
     with pytest.raises(
@@ -359,7 +359,7 @@ def test_visibility_may_be_a_float_that_is_an_integer(tmp_path):
     assert read(folder)[0].visibility.tolist() == [0, 1, 2] * 7
 
 
-def test_scores_of_the_threshold_or_more_are_labels(tmp_path):
+def test_scores_at_or_above_the_threshold_are_labels(tmp_path):
     folder = annotations.coco(tmp_path, 2)
     scored(folder, [0.29, 0.3, 1.01] * 7)
     scored(folder, [0.0] * 21, number=1)
@@ -423,12 +423,12 @@ def test_names_of_the_category_state_the_order_and_the_option_overrides_them(tmp
     np.testing.assert_array_equal(read(folder, order="freihand")[1].joints_2d, truth[1].joints_2d)
 
 
-def test_stated_order_that_the_joints_contradict_is_followed_with_a_warning(tmp_path):
+def test_stated_order_contradicted_by_the_joints_warns(tmp_path):
     with pytest.warns(UserWarning, match=r"expected keypoints in the order rhd, .* which --order states"):
         coco_hand.splits(annotations.coco(tmp_path, 3, joints_3d=False), order="rhd")
 
 
-def test_joints_in_no_order_of_a_hand_are_refused(tmp_path):
+def test_joints_in_random_order_are_refused(tmp_path):
     shuffled = np.random.default_rng(1).permutation(21)
     folder = reordered(annotations.coco(tmp_path, 6), shuffled)
     with pytest.raises(ValueError, match=r"joints connected by a bone are .* times as far apart as any two joints"):
@@ -466,14 +466,14 @@ def test_any_five_hands_in_freihand_order_pass_the_check(tmp_path, poses, axes):
         ),
     ],
 )
-def test_order_is_read_from_the_names_that_projects_use(names, order):
+def test_order_is_read_from_known_keypoint_names(names, order):
     assert joint_order.by_names(names).tolist() == hand.TO_FREIHAND[order].tolist()
 
 
 @pytest.mark.parametrize(
     "names", [MMPOSE[:20], ["nose", *MMPOSE[1:]], [*MMPOSE[:20], MMPOSE[19]], [None] * 21, ["elbow"] * 21]
 )
-def test_names_that_are_no_hands_state_no_order(names):
+def test_other_keypoint_names_state_no_order(names):
     assert joint_order.by_names(names) is None
 
 
@@ -496,7 +496,7 @@ def test_ten_hands_in_another_order_are_found(order):
     assert np.mean([joint_order.contradiction(joints[one], np.arange(21))[1] == order for one in sets]) > 0.9
 
 
-def test_few_labelled_joints_and_joints_in_one_point_are_no_evidence_of_an_order(tmp_path):
+def test_few_or_coincident_joints_are_no_evidence_of_an_order(tmp_path):
     hidden = np.where(np.arange(21)[:, None] < 10, hands.adults(4), np.nan)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -504,7 +504,7 @@ def test_few_labelled_joints_and_joints_in_one_point_are_no_evidence_of_an_order
         assert joint_order.contradiction(np.ones((6, 21, 2)), hand.TO_FREIHAND["rhd"]) == ("", "")
 
 
-def test_keypoint_outside_of_the_image_does_not_speak_against_the_order(tmp_path):
+def test_keypoint_outside_the_image_does_not_contradict_the_order(tmp_path):
     folder = annotations.coco(tmp_path, 1, joints_3d=False)
     keypoints = json.loads((folder / "annotations.json").read_text())["annotations"][0]["keypoints"]
     change(folder, keypoints=[2000, 30, *keypoints[2:]])
@@ -535,7 +535,7 @@ def test_null_keypoint_is_unlabelled_if_its_visibility_says_so(tmp_path, missing
         ({"keypoints": [90, 70, 2, *[0] * 60]}, "one labelled keypoint and no bbox"),
     ],
 )
-def test_annotation_without_a_pose_is_skipped_whatever_else_it_lacks(tmp_path, fields, reason):
+def test_annotation_without_a_pose_is_skipped_despite_other_faults(tmp_path, fields, reason):
     folder = annotations.coco(tmp_path, 1)
     change(folder, joints_3d=None, **fields)
     (row,) = coco_hand.splits(folder)["train"]

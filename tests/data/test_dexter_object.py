@@ -15,21 +15,21 @@ from bmc_jax.data.record import record, reprojection_error
 #: thumb, index, middle, ring, little tips in FreiHAND's order.
 
 
-def test_frames_come_sequence_by_sequence_in_order_of_names(tmp_path):
+def test_frames_are_ordered_by_sequence_and_name(tmp_path):
     splits = dexter_object.splits(tree(tmp_path))
     expected = [f"{name}/image_{7 * frame:05d}" for name in SEQUENCES for frame in range(FRAMES)]
     assert list(splits) == ["test"]
     assert [row.id for row in splits["test"]] == expected
 
 
-def test_order_of_names_is_kept_whatever_the_disk_has(tmp_path, monkeypatch):
+def test_order_of_frames_does_not_depend_on_the_disk(tmp_path, monkeypatch):
     expected = dexter_object.splits(tree(tmp_path))["test"]
     listed = pathlib.Path.iterdir
     monkeypatch.setattr(pathlib.Path, "iterdir", lambda folder: sorted(listed(folder), reverse=True))
     assert [row.image for row in dexter_object.splits(tmp_path)["test"]] == [row.image for row in expected]
 
 
-def test_known_tips_come_back(tmp_path):
+def test_known_tips_are_recovered(tmp_path):
     for seed, row in enumerate(dexter_object.splits(tree(tmp_path))["test"]):
         found = dexter_object.annotation(row)
         np.testing.assert_allclose(found.joints_3d[TIPS], tips(seed), atol=1e-12)
@@ -37,7 +37,7 @@ def test_known_tips_come_back(tmp_path):
         np.testing.assert_array_equal(found.intrinsics, [[587.45209, 0, 325], [0, 600.67456, 249], [0, 0, 1]])
 
 
-def test_unseen_tips_stay_unknown(tmp_path):
+def test_invisible_tips_are_unknown(tmp_path):
     row = dexter_object.splits(tree(tmp_path, unseen=(1, 4)))["test"][2]
     found = dexter_object.annotation(row)
     np.testing.assert_allclose(found.joints_3d[[4, 12, 16]], tips(2)[[0, 2, 3]], atol=1e-12)
@@ -70,7 +70,7 @@ def test_box_of_tips_that_pinch_has_a_size(tmp_path):
 
 
 @pytest.mark.parametrize("left", [True, False])
-def test_record_has_the_label_where_its_pixel_went(tmp_path, left):
+def test_label_of_the_record_is_at_its_pixel(tmp_path, left):
     row = dexter_object.splits(tree(tmp_path), left=left)["test"][0]
     kept = record(dexter_object.annotation(row))
     at = kept["joints_2d"][4]
@@ -85,7 +85,7 @@ def test_record_has_the_label_where_its_pixel_went(tmp_path, left):
     assert (kept["id"], kept["source"], kept["scale"]) == ("Grasp1/image_00000", "dexter_object", 0)
 
 
-def test_missing_sequence_is_named_or_done_without(tmp_path):
+def test_missing_sequence_is_named_or_left_out(tmp_path):
     there = ("Grasp1", "Occlusion", "Rigid", "Rotate")
     tree(tmp_path, sequences=there)
     with pytest.raises(
@@ -111,7 +111,7 @@ def test_other_number_of_images_than_of_lines_is_refused(tmp_path):
         dexter_object.splits(tmp_path)
 
 
-def test_foreign_files_among_the_images_shift_none(tmp_path):
+def test_foreign_files_do_not_shift_images(tmp_path):
     expected = dexter_object.splits(tree(tmp_path))["test"]
     for name in ("._image_00000.png", "Thumbs.db", "notes.txt"):
         (tmp_path / "data/Grasp1/color" / name).write_bytes(b"")

@@ -25,7 +25,7 @@ def mini(name):
     return json.loads((MINI / f"training_{name}.json").read_text())
 
 
-def test_real_samples_are_what_the_files_say_by_other_means():
+def test_real_samples_equal_an_independent_reading():
     intrinsics, xyz, scale = np.array(mini("K")), np.array(mini("xyz")), mini("scale")
     found = freihand.splits(MINI, partial=True, validation=0.0)
     assert {split: len(rows) for split, rows in found.items()} == {"train": 5}
@@ -86,7 +86,7 @@ def test_official_counts_are_exact_and_no_hand_is_in_two_splits(tmp_path, monkey
         assert [row.image for row in found[split]] == sorted(row.image for row in found[split])
 
 
-def test_version_of_an_image_has_the_row_of_its_hand(tmp_path, monkeypatch):
+def test_versions_of_an_image_share_its_row(tmp_path, monkeypatch):
     monkeypatch.setitem(freihand.COUNTS, "training", 4)
     xyz = json.loads((tree(tmp_path) / "training_xyz.json").read_text())
     found = freihand.splits(tmp_path, versions=("auto", "hom"), validation=0.0)["train"]
@@ -114,7 +114,7 @@ def test_validation_rows_are_the_same_for_every_choice_of_versions_and_nested(tm
     assert held_out(validation=0.0) == set()
 
 
-def test_partial_tree_gives_the_rows_whose_image_is_there(tmp_path):
+def test_partial_tree_has_the_rows_with_an_image(tmp_path):
     tree(tmp_path, unique=3, versions=1, evaluation=2)
     (tmp_path / "training/rgb/00000001.jpg").unlink()
     (tmp_path / "evaluation/rgb/00000000.jpg").unlink()
@@ -150,7 +150,7 @@ def test_published_joints_are_found_in_either_root(tmp_path):
     assert "test" not in freihand.splits(tree(tmp_path / "no evaluation"), partial=True)
 
 
-def test_box_of_the_evaluation_tells_nothing_of_its_joints(tmp_path):
+def test_box_of_the_evaluation_does_not_depend_on_its_joints(tmp_path):
     found = freihand.splits(tree(tmp_path, evaluation=3, joints=True), partial=True)["test"]
     assert len({freihand.annotation(row).box for row in found}) == 1
     left, top, right, bottom = freihand.annotation(found[0]).box
@@ -252,7 +252,7 @@ def test_rows_of_another_form_are_named(tmp_path, name, row, message):
         ("xyz", lambda xyz: xyz * [1, -1, -1], "behind the camera"),
     ],
 )
-def test_labels_that_cannot_be_true_are_named_by_row(tmp_path, name, change, message):
+def test_implausible_labels_are_named_by_row(tmp_path, name, change, message):
     lists = rows(4)
     lists[name][2] = change(np.array(lists[name][2])).tolist()
     write(tree(tmp_path), "training", lists)
@@ -328,7 +328,7 @@ def test_unknown_options_are_refused(tmp_path, options, message):
         freihand.splits(tree(tmp_path), partial=True, **options)
 
 
-def test_rows_go_to_other_processes(tmp_path):
+def test_rows_can_be_pickled(tmp_path):
     row = freihand.splits(tree(tmp_path), partial=True)["train"][3]
     copy = pickle.loads(pickle.dumps((freihand.annotation, row)))
     np.testing.assert_array_equal(copy[0](copy[1]).joints_3d, freihand.annotation(row).joints_3d)

@@ -83,7 +83,7 @@ def dot_in(encoded, around):
 
 
 @pytest.mark.parametrize(("suffix", "version"), [(".png", "v2"), (".jpg", "v3")])
-def test_frames_come_in_their_lists_order(tmp_path, suffix, version):
+def test_frames_are_in_the_order_of_their_list(tmp_path, suffix, version):
     splits = rows(tree(tmp_path, suffix=suffix))
     assert {split: tuple(row.id for row in part) for split, part in splits.items()} == {
         "train": TRAIN,
@@ -93,13 +93,13 @@ def test_frames_come_in_their_lists_order(tmp_path, suffix, version):
     assert {ho3d.annotation(row).source for part in splits.values() for row in part} == {f"ho3d_{version}"}
 
 
-def test_calibration_folder_tells_version_3(tmp_path):
+def test_calibration_folder_indicates_version_3(tmp_path):
     (tree(tmp_path, suffix=".png") / "calibration").mkdir()
     assert rows(tmp_path)["train"][0].version == "v3"
     assert rows(tmp_path, version="v2")["train"][0].version == "v2"
 
 
-def test_known_pose_comes_back(tmp_path):
+def test_known_pose_is_recovered(tmp_path):
     for seed, row in enumerate(rows(tree(tmp_path))["train"]):
         found = ho3d.annotation(row)
         np.testing.assert_allclose(found.joints_3d, pose(seed), atol=1e-12)
@@ -123,7 +123,7 @@ def test_published_joints_complete_the_evaluation(tmp_path):
 
 
 @pytest.mark.parametrize("published", [False, True])
-def test_record_has_the_label_where_its_pixel_went(tmp_path, published):
+def test_label_of_the_record_is_at_its_pixel(tmp_path, published):
     splits = rows(tree(tmp_path, published=published))
     train, test = record(ho3d.annotation(splits["train"][0])), record(ho3d.annotation(splits["test"][0]))
     np.testing.assert_allclose(train["joints_2d"][8], dot_in(train["image"], train["joints_2d"][8]), atol=0.2)
@@ -170,7 +170,7 @@ def test_bad_field_is_named(tmp_path, name, change, message):
         record(ho3d.annotation(row))
 
 
-def test_field_that_is_not_there_is_named(tmp_path):
+def test_missing_field_is_named(tmp_path):
     file = tree(tmp_path) / "train/ABF10/meta/0001.pkl"
     file.write_bytes(pickle.dumps({"camMat": np.array(K)}))
     with pytest.raises(ValueError, match=r"handJoints3D: .* got 'None' of shape \[\]"):
@@ -204,14 +204,14 @@ def test_missing_file_is_named(tmp_path, lost, message):
         ho3d.splits(tmp_path)
 
 
-def test_folder_of_a_sequence_that_is_not_there_is_named(tmp_path):
+def test_missing_folder_of_a_sequence_is_named(tmp_path):
     (tree(tmp_path) / "train.txt").write_text("\n".join(TRAIN) + "\nBB12/0000\n")
     with pytest.raises(FileNotFoundError, match=r"line 4 .*expected .*BB12/rgb/0000.jpg or"):
         rows(tmp_path)
 
 
 @pytest.mark.parametrize("line", ["MC1", "MC1/", "/0000", "train/MC1/0000", ""])
-def test_line_that_is_no_frame_is_named(tmp_path, line):
+def test_line_of_another_form_is_named(tmp_path, line):
     (tree(tmp_path) / "train.txt").write_text(f"ABF10/0000\n{line}\nMC1/0007\n")
     with pytest.raises(ValueError, match=r"train.txt: line 2 .*: expected the name of a frame, SEQUENCE/FRAME"):
         rows(tmp_path)

@@ -62,7 +62,7 @@ def change(folder, old, new, file="training_joint_annotation.txt"):
 
 
 @pytest.mark.parametrize("tail", ["", "\t"])
-def test_known_pose_comes_back_in_the_files_order(tmp_path, tail):
+def test_known_pose_is_recovered_in_the_order_of_the_file(tmp_path, tail):
     splits = ho3d_v1.splits(tree(tmp_path, tail=tail))
     assert tuple(row.id for row in splits["train"]) == TRAIN
     assert tuple(row.id for row in splits["test"]) == TEST
@@ -73,7 +73,7 @@ def test_known_pose_comes_back_in_the_files_order(tmp_path, tail):
         assert not found.left
 
 
-def test_record_has_the_label_where_its_pixel_went(tmp_path):
+def test_label_of_the_record_is_at_its_pixel(tmp_path):
     kept = record(ho3d_v1.annotation(ho3d_v1.splits(tree(tmp_path))["train"][0]))
     weight = np.asarray(Image.open(io.BytesIO(kept["image"]))).astype(float)[..., 0]
     v, u = np.indices(weight.shape)
@@ -98,7 +98,7 @@ def test_test_image_has_a_box_and_at_most_its_wrist(tmp_path, palm_is_wrist):
 
 
 @pytest.mark.parametrize("lost", ["training_joint_annotation.txt", "test_palm_annotation.txt"])
-def test_split_that_is_not_there_is_named_or_done_without(tmp_path, lost):
+def test_missing_split_is_named_or_left_out(tmp_path, lost):
     (tree(tmp_path) / lost).unlink()
     with pytest.raises(FileNotFoundError, match=f"expected .*{lost}, got no such file; name the folder Task3"):
         ho3d_v1.splits(tmp_path)
@@ -116,7 +116,7 @@ def test_missing_image_is_named(tmp_path):
         ho3d_v1.splits(tmp_path)
 
 
-def test_line_that_was_cut_off_is_named(tmp_path):
+def test_truncated_line_is_named(tmp_path):
     file = tree(tmp_path) / "training_joint_annotation.txt"
     file.write_text(file.read_text().rstrip().rsplit("\t", 1)[0])
     with pytest.raises(ValueError, match=r"annotation.txt: line 2: expected 64 fields, .*, got 63"):
@@ -132,7 +132,7 @@ def test_line_that_was_cut_off_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("number", "message"), [("nan", "line 2: expected 64 fields, .*finite"), ("x", "line 2: expected numbers")]
 )
-def test_number_that_is_none_is_named(tmp_path, number, message):
+def test_invalid_number_is_named(tmp_path, number, message):
     first = repr(float(as_stored(pose(1))[0]))
     change(tree(tmp_path), f"{TRAIN[1]}\t{first}", f"{TRAIN[1]}\t{number}")
     with pytest.raises(ValueError, match=message):

@@ -148,7 +148,7 @@ def turned(file, orientation, size=(WIDTH, HEIGHT)):
         (8, lambda stored: np.rot90(stored)),
     ],
 )
-def test_size_of_the_labels_decides_which_pixels_they_are_for(tmp_path, orientation, upright, suffix):
+def test_size_of_the_labels_determines_the_orientation(tmp_path, orientation, upright, suffix):
     file = tmp_path / f"phone.{suffix}"
     stored = turned(file, orientation)
     np.testing.assert_array_equal(np.asarray(images.read(file, (HEIGHT, WIDTH)).image), upright(stored))
@@ -160,7 +160,7 @@ def test_size_of_the_labels_decides_which_pixels_they_are_for(tmp_path, orientat
 
 
 @pytest.mark.parametrize(("orientation", "size"), [(2, (40, 30)), (3, (40, 30)), (4, (40, 30)), (6, (40, 40))])
-def test_orientation_that_the_size_does_not_show_is_refused(tmp_path, orientation, size):
+def test_orientation_not_determined_by_the_size_is_refused(tmp_path, orientation, size):
     turned(tmp_path / "phone.png", orientation, size)
     with pytest.raises(ValueError, match=rf"EXIF orientation {orientation}, got 40x.* for both, .* -auto-ori"):
         images.read(tmp_path / "phone.png", size)
@@ -202,7 +202,7 @@ def test_fifty_megapixels_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("pillows", [None, 500])
-def test_too_large_an_image_is_refused_before_it_is_decoded(tmp_path, monkeypatch, pillows):
+def test_too_large_image_is_refused_before_decoding(tmp_path, monkeypatch, pillows):
     file = tmp_path / "bomb.png"
     Image.new("1", (WIDTH, HEIGHT)).save(file)
     content = bytearray(file.read_bytes()[:60])  # nothing to decode
@@ -228,7 +228,7 @@ def test_truncated_image_is_named(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0"])
-def test_file_that_is_no_image_is_named(tmp_path, content):
+def test_file_of_other_content_than_an_image_is_named(tmp_path, content):
     (tmp_path / "text.jpg").write_bytes(content)
     with pytest.raises(ValueError, match=r"text.jpg: expected an image, got (other content|a damaged file)"):
         images.read(tmp_path / "text.jpg")
@@ -282,7 +282,7 @@ def test_formats_that_start_programs_are_not_decoded(tmp_path):
         images.read(tmp_path / "a.jpg")
 
 
-def test_what_is_no_regular_file_is_refused_before_it_is_opened(tmp_path):
+def test_irregular_file_is_refused_before_opening(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "socket.jpg"))

@@ -82,7 +82,7 @@ def test_single_hand_is_one_example(tmp_path, hand_type):
     np.testing.assert_allclose(interhand.annotation(row).joints_3d, truth, atol=1e-6)
 
 
-def test_joints_that_are_not_annotated_or_outside_of_the_image_are_unknown(tmp_path):
+def test_unannotated_joints_and_joints_outside_the_image_are_unknown(tmp_path):
     # The right hand's thumb tip and wrist, and the left hand's index tip.
     right, left = map(record, map(interhand.annotation, interhand.splits(
         tree(tmp_path, files(inside=[0], annotated=[20, 25])))["test"]))  # fmt: skip
@@ -112,7 +112,7 @@ def test_annotations_of_every_version_are_found(tmp_path, place):
         assert interhand.annotation(rows[0]).image.is_relative_to(tmp_path / "images" / folder)
 
 
-def test_missing_image_stops_or_is_skipped_and_may_lie_elsewhere(tmp_path):
+def test_missing_image_stops_or_is_skipped_and_may_be_in_another_folder(tmp_path):
     folder = tree(tmp_path / "here")
     (folder / "images").rename(tmp_path / "pictures")
     with pytest.raises(
@@ -196,7 +196,7 @@ HOSTILE = [None, True, -1, 1e308, 10**400, float("nan"), "text", "a\0b", [], [[1
     + [("joint_3d", ["3"]), ("joint_3d", ["3", "69148"])]
     + [("joint_3d", ["3", "69148", field]) for field in ("world_coord", "joint_valid")],
 )  # fmt: skip
-def test_a_field_of_any_type_is_read_or_refused_by_a_value_error(tmp_path, name, path):
+def test_field_of_any_type_is_read_or_raises_value_error(tmp_path, name, path):
     for value in HOSTILE:
         folder = tree(tmp_path, changed(name, path, value))
         with contextlib.suppress(ValueError, FileNotFoundError, SkipRow):  # and nothing else
@@ -221,7 +221,7 @@ def test_missing_and_damaged_files_are_named(tmp_path):
             interhand.splits(tmp_path, **options)
 
 
-def test_it_builds(tmp_path, capsys):
+def test_dataset_is_built(tmp_path, capsys):
     command = ["data", "build", "interhand", "--source", str(tree(tmp_path)), "--out", str(tmp_path), "--workers", "1"]
     assert cli.main(command) == 0
     assert "test: 2 hands, 2 with all 3D joints, 0 with some, 0 with none; 1 of left hands" in capsys.readouterr().out

@@ -22,7 +22,7 @@ def centroid(image):
     return np.array([(u * weight).sum(), (v * weight).sum()]) / weight.sum()
 
 
-def test_label_is_where_its_pixel_went(tmp_path):
+def test_label_is_at_its_pixel(tmp_path):
     batch = photographs.read(tree(tmp_path), size=SIZE).batch
     assert batch.image.shape == (1, SIZE, SIZE, 3)
     np.testing.assert_allclose(batch.joints_2d[0, 8], centroid(batch.image[0]), atol=0.1)
@@ -30,7 +30,7 @@ def test_label_is_where_its_pixel_went(tmp_path):
     assert not batch.joints_3d_valid.any()
 
 
-def test_box_fills_the_crop_but_for_the_margin(tmp_path):
+def test_box_fills_the_crop_except_for_the_margin(tmp_path):
     batch = photographs.read(tree(tmp_path), size=SIZE, margin=2.0).batch
     zoom = SIZE / (2.0 * 40)
     middle = np.array([62.5, 40.0])
@@ -47,7 +47,7 @@ def test_rays_through_labels_are_those_of_the_photograph(tmp_path):
 
 
 @pytest.mark.parametrize("labelled_upright", [True, False])
-def test_label_is_where_its_pixel_went_in_a_photograph_with_exif_orientation(tmp_path, labelled_upright):
+def test_label_is_at_its_pixel_with_an_exif_orientation(tmp_path, labelled_upright):
     file, image = tree(tmp_path), tmp_path / "images/one.png"
     exif = Image.Exif()
     exif[0x0112] = 8
@@ -86,7 +86,7 @@ def test_unlabelled_keypoints_are_masked(tmp_path):
     assert (batch.joints_2d[0, 4] == 0).all()
 
 
-def test_photograph_without_intrinsics_warns_and_takes_the_default(tmp_path):
+def test_photograph_without_intrinsics_warns_and_uses_the_default(tmp_path):
     file = tree(tmp_path)
     content = json.loads(file.read_text())
     del content["images"][0]["K"]
@@ -166,7 +166,7 @@ def test_annotations_without_a_label_are_left_out_with_a_warning(tmp_path):
     assert (len(found.files), len(found.mirrored)) == (1, 1)
 
 
-def test_real_photographs_hold_their_hands():
+def test_crops_of_real_photographs_contain_the_hands():
     if not REAL.exists():
         pytest.skip("no shared data beside this checkout")
     numbers = photographs.spread(REAL, 12)

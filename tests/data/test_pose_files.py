@@ -33,7 +33,7 @@ def in_order(poses, name):
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_every_order_is_ours_again(poses, name):
+def test_every_order_is_converted_to_freihand_order(poses, name):
     np.testing.assert_array_equal(in_order(poses, name)[:, hand.TO_FREIHAND[name]], poses)
 
 
@@ -49,7 +49,7 @@ def test_order_unit_and_side_are_found(poses, name, unit, size, side):
     assert not any(finding.stated or finding.mistaken for finding in found.findings)
 
 
-def test_single_real_poses_with_noise_are_told_right_or_not_at_all():
+def test_single_noisy_poses_are_classified_correctly_or_refused():
     if not REAL.is_file():
         pytest.skip("no real poses beside the checkout")
     real = np.load(REAL)[::30].astype(np.float64)
@@ -67,7 +67,7 @@ def test_single_real_poses_with_noise_are_told_right_or_not_at_all():
     assert told > 0.9 * 4 * len(noisy)
 
 
-def test_what_is_said_wrongly_is_reported_with_the_evidence_and_the_remedy(poses):
+def test_wrong_statement_is_reported_with_evidence_and_remedy(poses):
     found = conventions.convert(in_order(poses * MIRROR, "rhd"), "file", order="mediapipe", side="left")
     order, unit, _ = found.findings
     assert "give --order rhd" in order.mistaken
@@ -87,7 +87,7 @@ def test_what_is_said_wrongly_is_reported_with_the_evidence_and_the_remedy(poses
         conventions.convert(poses, "file", unit="mm")
 
 
-def test_what_is_said_rightly_is_believed(poses):
+def test_correct_statement_is_accepted(poses):
     found = conventions.convert(poses, "file", order="openpose", unit="m", side="right")
     assert all(finding.stated and not finding.mistaken for finding in found.findings)
     assert found.findings[0].value == "openpose"
@@ -111,7 +111,7 @@ def test_weak_evidence_is_an_error(poses):
     assert conventions.convert(mixed, "file", left=~left).findings[2].mistaken
 
 
-def test_gaps_stay_gaps_and_are_counted(poses):
+def test_gaps_remain_and_are_counted(poses):
     raw = poses.copy()
     raw[10:15], raw[20, 3], raw[30] = np.nan, np.nan, poses[30] * 0.01
     found = conventions.convert(raw, "file")
@@ -124,7 +124,7 @@ def test_gaps_stay_gaps_and_are_counted(poses):
         conventions.convert(raw[11:14], "file")
 
 
-def test_impossible_names_are_refused(poses):
+def test_unknown_names_are_refused(poses):
     for said, message in (({"order": "x"}, "order 'x' is none"), ({"unit": "inch"}, "unit"), ({"side": "up"}, "side")):
         with pytest.raises(ValueError, match=message):
             conventions.convert(poses, "file", **said)
@@ -134,7 +134,7 @@ def csv_text(poses, separator=","):
     return "\n".join(separator.join("" if np.isnan(x) else repr(float(x)) for x in pose.ravel()) for pose in poses)
 
 
-def test_every_kind_of_file_holds_the_same(poses, tmp_path):
+def test_every_kind_of_file_is_read_alike(poses, tmp_path):
     some = poses[:7].copy()
     some[2], some[4, 5, 1] = np.nan, np.nan
     lists = json.loads(json.dumps(some.tolist()).replace("NaN", "null"))
@@ -168,7 +168,7 @@ def test_one_pose_needs_no_first_axis(poses, tmp_path):
         np.testing.assert_array_equal(pose_files.read(file).joints, poses[:1], err_msg=file.name)
 
 
-def test_sides_come_with_the_poses(poses, tmp_path):
+def test_sides_are_read_with_the_poses(poses, tmp_path):
     left = np.array([True, False])
     np.savez(tmp_path / "a.npz", joints=poses[:2], left=left)
     (tmp_path / "b.json").write_text(json.dumps({"joints": poses[:2].tolist(), "left": left.tolist()}))
@@ -202,7 +202,7 @@ def test_sides_come_with_the_poses(poses, tmp_path):
         ("a.txt", "x", r"expected one of the suffixes .npy, .npz, .*, got '.txt'"),
     ],
 )
-def test_files_that_hold_no_poses_are_refused_by_name(tmp_path, name, content, message):
+def test_files_without_poses_are_refused_by_name(tmp_path, name, content, message):
     file = tmp_path / name
     if isinstance(content, dict):
         np.savez(file, **content)

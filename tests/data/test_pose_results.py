@@ -118,7 +118,7 @@ RESULTS = {
 
 
 @pytest.mark.parametrize("name", RESULTS)
-def test_results_are_read_as_they_are_on_disk(tmp_path, name):
+def test_results_of_other_programs_are_read(tmp_path, name):
     content, joints, left, frames = RESULTS[name]
     found = read(tmp_path, "results.json", content)
     np.testing.assert_allclose(found.joints, joints, rtol=0, atol=0)
@@ -160,7 +160,7 @@ def test_objects_in_numpys_and_pythons_files_are_read(tmp_path):
     assert found.frames.tolist() == [0, 0, 1]
 
 
-def test_missing_joints_are_missing_however_they_are_written(tmp_path):
+def test_missing_joints_are_nan_in_every_notation(tmp_path):
     rows = json.loads(json.dumps(P.tolist()))
     rows[0][3], rows[1][3], rows[2][3] = None, [None] * 3, [float("nan")] * 3
     rows[3][7] = rows[3][3] = [0, 0, 0]
@@ -171,12 +171,12 @@ def test_missing_joints_are_missing_however_they_are_written(tmp_path):
     np.testing.assert_array_equal(read(tmp_path, "b.json", relative.tolist()).joints, relative)
 
 
-def test_frames_of_zeros_are_gaps_that_are_named(tmp_path):
+def test_frames_of_zeros_are_gaps_with_a_note(tmp_path):
     poses = P.copy()
     poses[[1, 3]] = 0
     np.save(tmp_path / "a.npy", poses)
     found = pose_files.read(tmp_path / "a.npy")
-    assert found.notes == ("2 poses are all zeros, no hand: 1, 3",)
+    assert found.notes == ("2 poses of zeros are read as missing: 1, 3",)
     np.testing.assert_array_equal(conventions.convert(found.joints, "a.npy").gaps, [1, 3])
 
 
@@ -200,7 +200,7 @@ def test_frames_of_zeros_are_gaps_that_are_named(tmp_path):
         ([{"joints": P[0].tolist()}, {"name": "b"}], "a.json: frame 1: expected the field `joints`, got name"),
     ],
 )
-def test_results_without_3d_hands_are_refused_in_a_sentence(tmp_path, content, message):
+def test_results_without_3d_hands_are_refused(tmp_path, content, message):
     with pytest.raises(ValueError, match=message):
         read(tmp_path, "a.json", content)
 
@@ -225,7 +225,7 @@ def test_sides_that_the_thumbs_contradict_are_reported():
     assert not conventions.convert(mirrored, "file", left=left).findings[2].mistaken
 
 
-def test_two_hands_of_each_frame_are_told_apart_by_their_place(tmp_path):
+def test_two_hands_of_each_frame_are_separated_by_their_place(tmp_path):
     right_hands = hands.adults()[:40].reshape(20, 2, 21, 3)
     two = right_hands * np.array([[[-1, 1, 1]], [[1, 1, 1]]])
     two[3, 0] = 0
@@ -243,7 +243,7 @@ def test_two_hands_of_each_frame_are_told_apart_by_their_place(tmp_path):
 
 
 @pytest.mark.parametrize("size", [1, 640])
-def test_landmarks_of_the_picture_are_no_lengths(size):
+def test_landmarks_of_the_picture_are_not_lengths(size):
     """x and y in [0, 1] of the picture, or pixels; z about the wrist's, in the same scale."""
     poses = hands.adults()
     picture = np.concatenate([poses[..., :2] / poses[..., 2:] + 0.5, poses[..., 2:] - poses[:, :1, 2:]], axis=-1) * size
@@ -254,7 +254,7 @@ def test_landmarks_of_the_picture_are_no_lengths(size):
             conventions.convert(picture * shrunk * [1, 16 / 9, 1], "file")
 
 
-def test_scale_units_are_no_centimetres():
+def test_scale_units_are_not_centimetres():
     units = hands.in_scale_units(hands.adults())
     with pytest.raises(ValueError, match=r"file: the bone from middle MCP to PIP is 1 long.*in scale units; multiply"):
         conventions.convert(units, "file")

@@ -40,11 +40,11 @@ def read(folder, rows, names=(), name="a.csv", encoding="utf-8"):
         (np.swapaxes(P, 1, 2).reshape(5, 63), [f"{axis}{joint}" for axis in "xyz" for joint in range(21)]),
     ],
 )
-def test_columns_beside_the_coordinates_shift_nothing(tmp_path, rows, names):
+def test_other_columns_do_not_shift_the_coordinates(tmp_path, rows, names):
     np.testing.assert_array_equal(read(tmp_path, rows, names).joints, P)
 
 
-def test_a_column_of_sides_is_read(tmp_path):
+def test_column_of_sides_is_read(tmp_path):
     rows = [["Left" if row % 2 else "right", *FLAT[row]] for row in range(5)]
     found = read(tmp_path, rows, ["hand", *NAMES])
     np.testing.assert_array_equal(found.joints, P)
@@ -61,7 +61,7 @@ def test_tables_of_spreadsheets_are_read(tmp_path, encoding):
     np.testing.assert_array_equal(pose_files.read(tmp_path / "b.csv").joints, P)
 
 
-def test_columns_that_may_be_anything_are_refused(tmp_path):
+def test_ambiguous_columns_are_refused(tmp_path):
     def refused(message, rows, names=()):
         with pytest.raises(ValueError, match=message):
             read(tmp_path, rows, names)

@@ -39,7 +39,7 @@ def chain(joints):
     return np.linalg.norm(np.diff(path, axis=1), axis=-1).sum(axis=1)
 
 
-def test_real_samples_are_what_the_file_says_by_other_means():
+def test_real_samples_equal_an_independent_reading():
     for (raw, made), side in zip(mini(), ["left", "left", "right"], strict=True):
         rows = LEFT if side == "left" else RIGHT
         stored = record.record(made)
@@ -97,7 +97,7 @@ def test_hand_of_larger_area_is_chosen(tmp_path):
     assert [made.left for made in read(folder, hand="mask")] == [False]
 
 
-def test_both_hands_are_examples_of_their_own(tmp_path):
+def test_both_hands_are_separate_examples(tmp_path):
     folder = tree(tmp_path, {0: entry(), 1: entry(left=False)})
     made = read(folder, hand="both")
     assert [one.id for one in made] == ["training/00000-left", "training/00000-right", "training/00001-right"]
@@ -110,7 +110,7 @@ def test_hand_that_is_not_annotated_is_never_chosen(tmp_path, choice):
     assert [made.left for made in read(folder, hand=choice)] == [True, False]
 
 
-def test_hands_of_which_too_little_is_seen_are_skipped(tmp_path):
+def test_hands_with_too_few_visible_joints_are_skipped(tmp_path):
     folder = tree(tmp_path, {0: entry(left_seen=4, right_seen=3)})
     with pytest.raises(annotation.SkipRow, match="fewer than 5 visible joints"):
         read(folder)
@@ -130,7 +130,7 @@ def test_occluded_joints_keep_their_labels(tmp_path):
 
 
 @pytest.mark.parametrize("joint", [0, 7, 20])
-def test_mirrored_label_is_where_its_pixel_went(tmp_path, joint):
+def test_mirrored_label_is_at_its_pixel(tmp_path, joint):
     both = entry(right=False)
     at = both["uv_vis"][joint, :2]
     u, v = np.meshgrid(np.arange(320), np.arange(320))
@@ -160,7 +160,7 @@ def test_official_counts_are_exact(tmp_path, monkeypatch):
     assert len({row.id for row in rhd.splits(tmp_path, hand="both")["test"]}) == 2 * 2_728
 
 
-def test_folder_and_the_folder_it_is_in_are_taken_alike(tmp_path, monkeypatch):
+def test_folder_and_its_parent_are_accepted(tmp_path, monkeypatch):
     monkeypatch.setattr(rhd, "COUNTS", {"training": 2, "evaluation": 1})
     folder = tmp_path / "RHD_published_v2"
     tree(folder, {0: entry(), 1: entry()})
@@ -224,7 +224,7 @@ def with_joint(name, joint, value):
         ),
     ],
 )
-def test_labels_that_cannot_be_true_are_named(tmp_path, bad, message):
+def test_implausible_labels_are_named(tmp_path, bad, message):
     with pytest.raises(ValueError, match=message):
         record.record(read(tree(tmp_path, {0: bad}))[0])
 
@@ -242,7 +242,7 @@ def test_unknown_options_are_refused(tmp_path, options, message):
         rhd.splits(tree(tmp_path, {0: entry()}), partial=True, **options)
 
 
-def test_tree_that_is_not_whole_is_named(tmp_path, monkeypatch):
+def test_incomplete_tree_is_named(tmp_path, monkeypatch):
     tree(tmp_path, {0: entry(), 1: entry(), 2: entry()})
     with pytest.raises(ValueError, match=r"expected 41,258 .*, got 3 annotations and 3 images.*--partial"):
         rhd.splits(tmp_path)
@@ -284,7 +284,7 @@ def test_malicious_annotations_are_refused(tmp_path):
     assert not marker.exists()
 
 
-def test_rows_go_to_other_processes(tmp_path):
+def test_rows_can_be_pickled(tmp_path):
     row = rhd.splits(tree(tmp_path, {0: entry()}), partial=True)["train"][0]
     copy = pickle.loads(pickle.dumps((rhd.annotation, row)))
     np.testing.assert_array_equal(copy[0](copy[1]).joints_3d, rhd.annotation(row).joints_3d)

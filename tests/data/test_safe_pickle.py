@@ -62,7 +62,7 @@ def saved(folder, content):
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_plain_data_of_every_protocol_is_read_as_it_was(tmp_path, protocol):
+def test_plain_data_of_every_protocol_is_preserved(tmp_path, protocol):
     read = safe_pickle.load(saved(tmp_path, pickle.dumps(GOOD, protocol)))
     assert same(GOOD, read)
     assert read[0]["xyz"].flags.writeable
@@ -93,7 +93,7 @@ def test_python_2_pickle_is_read_as_latin1(tmp_path):
     assert same({"aé": np.array([1, 258], "<i2")}, safe_pickle.load(saved(tmp_path, content)))
 
 
-def test_shared_and_cyclic_containers_keep_their_shape(tmp_path):
+def test_shared_and_cyclic_containers_are_preserved(tmp_path):
     array, cycle = np.arange(3), []
     cycle.append((cycle, array))
     objects = np.empty(2, object)
@@ -251,7 +251,7 @@ def test_dtype_of_several_fields_is_refused(tmp_path):
         safe_pickle.load(saved(tmp_path, pickle.dumps(fields)))
 
 
-def test_file_cannot_change_what_the_next_file_is_given(tmp_path):
+def test_file_does_not_affect_the_next_file(tmp_path):
     # Sets the admitted function's default arguments, then leaves plain data.
     spoil = (
         b"\x80\x04" + text("_codecs") + text("encode") + b"\x93N}" + text("__defaults__") + text("x") + b"\x85s\x86b0N."
@@ -261,7 +261,7 @@ def test_file_cannot_change_what_the_next_file_is_given(tmp_path):
 
 
 @pytest.mark.parametrize("keep", [0, 1, 2, 40, 0.5, -1])
-def test_cut_pickle_is_named(tmp_path, keep):
+def test_truncated_pickle_is_named(tmp_path, keep):
     content = pickle.dumps(GOOD, 2)
     cut = content[: int(len(content) * keep) if isinstance(keep, float) else keep]
     with pytest.raises(
@@ -283,7 +283,7 @@ def test_cut_pickle_is_named(tmp_path, keep):
         b"I1\n0cos\nsystem",
     ],
 )
-def test_what_is_no_pickle_is_named(tmp_path, content):
+def test_other_content_than_a_pickle_is_named(tmp_path, content):
     with pytest.raises(ValueError, match=r"annotations\.pickle: expected a pickle, got a damaged or other file"):
         safe_pickle.load(saved(tmp_path, content))
 
@@ -303,7 +303,7 @@ def test_missing_file_is_named(tmp_path):
     ],
     ids=["memo", "memo by text", "bytearray", "bytes"],
 )
-def test_memory_that_the_file_does_not_hold_is_not_reserved(tmp_path, content):
+def test_memory_beyond_the_size_of_the_file_is_not_reserved(tmp_path, content):
     with pytest.raises(
         ValueError, match=r"annotations\.pickle: .*damaged.*(expected .* bytes, got|expected a place of the memo)"
     ):
