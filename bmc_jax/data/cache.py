@@ -1,8 +1,8 @@
-"""Where training images wait for their batch: on disk, in RAM, or on the accelerators. The batches are the same.
+"""Cache of training images: decoded for each batch, in RAM, or in the memory of the accelerators, with equal batches.
 
-On the devices each holds a part of all images, whatever batch they are for, and a step is told row numbers only: each
-device takes what it has of the process's batch, and one exchange brings every image to the device that trains on it.
-So no example is left out or seen twice on any number of devices, and a run may change its cache on the way.
+In device memory, each device holds a part of all images, and a step receives only row numbers. Each device takes its
+images of the process's batch, and one exchange moves every image to the device that trains on it. No example is left
+out or repeated on any number of devices, and a resumed run may use another cache.
 """
 
 import dataclasses
@@ -32,14 +32,14 @@ class Resident:
     """All training examples on this process's devices."""
 
     images: Any
-    """uint8 `[device, row, stored, stored, 3]`; the last device's part is filled up with black, which no row names."""
+    """uint8 `[device, row, stored, stored, 3]`; the last device's part is padded with black, which no row uses."""
     labels: Any
-    """The other fields of a `Batch`, `[row, ...]` of all rows, on every device: half a kilobyte each."""
+    """The other fields of a `Batch`, `[row, ...]` of all rows, on every device: half a kilobyte per row."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
-    """Where the images are kept."""
+    """Place of the training images."""
 
     mode: str
     """One of `CACHES`."""
@@ -47,17 +47,17 @@ class Placement:
 
 
 def choose(requested: str, size: int, in_memory: int, host: int, devices: Sequence[int]) -> Placement:
-    """Returns where to keep the training images.
+    """Chooses the place of the training images.
 
     Args:
       requested: `data.cache`.
       size: bytes of all images.
       in_memory: bytes of the images that are in RAM in any case.
-      host: bytes of RAM that are free.
-      devices: bytes that are free on each local accelerator; empty on a CPU.
+      host: free bytes of RAM.
+      devices: free bytes of each local accelerator; empty on a CPU.
 
     Raises:
-      ValueError: if there is no room for them in the place that was requested.
+      ValueError: if the images do not fit into the requested place.
     """
     a_device, on_devices = (-(-size // len(devices)), min(devices)) if devices else (size, 0)
     room_on_devices = f"{len(devices)} x {gigabytes(on_devices)} of free device memory"
@@ -65,11 +65,13 @@ def choose(requested: str, size: int, in_memory: int, host: int, devices: Sequen
     need = f"{gigabytes(size)} of images"
     if requested == "device":
         if devices and a_device > on_devices:
-            raise ValueError(f"data.cache is 'device'; {need} do not fit into {room_on_devices}: use 'host' or 'none'")
+            raise ValueError(
+                f"data.cache: expected room for {need} with 'device', got {room_on_devices}; set it to 'host' or 'none'"
+            )
         return Placement("device", f"{need}{f' in {room_on_devices}' if devices else ''}, as configured")
     if requested == "host":
         if size - in_memory > host:
-            raise ValueError(f"data.cache is 'host'; {need} do not fit into {room_on_host}: use 'none'")
+            raise ValueError(f"data.cache: expected room for {need} with 'host', got {room_on_host}; set it to 'none'")
         return Placement("host", f"{need} in {room_on_host}, as configured")
     if requested == "none":
         return Placement("none", f"{need} are decoded for each batch, as configured")
@@ -81,11 +83,12 @@ def choose(requested: str, size: int, in_memory: int, host: int, devices: Sequen
 
 
 def gigabytes(size: int) -> str:
+    """Returns a number of bytes in words, in GB or MB."""
     return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
 
 
 def free_on_devices() -> list[int]:
-    """Bytes that each local accelerator has free; empty on a CPU, and where the accelerator does not say."""
+    """Returns the free bytes of each local accelerator; empty on a CPU, and if the accelerator does not report them."""
     if jax.default_backend() == "cpu":
         return []
     found = [device.memory_stats() for device in jax.local_devices()]
@@ -93,8 +96,8 @@ def free_on_devices() -> list[int]:
 
 
 def free_on_host() -> int:
-    """Bytes of RAM that this process may still take, by the system and by its control group, as in a container or a
-    cluster's job."""
+    """Returns the free bytes of RAM for this process, by the system and by its control group, which containers and
+    clusters' jobs have."""
     free = [int(line.split()[1]) * 1024 for line in _lines("/proc/meminfo") if line.startswith("MemAvailable")]
     for line in _lines("/proc/self/cgroup"):
         group = Path("/sys/fs/cgroup") / line.split(":", 2)[2].lstrip("/")
@@ -115,8 +118,8 @@ def _lines(file: str | Path) -> list[str]:
 
 
 def on_devices(opened: Sequence[ExampleSet], axis_name: str) -> Resident:
-    """All the sources' examples, laid end to end and cut into equal parts, one for each local device; without sources
-    there is nothing in it."""
+    """Loads the examples of all sources, concatenated and split into equal parts, one for each local device. Without
+    sources, the result is empty."""
     if not opened:
         return Resident(None, None)
     devices, total = jax.local_devices(), sum(len(source) for source in opened)
@@ -144,17 +147,20 @@ def on_devices(opened: Sequence[ExampleSet], axis_name: str) -> Resident:
 
 
 def gather(rows: Int[Array, "device b"], resident: Resident, axis_name: str) -> Batch:
-    """One device's part `[b, ...]` of the process's batch, whose rows for each local device every device is told.
+    """Returns one device's part `[b, ...]` of the process's batch.
 
-    `resident` is the device's own part: images `[row, stored, stored, 3]` and all labels.
+    Args:
+      rows: rows of all local devices, the same on every device.
+      resident: this device's part: images `[row, stored, stored, 3]` and all labels.
+      axis_name: name of the mapped axis of devices.
     """
     devices, images = len(rows), resident.images
     number = jax.lax.axis_index(axis_name) % devices
     place = rows - number * len(images)
     here = (place >= 0) & (place < len(images))
     found = jnp.where(here[..., None, None, None], images[jnp.clip(place, 0, len(images) - 1)], jnp.uint8(0))
-    # Every image is on one device and black on the others: their sum is the image. Devices are numbered process by
-    # process, and an exchange stays within its process.
+    # Each image is on one device and black on the others, so the sum is the image. Devices are numbered process by
+    # process, and an exchange is within a process.
     total = jax.lax.axis_size(axis_name)
     groups = [list(range(first, first + devices)) for first in range(0, total, devices)]
     image = jax.lax.psum_scatter(found, axis_name, scatter_dimension=0, axis_index_groups=groups)

@@ -1,7 +1,7 @@
-"""Crops around the hands of records, with K and 2D joints to match.
+"""Crops around the hands of records, with matching K and 2D joints.
 
-The image is resampled once, filtered where it shrinks. A crop with surroundings has the same pixels in its middle as
-one without them, up to rounding.
+The image is resampled once, with a filter if it is reduced. The middle of a crop with surroundings equals the crop
+without them, up to rounding.
 """
 
 import io
@@ -12,20 +12,24 @@ import numpy as np
 from PIL import Image
 
 BICUBIC_REACH = 2
-"""Half the support of a bicubic filter, pixels, where the image does not shrink."""
+"""Half the support of a bicubic filter, pixels, if the image is not reduced."""
 LARGEST_SURROUNDINGS = 2**26
-"""Pixels of an image that is extended by black surroundings. A larger one is first shrunk by a whole factor."""
+"""Maximum pixels of an image with its black surroundings. A larger image is first reduced by an integer factor."""
 
 
 def crop(record: dict[str, Any], *, size: int, margin: float, stored: int | None = None) -> dict[str, np.ndarray]:
     """Returns the fields of a `types.Batch` that a record determines, for one example.
 
-    The central `size` x `size` pixels show the square of `margin` times the longer side of the record's box, around its
-    middle. `image` has `stored` x `stored` pixels (by default `size`), the border being equal on each side and black
-    beyond the record's image. Unknown labels are masked; an unknown scale is 0.
+    Pixels beyond the record's image are black. Unknown labels are masked; an unknown scale is 0.
+
+    Args:
+      record: see `record.features`.
+      size: side of the central square, pixels.
+      margin: side of the central square relative to the longer side of the record's box, at whose centre it is.
+      stored: side of `image`, pixels, with an equal border on each side of the central square; by default `size`.
 
     Raises:
-      OSError: if the image cannot be decoded to its end.
+      OSError: if the image cannot be decoded completely.
     """
     stored = size if stored is None else stored
     low, high = record["box"].astype(np.float64).reshape(2, 2)
@@ -50,7 +54,7 @@ def _pixels(encoded: bytes, middle: np.ndarray, side: float, pixels: int) -> np.
     """Decodes the square of `side` image pixels around `middle`, uint8 `[pixels, pixels, 3]`."""
     with Image.open(io.BytesIO(encoded)) as opened:
         width = opened.width
-        # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size; at least that of the crop, so that no detail is lost.
+        # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size; at the crop's resolution or more, no detail is lost.
         wanted = [max(1, int(length * pixels / side)) for length in opened.size]
         _, extent = opened.draft("RGB", (wanted[0], wanted[1])) or ("", (0, 0, width, 0))
         image = opened.convert("RGB")
@@ -60,13 +64,13 @@ def _pixels(encoded: bytes, middle: np.ndarray, side: float, pixels: int) -> np.
 
 def square(image: Image.Image, middle: np.ndarray, side: float, pixels: int) -> np.ndarray:
     """Resamples the square of `side` pixels of an RGB image around its pixel `middle` to uint8 `[pixels, pixels, 3]`,
-    filtered where it shrinks, black beyond the image."""
-    # In Pillow's coordinates from here on: the origin is the corner of the first pixel, not its centre.
+    with a filter if it is reduced, and black beyond the image."""
+    # In Pillow's coordinates, used from here on, the origin is the corner of the first pixel, not its centre.
     low, high = middle + 0.5 - side / 2, middle + 0.5 + side / 2
     reach = BICUBIC_REACH * max(1.0, side / pixels)
     outer_low, outer_high = np.floor(low - reach), np.ceil(high + reach)
     if outer_low.min() < 0 or (outer_high > image.size).any():
-        # The filter would ignore pixels beyond the image; as black pixels they count the same for any surroundings.
+        # The filter ignores pixels beyond the image. Black pixels there count the same for any surroundings.
         shrink = math.ceil(math.sqrt(np.prod(outer_high - outer_low) / LARGEST_SURROUNDINGS))
         if shrink > 1:
             return square(image.reduce(shrink), (middle + 0.5) / shrink - 0.5, side / shrink, pixels)

@@ -20,12 +20,12 @@ from bmc_jax.synthesis.domains import Domain
 from bmc_jax.synthesis.renderer import ACCELERATOR_CHUNK
 
 CHUNK = 256
-"""Images that are rendered, decoded or copied between two updates of the progress bar."""
+"""Number of images rendered, decoded or copied between two updates of the progress bar."""
 
 
 @runtime_checkable
 class ExampleSet(Protocol):
-    """A source's examples, numbered from 0 to `len - 1`."""
+    """The examples of a source, numbered from 0 to `len - 1`."""
 
     def __len__(self) -> int: ...
 
@@ -34,7 +34,7 @@ class ExampleSet(Protocol):
         ...
 
     def poses(self) -> np.ndarray:
-        """Returns the poses whose 21 joints are all labelled, `[pose, 21, 3]` metres. No image is made for it."""
+        """Returns the poses with 21 labelled joints, `[pose, 21, 3]` metres, without decoding or rendering images."""
         ...
 
     def describe(self, row: int) -> str:
@@ -65,7 +65,7 @@ class InMemory:
 
 @dataclass(frozen=True, kw_only=True)
 class OnDisk:
-    """The first `count` examples of a split of a built dataset, decoded each time they are loaded."""
+    """The first `count` examples of a split of a built dataset, decoded whenever they are loaded."""
 
     name: str
     records: store.Records
@@ -115,8 +115,8 @@ class OnDisk:
             return crop.crop(record, size=self.size, stored=self.stored, margin=self.margin)
         except OSError as error:
             raise ValueError(
-                f"{self.records.folder}: the image of {self.records.split} row {row} ({record['id']}) is damaged "
-                f"({error}); copy the dataset here again, or delete that folder and build it anew"
+                f"{self.records.folder}: {self.records.split} row {row} ({record['id']}): expected an image, got a "
+                f"damaged one ({error}); copy the dataset again, or delete that folder and build it again"
             ) from error
 
 
@@ -127,17 +127,18 @@ def _decoders(threads: int) -> ThreadPoolExecutor:
 
 @dataclass(frozen=True, kw_only=True)
 class RenderedOnDemand:
-    """Examples of a rendered domain, rendered each time they are loaded.
+    """Examples of a rendered domain, rendered whenever they are loaded.
 
-    Training takes each row once and in order, so nothing is kept or shuffled.
+    Training takes each row once and in order, so images are neither stored nor shuffled.
     """
 
     seed: int
     domain: Domain
     split: str
     count: int
-    """Number of examples, from the first, whose poses limits may be fitted to."""
+    """Number of the first examples whose poses may be used in fitting limits."""
     length: int
+    """Number of all examples."""
     labels: str
     """"2d" or "3d"."""
     number: int
@@ -157,7 +158,7 @@ class RenderedOnDemand:
         def one(row: Int[Array, ""]) -> Batch:
             return synthesis.example(self.seed, self.domain, self.split, row, self.size)
 
-        # In chunks, as an image takes much more memory while it is rendered.
+        # In chunks, since rendering takes much more memory than the image.
         return self._labelled(jax.lax.map(one, rows, batch_size=ACCELERATOR_CHUNK))
 
     def poses(self) -> np.ndarray:
@@ -175,7 +176,13 @@ class RenderedOnDemand:
 
 
 def stack(parts: Sequence[dict[str, np.ndarray]], rows: Sequence[int] | np.ndarray, *, source: int = 0) -> Batch:
-    """Returns the batch of examples that `crop.crop` made of the records in those rows, host numpy `[row, ...]`."""
+    """Stacks results of `crop.crop` into a batch, host numpy `[row, ...]`.
+
+    Args:
+      parts: the crops.
+      rows: row of each in its source.
+      source: number of the source.
+    """
     return Batch(
         **{name: np.stack([part[name] for part in parts]) for name in parts[0]},
         source=np.full(len(parts), source, np.int32),
@@ -185,8 +192,8 @@ def stack(parts: Sequence[dict[str, np.ndarray]], rows: Sequence[int] | np.ndarr
 
 
 def without_3d(examples: Batch) -> Batch:
-    """Returns the examples with 2D labels only. The 3D labels are overwritten, not just masked."""
-    # Arrays by shape, so that it works inside a jitted program.
+    """Returns the examples with 2D labels only. The 3D labels are overwritten, not only masked."""
+    # New arrays by shape also work inside a jitted program.
     return dataclasses.replace(
         examples,
         joints_3d=np.zeros(examples.joints_3d.shape, examples.joints_3d.dtype),
@@ -196,7 +203,7 @@ def without_3d(examples: Batch) -> Batch:
 
 
 def in_chunks(title: str, count: int, make: Callable[[np.ndarray], Batch]) -> Batch:
-    """Returns `make(np.arange(count))`, made `CHUNK` rows at a time into arrays of the full length."""
+    """Returns `make(np.arange(count))`, computed in chunks of `CHUNK` rows, with a progress bar."""
     whole: Any = None
     with Progress(total=count, desc=title, unit=" images") as bar:
         for first in range(0, count, CHUNK):

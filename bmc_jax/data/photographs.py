@@ -18,19 +18,19 @@ from bmc_jax.data.readers.annotation import SkipRow
 from bmc_jax.data.record import record
 
 MARGIN = 1.5
-"""Side of the square crop over the longer side of the hand's box. Rendered hands fill about two thirds of theirs."""
+"""Side of the square crop relative to the longer side of the hand's box. Rendered hands fill about 2/3 of theirs."""
 
 
 @dataclass(frozen=True)
 class Photographs:
-    """Crops of hands, with what the file says of them."""
+    """Crops of hands, with the information of the file about them."""
 
     batch: Batch
     """Host numpy `[count, ...]`."""
     files: tuple[str, ...]
     """Name of each example's image file in the annotations."""
     mirrored: np.ndarray
-    """Which examples were left hands and are mirrored, `[count]`."""
+    """Mask of the examples that are mirrored left hands, `[count]`."""
     description: str
     """`info.description` of the file."""
 
@@ -48,14 +48,21 @@ def read(
     stored: int | None = None,
     indices: Sequence[int] | None = None,
 ) -> Photographs:
-    """Reads the crops around the hands of a COCO file: of all annotations, or of those with the given numbers.
+    """Reads the crops around the hands of a COCO file.
 
-    They are the same as those of a dataset built from the file. `size`, `margin` and `stored` are those of `crop.crop`.
-    Left hands are mirrored. Annotations that a build skips are left out, with a warning that states the reasons.
+    Crops are equal to those of a dataset built from the file. Left hands are mirrored. Annotations that a build skips
+    are left out, with a warning that states the reasons.
+
+    Args:
+      path: the COCO file.
+      size: see `crop.crop`, as `margin` and `stored`.
+      margin: see `crop.crop`.
+      stored: see `crop.crop`.
+      indices: numbers of annotations, from 0; by default all.
 
     Raises:
-      FileNotFoundError: if the file or an image is not there.
-      ValueError: as `coco_hand` does, for numbers that the file does not have, and if no annotation is left.
+      FileNotFoundError: if the file or an image does not exist.
+      ValueError: as `coco_hand` does, for numbers that the file does not have, and if no annotation can be used.
     """
     path = Path(path)
     info = coco_hand.load(path).get("info")
@@ -63,9 +70,12 @@ def read(
     rows = coco_hand.splits(path)["train"]
     indices = range(len(rows)) if indices is None else indices
     if len(indices) == 0:
-        raise ValueError(f"{path}: no annotations to read")
+        raise ValueError(f"{path}: expected one annotation or more, got none; name a file with annotations")
     if min(indices) < 0 or max(indices) >= len(rows):
-        raise ValueError(f"{path} has {len(rows)} annotations, numbered from 0; asked for {max(indices)}")
+        wrong = min(indices) if min(indices) < 0 else max(indices)
+        raise ValueError(
+            f"{path}: expected numbers of annotations from 0 to {len(rows) - 1}, got {wrong}; choose others"
+        )
     records, kept, skipped = [], [], Counter[str]()
     for i in indices:
         try:
@@ -76,13 +86,15 @@ def read(
     if skipped:
         reasons = ", ".join(f"{reason} ({count:,})" for reason, count in skipped.items())
         if not kept:
-            raise ValueError(f"{path}: no annotation of {len(indices):,} is left: {reasons}")
+            raise ValueError(
+                f"{path}: expected a usable annotation, got none of {len(indices):,}: {reasons}; correct the file"
+            )
         warnings.warn(
             f"{path}: {skipped.total():,} of {counted(len(indices), 'annotation')} left out: {reasons}", stacklevel=2
         )
     indices = kept
     files = tuple((rows[i].image or {})["file_name"] for i in indices)
-    left = np.array([one["hand"] == "left" for one in records])
+    left = np.array([record["hand"] == "left" for record in records])
     return Photographs(batch(records, indices, size=size, margin=margin, stored=stored), files, left, description)
 
 
@@ -94,8 +106,8 @@ def batch(
     margin: float = MARGIN,
     stored: int | None = None,
 ) -> Batch:
-    """Returns the crops of records with these numbers, host numpy `[count, ...]`, as of source 0."""
-    return example_sets.stack([crop.crop(one, size=size, margin=margin, stored=stored) for one in records], numbers)
+    """Returns the crops of records as examples of source 0 with these numbers, host numpy `[count, ...]`."""
+    return example_sets.stack([crop.crop(row, size=size, margin=margin, stored=stored) for row in records], numbers)
 
 
 def spread(path: str | os.PathLike, count: int | None = None) -> list[int]:

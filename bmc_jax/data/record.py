@@ -1,4 +1,4 @@
-"""Records of built datasets: a hand's surroundings cut out of its image, as a right hand, with all its labels."""
+"""Records of built datasets: the surroundings of a hand, cut out of its image as a right hand, with all its labels."""
 
 import io
 import math
@@ -13,9 +13,9 @@ from bmc_jax.data import images
 from bmc_jax.data.readers.annotation import Annotation, check, project
 
 WINDOW = 2.5
-"""Side of the stored window over the longer side of the hand's box, so that augmentation can move the crop."""
+"""Side of the stored window relative to the longer side of the hand's box; augmentation moves the crop within it."""
 LARGEST = 320
-"""Pixels of the longer side, to which a larger window is shrunk. A crop of 1.5 times the box then has 192."""
+"""Maximum pixels of the window's longer side; larger windows are reduced. A crop of 1.5 times the box then has 192."""
 QUALITY = 95
 """JPEG quality, without chroma subsampling. The mean change of a photograph is below one grey level."""
 
@@ -49,10 +49,10 @@ def features() -> Any:
 
 
 def record(annotation: Annotation) -> dict[str, Any]:
-    """Returns the annotation's record, see `features`.
+    """Converts an annotation to a record (see `features`).
 
     Raises:
-      FileNotFoundError: if there is no such image.
+      FileNotFoundError: if the image does not exist.
       ValueError: naming file, row, value and remedy, if the image is damaged or `annotation.check` refuses the labels.
     """
     checked = check(annotation)
@@ -103,8 +103,8 @@ def _cut(annotation: Annotation, box: tuple[float, float, float, float]) -> tupl
     right, bottom = np.ceil(np.minimum(middle + reach, image.size)).astype(int)
     if left >= right or top >= bottom:
         raise ValueError(
-            f"{annotation.where}: the hand's box {np.round(box, 1).tolist()} lies outside of its image of "
-            f"{image.width}x{image.height} pixels"
+            f"{annotation.where}: expected the hand's box inside its image of {image.width}x{image.height} pixels, got "
+            f"{np.round(box, 1).tolist()}; correct the box or the image"
         )
     window = (int(left), int(top), int(right), int(bottom))
     width, height = right - left, bottom - top
@@ -125,7 +125,7 @@ def _cut(annotation: Annotation, box: tuple[float, float, float, float]) -> tupl
 
 
 def _open(annotation: Annotation) -> tuple[Image.Image, bytes | None]:
-    """Returns the whole image, and the file's bytes if they are a colour JPEG, which can be stored as they are."""
+    """Returns the whole image, and the file's bytes if they are a colour JPEG, which can be stored unchanged."""
     if isinstance(annotation.image, np.ndarray):
         return Image.fromarray(annotation.image), None
     try:
@@ -134,4 +134,4 @@ def _open(annotation: Annotation) -> tuple[Image.Image, bytes | None]:
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{annotation.where}: {error}") from error
     except ValueError as error:
-        raise ValueError(f"{annotation.where}: the image {error}, or build with --faults skip") from error
+        raise ValueError(f"{annotation.where}: {error}, or build with --faults skip") from error

@@ -1,8 +1,8 @@
-"""Batches that are made inside the training step, of images that are on the devices and images that are rendered there.
+"""Batches assembled inside the training step, from images in device memory and images rendered on the devices.
 
-As everywhere a step is told row numbers, in all sources laid end to end; what a fresh source's row stands for is
-rendered by the device that trains on it. All devices run one program, and a source's share of the batch need not divide
-by their number: each device renders as many as any has of that source, and drops what is not its own.
+A step receives row numbers in the concatenated sources. Rows of a fresh source are rendered by the device that trains
+on them. All devices run the same program, and the number of a source's rows in a batch need not be a multiple of the
+number of devices: each device renders as many images as any device has of the source, and drops those of others.
 """
 
 from typing import Any
@@ -18,17 +18,21 @@ from bmc_jax.data import cache, input_pipeline, sources
 
 
 def describe(mode: str) -> str:
-    """Returns where fresh images are rendered, in words, if the others wait in `mode`, one of `CACHES`."""
+    """Returns the place where fresh images are rendered, in words, for the cache `mode`, one of `CACHES`."""
     if mode != "device":
         return "rendered batch by batch, before the step"
-    slowly = ", some fifty times slower on a CPU than with data.cache=host" if jax.default_backend() == "cpu" else ""
+    slowly = ", about fifty times slower on a CPU than with data.cache=host" if jax.default_backend() == "cpu" else ""
     return f"rendered inside the step{slowly}"
 
 
 def gather(rows: Int[Array, "device b"], resident: cache.Resident, config: Config, axis_name: str) -> Batch:
-    """One device's part `[b, ...]` of the process's batch, whose rows for each local device every device is told.
+    """Returns one device's part `[b, ...]` of the process's batch.
 
-    `resident` is what the device has of the sources that are not fresh: see `cache.gather`.
+    Args:
+      rows: rows of all local devices, the same on every device.
+      resident: this device's part of the sources that are not fresh (see `cache.gather`).
+      config: a resolved configuration.
+      axis_name: name of the mapped axis of devices.
     """
     fresh, train = sources.on_demand(config), config.data.train
     if not fresh:
@@ -42,7 +46,7 @@ def gather(rows: Int[Array, "device b"], resident: cache.Resident, config: Confi
 
     rendered = []
     for number, source in fresh.items():
-        # Neighbours in the batch go to different devices: of the batch's places from low to high, any device has these.
+        # Adjacent examples are on different devices, so the source's rows are at these places of any device's part.
         places = slice(int(shares[number]) // devices, -(-int(shares[number + 1]) // devices))
         row = mine[places] - int(first[number])
         own = (row >= 0) & (row < len(source))
@@ -58,16 +62,16 @@ def gather(rows: Int[Array, "device b"], resident: cache.Resident, config: Confi
 
 
 def _resident_rows(rows: Int[Array, "device b"], first: np.ndarray, fresh: list[int]) -> Int[Array, "device b"]:
-    """Row numbers in the sources that are not fresh, laid end to end by themselves; -1 for those of fresh ones."""
+    """Returns row numbers in the concatenation of the sources that are not fresh; -1 for rows of fresh sources."""
     lengths = np.diff(first)
     lengths[fresh] = 0
     shift = (input_pipeline.offsets(lengths.tolist()) - first)[:-1]
-    of = jnp.searchsorted(jnp.asarray(first[1:]), rows, side="right")
-    return jnp.where(jnp.asarray(lengths > 0)[of], rows + jnp.asarray(shift)[of], -1)
+    source = jnp.searchsorted(jnp.asarray(first[1:]), rows, side="right")
+    return jnp.where(jnp.asarray(lengths > 0)[source], rows + jnp.asarray(shift)[source], -1)
 
 
 def _put(examples: Batch, batch: Batch, places: slice, own: Bool[Array, " place"]) -> Batch:
-    """The batch with those of the examples that are its `own` in their places."""
+    """Returns the batch with the examples selected by `own` at their places."""
 
     def put(new: Any, old: Any) -> Any:
         mask = own.reshape(-1, *[1] * (new.ndim - 1))

@@ -1,7 +1,7 @@
-"""Sources that a configuration names: rendered domains, built datasets, files of joints.
+"""Sources named in a configuration: rendered domains, built datasets, files of joints.
 
-Each kind is a subclass of `SourceKind`, and `kind` finds it by the name. The functions after it work on all sources of
-a configuration.
+Each kind is a subclass of `SourceKind`; `kind` selects it by the name. The functions below it process all sources of a
+configuration.
 """
 
 import abc
@@ -35,7 +35,7 @@ RENDERED_FOLDER = "rendered"
 """Folder in `data.directory` of the images that `data.keep_rendered` keeps."""
 JOINTS_SUFFIX = ".npy"
 TEST_EVERY = 5
-"""Of a file of joints, one row in so many is in the split "test"."""
+"""Interval of the rows of a file of joints that are in the split "test"."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class SourceKind(abc.ABC):
     name: str
     """Name of a domain, name or path of a built dataset, or path of a file of joints."""
     unlimited: ClassVar[bool] = False
-    """Whether a configuration must state how many examples to take."""
+    """Whether the number of examples is unlimited, so that a configuration must state a count."""
 
     def folder(self, directory: str | os.PathLike) -> Path | None:
-        """Returns the folder of a built dataset; None for the other kinds. Raises ValueError if it is not built."""
+        """Returns the folder of a built dataset; None for other kinds. Raises ValueError if it is not built."""
         del directory
 
     def content_hash(self, directory: str | os.PathLike) -> str | None:
@@ -57,32 +57,35 @@ class SourceKind(abc.ABC):
 
     @abc.abstractmethod
     def check(self, config: Config, field: str, split: str) -> dict[str, Any]:
-        """Returns the counts of a split's examples, see `shard.merge`; of a domain, which has any number, none.
+        """Checks a source and returns the counts of a split's examples (see `shard.merge`); empty for a domain.
 
         Raises:
-          ValueError: naming `field` of the configuration and the remedy, if the source or the split is not there or
-            does not suit the network.
+          ValueError: naming `field` of the configuration and the remedy, if the source or the split does not exist or
+            cannot be used with the network.
         """
 
     @abc.abstractmethod
     def training_set(self, config: Config, source: Source, number: int) -> ExampleSet:
-        """Returns the examples of training source `number`, their images of `config.stored_size` pixels."""
+        """Returns the examples of training source `number`, with images of `config.stored_size` pixels per side."""
 
     @abc.abstractmethod
     def test_examples(self, config: Config, split: str, count: int | None, *, stored: int) -> Batch:
-        """Returns the first `count` examples as crops with all their labels, host numpy: by default `data.test_count`
-        of a domain, and all of the other kinds.
+        """Returns the first `count` examples as crops with all their labels, host numpy.
 
-        Images have `stored` pixels a side, at least `data.image_size`, with the crop in their middle.
+        Args:
+          config: a configuration.
+          split: name of the split.
+          count: by default `data.test_count` for a domain, and all for other kinds.
+          stored: side of the images, pixels, at least `data.image_size`; the crop is in their middle.
 
         Raises:
-          ValueError: if there is no such split, or an image is damaged.
+          ValueError: if the split does not exist, or an image is damaged.
         """
 
     @abc.abstractmethod
     def poses(self, config: Config, split: str, count: int | None = None) -> np.ndarray:
-        """Returns the first `count` complete 3D poses, `[pose, 21, 3]` metres: by default all, and of a domain as many
-        as the 3D-labelled training sources have examples."""
+        """Returns the first `count` complete 3D poses, `[pose, 21, 3]` metres. The default is all poses, and for a
+        domain as many as the 3D-labelled training sources have examples."""
 
 
 class RenderedDomain(SourceKind):
@@ -92,7 +95,9 @@ class RenderedDomain(SourceKind):
 
     def check(self, config: Config, field: str, split: str) -> dict[str, Any]:
         if split not in SPLITS:
-            raise ValueError(f"{field}: {self.name} has no split {split!r}; it has {', '.join(SPLITS)}")
+            raise ValueError(
+                f"{field}: expected one of the splits {', '.join(SPLITS)} of {self.name}, got {split!r}; choose one"
+            )
         return {}
 
     def training_set(self, config: Config, source: Source, number: int) -> ExampleSet:
@@ -125,22 +130,27 @@ class RenderedDomain(SourceKind):
 
 
 class BuiltDataset(SourceKind):
-    """A dataset that `bmc data build` wrote, given by its name in `data.directory` or by its path."""
+    """A dataset built by `bmc data build`, given by its name in `data.directory` or by its path."""
 
     def folder(self, directory: str | os.PathLike) -> Path:
         return store.find(self.name, directory)
 
     def check(self, config: Config, field: str, split: str) -> dict[str, Any]:
         if config.network.input == "points":
-            known = f"a rendered domain ({', '.join(DOMAINS)}) or an {JOINTS_SUFFIX} file of joints"
-            raise ValueError(f"{field} is {self.name!r}; for network.input 'points' it must be {known}")
+            raise ValueError(
+                f"{field}: expected a rendered domain ({', '.join(DOMAINS)}) or an {JOINTS_SUFFIX} file of joints for "
+                f"network.input 'points', got {self.name!r}; name one of them"
+            )
         try:
             splits = store.summary(self.folder(config.data.directory))["splits"]
         except ValueError as error:
-            known = f"a rendered domain ({', '.join(DOMAINS)})"
-            raise ValueError(f"{field} is {self.name!r}: not {known}, and {error}") from error
+            known = f"a rendered domain ({', '.join(DOMAINS)}) or a built dataset"
+            raise ValueError(f"{field}: expected {known}, got {self.name!r}: {error}") from error
         if split not in splits:
-            raise ValueError(f"{field}: the dataset {self.name} has no split {split!r}; it has {', '.join(splits)}")
+            raise ValueError(
+                f"{field}: expected one of the splits {', '.join(splits)} of the dataset {self.name}, got {split!r}; "
+                "choose one"
+            )
         return splits[split]
 
     def training_set(self, config: Config, source: Source, number: int) -> OnDisk:
@@ -172,17 +182,18 @@ class BuiltDataset(SourceKind):
 
 
 class JointsFile(SourceKind):
-    """A file of 3D joints, hands without images for the network that lifts points.
+    """A file of 3D joints: hands without images, for the network that lifts points.
 
-    The file is an .npy `[N, 21, 3]` in metres, FreiHAND order, camera frame. No K is needed: each hand gets a crop of
-    its own, which follows from the rays to its joints. Every fifth row is in the split "test" and the others in
-    "train"; left hands are left out.
+    The file is an .npy `[N, 21, 3]` in metres, FreiHAND order, camera frame. No K is needed, since the crop of each
+    hand follows from the rays to its joints. Every fifth row is in the split "test" and the others are in "train"; left
+    hands are left out.
     """
 
     def check(self, config: Config, field: str, split: str) -> dict[str, Any]:
         if config.network.input != "points":
             raise ValueError(
-                f"{field} is {self.name!r}, a file of joints without images, for network.input 'points' only"
+                f"{field}: expected a source with images for network.input {config.network.input!r}, got "
+                f"{self.name!r}, a file of joints without images; set network.input to 'points', or name another source"
             )
         count = len(self.poses(config, split))
         return {"examples": count, "complete_3d": count, "partial_3d": 0}
@@ -198,14 +209,14 @@ class JointsFile(SourceKind):
         """Returns the first `count` right hands of a split, `[pose, 21, 3]` float32 metres.
 
         Raises:
-          ValueError: naming file and remedy, if there is no such file or split, or it holds no such poses.
+          ValueError: naming file and remedy, if the file or the split does not exist, or the file has no such poses.
         """
         del config
         return _right_hands(self.name, split)[:count]
 
     def examples(self, config: Config, split: str, count: int | None, number: int = 0) -> Batch:
-        """Returns the first `count` hands as examples of source `number`, host numpy, each in a crop without channels:
-        the square of `data.margin` times the longer side of the joints' box, around its middle."""
+        """Returns the first `count` hands as examples of source `number`, host numpy, with images without channels.
+        Each crop is the square of `data.margin` times the longer side of the joints' box, around its centre."""
         size, joints = config.data.image_size, self.poses(config, split, count)
         rays = joints[..., :2].astype(np.float64) / joints[..., 2:]
         low, high = rays.min(axis=1), rays.max(axis=1)
@@ -235,25 +246,30 @@ class JointsFile(SourceKind):
 @functools.cache
 def _right_hands(path: str, split: str) -> np.ndarray:
     if split not in ("train", "test"):
-        raise ValueError(f"{path} has no split {split!r}; a file of joints has train, test")
+        raise ValueError(
+            f"{path}: expected one of the splits train, test of a file of joints, got {split!r}; choose one"
+        )
     if not Path(path).is_file():
-        raise ValueError(f"expected a file of joints, got {path!r}, which is not there; give its path")
+        raise ValueError(f"expected a file of joints, got {path!r}, which does not exist; give its path")
     joints = pose_files.read(path).joints.astype(np.float32)
     try:
         found = validation.screen(joints, left="drop").poses
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if found[..., 2].min(initial=np.inf) < numerics.NEAREST_DEPTH:
-        raise ValueError(f"{path} has joints behind the camera; give them in its frame, x right, y down, z forward")
+        raise ValueError(
+            f"{path}: expected joints in front of the camera, got joints behind it; give them in the camera frame, x "
+            "right, y down, z forward"
+        )
     is_test = np.arange(len(found)) % TEST_EVERY == TEST_EVERY - 1
     found = found[is_test if split == "test" else ~is_test]
     if not len(found):
-        raise ValueError(f"{path} has no right hand in its split {split!r}")
+        raise ValueError(f"{path}: expected right hands in the split {split!r}, got none; give a file with more hands")
     return found
 
 
 def kind(name: str) -> SourceKind:
-    """Returns the source of that name. A name that is neither a domain nor a file of joints is a built dataset's."""
+    """Returns the source of a name. A name that is neither a domain nor a file of joints is that of a built dataset."""
     if name in DOMAINS:
         return RenderedDomain(name)
     return JointsFile(name) if name.endswith(JOINTS_SUFFIX) else BuiltDataset(name)
@@ -273,12 +289,12 @@ def _in_memory(source: Source, examples: Batch) -> InMemory:
 
 
 def resolve(config: Config) -> Config:
-    """Returns the configuration with every training source's `count` filled in, once all its data is there.
+    """Checks all sources and returns the configuration with the `count` of every training source filled in.
 
     Raises:
-      ValueError: naming the field and the remedy, for a name that is no source, a split or a number of images that it
-        does not have, 3D labels that it does not have, a source that does not suit the network, limits without poses to
-        fit to, or more fresh images than an int32 can number.
+      ValueError: naming the field and the remedy, for an unknown source, a split, number of images or 3D labels that
+        the source does not have, a source that cannot be used with the network, limits that are fitted without poses,
+        or more fresh images than an int32 can number.
     """
     train, poses = [], 0
     for i, source in enumerate(config.data.train):
@@ -286,7 +302,9 @@ def resolve(config: Config) -> Config:
         train.append(completed)
         poses += labelled
     if config.limits.source == "fit" and not poses:
-        raise ValueError("limits.source is 'fit'; no training source has complete 3D labels to fit to: name a preset")
+        raise ValueError(
+            "limits.source: expected a training source with complete 3D labels for 'fit', got none; name a preset"
+        )
     if config.limits.source.startswith(FIT_TO):
         kind(config.limits.source.removeprefix(FIT_TO)).check(config, "limits.source", "train")
     require_tests(config)
@@ -294,8 +312,9 @@ def resolve(config: Config) -> Config:
     total = sum(length(config, source) for source in train)
     if any(source.fresh for source in train) and total > np.iinfo(np.int32).max:
         raise ValueError(
-            f"training.epochs is {config.training.epochs:g}; {total:.2g} images would be rendered for them, and no "
-            "more than 2.1e+09 have a number: take fewer epochs, or a smaller count for the fresh sources"
+            "training.epochs: expected epochs of up to 2.1e+09 images with fresh sources, got "
+            f"{config.training.epochs:g} with {total:.2g} images; set fewer epochs, or a smaller count of the fresh "
+            "sources"
         )
     return config
 
@@ -306,37 +325,44 @@ def _with_count(config: Config, field: str, source: Source) -> tuple[Source, int
     available = found.check(config, f"{field}.name", source.split)
     if found.unlimited:
         if source.count == 0:
-            raise ValueError(f"{field}.count is 0; say how many images of {source.name} to render")
+            raise ValueError(f"{field}.count: expected the number of images of {source.name} to render, got 0; set it")
         if source.green_screen:
-            raise ValueError(f"{field}.green_screen is True; {source.name} is rendered, without a green screen")
+            raise ValueError(
+                f"{field}.green_screen: expected False for {source.name}, which is rendered without a green screen, "
+                "got True; set it to False"
+            )
         return source, source.count if source.labels == "3d" else 0
     if source.fresh:
-        raise ValueError(f"{field}.fresh is True; {source.name} is a built dataset; only a rendered domain can be")
+        raise ValueError(
+            f"{field}.fresh: expected False for {source.name}, which is not a rendered domain, got True; set it False"
+        )
     if source.count > available["examples"]:
         raise ValueError(
-            f"{field}.count is {source.count}; {source.name} has {available['examples']} examples in {source.split}, "
-            "and 0 takes all"
+            f"{field}.count: expected up to {available['examples']}, the number of examples of {source.name} in "
+            f"{source.split}, got {source.count}; set it to 0 for all"
         )
     if source.labels == "3d" and not available["complete_3d"] + available["partial_3d"]:
-        raise ValueError(f"{field}.labels is '3d'; {source.name} has 2D labels only, so it must be '2d'")
+        raise ValueError(
+            f"{field}.labels: expected '2d' for {source.name}, which has 2D labels only, got '3d'; set it to '2d'"
+        )
     source = dataclasses.replace(source, count=source.count or available["examples"])
     return source, available["complete_3d"] if source.labels == "3d" else 0
 
 
 def length(config: Config, source: Source) -> int:
-    """Returns the rows of a source of a resolved configuration: its images or, if fresh, all that the run takes."""
+    """Returns the number of rows of a source of a resolved configuration: its images or, if fresh, those of the run."""
     return steps(config) * config.data.batch_size if source.fresh else source.count
 
 
 def require_tests(config: Config, split: str = "test") -> None:
-    """Checks that every entry of `data.test` is there; `split` is that of the entries without one.
+    """Checks that every entry of `data.test` exists; `split` is that of entries without a split.
 
     Raises:
       ValueError: naming the entry.
     """
     for i, entry in enumerate(config.data.test):
-        name, of = test_split(entry, split)
-        kind(name).check(config, f"data.test[{i}]", of)
+        name, entry_split = test_split(entry, split)
+        kind(name).check(config, f"data.test[{i}]", entry_split)
 
 
 def test_split(entry: str, default: str) -> tuple[str, str]:
@@ -355,18 +381,18 @@ def on_demand(config: Config) -> dict[int, RenderedOnDemand]:
 
 
 def training(config: Config) -> list[ExampleSet]:
-    """Returns the training sources of a resolved configuration, their images of `config.stored_size` pixels."""
+    """Returns the training sources of a resolved configuration, with images of `config.stored_size` pixels per side."""
     return [kind(source.name).training_set(config, source, number) for number, source in enumerate(config.data.train)]
 
 
 def labelled_joints(sets: Sequence[ExampleSet]) -> np.ndarray:
-    """Returns the poses with complete 3D labels, `[pose, 21, 3]` metres, that limits may be fitted to."""
+    """Returns the poses with complete 3D labels, `[pose, 21, 3]` metres, to which limits may be fitted."""
     return np.concatenate([examples.poses() for examples in sets])
 
 
 def digest(config: Config) -> list[dict[str, Any]]:
-    """Returns each training source's name, split and count, `fresh` if it is, and the hash of its files if it has any;
-    of a resolved configuration."""
+    """Returns name, split and count of each training source of a resolved configuration, `fresh` if it is True, and the
+    hash of the source's files if it has any."""
     found = []
     for source in config.data.train:
         content: dict[str, Any] = {"name": source.name, "split": source.split, "count": source.count}
@@ -377,10 +403,10 @@ def digest(config: Config) -> list[dict[str, Any]]:
 
 
 def rendered(config: Config, name: str, split: str, count: int, number: int = 0, *, stored: int | None = None) -> Batch:
-    """Returns the first `count` images of a domain's split with all their labels, host numpy, as of source `number`.
+    """Returns the first `count` images of a domain's split with all labels as examples of source `number`, host numpy.
 
-    Images have `stored` pixels a side, by default `data.image_size`, with the crop in their middle; for the network
-    that lifts points they have no channels.
+    Images have `stored` pixels per side, by default `data.image_size`, with the crop in their middle. For the network
+    that lifts points, they have no channels.
     """
     size = config.data.image_size
     stored = size if stored is None else stored
@@ -402,7 +428,7 @@ def rendered(config: Config, name: str, split: str, count: int, number: int = 0,
 
 
 def _with_surroundings(config: Config, name: str, stored: int) -> Domain:
-    """Returns the domain whose images of `stored` pixels show crops of `data.image_size` with their surroundings."""
+    """Returns the domain whose images of `stored` pixels contain crops of `data.image_size` and their surroundings."""
     size = config.data.image_size
     return domains.get(name) if stored == size else domains.widen(domains.get(name), stored / size)
 
@@ -419,8 +445,8 @@ def load_or_render(
 ) -> Batch:
     """Returns the images in the file for these arguments, or renders them and writes that file.
 
-    The file's name has a hash of all that the images depend on, including the renderer's source code, so a file that
-    exists is right. It may be deleted at any time.
+    The name of the file has a hash of everything on which the images depend, including the renderer's source code, so
+    an existing file is valid. It may be deleted at any time.
 
     Raises:
       OSError: naming folder and remedy, if the file cannot be written.
@@ -434,14 +460,14 @@ def load_or_render(
         with open(file, "rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             return Batch(**arrays)
     except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile):
-        pass  # A missing or damaged file is written anew.
+        pass  # A missing or damaged file is written again.
     examples = render()
     try:
         with files.replacing(file) as partial:
             np.savez(partial, **vars(examples))
     except OSError as error:
         raise OSError(
-            f"rendered images cannot be kept in {file.parent} ({error.strerror}): make room there, give another "
-            "data.directory, or leave data.keep_rendered False"
+            f"data.keep_rendered: expected a writable folder {file.parent}, got {error.strerror!r}; free space there, "
+            "set another data.directory, or set data.keep_rendered False"
         ) from error
     return examples

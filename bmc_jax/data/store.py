@@ -1,6 +1,6 @@
 """Built datasets on disk: `DIRECTORY/NAME/VERSION/` with array_record shards in TFDS's layout and `summary.json`.
 
-The summary is written last, and the folder is renamed after that, so a folder with both is whole.
+The summary is written last, and the folder is then renamed, so a folder with that name and a summary is complete.
 """
 
 import json
@@ -17,7 +17,7 @@ BUILDING = ".building"
 
 
 class Records(Sequence):
-    """A split's records by number: dicts of `record.features`, the image as JPEG bytes."""
+    """The records of a split by number: dicts of `record.features`, with the image as JPEG bytes."""
 
     def __init__(self, folder: Path, split: str):
         import tensorflow_datasets as tfds
@@ -35,10 +35,10 @@ class Records(Sequence):
 
 
 def find(name: str | os.PathLike, root: str | os.PathLike = ".") -> Path:
-    """Returns the folder of a built dataset: `name` itself, or its newest version, or that of `root/name`.
+    """Returns the folder of a built dataset: `name` if it is one, or the newest version in `name` or `root/name`.
 
     Raises:
-      ValueError: with the remedy, if there is none or it is not whole.
+      ValueError: with the remedy, if there is none or its build is not complete.
     """
     for place in (Path(name), Path(root) / name):
         if (place / SUMMARY).is_file():
@@ -47,9 +47,12 @@ def find(name: str | os.PathLike, root: str | os.PathLike = ".") -> Path:
         if versions:
             return max(versions, key=lambda folder: tuple(map(int, folder.name.split("."))))
         if any(place.glob(f"*{BUILDING}")):
-            raise ValueError(f"{place} is not built to its end; run its `bmc data build` again and it goes on")
+            raise ValueError(
+                f"{place}: expected a complete build, got an interrupted one; run its `bmc data build` again"
+            )
     raise ValueError(
-        f"no built dataset {os.fspath(name)!r}, there or under {os.fspath(root)!r}; make it with `bmc data build`"
+        f"expected a built dataset {os.fspath(name)!r}, at that path or in {os.fspath(root)!r}, got none; build it by "
+        "`bmc data build`"
     )
 
 
@@ -63,16 +66,18 @@ def summary(folder: Path) -> dict[str, Any]:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{file} cannot be read ({error}); build the dataset again") from error
+        raise ValueError(
+            f"{file}: expected a summary, got an unreadable file ({error}); build the dataset again"
+        ) from error
 
 
 def records(folder: Path, split: str) -> Records:
     """Returns a split's records.
 
     Raises:
-      ValueError: naming the available splits, if this is none of them.
+      ValueError: naming the available splits, if the split is not one of them.
     """
     known = summary(folder)["splits"]
     if split not in known:
-        raise ValueError(f"{folder} has no split {split!r}; it has {', '.join(known)}")
+        raise ValueError(f"{folder}: expected one of the splits {', '.join(known)}, got {split!r}; choose one")
     return Records(folder, split)

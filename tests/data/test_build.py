@@ -87,9 +87,9 @@ def set_visibility(source, value):
     file.write_text(json.dumps(content))
 
 
-def test_scores_in_place_of_visibility_stop_the_build_and_are_labels_with_a_threshold(source, tmp_path):
+def test_scores_instead_of_visibility_require_a_threshold(source, tmp_path):
     set_visibility(source, 0.73)
-    with pytest.raises(ValueError, match=r"is 0.73; .*--visibility-threshold"):
+    with pytest.raises(ValueError, match=r"got 0.73; .*--visibility-threshold"):
         build(source, tmp_path / "refused")
     folder = build(source, tmp_path / "out", options={"visibility_threshold": 0.5})
     assert store.summary(folder)["splits"]["train"]["labelled_joints"] == 210
@@ -97,8 +97,8 @@ def test_scores_in_place_of_visibility_stop_the_build_and_are_labels_with_a_thre
 
 
 @pytest.mark.parametrize("name", ["../../escape", "/tmp/escape", "a/b", "a\\b", "..", ".hidden", "a b", "a\0b"])
-def test_name_that_is_no_folder_is_refused_before_anything_is_written(source, tmp_path, name):
-    with pytest.raises(ValueError, match=r"--name .* is no name of a dataset"):
+def test_invalid_name_is_refused_before_writing(source, tmp_path, name):
+    with pytest.raises(ValueError, match=r"--name: expected letters, digits"):
         build(source, tmp_path / "deep/out", name=name)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
 
@@ -110,12 +110,14 @@ def test_name_may_have_digits_dots_and_dashes(source, tmp_path):
 
 def test_split_without_a_labelled_joint_is_refused(source, tmp_path):
     set_visibility(source, 0)
-    with pytest.raises(ValueError, match=r"every row of train was skipped.*no keypoint is labelled.*'count': 10"):
+    with pytest.raises(
+        ValueError, match=r"expected usable rows of train, got only skipped.*no keypoint is labelled.*'count': 10"
+    ):
         build(source, tmp_path / "out")
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
-def test_only_a_test_split_may_be_without_labels_by_design(source, tmp_path, monkeypatch, split):
+def test_only_test_splits_may_have_no_labels(source, tmp_path, monkeypatch, split):
     real = coco_hand.annotation
 
     def unlabelled(row):
@@ -127,7 +129,7 @@ def test_only_a_test_split_may_be_without_labels_by_design(source, tmp_path, mon
     if split == "test":
         assert store.summary(build(source, tmp_path, options={"split": split}))["splits"][split]["examples"] == 10
     else:
-        with pytest.raises(ValueError, match=f"none of the joints of 10 hands of {split} is labelled"):
+        with pytest.raises(ValueError, match=f"expected labelled joints in {split}, got none in 10 hands"):
             build(source, tmp_path, options={"split": split})
 
 
@@ -136,7 +138,7 @@ def test_other_splits_keep_their_order(source, tmp_path):
     assert [one["id"] for one in contents(folder, "test")] == [str(i) for i in range(10)]
 
 
-def test_processes_make_the_same_records(source, tmp_path):
+def test_records_do_not_depend_on_the_number_of_processes(source, tmp_path):
     alone, together = (build(source, tmp_path / f"{n}", workers=n) for n in (1, 2))
     assert store.summary(alone)["hash"] == store.summary(together)["hash"]
     for one, other in zip(contents(alone), contents(together), strict=True):
@@ -145,7 +147,7 @@ def test_processes_make_the_same_records(source, tmp_path):
             np.testing.assert_array_equal(one[name], other[name])
 
 
-def test_hash_is_of_the_content(source, tmp_path):
+def test_hash_depends_on_the_content_only(source, tmp_path):
     before = store.summary(build(source, tmp_path / "before"))["hash"]
     file = source / "annotations.json"
     content = json.loads(file.read_text())
@@ -154,7 +156,7 @@ def test_hash_is_of_the_content(source, tmp_path):
     assert store.summary(build(source, tmp_path / "after"))["hash"] != before
 
 
-def test_interrupted_build_goes_on_and_ends_as_one_that_was_not(source, tmp_path, monkeypatch, capsys):
+def test_interrupted_build_continues_to_the_same_result(source, tmp_path, monkeypatch, capsys):
     whole = build(source, tmp_path / "whole")
     calls, real = [], shard.write
 
@@ -167,16 +169,18 @@ def test_interrupted_build_goes_on_and_ends_as_one_that_was_not(source, tmp_path
     monkeypatch.setattr(shard, "write", write)
     with pytest.raises(KeyboardInterrupt):
         build(source, tmp_path / "out")
-    with pytest.raises(ValueError, match="not built to its end; run its `bmc data build` again"):
+    with pytest.raises(
+        ValueError, match="expected a complete build, got an interrupted one; run its `bmc data build` again"
+    ):
         store.find("mine", tmp_path / "out")
     build(source, tmp_path / "out")
     assert len(calls) == 4  # the third shard alone was missing
-    assert "going on after 7 of 10 rows" in capsys.readouterr().out
+    assert "continuing after 7 of 10 rows" in capsys.readouterr().out
     assert store.summary(whole)["hash"] == store.summary(store.find("mine", tmp_path / "out"))["hash"]
     assert not list((tmp_path / "out/mine").glob("*.building"))
 
 
-def test_half_written_shard_is_not_taken_for_whole(source, tmp_path, monkeypatch):
+def test_partial_shard_is_written_again(source, tmp_path, monkeypatch):
     real = os.replace
 
     def replace(old, new):
@@ -202,7 +206,7 @@ def alive(group):
     return True
 
 
-def test_killed_build_leaves_no_process_and_goes_on(tmp_path):
+def test_killed_build_leaves_no_process_and_continues(tmp_path):
     source, out = annotations.coco(tmp_path / "source", 200), tmp_path / "out"
     script = tmp_path / "script.py"
     script.write_text(
@@ -227,38 +231,38 @@ def test_killed_build_leaves_no_process_and_goes_on(tmp_path):
     assert len(store.records(folder, "train")) == 200
 
 
-def test_built_dataset_is_left_as_it_is(source, tmp_path, monkeypatch, capsys):
+def test_built_dataset_is_not_changed(source, tmp_path, monkeypatch, capsys):
     folder = build(source, tmp_path / "out")
-    assert "left as it is" not in capsys.readouterr().out
+    assert "not changed" not in capsys.readouterr().out
     monkeypatch.setattr(shard, "write", lambda *_: pytest.fail("written again"))
     assert build(source, tmp_path / "out") == folder
-    assert (
-        f"{folder} is whole already and is left as it is; if its source has changed, delete" in capsys.readouterr().out
-    )
+    assert f"{folder} is complete and not changed; if its source has changed, delete" in capsys.readouterr().out
     with pytest.raises(
-        ValueError, match=r"holds another build of mine; build this one under another --name.*\n.*focal"
+        ValueError, match=r"expected this build of mine, got another; build this one with another --name.*\n.*focal"
     ):
         build(source, tmp_path / "out", options={"focal": 2.0})
 
 
-def test_begun_build_is_not_mixed_with_another(source, tmp_path):
+def test_started_build_is_not_mixed_with_another(source, tmp_path):
     cut(source, 3)
     with pytest.raises(ValueError, match="damaged"):
         build(source, tmp_path / "out")
-    with pytest.raises(ValueError, match=r"1.0.0.building holds another build of mine; finish it"):
+    with pytest.raises(
+        ValueError, match=r"1.0.0.building: expected this build of mine, got another; continue that build"
+    ):
         build(source, tmp_path / "out", faults="skip")
 
 
-def test_build_that_failed_before_its_first_shard_gives_way_to_the_remedy(source, tmp_path):
+def test_build_without_a_finished_shard_is_replaced(source, tmp_path):
     set_visibility(source, 0.73)
     with pytest.raises(ValueError, match="--visibility-threshold"):
         build(source, tmp_path)
     assert len(contents(build(source, tmp_path, options={"visibility_threshold": 0.5}))) == 10
 
 
-def test_split_of_nothing_but_faults_is_refused_with_one_of_them(source, tmp_path):
+def test_split_of_faults_only_is_refused_with_an_example(source, tmp_path):
     set_visibility(source, 0.73)
-    with pytest.raises(ValueError, match=r"every row of train was skipped: {}, 10 with faults, such as .*is 0.73"):
+    with pytest.raises(ValueError, match=r"got only skipped ones: {}, 10 with faults, such as .*0.73"):
         build(source, tmp_path, faults="skip")
 
 
@@ -268,7 +272,7 @@ def test_two_builds_at_once_are_refused(source, tmp_path):
         fcntl.flock(lock, fcntl.LOCK_EX)
         lock.write("4711")
         lock.flush()
-        with pytest.raises(ValueError, match="process 4711 is building there; wait for it, or stop it"):
+        with pytest.raises(ValueError, match="expected no other build in this folder, got process 4711; wait for it"):
             build(source, tmp_path / "out")
 
 
@@ -291,15 +295,19 @@ def test_full_disk_is_reported_and_finished_shards_are_kept(source, tmp_path, mo
                 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 
         patched.setattr(shard, "write", write)
-        with pytest.raises(OSError, match=r"1.0.0.building: writing failed .*Make room on that disk and run the same"):
+        with pytest.raises(
+            OSError, match=r"1.0.0.building: expected to write shards, .*free space on that disk and run the same"
+        ):
             build(source, tmp_path / "out")
     assert len(list((tmp_path / "out").glob("mine/*/train-*.json"))) == 1
     assert len(store.records(build(source, tmp_path / "out"), "train")) == 10
 
 
-def test_fault_stops_with_its_row_and_is_skipped_only_when_asked(source, tmp_path):
+def test_fault_stops_at_its_row_unless_skipped(source, tmp_path):
     cut(source, 6)
-    with pytest.raises(ValueError, match=r"annotation 6 \(6.jpg\): the image .*6.jpg is damaged .*--faults skip"):
+    with pytest.raises(
+        ValueError, match=r"annotation 6 \(6.jpg\): .*6.jpg: expected an image, got a damaged .*--faults skip"
+    ):
         build(source, tmp_path / "out")
     counted = store.summary(build(source, tmp_path / "other", faults="skip"))["splits"]["train"]
     assert (counted["rows"], counted["examples"], counted["faults"]["count"]) == (10, 9, 1)
@@ -308,11 +316,11 @@ def test_fault_stops_with_its_row_and_is_skipped_only_when_asked(source, tmp_pat
 
 def test_fault_in_a_process_is_reported(source, tmp_path):
     cut(source, 6)
-    with pytest.raises(ValueError, match=r"6.jpg is damaged"):
+    with pytest.raises(ValueError, match=r"6.jpg: expected an image, got a damaged file"):
         build(source, tmp_path / "out", workers=2)
 
 
-def test_what_a_dataset_leaves_empty_is_counted_by_reason(source, tmp_path, monkeypatch):
+def test_skipped_rows_are_counted_by_reason(source, tmp_path, monkeypatch):
     real = coco_hand.annotation
 
     def annotation(row):
@@ -342,7 +350,7 @@ def test_labels_left_out_are_counted_by_reason(source, tmp_path):
     assert counted["labelled_joints"] == 206
 
 
-def test_shards_of_nothing_are_read(source, tmp_path, monkeypatch):
+def test_empty_shards_are_read(source, tmp_path, monkeypatch):
     monkeypatch.setattr(shard, "ROWS", 1)
     cut(source, 2)
     folder = build(source, tmp_path / "out", faults="skip")
@@ -350,15 +358,17 @@ def test_shards_of_nothing_are_read(source, tmp_path, monkeypatch):
     assert verify.verify(folder) == []
 
 
-def test_nothing_left_is_an_error(source, tmp_path, monkeypatch):
+def test_build_without_an_example_is_an_error(source, tmp_path, monkeypatch):
     monkeypatch.setattr(coco_hand, "annotation", lambda row: (_ for _ in ()).throw(SkipRow("no hand in it")))
-    with pytest.raises(ValueError, match=r"every row of train was skipped.*no hand in it"):
+    with pytest.raises(ValueError, match=r"expected usable rows of train, got only skipped.*no hand in it"):
         build(source, tmp_path / "out")
 
 
-def test_left_hands_said_to_be_right_are_noticed(tmp_path):
+def test_left_hands_stated_as_right_are_refused(tmp_path):
     folder = annotations.coco(tmp_path / "source", 4, hand_side="left")
-    with pytest.raises(ValueError, match="4 of 4 hands of train have their thumb on a left hand's side"):
+    with pytest.raises(
+        ValueError, match=r"right hands in train .* got 4 of 4 hands with the thumb on a left hand's side"
+    ):
         build(folder, tmp_path / "out")
 
 
@@ -372,8 +382,8 @@ def test_verify_finds_a_changed_byte_and_a_missing_file(source, tmp_path):
     problems = verify.verify(folder)
     assert len(problems) == 2
     assert "00000" in problems[0]
-    assert "is not what was written" in problems[0]
-    assert "is missing" in problems[1]
+    assert "expected the SHA-256 in the summary" in problems[0]
+    assert "expected a shard, got no file" in problems[1]
 
 
 def test_newest_version_is_found(source, tmp_path):
@@ -384,9 +394,9 @@ def test_newest_version_is_found(source, tmp_path):
         (folder.parent / version / store.SUMMARY).write_text("{}")
     assert store.find("mine", tmp_path / "out").name == "1.10.0"
     assert store.find(folder) == folder
-    with pytest.raises(ValueError, match=r"no built dataset 'absent'.*bmc data build"):
+    with pytest.raises(ValueError, match=r"expected a built dataset 'absent'.*bmc data build"):
         store.find("absent", tmp_path)
-    with pytest.raises(ValueError, match="has no split 'validation'; it has train"):
+    with pytest.raises(ValueError, match="expected one of the splits train, got 'validation'"):
         store.records(folder, "validation")
 
 
@@ -413,7 +423,7 @@ def test_rendered_hands_are_built_block_by_block(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_beam_makes_the_same_records(source, tmp_path):
+def test_beam_writes_the_same_records(source, tmp_path):
     pytest.importorskip("apache_beam", reason="Apache Beam is not installed: pip install 'bmc-jax[beam]'")
     command = [sys.executable, "-m", "bmc_jax", "data", "build", "coco_hand", "--source", source, "--name", "mine"]
     for options in (["--out", tmp_path / "plain"], ["--out", tmp_path / "beam", "--beam", "runner=DirectRunner"]):

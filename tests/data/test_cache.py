@@ -33,11 +33,11 @@ GB = 10**9
         ("device", 1, 0, 64 * GB, [], "device"),
     ],
 )
-def test_images_wait_where_there_is_room(wish, size, held, host, devices, mode):
+def test_auto_chooses_the_fastest_place_with_room(wish, size, held, host, devices, mode):
     assert cache.choose(wish, size, held, host, devices).mode == mode
 
 
-def test_the_choice_says_why():
+def test_choice_states_its_reason():
     chosen = functools.partial(cache.choose, "auto", 6_400_000_000, 0)
     assert chosen(64 * GB, [80 * GB] * 4).reason == "6.4 GB of images in 4 x 80.0 GB of free device memory"
     assert chosen(64 * GB, []).reason == "6.4 GB of images in 64.0 GB of free memory"
@@ -47,21 +47,21 @@ def test_the_choice_says_why():
 @pytest.mark.parametrize(
     ("wish", "message"),
     [
-        ("device", "data.cache is 'device'; 60.0 GB of images do not fit into 1 x 50.0 GB of .*: use 'host' or 'none'"),
-        ("host", "data.cache is 'host'; 60.0 GB of images do not fit into 50.0 GB of free memory: use 'none'"),
+        ("device", "data.cache: expected room for 60.0 GB of images with 'device', got 1 x 50.0 GB of .* 'none'"),
+        ("host", "data.cache: expected room for 60.0 GB of images with 'host', got 50.0 GB of free memory; .* 'none'"),
     ],
 )
-def test_a_wish_without_room_is_refused(wish, message):
+def test_requested_place_without_room_is_refused(wish, message):
     with pytest.raises(ValueError, match=message):
         cache.choose(wish, 60 * GB, 0, 50 * GB, [50 * GB])
 
 
-def test_free_memory_is_told():
+def test_free_memory_is_reported():
     assert 10**8 < cache.free_on_host() < 10**14
     assert cache.free_on_devices() == []
 
 
-def test_a_control_groups_limit_is_free_memory(monkeypatch):
+def test_free_memory_respects_the_limit_of_the_control_group(monkeypatch):
     files = {
         "/proc/meminfo": ["MemTotal: 64 kB", "MemAvailable: 32000000 kB"],
         "/proc/self/cgroup": ["0::/job/step"],
@@ -94,7 +94,7 @@ def gathered(rows, resident):
 
 
 @pytest.mark.parametrize("devices", [1, 2, 3, 4])
-def test_device_memory_gives_the_hosts_batches(monkeypatch, devices):
+def test_batches_from_device_memory_equal_those_of_the_host(monkeypatch, devices):
     monkeypatch.setattr(jax, "local_device_count", lambda: devices)
     local = jax.local_devices()[:devices]
     monkeypatch.setattr(jax, "local_devices", lambda: local)
@@ -114,7 +114,7 @@ def test_device_memory_gives_the_hosts_batches(monkeypatch, devices):
         jax.tree.map(np.testing.assert_array_equal, jax.device_get(gathered(told, resident)), batch)
 
 
-def test_an_exchange_stays_within_its_process(monkeypatch):
+def test_exchange_is_within_a_process(monkeypatch):
     """Four devices as those of two processes, each of which holds all the images on its two."""
     batches = [np.array([3, 20, 8, 11, 0, 5], np.int32), np.array([1, 2, 19, 4, 12, 7], np.int32)]
     with monkeypatch.context() as patch:

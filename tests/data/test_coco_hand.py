@@ -26,7 +26,7 @@ def read(folder, **options):
     return [coco_hand.annotation(row) for row in coco_hand.splits(folder, **options)["train"]]
 
 
-def test_own_3d_joints_come_through_in_metres(tmp_path):
+def test_3d_joints_are_read_in_metres(tmp_path):
     folder = annotations.coco(tmp_path, 2)
     truth = json.loads((folder / "annotations.json").read_text())["annotations"]
     for found, one in zip(read(folder), truth, strict=True):
@@ -34,7 +34,7 @@ def test_own_3d_joints_come_through_in_metres(tmp_path):
         assert reprojection_error(record(found)) < 0.01
 
 
-def test_some_3d_joints_are_enough(tmp_path):
+def test_some_3d_joints_may_be_missing(tmp_path):
     folder = annotations.coco(tmp_path, 1)
     joints = json.loads((folder / "annotations.json").read_text())["annotations"][0]["joints_3d"]
     change(folder, joints_3d=[None, *joints[1:]])
@@ -42,19 +42,19 @@ def test_some_3d_joints_are_enough(tmp_path):
     assert found["joints_3d_valid"].tolist() == [False, *[True] * 20]
 
 
-def test_side_by_option_for_those_that_do_not_say(tmp_path):
+def test_side_option_applies_to_annotations_without_a_side(tmp_path):
     folder = annotations.coco(tmp_path, 2)
     change(folder, 0, hand_side=None)
     assert [one.left for one in read(folder, side="right")] == [False, False]
     change(folder, 1, hand_side=None)
     assert [one.left for one in read(folder, side="left")] == [True, True]
-    with pytest.raises(ValueError, match=r"annotation 0 .*has the hand_side None.*--side"):
+    with pytest.raises(ValueError, match=r"annotation 0 .*hand_side: expected 'right' or 'left', got None.*--side"):
         read(folder)
 
 
 @pytest.mark.parametrize("field", ["hand_side", "hand_type", "handedness"])
 @pytest.mark.parametrize("value", ["left", "Left"])
-def test_side_is_read_from_the_fields_that_projects_use(tmp_path, field, value):
+def test_side_is_read_from_known_fields(tmp_path, field, value):
     folder = annotations.coco(tmp_path, 2, hand_side=None)
     change(folder, 0, **{field: value})
     change(folder, 1, **{field: "right"})
@@ -68,7 +68,7 @@ def test_side_is_read_from_the_category(tmp_path, name):
     content["categories"][0]["name"] = name
     (folder / "annotations.json").write_text(json.dumps(content))
     assert [one.left for one in read(folder)] == [True]
-    with pytest.raises(ValueError, match=r"annotation 0 .*has category 'left' and --side 'right', which contradict"):
+    with pytest.raises(ValueError, match=r"annotation 0 .*expected one side, got category 'left' and --side 'right'"):
         read(folder, side="right")
 
 
@@ -103,19 +103,23 @@ def test_category_is_a_hand_by_its_name(name, side):
 @pytest.mark.parametrize(
     ("fields", "side", "message"),
     [
-        ({"hand_side": "right", "hand_type": "left"}, "", "hand_side 'right' and hand_type 'left', which contradict"),
-        ({"hand_type": "left"}, "right", "hand_type 'left' and --side 'right', which contradict .* leave --side out"),
-        ({"hand_type": "interacting"}, "right", "has the hand_type 'interacting'; it must be 'right' or 'left'"),
-        ({"handedness": ["Left", 0.9]}, "", "has the handedness .*; it must be 'right' or 'left'"),
+        (
+            {"hand_side": "right", "hand_type": "left"},
+            "",
+            "expected one side, got hand_side 'right' and hand_type 'left'",
+        ),
+        ({"hand_type": "left"}, "right", "got hand_type 'left' and --side 'right'; .* leave --side out"),
+        ({"hand_type": "interacting"}, "right", "hand_type: expected 'right' or 'left', got 'interacting'"),
+        ({"handedness": ["Left", 0.9]}, "", "handedness: expected 'right' or 'left', got "),
     ],
 )
 def test_contradicting_and_unknown_sides_are_refused(tmp_path, fields, side, message):
     folder = annotations.coco(tmp_path, 1, **({"hand_side": None} | fields))
-    with pytest.raises(ValueError, match=rf"annotation 0 \(0.jpg\) .*{message}"):
+    with pytest.raises(ValueError, match=rf"annotation 0 \(0.jpg\): .*{message}"):
         read(folder, side=side)
 
 
-def test_a_folder_may_hold_a_file_a_split(tmp_path):
+def test_folder_may_contain_one_file_per_split(tmp_path):
     annotations.coco(tmp_path, 3)
     (tmp_path / "annotations.json").rename(tmp_path / "train.json")
     annotations.coco(tmp_path, 2)
@@ -123,10 +127,10 @@ def test_a_folder_may_hold_a_file_a_split(tmp_path):
     assert {split: len(rows) for split, rows in coco_hand.splits(tmp_path).items()} == {"train": 3, "test": 2}
 
 
-def test_missing_k_is_said_and_stands_for_a_stated_focal_length(tmp_path):
+def test_missing_k_warns_and_uses_the_stated_focal_length(tmp_path):
     folder = annotations.coco(tmp_path, 2, joints_3d=False, k=False)
     with pytest.warns(
-        UserWarning, match="2 images have no 'K', 0.jpg first; .* taken to be 0.8 x the longer image side"
+        UserWarning, match=r"2 images have no 'K', such as 0.jpg; .* assumed to be 0.8 x the longer image side"
     ):
         found = read(folder, focal=0.8)[0]
     np.testing.assert_allclose(found.intrinsics, [[160, 0, 99.5], [0, 160, 79.5], [0, 0, 1]])
@@ -135,28 +139,31 @@ def test_missing_k_is_said_and_stands_for_a_stated_focal_length(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"joints_3d": [[0, 0, 1]] * 20}, "joints_3d must be 21 times"),
-        ({"joints_3d": [[0, 0]] * 21}, "joints_3d must be 21 times"),
-        ({"joints_3d": "joints"}, "joints_3d is joints, which is not an array of numbers"),
-        ({"joints_3d": [[0, 0, "1"]] * 21}, "joints_3d is .*, which is not an array of numbers"),
-        ({"joints_3d": [[0, 0, float("nan")], *[None] * 20]}, "joints_3d has a number that is not finite; write null"),
-        ({"bbox": [1, 2, 3]}, r"bbox is \[1, 2, 3\]; it must be x, y, width, height"),
-        ({"bbox": ["a", 2, 3, 4]}, "bbox is .*, which is not an array of numbers"),
-        ({"bbox": [60, 40, -5, 90]}, "its width and height must be positive"),
-        ({"bbox": [60, 40, 0, 0]}, "its width and height must be positive"),
-        ({"bbox": [60, 40, float("nan"), 50]}, "its width and height must be positive"),
-        ({"bbox": [60, 40, 1e30, 1e30]}, "reaches far beyond the image of 200x160 pixels"),
-        ({"bbox": [40, 20, 170, 240]}, "reaches far beyond the image of 200x160 pixels; .* not two corners"),
-        ({"bbox": [0, 0, 9, 9]}, "21 of 21 labelled keypoints are far outside of it"),
-        ({"bbox": [0.2, 0.3, 0.5, 0.5]}, "21 of 21 labelled keypoints are far outside of it"),
-        ({"keypoints": [0.25, 0.5, 2] * 21, "bbox": [0, 0, 9, 9]}, "keypoints are from 0.25 to 0.5, which are shares"),
-        ({"keypoints": [-1000, 50, 2] * 21}, "21 of 21 labelled keypoints are outside of the image of 200x160 pixels"),
-        ({"keypoints": [1e30, 50, 2] * 21}, "21 of 21 labelled keypoints are outside of the image of 200x160 pixels"),
-        ({"keypoints": [float("nan"), 1, 2] * 21}, "a labelled keypoint that is not finite; give it the visibility 0"),
-        ({"keypoints": ["12", 1, 2] * 21}, "keypoints is .*, which is not an array of numbers"),
-        ({"keypoints": [[1, 2, 2]] * 20 + [[1, 2]]}, "keypoints is .*, which is not an array of numbers"),
-        ({"keypoints": [10**400, 1, 2] * 21}, "keypoints is .*, which is not an array of numbers"),
-        ({"keypoints": {"wrist": [1, 2, 2]}}, "keypoints is .*, which is not an array of numbers"),
+        ({"joints_3d": [[0, 0, 1]] * 20}, r"joints_3d: expected 21 times .* got the shape \[20, 3\]"),
+        ({"joints_3d": [[0, 0]] * 21}, r"joints_3d: expected 21 times .* got the shape \[21, 2\]"),
+        ({"joints_3d": "joints"}, "joints_3d: expected an array of numbers, got joints"),
+        ({"joints_3d": [[0, 0, "1"]] * 21}, "joints_3d: expected an array of numbers"),
+        ({"joints_3d": [[0, 0, float("nan")], *[None] * 20]}, "joints_3d: expected finite numbers, .*; write null"),
+        ({"bbox": [1, 2, 3]}, r"bbox: expected x, y, width, height, got \[1, 2, 3\]"),
+        ({"bbox": ["a", 2, 3, 4]}, "bbox: expected an array of numbers"),
+        ({"bbox": [60, 40, -5, 90]}, "bbox: expected a positive width and height"),
+        ({"bbox": [60, 40, 0, 0]}, "bbox: expected a positive width and height"),
+        ({"bbox": [60, 40, float("nan"), 50]}, "bbox: expected a positive width and height"),
+        ({"bbox": [60, 40, 1e30, 1e30]}, "which extends far beyond the image of 200x160 pixels"),
+        ({"bbox": [40, 20, 170, 240]}, "not two corners, got .* extends far beyond the image of 200x160 pixels"),
+        ({"bbox": [0, 0, 9, 9]}, "with 21 of 21 labelled keypoints far outside of it"),
+        ({"bbox": [0.2, 0.3, 0.5, 0.5]}, "with 21 of 21 labelled keypoints far outside of it"),
+        (
+            {"keypoints": [0.25, 0.5, 2] * 21, "bbox": [0, 0, 9, 9]},
+            "expected pixels, got 0.25 to 0.5, which are shares",
+        ),
+        ({"keypoints": [-1000, 50, 2] * 21}, "image of 200x160 pixels, got 21 of 21 labelled ones outside"),
+        ({"keypoints": [1e30, 50, 2] * 21}, "image of 200x160 pixels, got 21 of 21 labelled ones outside"),
+        ({"keypoints": [float("nan"), 1, 2] * 21}, "expected finite labelled keypoints, .*; give it the visibility 0"),
+        ({"keypoints": ["12", 1, 2] * 21}, "keypoints: expected an array of numbers"),
+        ({"keypoints": [[1, 2, 2]] * 20 + [[1, 2]]}, "keypoints: expected an array of numbers"),
+        ({"keypoints": [10**400, 1, 2] * 21}, "keypoints: expected an array of numbers"),
+        ({"keypoints": {"wrist": [1, 2, 2]}}, "keypoints: expected an array of numbers"),
     ],
 )
 def test_bad_annotation_is_named(tmp_path, changes, message):
@@ -189,12 +196,12 @@ def test_crowds_are_skipped(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["images", "annotations", "categories"])
-def test_an_id_that_occurs_twice_is_refused(tmp_path, name):
+def test_repeated_id_is_refused(tmp_path, name):
     file = annotations.coco(tmp_path, 2) / "annotations.json"
     content = json.loads(file.read_text())
     content[name].append(content[name][0])
     file.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=f"the id . occurs more than once in {name}"):
+    with pytest.raises(ValueError, match=f"{name}: expected unique ids, got . more than once"):
         coco_hand.splits(tmp_path)
 
 
@@ -209,7 +216,7 @@ HOSTILE = [None, True, -1, 0, 1e308, 10**400, float("nan"), "", "text", "a\0b", 
     + [f"annotations.{name}" for name in ("id", "image_id", "category_id", "keypoints", "bbox", "joints_3d")]
     + [f"annotations.{name}" for name in ("hand_side", "hand_type", "handedness", "iscrowd")],
 )
-def test_a_field_of_any_type_is_read_or_refused_by_a_value_error(tmp_path, field):
+def test_field_of_any_type_is_read_or_raises_value_error(tmp_path, field):
     file = annotations.coco(tmp_path, 1) / "annotations.json"
     content = json.loads(file.read_text())
     name, _, inner = field.partition(".")
@@ -226,21 +233,22 @@ def test_a_field_of_any_type_is_read_or_refused_by_a_value_error(tmp_path, field
 @pytest.mark.parametrize(
     "changes", [{"width": None}, {"height": -160}, {"width": 200.5}, {"height": "160"}, {"width": 10**400}]
 )
-def test_size_of_an_image_that_is_none_is_refused(tmp_path, changes):
+def test_invalid_image_size_is_refused(tmp_path, changes):
     file = annotations.coco(tmp_path, 1) / "annotations.json"
     content = json.loads(file.read_text())
     content["images"][0] |= changes
     file.write_text(json.dumps(content))
     with pytest.raises(
-        ValueError, match=r"annotation 0 \(0.jpg\): its image has the width .{,40} and height .{,40}; they must"
+        ValueError,
+        match=r"annotation 0 \(0.jpg\): expected the image's width and height in pixels, got .{,40} and .{,40};",
     ):
         read(tmp_path)
 
 
 @pytest.mark.parametrize("text", [b"[" * 100_000, b"\xff\xfe\x00", b'{"images": [1' + b"0" * 5000 + b"]}", b""])
-def test_file_that_is_no_json_is_refused_with_its_name(tmp_path, text):
+def test_file_of_other_content_than_json_is_named(tmp_path, text):
     (tmp_path / "annotations.json").write_bytes(text)
-    with pytest.raises(ValueError, match=r"annotations.json is not a JSON file"):
+    with pytest.raises(ValueError, match=r"annotations.json: expected JSON"):
         coco_hand.splits(tmp_path)
 
 
@@ -280,23 +288,26 @@ def test_image_is_found_below_the_folder_of_the_images(tmp_path, monkeypatch, fi
 def test_image_outside_of_the_folder_is_refused(tmp_path, absolute, separator):
     outside = str(tmp_path / "outside.jpg") if absolute else "../../outside.jpg"
     folder = move(annotations.coco(tmp_path / "inside", 1), outside.replace("/", separator), "../outside.jpg")
-    with pytest.raises(ValueError, match=r"annotation 0 .*has the file_name .*, which leaves the folder of the images"):
+    with pytest.raises(
+        ValueError, match=r"annotation 0 .*file_name: expected a path below the folder of the images, got"
+    ):
         read(folder)
 
 
 @pytest.mark.parametrize("file_name", ["C:\\images\\0.jpg", "c:/0.jpg", "first/../0.jpg", "first/..\\0.jpg"])
 def test_paths_of_drives_and_upwards_are_refused(tmp_path, file_name):
-    with pytest.raises(ValueError, match="which leaves the folder of the images"):
+    with pytest.raises(ValueError, match="expected a path below the folder of the images"):
         read(move(annotations.coco(tmp_path, 1), file_name, "images/0.jpg"))
 
 
 def test_missing_image_and_missing_folder_are_named_with_the_option(tmp_path):
     folder = move(annotations.coco(tmp_path, 1), "other.jpg", "images/0.jpg")
     with pytest.raises(
-        FileNotFoundError, match=r"annotation 0 .*no image .*images/other.jpg nor .*other.jpg; give its folder as --im"
+        FileNotFoundError,
+        match=r"annotation 0 .*expected an image .*images/other.jpg or .*other.jpg, .*; give its folder as --im",
     ):
         read(folder)
-    with pytest.raises(FileNotFoundError, match="there is no folder nowhere; --images"):
+    with pytest.raises(FileNotFoundError, match="--images: expected the folder of the images, got nowhere"):
         read(folder, images="nowhere")
 
 
@@ -304,7 +315,7 @@ def test_millimetres_are_refused(tmp_path):
     folder = annotations.coco(tmp_path, 1)
     joints = json.loads((folder / "annotations.json").read_text())["annotations"][0]["joints_3d"]
     change(folder, joints_3d=(np.array(joints) * 1000).tolist())
-    with pytest.raises(ValueError, match="metres are expected: millimetres must be divided by 1000"):
+    with pytest.raises(ValueError, match="divide millimetres by 1000"):
         record(read(folder)[0])
 
 
@@ -332,12 +343,12 @@ def scored(folder, scores, number=0):
 
 
 @pytest.mark.parametrize("value", [0.73, 3, -1, 255, float("nan")])
-def test_visibility_that_is_none_is_refused_with_its_place_and_the_remedy(tmp_path, value):
+def test_invalid_visibility_is_refused_with_place_and_remedy(tmp_path, value):
     folder = annotations.coco(tmp_path, 1)
     scored(folder, [2] * 4 + [value] + [2] * 16)
     with pytest.raises(
         ValueError,
-        match=rf"annotation 0 .*visibility of keypoint 4 \(keypoints\[14\]\) is {value:g}; .*--visibility-threshold T",
+        match=rf"annotation 0 .*keypoint 4 \(keypoints\[14\]\): .*, got {value:g}; .*--visibility-threshold T",
     ):
         read(folder)
 
@@ -348,7 +359,7 @@ def test_visibility_may_be_a_float_that_is_an_integer(tmp_path):
     assert read(folder)[0].visibility.tolist() == [0, 1, 2] * 7
 
 
-def test_scores_of_the_threshold_or_more_are_labels(tmp_path):
+def test_scores_at_or_above_the_threshold_are_labels(tmp_path):
     folder = annotations.coco(tmp_path, 2)
     scored(folder, [0.29, 0.3, 1.01] * 7)
     scored(folder, [0.0] * 21, number=1)
@@ -385,7 +396,7 @@ def test_labels_in_another_order_are_refused_with_the_remedy(tmp_path, order, la
     folder = reordered(annotations.coco(tmp_path, 3), hand.TO_FREIHAND[order], **labels)
     what = "joints_3d" if labels else "keypoints"
     with pytest.raises(
-        ValueError, match=rf"the {what} are not in FreiHAND order: .*; give --order {order} to `bmc data build`"
+        ValueError, match=rf"expected {what} in FreiHAND order, .*; give --order {order} to `bmc data build`"
     ):
         coco_hand.splits(folder)
 
@@ -406,21 +417,21 @@ def test_names_of_the_category_state_the_order_and_the_option_overrides_them(tmp
     np.testing.assert_array_equal(read(folder)[1].joints_3d, truth[1].joints_3d)
     reordered(tmp_path, np.argsort(hand.TO_FREIHAND["rhd"]))
     with pytest.raises(
-        ValueError, match=r"not in the order of its category's keypoint names: .*; give --order freihand"
+        ValueError, match=r"in the order of its category's keypoint names, got another order: .*; give --order freihand"
     ):
         read(folder)
     np.testing.assert_array_equal(read(folder, order="freihand")[1].joints_2d, truth[1].joints_2d)
 
 
-def test_stated_order_that_the_joints_contradict_is_followed_with_a_warning(tmp_path):
-    with pytest.warns(UserWarning, match=r"the keypoints are not in the order rhd: .* because --order states it"):
+def test_stated_order_contradicted_by_the_joints_warns(tmp_path):
+    with pytest.warns(UserWarning, match=r"expected keypoints in the order rhd, .* which --order states"):
         coco_hand.splits(annotations.coco(tmp_path, 3, joints_3d=False), order="rhd")
 
 
-def test_joints_in_no_order_of_a_hand_are_refused(tmp_path):
+def test_joints_in_random_order_are_refused(tmp_path):
     shuffled = np.random.default_rng(1).permutation(21)
     folder = reordered(annotations.coco(tmp_path, 6), shuffled)
-    with pytest.raises(ValueError, match=r"joints that a bone connects are .* times as far apart as any two joints"):
+    with pytest.raises(ValueError, match=r"joints connected by a bone are .* times as far apart as any two joints"):
         coco_hand.splits(folder)
 
 
@@ -455,14 +466,14 @@ def test_any_five_hands_in_freihand_order_pass_the_check(tmp_path, poses, axes):
         ),
     ],
 )
-def test_order_is_read_from_the_names_that_projects_use(names, order):
+def test_order_is_read_from_known_keypoint_names(names, order):
     assert joint_order.by_names(names).tolist() == hand.TO_FREIHAND[order].tolist()
 
 
 @pytest.mark.parametrize(
     "names", [MMPOSE[:20], ["nose", *MMPOSE[1:]], [*MMPOSE[:20], MMPOSE[19]], [None] * 21, ["elbow"] * 21]
 )
-def test_names_that_are_no_hands_state_no_order(names):
+def test_other_keypoint_names_state_no_order(names):
     assert joint_order.by_names(names) is None
 
 
@@ -485,7 +496,7 @@ def test_ten_hands_in_another_order_are_found(order):
     assert np.mean([joint_order.contradiction(joints[one], np.arange(21))[1] == order for one in sets]) > 0.9
 
 
-def test_few_labelled_joints_and_joints_in_one_point_are_no_evidence_of_an_order(tmp_path):
+def test_few_or_coincident_joints_are_no_evidence_of_an_order(tmp_path):
     hidden = np.where(np.arange(21)[:, None] < 10, hands.adults(4), np.nan)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -493,7 +504,7 @@ def test_few_labelled_joints_and_joints_in_one_point_are_no_evidence_of_an_order
         assert joint_order.contradiction(np.ones((6, 21, 2)), hand.TO_FREIHAND["rhd"]) == ("", "")
 
 
-def test_keypoint_outside_of_the_image_does_not_speak_against_the_order(tmp_path):
+def test_keypoint_outside_the_image_does_not_contradict_the_order(tmp_path):
     folder = annotations.coco(tmp_path, 1, joints_3d=False)
     keypoints = json.loads((folder / "annotations.json").read_text())["annotations"][0]["keypoints"]
     change(folder, keypoints=[2000, 30, *keypoints[2:]])
@@ -507,7 +518,7 @@ def test_null_keypoint_is_unlabelled_if_its_visibility_says_so(tmp_path, missing
     keypoints = json.loads((folder / "annotations.json").read_text())["annotations"][0]["keypoints"]
     change(folder, keypoints=[*keypoints[:3], *missing, *keypoints[6:]])
     if missing[2] is None:
-        with pytest.raises(ValueError, match=r"the visibility of keypoint 1 \(keypoints\[5\]\) is nan; it must be 0"):
+        with pytest.raises(ValueError, match=r"visibility of keypoint 1 \(keypoints\[5\]\): expected 0 .*, got nan"):
             read(folder)
     else:
         (found,) = read(folder)
@@ -524,7 +535,7 @@ def test_null_keypoint_is_unlabelled_if_its_visibility_says_so(tmp_path, missing
         ({"keypoints": [90, 70, 2, *[0] * 60]}, "one labelled keypoint and no bbox"),
     ],
 )
-def test_annotation_without_a_pose_is_skipped_whatever_else_it_lacks(tmp_path, fields, reason):
+def test_annotation_without_a_pose_is_skipped_despite_other_faults(tmp_path, fields, reason):
     folder = annotations.coco(tmp_path, 1)
     change(folder, joints_3d=None, **fields)
     (row,) = coco_hand.splits(folder)["train"]
@@ -543,5 +554,5 @@ def test_one_labelled_keypoint_in_a_box_is_read(tmp_path):
 def test_category_that_the_file_does_not_list_is_named(tmp_path, category):
     folder = annotations.coco(tmp_path, 1)
     change(folder, category_id=category)
-    with pytest.raises(ValueError, match=f"has the category_id {category!r}, which the file does not list; give it"):
+    with pytest.raises(ValueError, match=f"expected the category_id of a listed category, got {category!r}; give it"):
         read(folder)

@@ -68,15 +68,15 @@ def test_both_hands_of_a_person_are_examples(tmp_path):
         np.testing.assert_allclose(found.box, [*points(side).min(axis=0), *points(side).max(axis=0)])
 
 
-def test_hands_that_are_not_valid_are_no_examples(tmp_path):
+def test_invalid_hands_are_left_out(tmp_path):
     nothing = {"lefthand_valid": False, "lefthand_kpts": [0.0] * 63, "lefthand_box": [0.0] * 4}
     crowd = {"id": 9, "righthand_valid": False} | nothing
     assert [one.id for one in read(tree(tmp_path, person(**nothing), person(**crowd)))] == ["442619-right"]
 
 
 @pytest.mark.parametrize("value", ["false", 2, [True]])
-def test_validity_that_is_neither_true_nor_false_is_refused(tmp_path, value):
-    with pytest.raises(ValueError, match=r"annotation 442619 has the lefthand_valid .*; it must be true or false"):
+def test_validity_of_another_type_is_refused(tmp_path, value):
+    with pytest.raises(ValueError, match=r"annotation 442619: lefthand_valid: expected true or false, got"):
         coco_wholebody.splits(tree(tmp_path, person(lefthand_valid=value)))
 
 
@@ -86,7 +86,7 @@ def test_hands_of_crowds_are_skipped(tmp_path):
             coco_wholebody.annotation(row)
 
 
-def test_keypoints_above_zero_or_of_the_threshold_are_labels(tmp_path):
+def test_keypoints_above_zero_or_the_threshold_are_labels(tmp_path):
     folder = tree(tmp_path)
     assert all((one.visibility > 0).all() for one in read(folder))
     expected = np.linspace(0.02, 1.0, 21) >= 0.5
@@ -103,25 +103,27 @@ def test_whole_bodies_of_133_keypoints_have_scores_and_need_a_threshold(tmp_path
     body[91:, 2] = 0.7
     estimated = {"id": 1, "image_id": 785, "category_id": 1}
     folder = tree(tmp_path, estimated | {"keypoints": body.tolist() if nested else body.ravel().tolist()})
-    with pytest.raises(ValueError, match=r"annotation 1 .*keypoint 0 .*is 0.7; .*--visibility-threshold"):
+    with pytest.raises(ValueError, match=r"annotation 1 .*keypoint 0 .*got 0.7; .*--visibility-threshold"):
         read(folder)
     right, left = read(folder, visibility_threshold=0.3)
     np.testing.assert_allclose(right.joints_2d, points("right"))
     np.testing.assert_allclose(left.joints_2d, points("left"))
 
 
-def test_the_reader_of_hands_names_that_of_whole_bodies(tmp_path):
+def test_coco_hand_names_the_reader_of_whole_bodies(tmp_path):
     folder = tree(tmp_path)
     content = json.loads((folder / "annotations/coco_wholebody_val_v1.0.json").read_text())
     (folder / "own.json").write_text(json.dumps(content))
     (row,) = coco_hand.splits(folder / "own.json")["train"]
-    with pytest.raises(ValueError, match=r"is of the category 'person'; .*bmc data build coco_wholebody"):
+    with pytest.raises(
+        ValueError, match=r"expected a category of hands, got 'person'; .*bmc data build coco_wholebody"
+    ):
         coco_hand.annotation(row)
     content["categories"][0]["name"] = "hand"
     content["annotations"][0]["hand_side"] = "right"
     (folder / "own.json").write_text(json.dumps(content))
     (row,) = coco_hand.splits(folder / "own.json")["train"]
-    with pytest.raises(ValueError, match=r"has 17 keypoints; a hand has 21.*bmc data build coco_wholebody"):
+    with pytest.raises(ValueError, match=r"keypoints: expected 21 .* got 17; .*bmc data build coco_wholebody"):
         coco_hand.annotation(row)
 
 
@@ -137,47 +139,47 @@ def test_tiny_hands_are_skipped(tmp_path):
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
-def test_another_order_is_refused_and_read_if_it_is_stated(tmp_path, side):
+def test_another_order_is_read_only_if_stated(tmp_path, side):
     people = []
     for number in range(4):
         one = person(id=number)
         one[f"{side}hand_kpts"] = np.reshape(one[f"{side}hand_kpts"], (21, 3))[hand.TO_FREIHAND["rhd"]].ravel().tolist()
         people.append(one | {f"{'left' if side == 'right' else 'right'}hand_valid": False})
     folder = tree(tmp_path, *people)
-    with pytest.raises(ValueError, match=r"the keypoints are not in FreiHAND order: .* give --order rhd"):
+    with pytest.raises(ValueError, match=r"expected keypoints in FreiHAND order, .* give --order rhd"):
         coco_wholebody.splits(folder)
     np.testing.assert_allclose(read(folder, order="rhd")[0].joints_2d, points(side))
 
 
 @pytest.mark.parametrize("image", ["val2017", "images/val2017", "images", "."])
-def test_images_are_found_where_people_unpack_them(tmp_path, image):
+def test_images_are_found_in_usual_folders(tmp_path, image):
     folder = tree(tmp_path, image=f"{image}/000000000785.jpg")
     assert read(folder)[0].image.samefile(tmp_path / image / "000000000785.jpg")
 
 
-def test_images_may_be_in_a_folder_that_is_named(tmp_path):
+def test_images_are_found_in_the_given_folder(tmp_path):
     folder = tree(tmp_path, image="elsewhere/val2017/000000000785.jpg")
-    with pytest.raises(FileNotFoundError, match=r"annotation 442619 .*no image .*--images"):
+    with pytest.raises(FileNotFoundError, match=r"annotation 442619 .*expected an image .*--images"):
         read(folder)
     assert read(folder, images=str(tmp_path / "elsewhere"))[0].image.is_file()
 
 
 def test_files_and_splits(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"has none of coco_wholebody_train_v1.0.json"):
+    with pytest.raises(FileNotFoundError, match=r"expected coco_wholebody_train_v1.0.json or"):
         coco_wholebody.splits(tmp_path)
     tree(tmp_path, name="coco_wholebody_train_v1.0.json", image="train2017/000000000785.jpg")
     assert list(coco_wholebody.splits(tree(tmp_path))) == ["train", "validation"]
     file = tmp_path / "coco_wholebody_train_v1.0.json"
     assert list(coco_wholebody.splits(file, split="test")) == ["test"]
     file.write_text("[]")
-    with pytest.raises(ValueError, match="but a list, as COCO's results are"):
+    with pytest.raises(ValueError, match="got a list, the form of COCO's results"):
         coco_wholebody.splits(file)
-    with pytest.raises(FileNotFoundError, match="there is no folder nowhere"):
+    with pytest.raises(FileNotFoundError, match="--images: expected the folder of the images, got nowhere"):
         coco_wholebody.splits(tmp_path / "annotations/coco_wholebody_val_v1.0.json", images="nowhere")
 
 
 @pytest.mark.parametrize("field", ["righthand_kpts", "righthand_box", "righthand_valid", "keypoints", "id", "image_id"])
-def test_a_field_of_any_type_is_read_or_refused_by_a_value_error(tmp_path, field):
+def test_field_of_any_type_is_read_or_raises_value_error(tmp_path, field):
     for value in [None, True, -1, 1e308, 10**400, float("nan"), "text", [], [[1, 2]], {}, ["x"] * 4, [[1, 2]] * 133]:
         folder = tree(tmp_path, person(**{field: value}))
         with contextlib.suppress(ValueError, SkipRow):  # and nothing else
@@ -191,7 +193,7 @@ def test_unknown_option_is_refused(tmp_path, options):
         coco_wholebody.splits(tree(tmp_path), **options)
 
 
-def test_it_builds(tmp_path, capsys):
+def test_dataset_is_built(tmp_path, capsys):
     command = ["data", "build", "coco_wholebody", "--source", str(tree(tmp_path)), "--out", str(tmp_path)]
     assert cli.main([*command, "--workers", "1"]) == 0
     out = capsys.readouterr().out

@@ -41,7 +41,7 @@ def made(size, point, extent, *, dot=3.0):
     ],
 )
 @pytest.mark.parametrize("around", [0, 24])
-def test_a_label_stays_on_its_dot(size, point, extent, pixels, around):
+def test_label_is_on_its_dot_in_the_crop(size, point, extent, pixels, around):
     found = crop.crop(
         made(size, point, extent, dot=max(3.0, 2 * extent / pixels)), size=pixels, margin=1.5, stored=pixels + around
     )
@@ -50,7 +50,7 @@ def test_a_label_stays_on_its_dot(size, point, extent, pixels, around):
 
 
 @pytest.mark.parametrize("around", [0, 64])
-def test_every_joint_keeps_its_ray_and_the_box_its_share(around):
+def test_crop_preserves_rays_and_the_share_of_the_box(around):
     one = record(annotations.annotation())
     found = crop.crop(one, size=128, margin=1.5, stored=128 + around)
     for before, after in zip(one["joints_2d"], found["joints_2d"], strict=True):
@@ -68,7 +68,7 @@ def test_every_joint_keeps_its_ray_and_the_box_its_share(around):
 
 
 @pytest.mark.parametrize("extent", [40, 90, 160])
-def test_more_surroundings_leave_the_middle_as_it_is(extent):
+def test_surroundings_do_not_change_the_middle(extent):
     generator = np.random.default_rng(0)
     noise = np.asarray(Image.fromarray(generator.integers(0, 256, (40, 50, 3), np.uint8)).resize((200, 160)))
     one = made((200, 160), (90.3, 71.8), extent) | {"image": encoded(noise)}
@@ -81,14 +81,14 @@ def test_more_surroundings_leave_the_middle_as_it_is(extent):
     assert narrow["image"].std() > 20
 
 
-def test_beyond_the_image_it_is_black():
+def test_crop_is_black_beyond_the_image():
     one = made((200, 160), (20.0, 20.0), 60) | {"image": encoded(np.full((160, 200, 3), 200, np.uint8))}
     image = crop.crop(one, size=64, margin=1.5, stored=96)["image"]
     assert image[:20, :20].max() == 0
     assert image[-20:, -20:].min() > 190
 
 
-def test_unknown_labels_are_masked_and_hold_nothing():
+def test_unknown_labels_are_masked_and_zero():
     one = record(annotations.annotation(joints_3d=None, visibility=np.array([2] * 20 + [0])))
     found = crop.crop(one, size=64, margin=1.5)
     assert found["joints_2d_valid"].tolist() == [True] * 20 + [False]

@@ -62,7 +62,7 @@ def change(folder, old, new, file="training_joint_annotation.txt"):
 
 
 @pytest.mark.parametrize("tail", ["", "\t"])
-def test_known_pose_comes_back_in_the_files_order(tmp_path, tail):
+def test_known_pose_is_recovered_in_the_order_of_the_file(tmp_path, tail):
     splits = ho3d_v1.splits(tree(tmp_path, tail=tail))
     assert tuple(row.id for row in splits["train"]) == TRAIN
     assert tuple(row.id for row in splits["test"]) == TEST
@@ -73,7 +73,7 @@ def test_known_pose_comes_back_in_the_files_order(tmp_path, tail):
         assert not found.left
 
 
-def test_record_has_the_label_where_its_pixel_went(tmp_path):
+def test_label_of_the_record_is_at_its_pixel(tmp_path):
     kept = record(ho3d_v1.annotation(ho3d_v1.splits(tree(tmp_path))["train"][0]))
     weight = np.asarray(Image.open(io.BytesIO(kept["image"]))).astype(float)[..., 0]
     v, u = np.indices(weight.shape)
@@ -98,9 +98,9 @@ def test_test_image_has_a_box_and_at_most_its_wrist(tmp_path, palm_is_wrist):
 
 
 @pytest.mark.parametrize("lost", ["training_joint_annotation.txt", "test_palm_annotation.txt"])
-def test_split_that_is_not_there_is_named_or_done_without(tmp_path, lost):
+def test_missing_split_is_named_or_left_out(tmp_path, lost):
     (tree(tmp_path) / lost).unlink()
-    with pytest.raises(FileNotFoundError, match=f"there is no .*{lost}; name the folder Task3"):
+    with pytest.raises(FileNotFoundError, match=f"expected .*{lost}, got no such file; name the folder Task3"):
         ho3d_v1.splits(tmp_path)
     assert list(ho3d_v1.splits(tmp_path, partial=True)) == (["test"] if "training" in lost else ["train"])
     with pytest.raises(FileNotFoundError, match="name the folder Task3"):
@@ -109,30 +109,30 @@ def test_split_that_is_not_there_is_named_or_done_without(tmp_path, lost):
 
 def test_missing_image_is_named(tmp_path):
     (tree(tmp_path) / "training_images" / TRAIN[1]).unlink()
-    with pytest.raises(FileNotFoundError, match=r"annotation.txt: line 2: there is no image .*image_C00000000.png"):
+    with pytest.raises(FileNotFoundError, match=r"annotation.txt: line 2: expected the image .*image_C00000000.png"):
         ho3d_v1.splits(tmp_path)
     (tmp_path / "training_images").rename(tmp_path / "images")
-    with pytest.raises(FileNotFoundError, match=r"there is no folder .*training_images"):
+    with pytest.raises(FileNotFoundError, match=r"expected the folder .*training_images"):
         ho3d_v1.splits(tmp_path)
 
 
-def test_line_that_was_cut_off_is_named(tmp_path):
+def test_truncated_line_is_named(tmp_path):
     file = tree(tmp_path) / "training_joint_annotation.txt"
     file.write_text(file.read_text().rstrip().rsplit("\t", 1)[0])
-    with pytest.raises(ValueError, match=r"annotation.txt: line 2 has 63 fields; it needs 64"):
+    with pytest.raises(ValueError, match=r"annotation.txt: line 2: expected 64 fields, .*, got 63"):
         ho3d_v1.splits(tmp_path)
     file.write_text(f"{TRAIN[0]}\t" + "\t".join(["1.0"] * 64))
-    with pytest.raises(ValueError, match="line 1 has 65 fields; it needs 64"):
+    with pytest.raises(ValueError, match=r"line 1: expected 64 fields, .*, got 65"):
         ho3d_v1.splits(tmp_path)
     file.write_text("\n" + file.read_text())
-    with pytest.raises(ValueError, match="line 1 has 1 fields; it needs 64"):
+    with pytest.raises(ValueError, match=r"line 1: expected 64 fields, .*, got 1"):
         ho3d_v1.splits(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("number", "message"), [("nan", "line 2 has 64 fields; .*finite"), ("x", "line 2: could not convert string")]
+    ("number", "message"), [("nan", "line 2: expected 64 fields, .*finite"), ("x", "line 2: expected numbers")]
 )
-def test_number_that_is_none_is_named(tmp_path, number, message):
+def test_invalid_number_is_named(tmp_path, number, message):
     first = repr(float(as_stored(pose(1))[0]))
     change(tree(tmp_path), f"{TRAIN[1]}\t{first}", f"{TRAIN[1]}\t{number}")
     with pytest.raises(ValueError, match=message):
@@ -141,13 +141,13 @@ def test_number_that_is_none_is_named(tmp_path, number, message):
 
 def test_palm_of_other_than_three_numbers_is_refused(tmp_path):
     change(tree(tmp_path), f"{TEST[0]} ", f"{TEST[0]} 1.0 ", "test_palm_annotation.txt")
-    with pytest.raises(ValueError, match=r"test_palm_annotation.txt: line 1 has 5 fields; it needs 4"):
+    with pytest.raises(ValueError, match=r"test_palm_annotation.txt: line 1: expected 4 fields, .*, got 5"):
         ho3d_v1.splits(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("factor", "message"),
-    [(0.001, "line 1 .*wrist is at depth 0.0004"), (-1, "wrist is at depth -0.4.*behind the camera")],
+    [(0.001, "line 1 .*wrist: expected a depth .* got 0.0004"), (-1, "wrist: .* got -0.4.*behind the camera")],
 )
 def test_joints_of_another_unit_or_frame_are_named(tmp_path, factor, message):
     row = ho3d_v1.splits(tree(tmp_path))["train"][0]
@@ -159,12 +159,12 @@ def test_joints_of_another_unit_or_frame_are_named(tmp_path, factor, message):
 @pytest.mark.parametrize("palm_is_wrist", [True, False])
 def test_palm_of_another_unit_or_frame_is_named(tmp_path, factor, palm_is_wrist):
     row = ho3d_v1.splits(tree(tmp_path), palm_is_wrist=palm_is_wrist)["test"][0]
-    with pytest.raises(ValueError, match=r"palm_annotation.txt: line 1 .*: the palm is at depth .* m, outside"):
+    with pytest.raises(ValueError, match=r"palm_annotation.txt: line 1 .*: palm: expected a depth in .* m, got"):
         ho3d_v1.annotation(row._replace(points=row.points * factor))
 
 
 def test_images_of_another_size_are_refused(tmp_path):
     with pytest.raises(
-        ValueError, match=r"image_C00000001.png is of 320x240 pixels, and its labels and K are for 640x480"
+        ValueError, match=r"image_C00000001.png: expected 640x480 pixels, the size in the labels, got 320x240"
     ):
         record(ho3d_v1.annotation(ho3d_v1.splits(tree(tmp_path, size=(320, 240)))["train"][0]))

@@ -130,17 +130,17 @@ def test_shares_are_rounded_to_whole_examples(shares, size, counts):
     assert input_pipeline.share_out(shares, size) == counts
 
 
-def test_a_share_of_no_example_is_refused():
-    with pytest.raises(ValueError, match=r"batch_size 4 is too small for shares \[0.95, 0.05\]"):
+def test_share_without_an_example_is_refused():
+    with pytest.raises(ValueError, match=r"data.batch_size: expected one .* shares \[0.95, 0.05\], got none .* of 4"):
         input_pipeline.share_out([0.95, 0.05], 4)
 
 
-def test_a_batch_that_devices_cannot_share_is_refused():
-    with pytest.raises(ValueError, match=r"data.batch_size 6 cannot be split over 4 devices; make it a multiple of 4"):
+def test_batch_that_cannot_be_split_over_devices_is_refused():
+    with pytest.raises(ValueError, match=r"data.batch_size: expected a multiple of 4 for 4 devices, got 6"):
         input_pipeline.rows(three(6))
-    with pytest.raises(ValueError, match=r"data.batch_size 12 cannot be split over 8 devices"):
+    with pytest.raises(ValueError, match=r"data.batch_size: expected a multiple of 8 for 8 devices, got 12"):
         input_pipeline.rows(three(12), 0, 2)
-    with pytest.raises(ValueError, match=r"a batch of 6 cannot be split over 4 devices"):
+    with pytest.raises(ValueError, match=r"batch: expected a multiple of the number of devices, 4, got 6"):
         input_pipeline.shard(examples.examples(6))
 
 

@@ -82,7 +82,7 @@ def test_single_hand_is_one_example(tmp_path, hand_type):
     np.testing.assert_allclose(interhand.annotation(row).joints_3d, truth, atol=1e-6)
 
 
-def test_joints_that_are_not_annotated_or_outside_of_the_image_are_unknown(tmp_path):
+def test_unannotated_joints_and_joints_outside_the_image_are_unknown(tmp_path):
     # The right hand's thumb tip and wrist, and the left hand's index tip.
     right, left = map(record, map(interhand.annotation, interhand.splits(
         tree(tmp_path, files(inside=[0], annotated=[20, 25])))["test"]))  # fmt: skip
@@ -96,7 +96,7 @@ def test_hand_with_too_few_valid_joints_is_skipped(tmp_path):
     folder = tree(tmp_path, files(annotated=range(25, 42)))
     right, left = interhand.splits(folder)["test"]
     interhand.annotation(right)
-    with pytest.raises(SkipRow, match="fewer than 5 joints are valid"):
+    with pytest.raises(SkipRow, match="fewer than 5 valid joints"):
         interhand.annotation(left)
     assert np.isfinite(interhand.annotation(interhand.splits(folder, minimum_valid=4)["test"][1]).joints_3d).sum() == 12
 
@@ -112,12 +112,14 @@ def test_annotations_of_every_version_are_found(tmp_path, place):
         assert interhand.annotation(rows[0]).image.is_relative_to(tmp_path / "images" / folder)
 
 
-def test_missing_image_stops_or_is_skipped_and_may_lie_elsewhere(tmp_path):
+def test_missing_image_stops_or_is_skipped_and_may_be_in_another_folder(tmp_path):
     folder = tree(tmp_path / "here")
     (folder / "images").rename(tmp_path / "pictures")
-    with pytest.raises(FileNotFoundError, match=r"annotation 5, right hand .*no image .*image69148.jpg .*--images"):
+    with pytest.raises(
+        FileNotFoundError, match=r"annotation 5, right hand .*expected an image .*image69148.jpg .*--images"
+    ):
         interhand.annotation(interhand.splits(folder)["test"][0])
-    with pytest.raises(SkipRow, match="its image is not there"):
+    with pytest.raises(SkipRow, match="its image is missing"):
         interhand.annotation(interhand.splits(folder, partial=True)["test"][0])
     row = interhand.splits(folder, images=str(tmp_path / "pictures"))["test"][0]
     assert interhand.annotation(row).image.is_file()
@@ -136,27 +138,42 @@ def changed(name, path, value):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (changed("data", ["images"], []), "test_data.json is no InterHand2.6M data file, it lacks 8"),
-        (changed("data", ["annotations"], None), "test_data.json is no InterHand2.6M data file"),
-        (changed("data", ["annotations", 0, "hand_type"], "both"), "annotation 5 has the hand_type 'both'; it must be"),
+        (
+            changed("data", ["images"], []),
+            "test_data.json: expected a data file of InterHand2.6M, got a file without 8",
+        ),
+        (changed("data", ["annotations"], None), "test_data.json: expected a data file of InterHand2.6M"),
+        (changed("data", ["annotations", 0, "hand_type"], "both"), "annotation 5: hand_type: expected .* got 'both'"),
         (
             changed("data", ["annotations", 0, "joint_valid"], [[1]] * 21),
-            r"annotation 5: joint_valid is \[21, 1\] where",
+            r"annotation 5: joint_valid: expected numbers .*, got \[21, 1\]",
         ),
-        (changed("data", ["annotations", 0, "joint_valid"], "all"), "annotation 5: joint_valid is all where numbers"),
-        (changed("data", ["images", 0, "file_name"], "../../x.jpg"), "annotation 5, right hand .*leaves the folder"),
+        (
+            changed("data", ["annotations", 0, "joint_valid"], "all"),
+            "annotation 5: joint_valid: expected numbers .*, got all",
+        ),
+        (
+            changed("data", ["images", 0, "file_name"], "../../x.jpg"),
+            "annotation 5, right hand .*path below the folder",
+        ),
         (
             changed("data", ["images", 0, "camera"], "9"),
-            "annotation 5 is of camera 9 of capture 3, which .*camera.json",
+            "annotation 5: expected camera 9 of capture 3 in .*camera.json",
         ),
-        (changed("camera", ["3", "camrot", "400026"], [[1, 0], [0, 1]]), "the camera's camrot is .*not .3, 3. numbers"),
-        (changed("camera", ["3", "focal", "400026"], ["a", 1]), "the camera's focal is .*not .2. numbers"),
-        (changed("joint_3d", ["3"], {}), "joint_3d.json: frame 69148 of capture 3 lacks '69148'; fetch the file"),
+        (
+            changed("camera", ["3", "camrot", "400026"], [[1, 0], [0, 1]]),
+            "camrot of the camera: expected numbers .3, 3., got",
+        ),
+        (changed("camera", ["3", "focal", "400026"], ["a", 1]), "focal of the camera: expected numbers .2., got"),
+        (
+            changed("joint_3d", ["3"], {}),
+            "joint_3d.json: frame 69148 of capture 3: .* no entry '69148'; fetch the file",
+        ),
         (
             changed("joint_3d", ["3", "69148", "world_coord"], [[0, 0, 1]] * 20),
-            r"world_coord is \[20, 3\] where numbers",
+            r"world_coord: expected numbers .*, got \[20, 3\]",
         ),
-        (changed("joint_3d", ["3", "69148", "world_coord"], [[0, 0, 1e39]] * 42), "a valid joint is not finite"),
+        (changed("joint_3d", ["3", "69148", "world_coord"], [[0, 0, 1e39]] * 42), "expected finite valid joints"),
     ],
 )
 def test_file_of_another_form_is_refused_with_its_place(tmp_path, content, message):
@@ -179,7 +196,7 @@ HOSTILE = [None, True, -1, 1e308, 10**400, float("nan"), "text", "a\0b", [], [[1
     + [("joint_3d", ["3"]), ("joint_3d", ["3", "69148"])]
     + [("joint_3d", ["3", "69148", field]) for field in ("world_coord", "joint_valid")],
 )  # fmt: skip
-def test_a_field_of_any_type_is_read_or_refused_by_a_value_error(tmp_path, name, path):
+def test_field_of_any_type_is_read_or_raises_value_error(tmp_path, name, path):
     for value in HOSTILE:
         folder = tree(tmp_path, changed(name, path, value))
         with contextlib.suppress(ValueError, FileNotFoundError, SkipRow):  # and nothing else
@@ -189,22 +206,22 @@ def test_a_field_of_any_type_is_read_or_refused_by_a_value_error(tmp_path, name,
 
 def test_missing_and_damaged_files_are_named(tmp_path):
     with pytest.raises(
-        FileNotFoundError, match=r"is no InterHand2.6M: it has no annotations/train/InterHand2.6M_train"
+        FileNotFoundError, match=r"expected annotations/train/InterHand2.6M_train_data.json, .* got none"
     ):
         interhand.splits(tmp_path)
     file = tree(tmp_path) / "annotations/test/InterHand2.6M_test_camera.json"
     file.write_text("{")
-    with pytest.raises(ValueError, match=r"InterHand2.6M_test_camera.json is damaged"):
+    with pytest.raises(ValueError, match=r"InterHand2.6M_test_camera.json: expected JSON, got a damaged file"):
         interhand.splits(tmp_path)
     file.unlink()
-    with pytest.raises(FileNotFoundError, match=r"there is no .*InterHand2.6M_test_camera.json"):
+    with pytest.raises(FileNotFoundError, match=r"expected .*InterHand2.6M_test_camera.json, got no such file"):
         interhand.splits(tmp_path)
     for options in ({"minimum_valid": 0}, {"minimum_valid": 22}):
         with pytest.raises(ValueError, match="minimum_valid"):
             interhand.splits(tmp_path, **options)
 
 
-def test_it_builds(tmp_path, capsys):
+def test_dataset_is_built(tmp_path, capsys):
     command = ["data", "build", "interhand", "--source", str(tree(tmp_path)), "--out", str(tmp_path), "--workers", "1"]
     assert cli.main(command) == 0
     assert "test: 2 hands, 2 with all 3D joints, 0 with some, 0 with none; 1 of left hands" in capsys.readouterr().out

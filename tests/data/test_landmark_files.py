@@ -137,7 +137,7 @@ def arrays(**more):
     return {"image": np.stack([rows, np.full_like(rows, np.nan)]), "world": np.stack([WORLD, WORLD]), **more}
 
 
-def test_arrays_are_read_by_name_and_hands_of_nan_left_out(tmp_path):
+def test_arrays_are_read_by_name_without_hands_of_nan(tmp_path):
     np.savez(tmp_path / "a.npz", **arrays(left=np.array([True, False]), ids=np.array([5, 6])))
     found = landmarks.read(tmp_path / "a.npz")
     (one,) = found.hands
@@ -175,7 +175,7 @@ def test_landmarks_in_another_order_are_reordered_if_stated_and_refused_if_not(t
     rows[order] = PIXELS
     np.save(tmp_path / "a.npy", np.stack([rows] * 6))
     np.testing.assert_allclose(landmarks.read(tmp_path / "a.npy", order="rhd").hands[0].pixels, PIXELS)
-    with pytest.raises(ValueError, match=r"not in FreiHAND's or MediaPipe's order.*give --order rhd"):
+    with pytest.raises(ValueError, match=r"expected landmarks in FreiHAND's or MediaPipe's order.*give --order rhd"):
         landmarks.read(tmp_path / "a.npy")
 
 
@@ -184,23 +184,23 @@ def test_landmarks_in_another_order_are_reordered_if_stated_and_refused_if_not(t
     [
         ([], "no landmarks of hands"),
         ([{"hand_landmarks": [points(shares())[:20]]}], "frame 0"),
-        ([TASKS | {"hand_world_landmarks": [points(WORLD)]}], "2 hands and world landmarks of 1"),
-        ([TASKS | {"width": -1, "height": 2}], "width -1"),
+        ([TASKS | {"hand_world_landmarks": [points(WORLD)]}], "world landmarks of 2 hands, got those of 1"),
+        ([TASKS | {"width": -1, "height": 2}], "width and height in pixels, got -1 and 2"),
         ([TASKS | {"K": [1, 2]}], "expected K"),
         ({"people": [{"hand_left_keypoints_2d": [1.0] * 60}]}, "expected 21 x 3 numbers"),
         ({"pixels": [[[1, 2]] * 21], "left": [1]}, "left"),
         ({"pixels": [[[1, 2]] * 20]}, r"\[1, 20, 2\]"),
-        ({"pixels": [[[1, 2]] * 21, [[1]] * 21]}, "not an array"),
+        ({"pixels": [[[1, 2]] * 21, [[1]] * 21]}, "expected an array"),
     ],
 )
-def test_what_is_no_landmarks_is_refused_with_file_place_and_remedy(tmp_path, content, words):
+def test_other_content_than_landmarks_is_refused_with_place_and_remedy(tmp_path, content, words):
     with pytest.raises(ValueError, match=words) as error:
         landmarks.read(write(tmp_path, content))
     assert "landmarks.json" in str(error.value)
 
 
-def test_a_missing_file_and_an_unknown_suffix_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no file of landmarks"):
+def test_missing_file_and_unknown_suffix_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="expected the file of landmarks"):
         landmarks.read(tmp_path / "a.npz")
     (tmp_path / "a.txt").write_text("1")
     with pytest.raises(ValueError, match="json, jsonl, npz"):

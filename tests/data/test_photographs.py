@@ -22,7 +22,7 @@ def centroid(image):
     return np.array([(u * weight).sum(), (v * weight).sum()]) / weight.sum()
 
 
-def test_label_is_where_its_pixel_went(tmp_path):
+def test_label_is_at_its_pixel(tmp_path):
     batch = photographs.read(tree(tmp_path), size=SIZE).batch
     assert batch.image.shape == (1, SIZE, SIZE, 3)
     np.testing.assert_allclose(batch.joints_2d[0, 8], centroid(batch.image[0]), atol=0.1)
@@ -30,7 +30,7 @@ def test_label_is_where_its_pixel_went(tmp_path):
     assert not batch.joints_3d_valid.any()
 
 
-def test_box_fills_the_crop_but_for_the_margin(tmp_path):
+def test_box_fills_the_crop_except_for_the_margin(tmp_path):
     batch = photographs.read(tree(tmp_path), size=SIZE, margin=2.0).batch
     zoom = SIZE / (2.0 * 40)
     middle = np.array([62.5, 40.0])
@@ -47,7 +47,7 @@ def test_rays_through_labels_are_those_of_the_photograph(tmp_path):
 
 
 @pytest.mark.parametrize("labelled_upright", [True, False])
-def test_label_is_where_its_pixel_went_in_a_photograph_with_exif_orientation(tmp_path, labelled_upright):
+def test_label_is_at_its_pixel_with_an_exif_orientation(tmp_path, labelled_upright):
     file, image = tree(tmp_path), tmp_path / "images/one.png"
     exif = Image.Exif()
     exif[0x0112] = 8
@@ -86,12 +86,12 @@ def test_unlabelled_keypoints_are_masked(tmp_path):
     assert (batch.joints_2d[0, 4] == 0).all()
 
 
-def test_photograph_without_intrinsics_warns_and_takes_the_default(tmp_path):
+def test_photograph_without_intrinsics_warns_and_uses_the_default(tmp_path):
     file = tree(tmp_path)
     content = json.loads(file.read_text())
     del content["images"][0]["K"]
     file.write_text(json.dumps(content))
-    with pytest.warns(UserWarning, match=r"1 image has no 'K', one.png first; the focal length"):
+    with pytest.warns(UserWarning, match=r"1 image has no 'K', such as one.png; their focal length"):
         batch = photographs.read(file, size=SIZE, margin=2.0).batch
     assert batch.intrinsics[0, 0, 0] == pytest.approx(coco_hand.DEFAULT_FOCAL * WIDTH * SIZE / 80)
 
@@ -101,18 +101,18 @@ def test_photograph_without_intrinsics_warns_and_takes_the_default(tmp_path):
     [
         (
             {"annotation": {"keypoints": [1.0, 2.0, 2.0] * 17}},
-            r"annotation 7 \(one.png\) has 17 keypoints; a hand has 21",
+            r"annotation 7 \(one.png\): keypoints: expected 21 .* got 17",
         ),
-        ({"annotation": {"category_id": 2}}, "annotation 7 is of the category 'person'; this reader takes hands only"),
-        ({"annotation": {"hand_side": None}}, "has the hand_side None; it must be 'right' or 'left'"),
-        ({"annotation": {"image_id": 5}}, "is of image 5, which the file does not list"),
-        ({"annotation": {"bbox": [4, 4, 0, 0]}}, r"bbox is \[4, 4, 0, 0\]; its width and height must be pos"),
+        ({"annotation": {"category_id": 2}}, "annotation 7: expected a category of hands, got 'person'"),
+        ({"annotation": {"hand_side": None}}, "hand_side: expected 'right' or 'left', got None"),
+        ({"annotation": {"image_id": 5}}, "expected the image_id of a listed image, got 5"),
+        ({"annotation": {"bbox": [4, 4, 0, 0]}}, r"expected a positive width and height, got \[4, 4, 0, 0\]"),
         (
             {"annotation": {"keypoints": [1.0, 2.0, 0.0] * 21}},
-            r"no annotation of 1 is left: no keypoint is labelled \(1\)",
+            r"expected a usable annotation, got none of 1: no keypoint is labelled \(1\)",
         ),
-        ({"image": {"width": 90}}, "one.png is of 100x80 pixels, and its labels and K are for 90x80"),
-        ({"image": {"K": [[1.0, 0.0], [0.0, 1.0]]}}, "K is .*with positive focal lengths"),
+        ({"image": {"width": 90}}, "one.png: expected 90x80 pixels, the size in the labels, got 100x80"),
+        ({"image": {"K": [[1.0, 0.0], [0.0, 1.0]]}}, "K: expected .*with positive focal lengths"),
     ],
 )
 def test_bad_annotation_is_named(tmp_path, change, message):
@@ -121,7 +121,7 @@ def test_bad_annotation_is_named(tmp_path, change, message):
 
 
 def test_missing_image_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"annotation 7 \(one.png\): there is no .*one.png"):
+    with pytest.raises(FileNotFoundError, match=r"annotation 7 \(one.png\): expected an image .*one.png"):
         photographs.read(tree(tmp_path, saved=False), size=SIZE)
 
 
@@ -129,7 +129,7 @@ def test_truncated_image_is_named(tmp_path):
     file = tree(tmp_path)
     image = tmp_path / "images/one.png"
     image.write_bytes(image.read_bytes()[:-200])
-    with pytest.raises(ValueError, match=r"one.png is damaged"):
+    with pytest.raises(ValueError, match=r"one.png: expected an image, got a damaged file"):
         photographs.read(file, size=SIZE)
 
 
@@ -137,12 +137,12 @@ def test_truncated_image_is_named(tmp_path):
 def test_file_that_is_not_coco_is_named(tmp_path, text):
     file = tmp_path / "annotations.json"
     file.write_text(text)
-    with pytest.raises(ValueError, match=r"annotations.json is not a"):
+    with pytest.raises(ValueError, match=r"annotations.json: expected (JSON|a COCO keypoint file)"):
         photographs.read(file, size=SIZE)
 
 
 def test_number_beyond_the_file_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="has 1 annotations, numbered from 0; asked for 4"):
+    with pytest.raises(ValueError, match="expected numbers of annotations from 0 to 0, got 4"):
         photographs.read(tree(tmp_path), size=SIZE, indices=[0, 4])
 
 
@@ -166,7 +166,7 @@ def test_annotations_without_a_label_are_left_out_with_a_warning(tmp_path):
     assert (len(found.files), len(found.mirrored)) == (1, 1)
 
 
-def test_real_photographs_hold_their_hands():
+def test_crops_of_real_photographs_contain_the_hands():
     if not REAL.exists():
         pytest.skip("no shared data beside this checkout")
     numbers = photographs.spread(REAL, 12)

@@ -33,7 +33,7 @@ def in_order(poses, name):
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_every_order_is_ours_again(poses, name):
+def test_every_order_is_converted_to_freihand_order(poses, name):
     np.testing.assert_array_equal(in_order(poses, name)[:, hand.TO_FREIHAND[name]], poses)
 
 
@@ -49,7 +49,7 @@ def test_order_unit_and_side_are_found(poses, name, unit, size, side):
     assert not any(finding.told or finding.mistaken for finding in found.findings)
 
 
-def test_single_real_poses_with_noise_are_told_right_or_not_at_all():
+def test_single_noisy_poses_are_classified_correctly_or_refused():
     if not REAL.is_file():
         pytest.skip("no real poses beside the checkout")
     real = np.load(REAL)[::30].astype(np.float64)
@@ -67,7 +67,7 @@ def test_single_real_poses_with_noise_are_told_right_or_not_at_all():
     assert told > 0.9 * 4 * len(noisy)
 
 
-def test_what_is_said_wrongly_is_reported_with_the_evidence_and_the_remedy(poses):
+def test_wrong_statement_is_reported_with_evidence_and_remedy(poses):
     found = conventions.convert(in_order(poses * MIRROR, "rhd"), "file", order="mediapipe", side="left")
     order, unit, _ = found.findings
     assert "give --order rhd" in order.mistaken
@@ -86,7 +86,7 @@ def test_what_is_said_wrongly_is_reported_with_the_evidence_and_the_remedy(poses
         conventions.convert(poses, "file", unit="mm")
 
 
-def test_what_is_said_rightly_is_believed(poses):
+def test_correct_statement_is_accepted(poses):
     found = conventions.convert(poses, "file", order="openpose", unit="m", side="right")
     assert all(finding.told and not finding.mistaken for finding in found.findings)
     assert found.findings[0].value == "openpose"
@@ -110,7 +110,7 @@ def test_weak_evidence_is_an_error(poses):
     assert conventions.convert(mixed, "file", left=~left).findings[2].mistaken
 
 
-def test_gaps_stay_gaps_and_are_counted(poses):
+def test_gaps_remain_and_are_counted(poses):
     raw = poses.copy()
     raw[10:15], raw[20, 3], raw[30] = np.nan, np.nan, poses[30] * 0.01
     found = conventions.convert(raw, "file")
@@ -123,7 +123,7 @@ def test_gaps_stay_gaps_and_are_counted(poses):
         conventions.convert(raw[11:14], "file")
 
 
-def test_impossible_names_are_refused(poses):
+def test_unknown_names_are_refused(poses):
     for said, message in (({"order": "x"}, "order 'x' is none"), ({"unit": "inch"}, "unit"), ({"side": "up"}, "side")):
         with pytest.raises(ValueError, match=message):
             conventions.convert(poses, "file", **said)
@@ -133,7 +133,7 @@ def csv_text(poses, separator=","):
     return "\n".join(separator.join("" if np.isnan(x) else repr(float(x)) for x in pose.ravel()) for pose in poses)
 
 
-def test_every_kind_of_file_holds_the_same(poses, tmp_path):
+def test_every_kind_of_file_is_read_alike(poses, tmp_path):
     some = poses[:7].copy()
     some[2], some[4, 5, 1] = np.nan, np.nan
     lists = json.loads(json.dumps(some.tolist()).replace("NaN", "null"))
@@ -167,7 +167,7 @@ def test_one_pose_needs_no_first_axis(poses, tmp_path):
         np.testing.assert_array_equal(pose_files.read(file).joints, poses[:1], err_msg=file.name)
 
 
-def test_sides_come_with_the_poses(poses, tmp_path):
+def test_sides_are_read_with_the_poses(poses, tmp_path):
     left = np.array([True, False])
     np.savez(tmp_path / "a.npz", joints=poses[:2], left=left)
     (tmp_path / "b.json").write_text(json.dumps({"joints": poses[:2].tolist(), "left": left.tolist()}))
@@ -178,30 +178,30 @@ def test_sides_come_with_the_poses(poses, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.npy", b"", "a.npy is empty: it has no bytes"),
-        ("a.npy", np.zeros((0, 21, 3)), "a.npy is empty: there is no pose"),
-        ("a.npy", b"hello", "not an array saved by numpy.save"),
-        ("a.npy", np.float64(3), r"a.npy holds 3.0, not poses \[N, 21, 3\]"),
-        ("a.npy", np.zeros((4, 20, 3)), "20 points a pose; a hand has 21"),
-        ("a.npy", np.zeros((4, 21, 2)), "2D joints"),
-        ("a.npy", np.zeros((4, 133, 3)), r"133 joints a pose, COCO-WholeBody.* joints\[:, 91:112\]"),
-        ("a.npy", np.zeros((4, 42, 3)), r"42 joints a pose, InterHand2.6M's two hands"),
-        ("a.npy", np.full((4, 21, 3), np.inf), "pose 0 and 3 others have infinite joints"),
-        ("a.npz", {"x": np.zeros((2, 21, 3)), "y": np.zeros(2)}, "a.npz holds x, y; save the poses as `joints`"),
-        ("a.npz", {"joints": np.zeros((2, 21, 3)), "left": np.zeros(3, bool)}, "3 left for 2 poses"),
-        ("a.npz", {"joints": np.zeros((2, 21, 3)), "left": np.zeros(2)}, "left is of float64"),
-        ("a.json", "[[[1, 2", "damaged or no JSON"),
-        ("a.json", "[]", "a.json is empty"),
-        ("a.json", "3", "a.json holds 3, not poses"),
-        ("a.json", '{"xyz": []}', "a.json has xyz; give the poses as `joints`"),
-        ("a.json", '[[[1, 2, 3], ["a", 2, 3]]]', "pose 0 is not a list of points"),
-        ("a.csv", "1,2,3\n", "line 1 has 3 columns; 63 are needed"),
-        ("a.csv", ",".join(["1"] * 63) + "\n" + ",".join(["b"] * 63), "line 2: could not convert"),
-        ("a.csv", ",".join(["x"] * 63) + "\n", "a.csv is empty"),
-        ("a.txt", "x", r"read from .npy, .npz, .*, not from '.txt'"),
+        ("a.npy", b"", "a.npy: expected poses, got an empty file"),
+        ("a.npy", np.zeros((0, 21, 3)), "a.npy: expected one pose or more, got none"),
+        ("a.npy", b"hello", "expected an array saved by numpy.save"),
+        ("a.npy", np.float64(3), r"a.npy: expected poses \[N, 21, 3\], got 3.0"),
+        ("a.npy", np.zeros((4, 20, 3)), "expected 21 points per pose, got 20"),
+        ("a.npy", np.zeros((4, 21, 2)), "got 2D joints"),
+        ("a.npy", np.zeros((4, 133, 3)), r"got 133, COCO-WholeBody.* joints\[:, 91:112\]"),
+        ("a.npy", np.zeros((4, 42, 3)), r"got 42, InterHand2.6M's two hands"),
+        ("a.npy", np.full((4, 21, 3), np.inf), "pose 0: expected finite joints, got infinite ones, and in 3 others"),
+        ("a.npz", {"x": np.zeros((2, 21, 3)), "y": np.zeros(2)}, "a.npz: expected the array `joints`, got x, y"),
+        ("a.npz", {"joints": np.zeros((2, 21, 3)), "left": np.zeros(3, bool)}, "left: expected 2, .* got 3"),
+        ("a.npz", {"joints": np.zeros((2, 21, 3)), "left": np.zeros(2)}, "left: expected true or false .* got float64"),
+        ("a.json", "[[[1, 2", "expected JSON, got a damaged"),
+        ("a.json", "[]", "a.json: expected one pose or more, got none"),
+        ("a.json", "3", "a.json: expected poses .* got 3"),
+        ("a.json", '{"xyz": []}', "a.json: expected the field `joints`, got xyz"),
+        ("a.json", '[[[1, 2, 3], ["a", 2, 3]]]', "pose 0: expected a list of points"),
+        ("a.csv", "1,2,3\n", "line 1: expected 63 columns, .* got 3"),
+        ("a.csv", ",".join(["1"] * 63) + "\n" + ",".join(["b"] * 63), "line 2: expected numbers"),
+        ("a.csv", ",".join(["x"] * 63) + "\n", "a.csv: expected one pose or more, got none"),
+        ("a.txt", "x", r"expected one of the suffixes .npy, .npz, .*, got '.txt'"),
     ],
 )
-def test_files_that_hold_no_poses_are_refused_by_name(tmp_path, name, content, message):
+def test_files_without_poses_are_refused_by_name(tmp_path, name, content, message):
     file = tmp_path / name
     if isinstance(content, dict):
         np.savez(file, **content)
@@ -217,5 +217,5 @@ def test_files_that_hold_no_poses_are_refused_by_name(tmp_path, name, content, m
 
 
 def test_a_missing_file_is_named():
-    with pytest.raises(FileNotFoundError, match=r"no pose file none\.csv"):
+    with pytest.raises(FileNotFoundError, match=r"expected the pose file none\.csv, got no such file"):
         pose_files.read("none.csv")

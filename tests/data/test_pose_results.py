@@ -118,7 +118,7 @@ RESULTS = {
 
 
 @pytest.mark.parametrize("name", RESULTS)
-def test_results_are_read_as_they_are_on_disk(tmp_path, name):
+def test_results_of_other_programs_are_read(tmp_path, name):
     content, joints, left, frames = RESULTS[name]
     found = read(tmp_path, "results.json", content)
     np.testing.assert_allclose(found.joints, joints, rtol=0, atol=0)
@@ -134,7 +134,7 @@ def test_lines_of_json_are_frames(tmp_path, name, encoding):
     found = read(tmp_path, name, text.encode(encoding))
     np.testing.assert_array_equal(found.joints, [*P, *NONE])
     assert not found.left.any()
-    with pytest.raises(ValueError, match=r"line 2 is damaged or no JSON"):
+    with pytest.raises(ValueError, match=r"line 2: expected JSON, got a damaged or other file"):
         read(tmp_path, "cut.jsonl", text[: len(text) // 4])
 
 
@@ -160,7 +160,7 @@ def test_objects_in_numpys_and_pythons_files_are_read(tmp_path):
     assert found.frames.tolist() == [0, 0, 1]
 
 
-def test_missing_joints_are_missing_however_they_are_written(tmp_path):
+def test_missing_joints_are_nan_in_every_notation(tmp_path):
     rows = json.loads(json.dumps(P.tolist()))
     rows[0][3], rows[1][3], rows[2][3] = None, [None] * 3, [float("nan")] * 3
     rows[3][7] = rows[3][3] = [0, 0, 0]
@@ -171,12 +171,12 @@ def test_missing_joints_are_missing_however_they_are_written(tmp_path):
     np.testing.assert_array_equal(read(tmp_path, "b.json", relative.tolist()).joints, relative)
 
 
-def test_frames_of_zeros_are_gaps_that_are_named(tmp_path):
+def test_frames_of_zeros_are_gaps_with_a_note(tmp_path):
     poses = P.copy()
     poses[[1, 3]] = 0
     np.save(tmp_path / "a.npy", poses)
     found = pose_files.read(tmp_path / "a.npy")
-    assert found.notes == ("2 poses are all zeros, no hand: 1, 3",)
+    assert found.notes == ("2 poses of zeros are read as missing: 1, 3",)
     np.testing.assert_array_equal(conventions.convert(found.joints, "a.npy").gaps, [1, 3])
 
 
@@ -185,34 +185,34 @@ def test_frames_of_zeros_are_gaps_that_are_named(tmp_path):
     [
         (
             {"hand_landmarks": [points(P[0])]},
-            "a.json has MediaPipe's landmarks of the picture.*save the world landmarks",
+            "a.json: .*got MediaPipe's landmarks of the picture.*save the world landmarks",
         ),
-        ({"people": [{"hand_left_keypoints_2d": [1] * 63}]}, "a.json has OpenPose's 2D keypoints.*--3d"),
-        ({"people": [person(left=[1.0] * 63)]}, "63 numbers of a hand where OpenPose writes 21 x 4"),
-        (np.stack([P, P]).tolist(), r"a.json has the shape \[2, 5, ...\].*give each hand's poses apart"),
-        (np.zeros((3, 4, 21, 3)).tolist(), r"\[3, 4, ...\], where a frame has one or two hands"),
-        ([[{"x": 1, "y": 2}] * 21], "2D joints"),
-        (np.zeros((2, 21, 4)).tolist(), r"4 numbers a joint; give x, y and z alone"),
-        ({"joints": P.tolist(), "unit": "inch"}, "unit is 'inch', none of m, cm, mm"),
-        ({"joints": P.tolist(), "order": ["rhd"]}, "order is .*, none of freihand"),
-        ({"pred_keypoints_3d": P.tolist(), "right": [1, 2, 1, 0, 0]}, "1 for right hands and 0 for left ones"),
+        ({"people": [{"hand_left_keypoints_2d": [1] * 63}]}, "a.json: .*got OpenPose's 2D keypoints.*--3d"),
+        ({"people": [person(left=[1.0] * 63)]}, "expected 21 x 4 numbers per hand from OpenPose, got 63"),
+        (np.stack([P, P]).tolist(), r"a.json: .*got the shape \[2, 5, ...\]; save each hand in one file"),
+        (np.zeros((3, 4, 21, 3)).tolist(), r"expected one or two hands per frame, got the shape \[3, 4, ...\]"),
+        ([[{"x": 1, "y": 2}] * 21], "got 2D joints"),
+        (np.zeros((2, 21, 4)).tolist(), r"expected x, y and z of each joint, got 4 numbers"),
+        ({"joints": P.tolist(), "unit": "inch"}, "unit: expected one of m, cm, mm.*, got 'inch'"),
+        ({"joints": P.tolist(), "order": ["rhd"]}, "order: expected one of freihand.*, got "),
+        ({"pred_keypoints_3d": P.tolist(), "right": [1, 2, 1, 0, 0]}, "1 for right hands and 0 for left hands, got"),
         ({"pred_keypoints_3d": P.tolist(), "right": [[1], [1, 2]]}, "1 for right hands"),
-        ([{"joints": P[0].tolist()}, {"name": "b"}], "a.json: frame 1 has name; give the poses as `joints`"),
+        ([{"joints": P[0].tolist()}, {"name": "b"}], "a.json: frame 1: expected the field `joints`, got name"),
     ],
 )
-def test_results_without_3d_hands_are_refused_in_a_sentence(tmp_path, content, message):
+def test_results_without_3d_hands_are_refused(tmp_path, content, message):
     with pytest.raises(ValueError, match=message):
         read(tmp_path, "a.json", content)
 
 
 def test_tensors_of_pytorch_are_named(tmp_path):
     content = b"\x80\x04\x8c\x0ctorch._utils\x8c\x12_rebuild_tensor_v2\x93."
-    with pytest.raises(ValueError, match=r"a\.pkl holds PyTorch's tensors; save them as numpy arrays"):
+    with pytest.raises(ValueError, match=r"a\.pkl: expected arrays, got PyTorch's tensors; save them as numpy arrays"):
         read(tmp_path, "a.pkl", content)
 
 
 def test_matlab_73_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"a\.mat is no \.mat file of MATLAB 5 to 7; save it with save\("):
+    with pytest.raises(ValueError, match=r"a\.mat: expected a \.mat file of MATLAB 5 to 7, .*; save it by save\("):
         read(tmp_path, "a.mat", b"MATLAB 7.3 MAT-file, Platform: GLNXA64" + bytes(500))
 
 
@@ -225,7 +225,7 @@ def test_sides_that_the_thumbs_contradict_are_reported():
     assert not conventions.convert(mirrored, "file", left=left).findings[2].mistaken
 
 
-def test_two_hands_of_each_frame_are_told_apart_by_their_place(tmp_path):
+def test_two_hands_of_each_frame_are_separated_by_their_place(tmp_path):
     right_hands = hands.adults()[:40].reshape(20, 2, 21, 3)
     two = right_hands * np.array([[[-1, 1, 1]], [[1, 1, 1]]])
     two[3, 0] = 0
@@ -243,7 +243,7 @@ def test_two_hands_of_each_frame_are_told_apart_by_their_place(tmp_path):
 
 
 @pytest.mark.parametrize("size", [1, 640])
-def test_landmarks_of_the_picture_are_no_lengths(size):
+def test_landmarks_of_the_picture_are_not_lengths(size):
     """x and y in [0, 1] of the picture, or pixels; z about the wrist's, in the same scale."""
     poses = hands.adults()
     picture = np.concatenate([poses[..., :2] / poses[..., 2:] + 0.5, poses[..., 2:] - poses[:, :1, 2:]], axis=-1) * size
@@ -254,7 +254,7 @@ def test_landmarks_of_the_picture_are_no_lengths(size):
             conventions.convert(picture * shrunk * [1, 16 / 9, 1], "file")
 
 
-def test_scale_units_are_no_centimetres():
+def test_scale_units_are_not_centimetres():
     units = hands.in_scale_units(hands.adults())
     with pytest.raises(ValueError, match=r"file: the bone from middle MCP to PIP is 1 long.*in scale units; multiply"):
         conventions.convert(units, "file")

@@ -40,16 +40,16 @@ def read(folder, rows, names=(), name="a.csv", encoding="utf-8"):
         (np.swapaxes(P, 1, 2).reshape(5, 63), [f"{axis}{joint}" for axis in "xyz" for joint in range(21)]),
     ],
 )
-def test_columns_beside_the_coordinates_shift_nothing(tmp_path, rows, names):
+def test_other_columns_do_not_shift_the_coordinates(tmp_path, rows, names):
     np.testing.assert_array_equal(read(tmp_path, rows, names).joints, P)
 
 
-def test_a_column_of_sides_is_read(tmp_path):
+def test_column_of_sides_is_read(tmp_path):
     rows = [["Left" if row % 2 else "right", *FLAT[row]] for row in range(5)]
     found = read(tmp_path, rows, ["hand", *NAMES])
     np.testing.assert_array_equal(found.joints, P)
     assert found.left.tolist() == [False, True, False, True, False]
-    with pytest.raises(ValueError, match=r"line 2: the side is 'both', neither left nor right"):
+    with pytest.raises(ValueError, match=r"line 2: side: expected left or right, got 'both'"):
         read(tmp_path, [["both", *FLAT[0]]], ["hand", *NAMES])
 
 
@@ -61,22 +61,22 @@ def test_tables_of_spreadsheets_are_read(tmp_path, encoding):
     np.testing.assert_array_equal(pose_files.read(tmp_path / "b.csv").joints, P)
 
 
-def test_columns_that_may_be_anything_are_refused(tmp_path):
+def test_ambiguous_columns_are_refused(tmp_path):
     def refused(message, rows, names=()):
         with pytest.raises(ValueError, match=message):
             read(tmp_path, rows, names)
 
     refused(
-        "not evident whether the first numbers the frames or the last is a confidence",
+        "expected 63 columns, got 64, .* the first may be the frame's number or the last a confidence",
         np.hstack([FLAT * -1e3, FRAMES + 2]),
     )
-    refused("not evident", np.hstack([FRAMES / 30, FLAT])[:2])
-    refused("a confidence in .*the fourth of some joint is not", np.repeat(FLAT, 4, axis=1)[:, :84] * 1e3)
+    refused("expected 63 columns, got 64", np.hstack([FRAMES / 30, FLAT])[:2])
+    refused("a confidence in .*got a fourth number outside", np.repeat(FLAT, 4, axis=1)[:, :84] * 1e3)
     refused(
-        "65 columns, a, b, joint0_x to joint20_y; 63 are needed",
+        "expected 63 columns, .*got 65, a, b, joint0_x to joint20_y",
         np.hstack([FRAMES, FRAMES, FLAT]),
         ["a", "b", *NAMES[:-1], "joint20_y"],
     )
     (tmp_path / "c.csv").write_bytes(b"\xff\xfe\xff\xff\xff")
-    with pytest.raises(ValueError, match=r"c\.csv is damaged or no text in UTF-8 or UTF-16"):
+    with pytest.raises(ValueError, match=r"c\.csv: expected text in UTF-8 or UTF-16"):
         pose_files.read(tmp_path / "c.csv")

@@ -17,7 +17,7 @@ def decoded(found):
     return np.asarray(Image.open(io.BytesIO(found["image"])))
 
 
-def test_the_made_hand_is_a_right_hand():
+def test_generated_hand_is_a_right_hand():
     assert validation.thumb_side(open_hand()[None])[0] > validation.UNDECIDED
 
 
@@ -99,7 +99,7 @@ def test_3d_labels_alone_are_projected():
     )
 
 
-def test_root_and_box_alone_are_enough():
+def test_root_and_box_alone_are_sufficient():
     joints = np.full((21, 3), np.nan)
     joints[0] = open_hand()[0]
     found = record(annotation(joints_3d=joints, joints_2d=None, box=(60.0, 20.0, 140.0, 120.0)))
@@ -121,40 +121,40 @@ def reordered():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"intrinsics": np.zeros((3, 3))}, r"K is .*must be .* with positive focal lengths"),
+        ({"intrinsics": np.zeros((3, 3))}, r"K: expected .* with positive focal lengths, got"),
         ({"intrinsics": K * [[-1, 1, 1]]}, "positive focal lengths"),
-        ({"intrinsics": K * np.nan}, "K is"),
-        ({"intrinsics": K.T}, "K is"),
-        ({"intrinsics": np.eye(4)}, "K is"),
-        ({"joints_3d": open_hand() * 1000}, "outside .*; metres are expected: millimetres must be divided by 1000"),
-        ({"joints_3d": open_hand() * [1, 1, -1]}, "the wrist is at depth -0.6 m, behind the camera"),
-        ({"joints_3d": changed(7, [0, 0, np.inf])}, "a 3D joint is infinite"),
-        ({"joints_3d": open_hand()[:20]}, r"3D joints of shape \[20, 3\]; a hand has \[21, 3\]"),
-        ({"joints_3d": open_hand() * 0.1 + [0, 0, 0.5]}, "from the wrist to the middle MCP it is 0.009 m"),
-        ({"joints_3d": open_hand() * [1, -1, 1]}, "px beside the 2D joints of a hand of .* px; K, the joint order"),
-        ({"joints_3d": open_hand(shift=(0.1, 0))}, "px beside the 2D joints"),
-        ({"joints_2d": project(open_hand())[:5]}, r"2D joints of shape \[5, 2\]"),
-        ({"joints_2d": np.full((21, 2), np.inf)}, "a 2D joint is infinite"),
-        ({"joints_3d": None, "joints_2d": np.full((21, 2), np.nan)}, "neither a joint nor a box"),
-        ({"joints_3d": None, "joints_2d": np.full((21, 2), 9.0)}, "the hand's box is 9, 9, 9, 9 .* no size"),
-        ({"box": (90.0, 20.0, 20.0, 15.0)}, "which has no size"),
-        ({"box": (90.0, 20.0, 92.0, 22.0)}, "smaller than 4 pixels; see that it is in pixels"),
-        ({"box": (900.0, 900.0, 950.0, 950.0)}, r"lies outside of its image of 200x160 pixels"),
-        ({"scale": 34.0}, "the scale, from middle MCP to middle PIP, is 34 m"),
+        ({"intrinsics": K * np.nan}, "K: expected"),
+        ({"intrinsics": K.T}, "K: expected"),
+        ({"intrinsics": np.eye(4)}, "K: expected"),
+        ({"joints_3d": open_hand() * 1000}, "expected a depth in .* m, got 600; .*divide millimetres by 1000"),
+        ({"joints_3d": open_hand() * [1, 1, -1]}, "wrist: expected a depth above 0, got -0.6 m, behind the camera"),
+        ({"joints_3d": changed(7, [0, 0, np.inf])}, "expected finite 3D joints"),
+        ({"joints_3d": open_hand()[:20]}, r"expected 3D joints \[21, 3\] of a hand, got the shape \[20, 3\]"),
+        ({"joints_3d": open_hand() * 0.1 + [0, 0, 0.5]}, "from the wrist to the middle MCP, got 0.009"),
+        ({"joints_3d": open_hand() * [1, -1, 1]}, "onto the 2D joints, got .* px for a hand of .* px; correct K"),
+        ({"joints_3d": open_hand(shift=(0.1, 0))}, "expected 3D joints that project onto the 2D joints"),
+        ({"joints_2d": project(open_hand())[:5]}, r"expected 2D joints \[21, 2\] of a hand, got the shape \[5, 2\]"),
+        ({"joints_2d": np.full((21, 2), np.inf)}, "expected finite 2D joints"),
+        ({"joints_3d": None, "joints_2d": np.full((21, 2), np.nan)}, "expected a labelled joint or a box, got neither"),
+        ({"joints_3d": None, "joints_2d": np.full((21, 2), 9.0)}, "box: expected a positive size, got 9, 9, 9, 9"),
+        ({"box": (90.0, 20.0, 20.0, 15.0)}, "box: expected a positive size"),
+        ({"box": (90.0, 20.0, 92.0, 22.0)}, "box: expected 4 pixels or more .* check that it is in pixels"),
+        ({"box": (900.0, 900.0, 950.0, 950.0)}, r"box inside its image of 200x160 pixels, got \[900"),
+        ({"scale": 34.0}, "scale, from middle MCP to middle PIP: expected .* m, got 34"),
     ],
 )
-def test_label_that_cannot_be_true_is_refused_with_its_place(changes, message):
+def test_implausible_label_is_refused_with_its_place(changes, message):
     with pytest.raises(ValueError, match=rf"made.json: row 3: .*{message}"):
         record(annotation(**changes))
 
 
 def test_another_joint_order_is_refused():
-    with pytest.raises(ValueError, match="px beside the 2D joints"):
+    with pytest.raises(ValueError, match="expected 3D joints that project onto the 2D joints"):
         record(annotation(joints_3d=reordered()))
 
 
 def test_missing_image_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"made.json: row 3: there is no image .*absent.jpg"):
+    with pytest.raises(FileNotFoundError, match=r"made.json: row 3: expected the image .*absent.jpg"):
         record(annotation(image=tmp_path / "absent.jpg"))
 
 
@@ -163,7 +163,7 @@ def test_truncated_image_is_named(tmp_path, ending):
     file = tmp_path / f"cut.{ending}"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (160, 200, 3), np.uint8)).save(file)
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    with pytest.raises(ValueError, match=rf"made.json: row 3: the image .*cut.{ending} is damaged"):
+    with pytest.raises(ValueError, match=rf"made.json: row 3: .*cut.{ending}: expected an image, got a damaged"):
         record(annotation(image=file))
 
 
@@ -173,7 +173,7 @@ def test_every_feature_is_filled():
 
 @pytest.mark.parametrize("box", [None, (0.0, 0.0, 199.0, 159.0)])  # part of the image, and all of it
 @pytest.mark.parametrize("stored", [lambda upright: np.rot90(upright), lambda upright: upright])
-def test_label_is_on_its_pixel_whichever_orientation_it_is_for(tmp_path, stored, box):
+def test_label_is_on_its_pixel_for_either_orientation(tmp_path, stored, box):
     exif = Image.Exif()
     exif[0x0112] = 6
     upright = picture([project(open_hand())[8]])  # of 200x160 pixels, as the labels

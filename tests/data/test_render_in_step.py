@@ -81,7 +81,7 @@ def gathered(options, rows, resident):
     return jax.device_get(parallel.parallelize(gather, (0, cache.Resident(0, None)), 0)(rows, resident))
 
 
-def test_no_example_comes_twice_and_none_is_passed_over():
+def test_every_example_is_used_exactly_once():
     options = mixture(5, 4, 3, epochs=3.0)
     total, opened = config.steps(options), sources.training(options)
     first = input_pipeline.offsets([len(source) for source in opened])
@@ -96,7 +96,7 @@ def test_no_example_comes_twice_and_none_is_passed_over():
 
 
 @pytest.mark.parametrize(("devices", "shares"), [(1, (5, 4, 3)), (3, (1, 5, 1, 5)), (4, (5, 4, 3)), (4, (12,))])
-def test_batches_made_in_the_step_are_those_of_the_host(monkeypatch, devices, shares):
+def test_batches_of_the_step_equal_those_of_the_host(monkeypatch, devices, shares):
     monkeypatch.setattr(jax, "local_device_count", lambda: devices)
     local = jax.local_devices()[:devices]
     monkeypatch.setattr(jax, "local_devices", lambda: local)
@@ -109,7 +109,7 @@ def test_batches_made_in_the_step_are_those_of_the_host(monkeypatch, devices, sh
         jax.tree.map(np.testing.assert_array_equal, gathered(options, told, resident), wanted)
 
 
-def test_2d_labelled_images_have_no_3d_label_wherever_they_are_rendered():
+def test_2d_labelled_images_have_no_3d_label_in_step_or_on_host():
     options = all_fresh(mixture(5, 4, 3))
     rows, nothing = input_pipeline.rows(options), cache.on_devices([], parallel.AXIS)
     inside = gathered(options, feed.calls_on_rows(rows, 0, 1)[2].inputs.rows[:, 0], nothing)
@@ -124,7 +124,7 @@ def test_2d_labelled_images_have_no_3d_label_wherever_they_are_rendered():
         assert (batch.scale[:9] != 1).all()
 
 
-def test_processes_render_the_batch_of_a_single_one(monkeypatch):
+def test_several_processes_render_the_batch_of_one(monkeypatch):
     """Four devices as those of two processes."""
     options = mixture(5, 4, 3)
     alone = input_pipeline.fetch(sources.training(options), input_pipeline.rows(options)[1])
@@ -144,7 +144,7 @@ def test_processes_render_the_batch_of_a_single_one(monkeypatch):
         jax.tree.map(np.testing.assert_array_equal, half, jax.tree.map(lambda leaf: leaf[process::2], alone))  # noqa: B023
 
 
-def test_fresh_images_are_those_that_would_be_rendered_before_training(monkeypatch):
+def test_fresh_images_equal_those_rendered_before_training(monkeypatch):
     options, seen = mixture(12), []
     options.data.augment = True
 
@@ -178,7 +178,7 @@ def test_limits_are_fitted_to_poses_of_3d_labelled_fresh_images_without_their_pi
     assert asked == [("mannequin", list(range(20)))]
 
 
-def test_a_fresh_example_at_fault_is_named(tmp_path, monkeypatch):
+def test_faulty_fresh_example_is_named(tmp_path, monkeypatch):
     options, state = mixture(5, 4, 3), step.TrainState(np.array(2, np.int32), {}, {}, {})
     monkeypatch.setattr(step, "create", lambda _: state)
     monkeypatch.setattr(checkpoint, "restore", lambda _, state: state)
@@ -202,7 +202,7 @@ def digest(state, batch, limits, *, config, axis_name):
 
 
 @pytest.mark.parametrize("shares", [(12,), pytest.param((1, 3), marks=pytest.mark.slow)])
-def test_a_run_sees_the_same_from_every_place_resumed_or_several_steps_a_call(tmp_path, monkeypatch, capsys, shares):
+def test_run_has_the_same_examples_from_every_cache_and_step_count(tmp_path, monkeypatch, capsys, shares):
     start = step.TrainState(np.zeros((), np.int32), {"w": np.zeros((), np.float32)}, {}, {})
     monkeypatch.setattr(step, "train_step", digest)
     monkeypatch.setattr(step, "create", lambda _: start)

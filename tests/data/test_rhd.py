@@ -39,7 +39,7 @@ def chain(joints):
     return np.linalg.norm(np.diff(path, axis=1), axis=-1).sum(axis=1)
 
 
-def test_real_samples_are_what_the_file_says_by_other_means():
+def test_real_samples_equal_an_independent_reading():
     for (raw, made), side in zip(mini(), ["left", "left", "right"], strict=True):
         rows = LEFT if side == "left" else RIGHT
         stored = record.record(made)
@@ -97,7 +97,7 @@ def test_hand_of_larger_area_is_chosen(tmp_path):
     assert [made.left for made in read(folder, hand="mask")] == [False]
 
 
-def test_both_hands_are_examples_of_their_own(tmp_path):
+def test_both_hands_are_separate_examples(tmp_path):
     folder = tree(tmp_path, {0: entry(), 1: entry(left=False)})
     made = read(folder, hand="both")
     assert [one.id for one in made] == ["training/00000-left", "training/00000-right", "training/00001-right"]
@@ -110,9 +110,9 @@ def test_hand_that_is_not_annotated_is_never_chosen(tmp_path, choice):
     assert [made.left for made in read(folder, hand=choice)] == [True, False]
 
 
-def test_hands_of_which_too_little_is_seen_are_skipped(tmp_path):
+def test_hands_with_too_few_visible_joints_are_skipped(tmp_path):
     folder = tree(tmp_path, {0: entry(left_seen=4, right_seen=3)})
-    with pytest.raises(annotation.SkipRow, match="fewer than 5 joints are seen"):
+    with pytest.raises(annotation.SkipRow, match="fewer than 5 visible joints"):
         read(folder)
     assert read(folder, minimum_visible=4)[0].left
     with pytest.raises(annotation.SkipRow, match="no hand is annotated"):
@@ -130,7 +130,7 @@ def test_occluded_joints_keep_their_labels(tmp_path):
 
 
 @pytest.mark.parametrize("joint", [0, 7, 20])
-def test_mirrored_label_is_where_its_pixel_went(tmp_path, joint):
+def test_mirrored_label_is_at_its_pixel(tmp_path, joint):
     both = entry(right=False)
     at = both["uv_vis"][joint, :2]
     u, v = np.meshgrid(np.arange(320), np.arange(320))
@@ -160,7 +160,7 @@ def test_official_counts_are_exact(tmp_path, monkeypatch):
     assert len({row.id for row in rhd.splits(tmp_path, hand="both")["test"]}) == 2 * 2_728
 
 
-def test_folder_and_the_folder_it_is_in_are_taken_alike(tmp_path, monkeypatch):
+def test_folder_and_its_parent_are_accepted(tmp_path, monkeypatch):
     monkeypatch.setattr(rhd, "COUNTS", {"training": 2, "evaluation": 1})
     folder = tmp_path / "RHD_published_v2"
     tree(folder, {0: entry(), 1: entry()})
@@ -181,15 +181,15 @@ def changed(**changes):
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ([1, 2], r"anno_training\.pickle is no dict"),
-        ({"a": entry()}, r"anno_training\.pickle is no dict"),
-        ({0: 3}, "entry 0: uv_vis is NoneType where numbers"),
-        ({0: {"uv_vis": np.zeros((42, 3))}}, "entry 0: xyz is NoneType"),
-        ({0: entry(), 1: changed(xyz=np.zeros((21, 3)))}, r"entry 1: xyz is float64 \[21, 3\] .* \[42, 3\]"),
-        ({0: changed(uv_vis=np.zeros((42, 3), object))}, r"entry 0: uv_vis is object \[42, 3\]"),
-        ({0: changed(K=np.zeros((3, 4)))}, r"entry 0: K is float64 \[3, 4\]"),
-        ({7: entry()}, "has none of the 1 images"),
-        ({}, "has none of the 0 images"),
+        ([1, 2], r"anno_training\.pickle: expected a dict"),
+        ({"a": entry()}, r"anno_training\.pickle: expected a dict"),
+        ({0: 3}, "entry 0: uv_vis: expected numbers .*, got NoneType"),
+        ({0: {"uv_vis": np.zeros((42, 3))}}, "entry 0: xyz: .* got NoneType"),
+        ({0: entry(), 1: changed(xyz=np.zeros((21, 3)))}, r"entry 1: xyz: .* \[42, 3\], got float64 \[21, 3\]"),
+        ({0: changed(uv_vis=np.zeros((42, 3), object))}, r"entry 0: uv_vis: .* got object \[42, 3\]"),
+        ({0: changed(K=np.zeros((3, 4)))}, r"entry 0: K: .* got float64 \[3, 4\]"),
+        ({7: entry()}, "expected images of the 1 entries .*, got none"),
+        ({}, "expected images of the 0 entries .*, got none"),
     ],
 )
 def test_entries_of_another_form_are_named(tmp_path, entries, message):
@@ -208,17 +208,23 @@ def with_joint(name, joint, value):
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (with_joint("xyz", 30, np.nan), r"entry 0, right hand: keypoint 9 is .*nan.* damaged"),
-        (with_joint("uv_vis", 21, np.inf), r"entry 0, right hand: keypoint 0 is .*inf"),
-        (changed(xyz=entry(left=False)["xyz"] * 1000), r"entry 0, right hand: the wrist is at depth .* millimetres"),
+        (with_joint("xyz", 30, np.nan), r"entry 0, right hand: keypoint 9: .* got .*nan.* damaged"),
+        (with_joint("uv_vis", 21, np.inf), r"entry 0, right hand: keypoint 0: .* got .*inf"),
+        (changed(xyz=entry(left=False)["xyz"] * 1000), r"entry 0, right hand: wrist: expected a depth .* millimetres"),
         (changed(xyz=entry(left=False)["xyz"] * [1, 1, -1]), "behind the camera"),
-        (changed(K=np.diag([-300.0, 300, 1])), "K is .* positive focal"),
-        (changed(K=np.zeros((3, 3))), "K is "),
-        (changed(K=np.array([[300.0, 0, 20], [0, 300, 40], [0, 0, 1]])), "project .* px beside the 2D joints"),
-        (changed(xyz=entry(left=False)["xyz"] * [-1, 1, 1]), "project .* px beside the 2D joints"),
+        (changed(K=np.diag([-300.0, 300, 1])), "K: expected .* positive focal"),
+        (changed(K=np.zeros((3, 3))), "K: expected"),
+        (
+            changed(K=np.array([[300.0, 0, 20], [0, 300, 40], [0, 0, 1]])),
+            "project onto the 2D joints, got a mean distance of .* px",
+        ),
+        (
+            changed(xyz=entry(left=False)["xyz"] * [-1, 1, 1]),
+            "project onto the 2D joints, got a mean distance of .* px",
+        ),
     ],
 )
-def test_labels_that_cannot_be_true_are_named(tmp_path, bad, message):
+def test_implausible_labels_are_named(tmp_path, bad, message):
     with pytest.raises(ValueError, match=message):
         record.record(read(tree(tmp_path, {0: bad}))[0])
 
@@ -226,9 +232,9 @@ def test_labels_that_cannot_be_true_are_named(tmp_path, bad, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hand": "larger"}, "hand 'larger' is none of visible, mask, both"),
-        ({"minimum_visible": 22}, "minimum_visible is 22"),
-        ({"minimum_visible": -1}, "minimum_visible is -1"),
+        ({"hand": "larger"}, "hand: expected one of visible, mask, both, got 'larger'"),
+        ({"minimum_visible": 22}, "minimum_visible: .* got 22"),
+        ({"minimum_visible": -1}, "minimum_visible: .* got -1"),
     ],
 )
 def test_unknown_options_are_refused(tmp_path, options, message):
@@ -236,34 +242,34 @@ def test_unknown_options_are_refused(tmp_path, options, message):
         rhd.splits(tree(tmp_path, {0: entry()}), partial=True, **options)
 
 
-def test_tree_that_is_not_whole_is_named(tmp_path, monkeypatch):
+def test_incomplete_tree_is_named(tmp_path, monkeypatch):
     tree(tmp_path, {0: entry(), 1: entry(), 2: entry()})
-    with pytest.raises(ValueError, match=r"has 3 annotations and 3 images in color, where RHD has 41,258 .*--partial"):
+    with pytest.raises(ValueError, match=r"expected 41,258 .*, got 3 annotations and 3 images.*--partial"):
         rhd.splits(tmp_path)
     monkeypatch.setattr(rhd, "COUNTS", {"training": 3})
     (tmp_path / "training/color/00001.png").unlink()
-    with pytest.raises(ValueError, match=r"3 annotations and 2 images .* 00001\.png is the first"):
+    with pytest.raises(ValueError, match=r"3 annotations and 2 images; the first missing one is 00001\.png"):
         rhd.splits(tmp_path)
     assert [row.number for row in rhd.splits(tmp_path, partial=True)["train"]] == [0, 2]
 
 
 def test_missing_files_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="is no RHD: it has neither training nor evaluation"):
+    with pytest.raises(FileNotFoundError, match="expected a folder training or evaluation of RHD, got neither"):
         rhd.splits(tmp_path)
     (tmp_path / "training").mkdir()
     with pytest.raises(FileNotFoundError, match=r"anno_training\.pickle"):
         rhd.splits(tmp_path)
     tree(tmp_path, {0: entry()})
-    with pytest.raises(FileNotFoundError, match=r"entry 0: there is no mask .*00000\.png.*--hand visible"):
+    with pytest.raises(FileNotFoundError, match=r"entry 0: expected the mask .*00000\.png, .*--hand visible"):
         read(tmp_path, hand="mask")
     (tmp_path / "training/mask/00000.png").write_bytes(b"\x89PNG\r\n\x1a\n cut")
-    with pytest.raises(ValueError, match=r"the mask .*00000\.png is damaged"):
+    with pytest.raises(ValueError, match=r"mask .*00000\.png: expected an image, got a damaged"):
         read(tmp_path, hand="mask")
     tree(tmp_path, {0: entry()}, mask=np.zeros((320, 320, 3), np.uint8))
-    with pytest.raises(ValueError, match="3 channels where one"):
+    with pytest.raises(ValueError, match="expected one channel of part numbers, got 3"):
         read(tmp_path, hand="mask")
     os.rename(tmp_path / "training/color", tmp_path / "training/colour")
-    with pytest.raises(FileNotFoundError, match=r"there is no folder .*color"):
+    with pytest.raises(FileNotFoundError, match=r"expected the folder .*color"):
         rhd.splits(tmp_path)
 
 
@@ -271,12 +277,14 @@ def test_malicious_annotations_are_refused(tmp_path):
     tree(tmp_path, {0: entry()})
     marker = tmp_path / "ran"
     (tmp_path / "training/anno_training.pickle").write_bytes(f"cos\nsystem\n(S'touch {marker}'\ntR.".encode())
-    with pytest.raises(ValueError, match=r"anno_training\.pickle: this pickle asks for os\.system"):
+    with pytest.raises(
+        ValueError, match=r"anno_training\.pickle: expected a pickle of plain data, got a call of os\.system"
+    ):
         rhd.splits(tmp_path, partial=True)
     assert not marker.exists()
 
 
-def test_rows_go_to_other_processes(tmp_path):
+def test_rows_can_be_pickled(tmp_path):
     row = rhd.splits(tree(tmp_path, {0: entry()}), partial=True)["train"][0]
     copy = pickle.loads(pickle.dumps((rhd.annotation, row)))
     np.testing.assert_array_equal(copy[0](copy[1]).joints_3d, rhd.annotation(row).joints_3d)

@@ -54,7 +54,7 @@ def posed(**changes):
     return config.Source("posed", **({"share": 1.0} | changes))
 
 
-def test_a_source_is_found_by_its_name(data):
+def test_source_is_found_by_its_name(data):
     kinds = {"mannequin": sources.RenderedDomain, "some/hands.npy": sources.JointsFile, "posed": sources.BuiltDataset}
     for name, kind in kinds.items():
         assert type(sources.kind(name)) is kind
@@ -64,7 +64,7 @@ def test_a_source_is_found_by_its_name(data):
     assert sources.kind("mannequin").folder(data) is sources.kind("some/hands.npy").folder(data) is None
 
 
-def test_counts_that_were_left_open_are_filled_in(data):
+def test_missing_counts_are_filled_in(data):
     options = mixture(data, posed(share=0.5), config.Source("flat", labels="2d", count=4, share=0.25))
     options.data.train += (config.Source("mannequin", count=3, share=0.25),)
     found = sources.resolve(options)
@@ -76,32 +76,34 @@ def test_counts_that_were_left_open_are_filled_in(data):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (posed(count=11), r"data.train\[0\].count is 11; posed has 10 examples in train, and 0 takes all"),
-        (posed(split="test"), r"data.train\[0\].name: the dataset posed has no split 'test'; it has train"),
-        (config.Source("flat"), r"data.train\[0\].labels is '3d'; flat has 2D labels only, so it must be '2d'"),
-        (config.Source("mannequin"), r"data.train\[0\].count is 0; say how many images of mannequin to render"),
-        (config.Source("mannequin", fresh=True), r"data.train\[0\].count is 0; say how many images of mannequin"),
-        (posed(fresh=True), r"data.train\[0\].fresh is True; posed is a built dataset; only a rendered domain can be"),
+        (posed(count=11), r"data.train\[0\].count: expected up to 10, .* of posed in train, got 11; set it to 0"),
+        (posed(split="test"), r"data.train\[0\].name: expected one of the splits train of .* posed, got 'test'"),
+        (config.Source("flat"), r"data.train\[0\].labels: expected '2d' for flat, .* got '3d'"),
+        (config.Source("mannequin"), r"data.train\[0\].count: expected the number of images of mannequin .* got 0"),
+        (config.Source("mannequin", fresh=True), r"data.train\[0\].count: expected the number of images of mannequin"),
+        (posed(fresh=True), r"data.train\[0\].fresh: expected False for posed, which is not a rendered domain"),
         (
             config.Source("mannequin", count=2**25, fresh=True),
-            r"training.epochs is 70; 2.3e\+09 images would be rendered .* fewer epochs, or a smaller count",
+            r"training.epochs: expected .* got 70 with 2.3e\+09 images; set fewer epochs, or a smaller count",
         ),
-        (config.Source("mannequin", split="dev", count=3), "mannequin has no split 'dev'; it has train, validation"),
-        (config.Source("mannequin", count=3, green_screen=True), "mannequin is rendered, without a green screen"),
+        (config.Source("mannequin", split="dev", count=3), "splits train, validation, test of mannequin, got 'dev'"),
+        (config.Source("mannequin", count=3, green_screen=True), r"green_screen: expected False for mannequin"),
         (
             config.Source("psoed"),
-            r"data.train\[0\].name is 'psoed': not a rendered domain \(synthetic, .*bmc data build",
+            r"data.train\[0\].name: expected a rendered domain \(synthetic, .*got 'psoed': .*bmc data build",
         ),
     ],
 )
-def test_a_source_that_cannot_be_used_is_named_before_any_work(data, source, message):
+def test_unusable_source_is_named_before_any_work(data, source, message):
     with pytest.raises(ValueError, match=message):
         sources.resolve(mixture(data, source))
 
 
-def test_limits_without_a_whole_pose_to_fit_to_are_refused(data):
+def test_fit_of_limits_without_a_complete_pose_is_refused(data):
     options = mixture(data, config.Source("flat", labels="2d", share=1.0))
-    with pytest.raises(ValueError, match=r"limits.source is 'fit'; no training source has complete 3D labels"):
+    with pytest.raises(
+        ValueError, match=r"limits.source: expected a training source with complete 3D labels for 'fit'"
+    ):
         sources.resolve(options)
     options.limits.source = "clinical"
     (source,) = sources.training(sources.resolve(options))
@@ -111,18 +113,18 @@ def test_limits_without_a_whole_pose_to_fit_to_are_refused(data):
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("posed", r"data.test\[0\]: the dataset posed has no split 'test'; it has train"),
-        ("moon", r"data.test\[0\] is 'moon': not a rendered domain"),
-        ("mannequin:dev", "mannequin has no split 'dev'"),
+        ("posed", r"data.test\[0\]: expected one of the splits train of the dataset posed, got 'test'"),
+        ("moon", r"data.test\[0\]: expected a rendered domain .*got 'moon'"),
+        ("mannequin:dev", "of mannequin, got 'dev'"),
     ],
 )
-def test_a_test_set_that_is_not_there_is_named(data, entry, message):
+def test_missing_test_set_is_named(data, entry, message):
     with pytest.raises(ValueError, match=message):
         sources.resolve(mixture(data, posed(), test=(entry,)))
     sources.resolve(mixture(data, posed(), test=("posed:train", "mannequin")))
 
 
-def test_a_built_dataset_loads_as_the_crops_of_its_records(data):
+def test_built_dataset_loads_the_crops_of_its_records(data):
     options = sources.resolve(mixture(data, posed(share=0.5), posed(share=0.5, labels="2d", count=7), context=2.0))
     options.data.augment = True
     whole, hidden = sources.training(options)
@@ -145,13 +147,13 @@ def test_a_built_dataset_loads_as_the_crops_of_its_records(data):
     np.testing.assert_array_equal(flat.joints_2d, batch.joints_2d[:1])
 
 
-def test_decoded_into_ram_it_is_the_same(data):
+def test_decoding_into_ram_does_not_change_examples(data):
     (source,) = sources.training(sources.resolve(mixture(data, posed())))
     rows = np.arange(10)
     jax.tree.map(np.testing.assert_array_equal, source.decode().load(rows), source.load(rows))
 
 
-def test_a_test_set_has_all_its_labels_and_as_many_images_as_asked_for(data):
+def test_test_set_has_all_labels_and_the_configured_number_of_images(data):
     options = mixture(data, posed())
 
     def test_examples(name, count):
@@ -175,7 +177,7 @@ def test_poses_come_from_3d_labelled_sources_without_decoding_an_image(data, mon
     np.testing.assert_allclose(poses, wanted, atol=1e-6)
 
 
-def test_2d_labels_only_means_that_no_3d_value_is_left():
+def test_2d_labels_remove_every_3d_value():
     shown = examples.examples(4)
     hidden = example_sets.without_3d(shown)
     assert not hidden.joints_3d_valid.any()
@@ -184,7 +186,7 @@ def test_2d_labels_only_means_that_no_3d_value_is_left():
     np.testing.assert_array_equal(hidden.joints_2d, shown.joints_2d)
 
 
-def test_poses_that_are_not_labelled_whole_are_left_out():
+def test_incompletely_labelled_poses_are_left_out():
     rows = examples.examples(16)
     rows.joints_3d_valid[3, 5] = False
     np.testing.assert_array_equal(
@@ -192,7 +194,7 @@ def test_poses_that_are_not_labelled_whole_are_left_out():
     )
 
 
-def test_a_damaged_image_is_named_with_the_remedy(data, monkeypatch):
+def test_damaged_image_is_named_with_the_remedy(data, monkeypatch):
     (source,) = sources.training(sources.resolve(mixture(data, posed())))
     number, get = source.records[6]["id"], store.Records.__getitem__
 
@@ -202,13 +204,13 @@ def test_a_damaged_image_is_named_with_the_remedy(data, monkeypatch):
 
     monkeypatch.setattr(store.Records, "__getitem__", damaged)
     source.load(np.arange(6))
-    message = rf"posed/1\.0\.0: the image of train row 6 \({number}\) is damaged .*build it anew"
+    message = rf"posed/1\.0\.0: train row 6 \({number}\): expected an image, .*build it again"
     with pytest.raises(ValueError, match=message):
         source.load(np.arange(8))
     assert source.describe(6) == f"posed 6 ({number})"
 
 
-def test_a_run_is_refused_on_a_dataset_that_has_changed(data, tmp_path):
+def test_changed_dataset_is_refused_for_a_run(data, tmp_path):
     options = sources.resolve(mixture(data, posed()))
     options.limits.source = "clinical"
     run_folder.claim(tmp_path, options)
@@ -226,7 +228,7 @@ def test_a_run_is_refused_on_a_dataset_that_has_changed(data, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["real_like", "mannequin"])
-def test_a_wider_view_has_the_same_hand_at_the_same_place_of_its_middle(name):
+def test_wider_view_has_the_same_hand_in_its_middle(name):
     hand = jnp.asarray(annotations.open_hand(), jnp.float32)
     for number in range(3):
         seen = []
@@ -263,14 +265,14 @@ def test_images_are_rendered_once(tmp_path):
     ],
     ids=lambda other: next(iter(other)),
 )
-def test_images_for_other_arguments_are_rendered_anew(tmp_path, other):
+def test_images_for_other_arguments_are_rendered_again(tmp_path, other):
     make = Renderer()
     sources.load_or_render(tmp_path, make, **ARGUMENTS)
     sources.load_or_render(tmp_path, make, **ARGUMENTS | other)
     assert make.times == 2
 
 
-def test_images_of_another_renderer_are_not_taken(tmp_path, monkeypatch):
+def test_images_of_another_renderer_are_not_used(tmp_path, monkeypatch):
     make = Renderer()
     sources.load_or_render(tmp_path, make, **ARGUMENTS)
     package = tmp_path / "synthesis" / "__init__.py"
@@ -282,7 +284,7 @@ def test_images_of_another_renderer_are_not_taken(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("left", [0, 1_000])
-def test_a_damaged_file_is_made_anew(tmp_path, left):
+def test_damaged_file_is_written_again(tmp_path, left):
     make = Renderer()
     first = sources.load_or_render(tmp_path, make, **ARGUMENTS)
     (file,) = (tmp_path / sources.RENDERED_FOLDER).iterdir()
@@ -293,13 +295,13 @@ def test_a_damaged_file_is_made_anew(tmp_path, left):
     assert make.times == 2
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+def test_unwritable_folder_is_named(tmp_path):
     (tmp_path / sources.RENDERED_FOLDER).write_text("not a folder")
     with pytest.raises(OSError, match=r"data\.keep_rendered False"):
         sources.load_or_render(tmp_path, Renderer(), **ARGUMENTS)
 
 
-def test_a_run_that_keeps_its_images_renders_them_once(tmp_path, monkeypatch):
+def test_run_with_kept_images_renders_them_once(tmp_path, monkeypatch):
     seen = []
     rendered = jax.tree.map(np.asarray, examples.examples(COUNT))
 
@@ -332,7 +334,7 @@ def points(image_size=64):
     return config.Config(data=config.Data(image_size=image_size, margin=1.5), network=config.Network(input="points"))
 
 
-def test_a_files_hands_fill_their_crops_and_project_onto_their_labels(file):
+def test_hands_of_a_file_fill_their_crops_and_project_onto_their_labels(file):
     batch = sources.JointsFile(file).examples(points(image_size=64), "train", 10, number=1)
     assert len(batch.present) == 10
     assert (batch.source == 1).all()
@@ -344,7 +346,7 @@ def test_a_files_hands_fill_their_crops_and_project_onto_their_labels(file):
     np.testing.assert_allclose(batch.scale, 0.03, rtol=1e-5)
 
 
-def test_every_fifth_right_hand_is_a_tests_and_left_ones_are_left_out(tmp_path):
+def test_every_fifth_right_hand_is_in_the_test_split(tmp_path):
     joints = metres(40)
     joints[7] *= np.array([-1, 1, 1], np.float32)
     np.save(tmp_path / "some.npy", joints)
@@ -367,19 +369,19 @@ def test_real_hands_can_be_lifted():
     ("change", "message"),
     [
         (lambda joints: joints * np.float32(1000), "hands.npy.* divide millimetres by 1000"),
-        (lambda joints: joints - np.float32(2.0), "hands.npy has joints behind the camera"),
-        (lambda joints: joints[:1], "no right hand in its split 'test'"),
-        (lambda joints: joints[:, :20], r"hands.npy has 20 points a pose; a hand has 21"),
+        (lambda joints: joints - np.float32(2.0), "hands.npy: expected joints in front of the camera"),
+        (lambda joints: joints[:1], "expected right hands in the split 'test', got none"),
+        (lambda joints: joints[:, :20], r"hands.npy: expected 21 points per pose, got 20"),
     ],
 )
-def test_a_file_that_holds_no_such_hands_is_refused(tmp_path, change, message):
+def test_file_of_other_poses_is_refused(tmp_path, change, message):
     np.save(tmp_path / "hands.npy", change(metres()))
     with pytest.raises(ValueError, match=message):
         sources.JointsFile(str(tmp_path / "hands.npy")).poses(points(), "test")
 
 
-def test_a_file_that_is_not_there_and_a_split_that_it_has_not_are_refused(file):
+def test_missing_file_and_unknown_split_are_refused(file):
     with pytest.raises(ValueError, match=r"expected a file of joints, got 'none\.npy'"):
         sources.JointsFile("none.npy").poses(points(), "train")
-    with pytest.raises(ValueError, match=r"no split 'validation'.*train, test"):
+    with pytest.raises(ValueError, match=r"expected one of the splits train, test .* got 'validation'"):
         sources.JointsFile(file).poses(points(), "validation")

@@ -1,16 +1,16 @@
-"""Augmentation of batches on the device: image, K and 2D joints move together, colours change, 3D joints stay.
+"""Augmentation of batches on the device, which transforms image, K and 2D joints together and keeps 3D joints.
 
-Batches have a square of `stored` pixels around the hand, of which the network sees a crop of `size` pixels. `central`
-crops the middle. `augment` rotates, scales and shifts the crop by one affine map and one resampling, replaces green
+Batches have a square of `stored` pixels around the hand, and the network takes a crop of `size` pixels. `central` takes
+the central crop. `augment` rotates, scales and shifts the crop by one affine map and one resampling, replaces green
 screens (`green_screen`), and changes light and camera (`appearance`).
 
-At 1.5 times the crop's side, the stored square does not contain a third of the crops at default strengths (32.8 % of
-20,000 draws); 0.6 % of all pixels and at most 8 % of a crop's then lie outside and are black. Rotation alone never
-leaves the square, and from twice the crop's side on, no crop does.
+If the stored square has 1.5 times the crop's side, 32.8 % of the crops are not inside it at default strengths (20,000
+draws); 0.6 % of all pixels, and at most 8 % of those of a crop, are then outside and black. A crop that is only rotated
+is always inside. If the square has twice the crop's side or more, all crops are inside.
 
-The parts are pure functions of one image, with the key first and settings by name. Between the parts an image is three
-planes of float32 grey levels, 0 to 255, which are rounded once, at the end: a CPU computes whole rows of one channel
-fastest, where the channels are an axis of the arrays and are not stacked. Nothing here is meant to be differentiated.
+The parts are pure functions of one image, with the key first and settings by name. Between the parts, an image is three
+planes of float32 grey levels, 0 to 255, which are rounded once, at the end. The channels are the first axis, because a
+CPU computes whole rows of one channel fastest. The functions are not meant to be differentiated.
 """
 
 import dataclasses
@@ -30,17 +30,20 @@ from bmc_jax.data.augment.green_screen import replace_green
 
 
 def check(options: Augmentation) -> None:
-    """Raises ValueError, naming field, value and range, for strengths out of range."""
+    """Checks the strengths. Raises ValueError, naming field, range and value, for strengths out of range."""
     highest = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.5, "erasing": 1.0}
     for name in (field.name for field in dataclasses.fields(options) if field.name != "erasing_area"):
         value, high = getattr(options, name), highest.get(name, np.inf)
         if not 0 <= value <= high or value == np.inf:
-            raise ValueError(f"augmentation.{name} is {value}; it must be from 0 (off) to {high}")
+            limit = "" if high == np.inf else f" to {high}"
+            raise ValueError(
+                f"augmentation.{name}: expected a finite number from 0 (off){limit}, got {value}; change it"
+            )
     smallest, largest = options.erasing_area
     if not 0 < smallest <= largest <= 1:
         raise ValueError(
-            f"augmentation.erasing_area is {options.erasing_area}; it must be two shares of the image, the smaller "
-            "first, above 0 and up to 1"
+            "augmentation.erasing_area: expected two shares of the image above 0 and up to 1, the smaller first, got "
+            f"{options.erasing_area}; change them"
         )
 
 
@@ -62,7 +65,7 @@ def augment(
       batch: images `[b, stored, stored, 3]`, uint8.
       options: strengths, static under jit.
       size: side of the crops, pixels.
-      green_screen: which examples are photographs in front of a green screen.
+      green_screen: mask of the examples that are photographs in front of a green screen.
 
     Returns:
       The batch with images `[b, size, size, 3]`, uint8.
@@ -71,9 +74,9 @@ def augment(
       ValueError: as `check` and `central` do, and for a key of another kind.
     """
     check(options)
-    # Numbers from keys of other kinds depend on the place in the batch under vmap.
+    # Under vmap, random numbers of keys of other kinds depend on the place in the batch.
     if (kind := str(jax.random.key_impl(key))) != "threefry2x32":
-        raise ValueError(f"expected a key of kind threefry2x32, got {kind}; make one with jax.random.key(seed)")
+        raise ValueError(f"key: expected a key of kind threefry2x32, got {kind}; make one with jax.random.key(seed)")
     keys = jax.vmap(
         lambda source, index: jax.random.split(jax.random.fold_in(jax.random.fold_in(key, source), index), 6)
     )(jnp.asarray(batch.source), jnp.asarray(batch.index))
@@ -98,7 +101,7 @@ def augment(
     augment_image = functools.partial(_augment_image, options=options, size=size)
     examples = (keys, image, affine, green_screen)
     if jax.default_backend() == "cpu":
-        # One at a time, so that intermediate images stay in the cache and only marked images lose their screens.
+        # One image at a time, so that intermediate images stay in the cache and `cond` skips images without a screen.
         planes = jax.lax.map(lambda example: augment_image(*example), examples)
     else:
         planes = jax.vmap(augment_image)(*examples)
@@ -114,7 +117,7 @@ def _augment_image(
     options: Augmentation,
     size: int,
 ) -> UInt8[Array, "3 {size} {size}"]:
-    """Augments one image, as planes; `affine` is None if it already is a crop."""
+    """Augments one image and returns planes; `affine` is None if the image is a crop."""
     crop = jnp.moveaxis(image, -1, 0).astype(jnp.float32) if affine is None else warp(image, affine, size=size)
     if green is not None:
         crop = jax.lax.cond(green, functools.partial(replace_green, keys[1]), lambda crop: crop, crop)
@@ -136,13 +139,13 @@ def central(batch: Batch, size: int) -> Batch:
     """Crops the middle `size` x `size` pixels of a batch `[*batch, stored, stored, 3]`, and shifts K and 2D joints.
 
     Raises:
-      ValueError: unless the images are squares and larger than `size` by an even number of pixels or none.
+      ValueError: if the images are not squares of `size` pixels plus an even number, which may be 0.
     """
     height, width = batch.image.shape[-3:-1]
     if height != width or width < size or (width - size) % 2:
         raise ValueError(
-            f"expected square images, larger than the crop's {size} pixels by an even number or none, got "
-            f"{width}x{height} pixels"
+            f"images: expected squares, larger than the crop's {size} pixels by 0 or an even number, got "
+            f"{width}x{height} pixels; change the size of the images or of the crop"
         )
     margin = (width - size) // 2
     return dataclasses.replace(
@@ -176,10 +179,10 @@ def draw_affine(
 def warp(
     image: UInt8[Array, "height width 3"], affine: Float[Array, "3 3"], *, size: int
 ) -> Float[Array, "3 {size} {size}"]:
-    """Resamples an image by an affine map from its pixels to those of the crop: bilinear, black beyond its edge.
+    """Resamples an image by an affine map from its pixels to those of the crop, bilinearly, and black beyond its edge.
 
-    All crops of the pipeline are black beyond the photograph. Up to a reduction by 1.5 no blur is needed before:
-    bilinear sampling skips pixels only from 2 on.
+    All crops of the pipeline are black beyond the photograph. A reduction by up to 1.5 needs no blur, since bilinear
+    sampling skips pixels only in reductions by more than 2.
     """
     height, width = image.shape[:2]
     determinant = affine[0, 0] * affine[1, 1] - affine[0, 1] * affine[1, 0]
@@ -188,7 +191,7 @@ def warp(
     u = (affine[1, 1] * x - affine[0, 1] * y) / determinant
     v = (affine[0, 0] * y - affine[1, 0] * x) / determinant
     left, top = jnp.clip(jnp.floor(u), 0.0, width - 2.0), jnp.clip(jnp.floor(v), 0.0, height - 2.0)
-    # A pixel becomes one word, so that four gathers fetch all channels of the four neighbours.
+    # Each pixel is packed into one word, so that four gathers fetch all channels of the four adjacent pixels.
     words = jax.lax.bitcast_convert_type(jnp.pad(image, ((0, 0), (0, 0), (0, 1))), jnp.uint32).reshape(-1)
     place = top.astype(jnp.int32) * width + left.astype(jnp.int32)
     shifts = np.arange(0, 24, 8, dtype=np.uint32)[:, None, None]

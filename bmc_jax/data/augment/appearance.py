@@ -1,7 +1,7 @@
 """Augmentation of light, lens, sensor and occlusion, without motion.
 
-Images are planes of float32 grey levels, 0 to 255, and may exceed that range here. dm-pix has most of these functions
-for channels in the last axis, which take a CPU at least five times as long.
+Images are planes of float32 grey levels, 0 to 255; intermediate images may exceed that range. dm-pix has most of these
+functions for channels in the last axis, which take at least five times as long on a CPU.
 """
 
 import jax
@@ -20,15 +20,15 @@ def colour(
 ) -> Image:
     """Changes the colours of an image by one random affine map.
 
-    Brightness, contrast (about the mean grey of the image) and saturation are factors of 1 plus or minus up to the
-    given strength. `hue` is the largest rotation of colours about grey, turns; the grey of each pixel stays.
+    The factors of brightness, contrast (relative to the mean grey of the image) and saturation differ from 1 by up to
+    the given strength. `hue` is the largest rotation of colours about grey, turns; it preserves the grey of each pixel.
     """
     if not (brightness or contrast or saturation or hue):
         return image
     drawn = jax.random.uniform(key, (4,), minval=-1.0, maxval=1.0)
     gain, spread, chroma = 1 + brightness * drawn[0], 1 + contrast * drawn[1], 1 + saturation * drawn[2]
     angle = 2 * np.pi * hue * drawn[3]
-    # Projections on grey and on the rest, which is rotated about the grey axis by Rodrigues' formula.
+    # Projections on the grey axis and on its complement, which Rodrigues' formula rotates about that axis.
     grey = np.broadcast_to(GREY, (3, 3))
     rest = np.eye(3, dtype=np.float32) - grey
     across = rest @ np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]], np.float32) / np.float32(np.sqrt(3))
@@ -45,7 +45,7 @@ def blur(key: PRNGKeyArray, image: Image, *, deviation: float) -> Image:
     reach = int(np.ceil(3 * deviation))
     taps = np.arange(-reach, reach + 1, dtype=np.float32)
     drawn = deviation * jax.random.uniform(key)
-    # Below a tenth of a pixel the weights of a Gaussian's neighbours vanish.
+    # Below a tenth of a pixel, all weights of a Gaussian but the central one vanish.
     weights = jnp.exp(-0.5 * (taps / jnp.maximum(drawn, 0.1)) ** 2)
     weights = weights / jnp.sum(weights)
     _, height, width = image.shape
@@ -58,8 +58,8 @@ def blur(key: PRNGKeyArray, image: Image, *, deviation: float) -> Image:
 def noise(key: PRNGKeyArray, image: Image, *, deviation: float) -> Image:
     """Adds noise of up to `deviation` grey levels, independent for each pixel and channel.
 
-    It is the sum of two uniform numbers of 5 bits, so that a pixel needs one random word: on a CPU 20 times as fast as
-    normal numbers, whose tails make no difference to a network.
+    The noise is the sum of two uniform numbers of 5 bits, so that a pixel needs one random word. On a CPU this is 20
+    times as fast as normal numbers, whose tails make no difference to a network.
     """
     if not deviation:
         return image
@@ -74,8 +74,8 @@ def noise(key: PRNGKeyArray, image: Image, *, deviation: float) -> Image:
 def erase(key: PRNGKeyArray, image: Image, *, probability: float, area: tuple[float, float]) -> Image:
     """Covers a rectangle of an image by one colour, with the given probability.
 
-    The rectangle takes a share of the image between the two of `area`, is up to twice as long as wide, and has a random
-    position and colour.
+    The share of the image that the rectangle covers is between the two values of `area`. The rectangle is up to twice
+    as long as wide, at a random position and of a random colour.
     """
     if not probability:
         return image

@@ -1,8 +1,8 @@
 """Replacement of green screens by random backgrounds.
 
-The screen is found by colour: green objects in the foreground disappear with it, and the room beside the screen stays.
-It is made for FreiHAND's `gs` images, whose screens range from bright green to dull olive and whose hands from pale
-pink to dark brown: skin is always redder than green.
+The screen is detected by colour, so green objects in the foreground disappear too, and the room beside the screen
+remains. The method is made for FreiHAND's `gs` images, whose screens range from bright green to dull olive and whose
+hands range from pale pink to dark brown: skin is always redder than green.
 """
 
 import jax
@@ -15,13 +15,13 @@ Image = Float[Array, "3 height width"]
 
 #: Cells per side of each octave of the background's noise.
 OCTAVES = (2, 4, 8, 16, 32)
-#: Grey levels added to a pixel's strongest channel in the denominator of its greenness: a few levels of reflection and
-#: JPEG errors would otherwise make black objects green.
+#: Grey levels added to a pixel's strongest channel in the denominator of its greenness. Without them, a few levels of
+#: reflection and JPEG errors would make black objects green.
 DARK = 40.0
-#: Greenness of the dullest screen. Nine of ten FreiHAND images have more. Those that show no screen have less than
-#: 0.03, and their tints and noise would otherwise count as one.
+#: Minimum greenness of a screen. Nine of ten FreiHAND images have more. Images without a screen have less than 0.03;
+#: without the minimum, their tints and noise would count as a screen.
 DULLEST = 0.08
-#: Shares of the screen's greenness up to which a pixel is foreground, and from which on it is screen.
+#: Shares of the screen's greenness up to which a pixel is foreground, and above which it is screen.
 FOREGROUND, SCREEN = 0.2, 0.6
 
 
@@ -34,7 +34,7 @@ def replace_green(key: PRNGKeyArray, image: Image) -> Image:
 def foreground(image: Image) -> Float[Array, "height width"]:
     """Returns the share of each pixel that is not screen, 0 to 1.
 
-    Greenness is by how much green exceeds both other channels, relative to brightness. Its level on the screen is the
+    Greenness is the excess of green over both other channels, relative to brightness. Its level on the screen is the
     mean greenness of the image's pixels, weighted by their greenness.
     """
     red, green, blue = image
@@ -43,8 +43,8 @@ def foreground(image: Image) -> Float[Array, "height width"]:
     level = jnp.sum(greenness**2) / jnp.maximum(jnp.sum(greenness), 1e-6)
     share = greenness / jnp.maximum(level, DULLEST)
     share = jnp.clip((SCREEN - share) / (SCREEN - FOREGROUND), 0.0, 1.0)
-    # At outlines, mixtures of skin and screen look like neither, and some neighbours are screen. Pixels that are less
-    # than half foreground on average with their neighbours are removed.
+    # At outlines, mixtures of skin and screen look like neither of them, and some adjacent pixels are screen. Pixels
+    # whose mean with the adjacent pixels is less than half foreground are removed.
     wide = jnp.pad(share, 1, mode="edge")
     tall = wide[:, :-2] + wide[:, 1:-1] + wide[:, 2:]
     around = (tall[:-2] + tall[1:-1] + tall[2:]) / 9
@@ -61,8 +61,8 @@ def despill(image: Image) -> Image:
 def background(key: PRNGKeyArray, *, size: int) -> Image:
     """Draws a background, grey levels: two colours in clouds or stripes with soft or hard edges, under uneven light.
 
-    It is drawn instead of taken from photographs, so that an example does not depend on its neighbours in the batch,
-    and no folder of pictures is needed.
+    Backgrounds are drawn, not taken from photographs, so that an example does not depend on the other examples of the
+    batch and no folder of pictures is needed.
     """
     drawn = jax.random.uniform(key, (14 + 3 * sum(n * n for n in OCTAVES),))
     roughness, edge, stripes, frequency = 0.3 + 0.4 * drawn[0], 0.5 * 40.0 ** drawn[1], drawn[2] ** 2, 6 * drawn[3]

@@ -1,10 +1,10 @@
-"""Builds of datasets into checked, shuffled, sharded records, on the cores of this machine or on Apache Beam.
+"""Builds of datasets: checked, shuffled and sharded records, on the cores of this machine or on Apache Beam.
 
-    OUT/NAME/1.0.0.building/   shards and their tallies during a build, and after one that was interrupted
-    OUT/NAME/1.0.0/            the whole dataset: array_record shards, TFDS's metadata, summary.json
+    OUT/NAME/1.0.0.building/   shards and their tallies during a build, and after an interrupted one
+    OUT/NAME/1.0.0/            the complete dataset: array_record shards, TFDS's metadata, summary.json
 
-A build that was interrupted continues with the missing shards. The records, their order and their hash do not depend on
-the number of cores.
+An interrupted build continues with the missing shards. The records, their order and their hash do not depend on the
+number of cores.
 """
 
 import concurrent.futures
@@ -31,7 +31,7 @@ from bmc_jax.data.build.shard import PLAN_FILE, Plan
 from bmc_jax.runtime import files
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-"""Names of built datasets: folders, and the beginning of their files' names."""
+"""Pattern of the names of built datasets, which are folders and the beginnings of their files' names."""
 
 
 def build(
@@ -45,35 +45,38 @@ def build(
     workers: int = 0,
     beam: str | None = None,
 ) -> Path:
-    """Builds a dataset, or continues a build, and returns its folder. A whole dataset is left as it is.
+    """Builds a dataset, or continues a build, and returns its folder. A complete dataset is not changed.
 
     Args:
-      reader: Module of `bmc_jax.data.readers`.
-      source: File or folder that it reads.
-      out: Folder of built datasets.
-      name: Name of the built dataset, of letters, digits, "_", "-" and "."; by default the reader's.
-      options: Keyword arguments of the reader's `splits`.
+      reader: module of `bmc_jax.data.readers`.
+      source: file or folder that it reads.
+      out: folder of built datasets.
+      name: name of the built dataset, of letters, digits, "_", "-" and "."; by default the reader's.
+      options: keyword arguments of the reader's `splits`.
       faults: "stop" at a damaged row, or "skip" and count damaged rows.
-      workers: Number of processes; by default one a core, and 1 for this process alone.
-      beam: Options of a Beam pipeline, as "runner=DirectRunner,direct_num_workers=4", on which TFDS runs the build.
+      workers: number of processes, 1 for this process alone; by default one per core.
+      beam: options of a Beam pipeline, such as "runner=DirectRunner,direct_num_workers=4", on which TFDS runs the
+        build.
 
     Raises:
-      FileNotFoundError: naming what the source lacks.
-      ValueError: naming file, row, value and remedy of what is wrong with the source; also for a name that is none, if
-        the folder holds another build, or another process is building there.
+      FileNotFoundError: naming the missing files of the source.
+      ValueError: naming file, row, value and remedy, for faults of the source; also for an invalid name, if the folder
+        contains another build, or if another process is building there.
       OSError: if the disk is full. The finished shards are kept.
     """
     if name and not NAME.fullmatch(name):
         raise ValueError(
-            f"--name {name!r} is no name of a dataset: it is a folder of {os.fspath(out)}, and has letters, digits, "
-            "'_', '-' and '.', beginning with a letter or digit"
+            "--name: expected letters, digits, '_', '-' and '.', beginning with a letter or digit, since the name is a "
+            f"folder in {os.fspath(out)}, got {name!r}; choose another name"
         )
     source, module = Path(source), importlib.import_module(f"bmc_jax.data.readers.{reader}")
     options = options or {}
     splits = module.splits(source, **options)
     empty = [split for split, rows in splits.items() if not rows]
     if empty or not splits:
-        raise ValueError(f"{source} has no rows of {', '.join(empty) or 'any split'}: nothing to build")
+        raise ValueError(
+            f"{source}: expected rows of {', '.join(empty) or 'a split'}, got none; name the folder of the dataset"
+        )
     name = name or getattr(module, "dataset_name", lambda **_: reader)(**options)
     plan = Plan(
         reader=reader,
@@ -91,9 +94,7 @@ def build(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _lock(folder.parent):
         if _claim(plan, folder, building):
-            print(
-                f"{folder} is whole already and is left as it is; if its source has changed, delete it and build again"
-            )
+            print(f"{folder} is complete and not changed; if its source has changed, delete the folder and build again")
             return folder
         parts = {split: plan.shards(split, rows, building) for split, rows in splits.items()}
         if beam is None:
@@ -105,7 +106,7 @@ def build(
 
 
 def _on_this_machine(plan: Plan, parts: dict[str, list[shard.Shard]], building: Path, workers: int) -> None:
-    """Writes the shards that are missing."""
+    """Writes the missing shards."""
     tasks, done = [], 0
     for split, split_parts in parts.items():
         for part, file in zip(split_parts, plan.shard_files(split, len(split_parts), building), strict=True):
@@ -115,7 +116,7 @@ def _on_this_machine(plan: Plan, parts: dict[str, list[shard.Shard]], building: 
                 done += len(part.rows)
     title, total = f"build {plan.name}", sum(plan.rows.values())
     if done:
-        print(f"{building}: going on after {done:,} of {total:,} rows")
+        print(f"{building}: continuing after {done:,} of {total:,} rows")
     with tqdm(total=total, initial=done, desc=title, unit=" rows", dynamic_ncols=True) as bar, _pool(workers) as run:
         try:
             for rows in run(shard.write, tasks):
@@ -124,18 +125,18 @@ def _on_this_machine(plan: Plan, parts: dict[str, list[shard.Shard]], building: 
             if error.filename or isinstance(error, FileNotFoundError):
                 raise
             raise OSError(
-                f"{building}: writing failed ({error}). Make room on that disk and run the same command again: it goes "
-                "on with what is missing"
+                f"{building}: expected to write shards, got an error ({error}); free space on that disk and run the "
+                "same command again, which continues with the missing shards"
             ) from error
 
 
 @contextlib.contextmanager
 def _pool(workers: int) -> Iterator[Any]:
-    """Yields a function that maps over argument tuples in that many processes, with the results as they come."""
+    """Yields a function that maps over argument tuples in `workers` processes, with results in order of completion."""
     if workers == 1:
         yield lambda function, tasks: (function(*task) for task in tasks)
         return
-    context = multiprocessing.get_context("spawn")  # forking a process with JAX's threads in it may hang
+    context = multiprocessing.get_context("spawn")  # a fork of a process with JAX's threads may hang
     with concurrent.futures.ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
 
         def run(function: Any, tasks: Sequence[tuple]) -> Iterator[Any]:
@@ -150,7 +151,7 @@ def _pool(workers: int) -> Iterator[Any]:
 
 
 def _start_worker() -> None:
-    """Makes a worker ignore Ctrl-C, which its parent handles, and end when its parent is killed."""
+    """Makes a worker ignore Ctrl-C, which its parent handles, and exit when its parent is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -158,26 +159,30 @@ def _start_worker() -> None:
 
 
 def _claim(plan: Plan, folder: Path, building: Path) -> bool:
-    """Returns whether the folder holds this dataset, whole; otherwise writes the plan into the building folder.
+    """Returns whether the folder contains this complete dataset; otherwise writes the plan into the building folder.
 
     Raises:
-      ValueError: if the folder holds another dataset, or the building folder finished shards of another.
+      ValueError: if the folder contains another dataset, or the building folder contains finished shards of another.
     """
     now = json.loads(json.dumps(asdict(plan)))
-    for file, remedy in ((folder / store.SUMMARY, "build this one under another --name"), (building / PLAN_FILE, "")):
+    places = (
+        (folder / store.SUMMARY, "build this one with another --name"),
+        (building / PLAN_FILE, "continue that build with its options"),
+    )
+    for file, remedy in places:
         if not file.is_file():
             continue
         before = json.loads(file.read_text(encoding="utf-8"))
         changed = [
-            f"{field}: {before.get(field)!r} there, {now[field]!r} here"
+            f"{field}: expected {now[field]!r}, got {before.get(field)!r}"
             for field in now
             if before.get(field) != now[field]
         ]
         if changed and file.name == PLAN_FILE and not any(building.glob("*-[0-9]*.json")):
-            shutil.rmtree(building)  # no shard of that build was finished
+            shutil.rmtree(building)  # that build has no finished shard
         elif changed:
             raise ValueError(
-                f"{file.parent} holds another build of {plan.name}; {remedy or 'finish it'}, or delete that folder:\n  "
+                f"{file.parent}: expected this build of {plan.name}, got another; {remedy}, or delete that folder:\n  "
                 + "\n  ".join(changed)
             )
         if file.name == store.SUMMARY:
@@ -195,7 +200,9 @@ def _lock(folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             file.seek(0)
-            raise ValueError(f"{folder}: process {file.read()} is building there; wait for it, or stop it") from error
+            raise ValueError(
+                f"{folder}: expected no other build in this folder, got process {file.read()}; wait for it, or stop it"
+            ) from error
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

@@ -1,4 +1,4 @@
-"""TFDS's part of a build: its builder, which runs on Apache Beam, and the metadata and summary of the dataset."""
+"""Builder of TFDS, which runs on Apache Beam, and metadata and summary of a built dataset."""
 
 import hashlib
 import importlib
@@ -16,20 +16,22 @@ from bmc_jax.data.build.shard import PLAN_FILE, Plan
 from bmc_jax.runtime import files
 
 SHARD_FIELDS = ("examples", "content", "bytes", "sha256")
-"""Fields of a tally that the summary has for each shard."""
+"""Fields of a tally that the summary contains for each shard."""
 
 
 def on_beam(
     plan: Plan, shards: dict[str, list[shard.Shard]], out: Path, folder: Path, building: Path, options: str
 ) -> None:
-    """Writes all shards by TFDS on a Beam pipeline. Workers on other machines must see the same folders."""
+    """Writes all shards by TFDS on a Beam pipeline. Workers on other machines must have the same folders."""
     try:
         from apache_beam.options.pipeline_options import (  # pyright: ignore[reportMissingImports]
             PipelineOptions,
             StandardOptions,
         )
     except ImportError as error:
-        raise ValueError("building on Apache Beam needs it: pip install 'bmc-jax[beam]'") from error
+        raise ValueError(
+            "--beam: expected an installed Apache Beam, got none; pip install 'bmc-jax[beam]', or build without --beam"
+        ) from error
     import tensorflow_datasets as tfds
 
     pipeline = PipelineOptions([f"--{option}" for option in options.split(",") if option])
@@ -40,7 +42,7 @@ def on_beam(
     builder = _builder(plan, out, shards)
     builder.download_and_prepare(download_dir=building / "downloads", download_config=config)
     shutil.rmtree(building / "downloads", ignore_errors=True)
-    # TFDS names its folder as a whole dataset, which it is not without the summary: `finish` renames it again.
+    # TFDS gives the folder the name of a complete dataset. Without the summary it is not complete; `finish` renames it.
     for file in folder.iterdir():
         os.replace(file, building / file.name)
     folder.rmdir()
@@ -69,7 +71,10 @@ def finish(plan: Plan, info: Any, shards: dict[str, list[shard.Shard]], folder: 
         if not splits[split]["examples"]:
             faults = splits[split]["faults"]
             example = f", {faults['count']:,} with faults, such as {faults['first'][0]}" if faults["count"] else ""
-            raise ValueError(f"{plan.source}: every row of {split} was skipped: {splits[split]['skipped']}{example}")
+            raise ValueError(
+                f"{plan.source}: expected usable rows of {split}, got only skipped ones: {splits[split]['skipped']}"
+                f"{example}; correct the source or its options"
+            )
         _require_labels(plan, split, splits[split])
         _require_right_hands(plan, split, splits[split])
         split_infos.append(
@@ -94,7 +99,7 @@ def finish(plan: Plan, info: Any, shards: dict[str, list[shard.Shard]], folder: 
     }
     files.write_json(building / store.SUMMARY, content, indent=1)
     tallies = (Path(part.tally_file) for parts in shards.values() for part in parts)
-    # Written in part by a process that was killed.
+    # Partial files of killed processes.
     unfinished = building.glob(".*.partial*")
     for leftover in (building / PLAN_FILE, *tallies, *unfinished):
         leftover.unlink(missing_ok=True)
@@ -103,19 +108,20 @@ def finish(plan: Plan, info: Any, shards: dict[str, list[shard.Shard]], folder: 
 
 
 def _require_labels(plan: Plan, split: str, counted: dict[str, Any]) -> None:
-    """Raises ValueError for a split without labels. That of a test split may be published by a server alone."""
+    """Raises ValueError for a split without labels, except for a test split, whose labels a server may keep secret."""
     if split != "test" and not counted["labelled_joints"]:
         raise ValueError(
-            f"{plan.source}: none of the joints of {counted['examples']:,} hands of {split} is labelled; see that the "
-            "file has labels, and that their visibility is above 0"
+            f"{plan.source}: expected labelled joints in {split}, got none in {counted['examples']:,} hands; check "
+            "that the file has labels, and that their visibility is above 0"
         )
 
 
 def _require_right_hands(plan: Plan, split: str, counted: dict[str, Any]) -> None:
     if counted["left_by_thumb"] > counted["complete_3d"] / 2:
         raise ValueError(
-            f"{plan.source}: {counted['left_by_thumb']} of {counted['complete_3d']} hands of {split} have their thumb "
-            "on a left hand's side of the palm, after left hands were mirrored. Is the stated side right, is z forward?"
+            f"{plan.source}: expected right hands in {split} after mirroring of left hands, got "
+            f"{counted['left_by_thumb']} of {counted['complete_3d']} hands with the thumb on a left hand's side of the "
+            "palm; check the stated side, and that z points forward"
         )
 
 
@@ -130,7 +136,7 @@ def _builder(plan: Plan, out: Path, shards: dict[str, list[shard.Shard]]) -> Any
         class Hands(tfds.core.ShardBasedBuilder):
             name = plan.name
             VERSION = tfds.core.Version(plan.version)
-            # Nothing is downloaded, and TFDS would search for checksums beside this file.
+            # Nothing is downloaded; without this, TFDS would search for checksums in the folder of this file.
             url_infos: ClassVar = {}  # pyright: ignore[reportIncompatibleVariableOverride]
 
             def _info(self) -> Any:

@@ -1,7 +1,7 @@
-"""Shards of a dataset: planned, converted to records, written to one file each, and counted.
+"""Shards of a dataset: their plan, the conversion of their rows to records, their files and their tallies.
 
 A shard is the unit of parallel work and of resuming. Its tally is written after its file has been closed, read again
-and renamed, so a shard with a tally is whole.
+and renamed, so a shard with a tally is complete.
 """
 
 import hashlib
@@ -22,18 +22,18 @@ from bmc_jax.data.readers.annotation import UNLABELLED, SkipRow
 from bmc_jax.runtime import files
 
 ROWS = 1024
-"""Rows of a shard: about twenty megabytes, which one core writes in about ten seconds."""
+"""Number of rows of a shard: about twenty megabytes, which one core writes in about ten seconds."""
 EXAMPLE_ROWS = 5
-"""Rows that the summary names for each reason to leave rows out."""
+"""Number of rows that the summary names for each reason to leave rows out."""
 SHUFFLE_SEED = 0
 """Seed of the order of training rows. Other splits keep the order of the dataset, which prediction files follow."""
 PLAN_FILE = "plan.json"
-"""Name of a plan's file during the build."""
+"""Name of the file of a plan during the build."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All that determines a build's result but the source's files. Its fields are part of the summary."""
+    """Settings that determine, with the source's files, the result of a build. Its fields are part of the summary."""
 
     reader: str
     name: str
@@ -45,7 +45,7 @@ class Plan:
     """Number of rows of each split."""
     rows_a_shard: int
     shuffled: bool
-    """Whether training rows are shuffled; not if the dataset has them in random order."""
+    """Whether training rows are shuffled; False if the dataset has them in random order."""
     window: tuple[float, int, int] = (record.WINDOW, record.LARGEST, record.QUALITY)
 
     def shards(self, split: str, rows: Sequence[Any], building: Path) -> list["Shard"]:
@@ -80,30 +80,31 @@ class Tally:
     rows: int = 0
     examples: int = 0
     skipped: dict[str, list[str]] = field(default_factory=dict)
-    """Rows without a hand to learn from, by the reason."""
+    """Rows without a usable hand, by the reason."""
     faults: list[str] = field(default_factory=list)
-    """Error messages of damaged rows, where those are skipped."""
+    """Error messages of damaged rows, if these are skipped."""
     complete_3d: int = 0
     partial_3d: int = 0
     labelled_joints: int = 0
-    """2D joints with a label, over all examples."""
+    """Number of labelled 2D joints of all examples."""
     labels_left_out: dict[str, list[str]] = field(default_factory=dict)
-    """Examples that lack labels of the dataset, by the reason."""
+    """Examples without some labels of the dataset, by the reason."""
     left_hands: int = 0
     left_by_thumb: int = 0
-    """Complete 3D hands that look left by their thumb although left hands were mirrored."""
+    """Number of complete 3D hands whose thumb is that of a left hand, after mirroring of left hands."""
     reprojection_px: list[float] = field(default_factory=list)
-    """Of the examples with both 2D and 3D labels."""
+    """Reprojection errors of the examples with both 2D and 3D labels, pixels."""
     scale_m: list[float] = field(default_factory=list)
-    """Of the examples with a scale."""
+    """Scales of the examples with a scale, metres."""
     content: str = ""
-    """SHA-256 of the records, in order. That of their file depends on the versions of its libraries."""
+    """SHA-256 of the records, in order. Unlike `sha256`, it does not depend on the versions of libraries."""
     bytes: int = 0
+    """Size of the file."""
     sha256: str = ""
-    """Of the file."""
+    """SHA-256 of the file."""
 
     def count(self, example: dict[str, Any], left_out: Sequence[str] = ()) -> None:
-        """Adds a record, and the reasons for which it lacks labels of the dataset."""
+        """Adds a record, and the reasons for which labels of the dataset are left out of it."""
         for reason in left_out:
             self.labels_left_out.setdefault(reason, []).append(example["id"][:80])
         self.examples += 1
@@ -127,7 +128,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Shard:
-    """The rows of one shard. Called, as by TFDS on Beam, it yields (key, record) and writes its tally."""
+    """The rows of one shard. When called, which TFDS does on Beam, it yields (key, record) and writes its tally."""
 
     reader: str
     """Module of `bmc_jax.data.readers` that reads the rows."""
@@ -145,7 +146,7 @@ class Shard:
         """Yields (id, record) of each row, and counts it in `tally`.
 
         Raises:
-          ValueError, OSError: at the first damaged row, unless those are skipped.
+          ValueError, OSError: at the first damaged row, unless damaged rows are skipped.
         """
         annotation = importlib.import_module(f"bmc_jax.data.readers.{self.reader}").annotation
         for row in self.rows:
@@ -166,11 +167,11 @@ class Shard:
 
 
 def write(shard: Shard, file: str) -> int:
-    """Writes a shard's file and its tally, each whole or not at all, and returns the number of its rows.
+    """Writes the file of a shard and its tally, both atomically, and returns the number of its rows.
 
     Raises:
       ValueError, FileNotFoundError: for a damaged row.
-      OSError: if the file cannot be written, or does not hold what was written to it because the disk is full.
+      OSError: if the file cannot be written, or does not contain all records because the disk is full.
     """
     from array_record.python.array_record_module import ArrayRecordReader
     from tensorflow_datasets.core import example_serializer, writer
@@ -185,11 +186,13 @@ def write(shard: Shard, file: str) -> int:
     with files.replacing(file) as partial:
         try:
             shard_writer.write(shard.examples(tally), partial)  # pyright: ignore[reportArgumentType], any path will do
-        except RuntimeError as error:  # array_record's for a failed write
+        except RuntimeError as error:  # raised by array_record for a failed write
             raise OSError(str(error)) from error
         reader = ArrayRecordReader(os.fspath(partial))
         if reader.num_records() != tally.examples:
-            raise OSError(f"{file} holds {reader.num_records()} of {tally.examples} records: is the disk full?")
+            raise OSError(
+                f"{file}: expected {tally.examples} records, got {reader.num_records()}; free space on the disk"
+            )
         reader.close()
         content = partial.read_bytes()
         tally.bytes, tally.sha256 = len(content), hashlib.sha256(content).hexdigest()
@@ -198,7 +201,7 @@ def write(shard: Shard, file: str) -> int:
 
 
 def read_tally(file: str | os.PathLike) -> Tally | None:
-    """Reads a shard's tally; None if there is none, so that the shard has to be written."""
+    """Reads the tally of a shard; None if it does not exist, so the shard has to be written."""
     try:
         return Tally(**json.loads(Path(file).read_text(encoding="utf-8")))
     except FileNotFoundError:
@@ -206,7 +209,7 @@ def read_tally(file: str | os.PathLike) -> Tally | None:
 
 
 def merge(tallies: Sequence[Tally]) -> dict[str, Any]:
-    """Returns a split's part of the summary: counts, reasons with the first rows of each, and statistics."""
+    """Returns the summary of a split: counts, reasons with the first rows of each, and statistics."""
     reasons: dict[str, dict[str, list[str]]] = {"skipped": {}, "labels_left_out": {}}
     for tally in tallies:
         for name, found in reasons.items():

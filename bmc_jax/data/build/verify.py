@@ -1,4 +1,4 @@
-"""Verification of built datasets: every byte, image and label is read again."""
+"""Verification of built datasets, which reads every byte, image and label again."""
 
 import functools
 import io
@@ -18,11 +18,11 @@ from bmc_jax.data import record, store
 from bmc_jax.data.readers import annotation
 
 ROUNDING = 1e-2
-"""Pixels by which a reprojection error may differ from the summary's. Rounding to float32 changes it by 1e-4."""
+"""Maximum difference of a reprojection error from the summary's, pixels. Rounding to float32 changes it by 1e-4."""
 
 
 def verify(folder: Path) -> list[str]:
-    """Returns the faults of a built dataset, one line each; none if it is whole and as it was built.
+    """Returns the faults of a built dataset, one line each; empty if it is complete and unchanged.
 
     Raises:
       ValueError: if its summary cannot be read.
@@ -38,7 +38,10 @@ def _problems(folder: Path, summary: dict[str, Any]) -> Iterator[str]:
             continue
         records = store.records(folder, split)
         if len(records) != counted["examples"]:
-            yield f"{folder}: {split} has {len(records)} records, and its summary says {counted['examples']}"
+            yield (
+                f"{folder}: {split}: expected {counted['examples']} records by the summary, got {len(records)}; build "
+                "the dataset again"
+            )
         seen, worst = Counter[str](), 0.0
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             # Threads suffice, because Pillow releases Python's lock.
@@ -50,19 +53,25 @@ def _problems(folder: Path, summary: dict[str, Any]) -> Iterator[str]:
                     yield f"{folder}: {split} record {number} ({name}): {fault}"
         double = [name for name, count in seen.items() if count > 1]
         if double:
-            yield f"{folder}: {len(double)} ids of {split} occur more than once, {double[0]} first"
+            yield (
+                f"{folder}: {split}: expected distinct ids, got {len(double)} ids several times, such as {double[0]}; "
+                "build the dataset again"
+            )
         expected = (counted["reprojection_px"] or {"max": 0.0})["max"]
         if abs(worst - expected) > ROUNDING:
-            yield f"{folder}: {split} is reprojected by up to {worst:.4f} px, and its summary says {expected:.4f}"
+            yield (
+                f"{folder}: {split}: expected a maximum reprojection error of {expected:.4f} px by the summary, got "
+                f"{worst:.4f}; build the dataset again"
+            )
 
 
 def _damaged(folder: Path, shards: list[dict[str, Any]]) -> Iterator[str]:
     for part in tqdm(shards, desc="verify files", unit=" files"):
         file = folder / part["file"]
         if not file.is_file():
-            yield f"{file} is missing; build the dataset again"
+            yield f"{file}: expected a shard, got no file; build the dataset again"
         elif sha256(file.read_bytes()).hexdigest() != part["sha256"]:
-            yield f"{file} is not what was written; build the dataset again"
+            yield f"{file}: expected the SHA-256 in the summary, got another; build the dataset again"
 
 
 def _examine(records: store.Records, number: int) -> tuple[str, str, float]:

@@ -1,14 +1,15 @@
-"""Files of hand landmarks in pictures, 2D or with depth, as detectors and annotation tools write them.
+"""Files of hand landmarks in pictures, 2D or with depth, written by detectors and annotation tools.
 
-    .json, .jsonl   MediaPipe's results, frame by frame: landmarks of the picture, world landmarks where they are there,
-                    and handedness; OpenPose's 2D keypoints; COCO keypoints of hands or whole bodies; or arrays by name
-    .npz, .pkl      arrays by name: `pixels` [N, 21, 2], with `z` [N, 21] as the third column or apart, `world`
-                    [N, 21, 3], `left` [N], `K` [N, 3, 3] or [3, 3], `size` [2] or [N, 2], `images` [N] or `ids` [N]
-    .npy            [N, 21, 2], or [N, 21, 3] with depth or with confidence as the third column
-    .csv, .tsv      a hand a line, x, y, z of joint after joint, see `tables`
+    .json, .jsonl   MediaPipe's results, frame by frame: landmarks of the picture, handedness and, optionally, world
+                    landmarks; OpenPose's 2D keypoints; COCO keypoints of hands or whole bodies; or arrays by name
+    .npz, .pkl      arrays by name: `pixels` [N, 21, 2], optionally `z` [N, 21] (or as the third column of `pixels`),
+                    `world` [N, 21, 3], `left` [N], `K` [N, 3, 3] or [3, 3], `size` [2] or [N, 2], `images` [N] and
+                    `ids` [N]
+    .npy            [N, 21, 2], or [N, 21, 3] with depth or confidence as the third column
+    .csv, .tsv      one hand per line, x, y, z of joint after joint (see `tables`)
 
-Coordinates are pixels, the centre of the first at (0, 0), or shares of the image's width and height, as MediaPipe's.
-Files of 3D joints are those of `pose_files.read`.
+Coordinates are pixels, the centre of the first at (0, 0), or shares of the image's width and height, as in MediaPipe.
+`pose_files.read` reads files of 3D joints.
 """
 
 import dataclasses
@@ -35,9 +36,9 @@ WORLD = (*results.WORLD, "world")
 FILES = ("images", "files", "filenames", "filename", "file", "imagename", "imagefile", "imagepath", "path", "image")
 SIZE = ("size", "imagesize")
 CAMERA = ("k", "intrinsics")
-#: Largest coordinate, as a share of the image, of landmarks that are shares: those beyond the border are a bit more.
+#: Largest coordinate of landmarks that are shares of the image; landmarks beyond the border are above 1.
 LARGEST_SHARE = 3.0
-#: Largest depth of the wrist over the hand's extent of landmarks whose depth is relative to the wrist.
+#: Largest depth of the wrist, relative to the hand's extent, of landmarks whose depth is relative to the wrist.
 RELATIVE_TO_WRIST = 1e-3
 
 
@@ -52,19 +53,21 @@ class LandmarkHand:
     z: np.ndarray | None = None
     """`[21]`, in the unit of x, relative to the wrist."""
     world: np.ndarray | None = None
-    """`[21, 3]`, x right, y down, z forward, about any point."""
+    """`[21, 3]`, x right, y down, z forward, relative to any point."""
     left: bool | None = None
-    """None where the file does not state it."""
+    """Whether it is a left hand; None if the file does not state it."""
     image: str | None = None
     """File name of the image."""
     id: str | None = None
-    """Id of the image, where the file has `ids`."""
+    """Id of the image, if the file has `ids`."""
     size: tuple[int, int] | None = None
     """(width, height) of the image."""
     intrinsics: np.ndarray | None = None
     """K `[3, 3]`, pixels."""
     frame: int = 0
+    """Number of the frame in the file."""
     shares: bool = False
+    """Whether coordinates are shares of the image's width and height."""
 
 
 @dataclass
@@ -73,11 +76,13 @@ class LandmarkFile:
 
     hands: list[LandmarkHand] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)
-    """Hands with missing landmarks, by their place and the reason."""
+    """(place, reason) of each hand with missing landmarks."""
     notes: list[str] = field(default_factory=list)
+    """Statements about the form of the file."""
     frames: int = 0
+    """Number of frames."""
     ordered: bool = False
-    """Whether the hands are in FreiHAND order already."""
+    """Whether the hands are in FreiHAND order."""
 
 
 def read(path: str | os.PathLike[str], *, order: str | None = None) -> LandmarkFile | None:
@@ -85,21 +90,21 @@ def read(path: str | os.PathLike[str], *, order: str | None = None) -> LandmarkF
 
     Args:
       path: the file.
-      order: joint order, a key of `hand.TO_FREIHAND`; by default that of the file's keypoint names, else FreiHAND's.
+      order: joint order, a key of `hand.TO_FREIHAND`; by default that of the file's keypoint names, or FreiHAND's.
 
     Returns:
-      The hands; None if the file holds 3D joints, which `pose_files.read` reads.
+      The hands; None if the file contains 3D joints, which `pose_files.read` reads.
 
     Raises:
-      FileNotFoundError: if there is no such file.
+      FileNotFoundError: if the file does not exist.
       ValueError: naming the file, place and remedy, for a file without landmarks, and for landmarks that contradict the
         joint order.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no file of landmarks {path}")
+        raise FileNotFoundError(f"expected the file of landmarks {path}, got no such file; correct the path")
     if order is not None and order not in JOINT_ORDERS:
-        raise ValueError(f"joint order {order!r} is none of {', '.join(JOINT_ORDERS)}")
+        raise ValueError(f"order: expected one of {', '.join(JOINT_ORDERS)}, got {order!r}; choose one")
     suffix = path.suffix.lower()
     if suffix in (".npz", ".npy", ".mat", ".pkl", ".pickle"):
         found = _of_arrays(path, suffix)
@@ -109,11 +114,13 @@ def read(path: str | os.PathLike[str], *, order: str | None = None) -> LandmarkF
         rows, left = pose_files.tables.read(pose_files.text(path), str(path))
         found = _of_rows({"pixels": rows} | ({} if left is None else {"left": left}), str(path))
     else:
-        raise ValueError(f"{path}: landmarks are read from json, jsonl, npz, npy, pkl, csv and tsv files")
+        raise ValueError(
+            f"{path}: expected a json, jsonl, npz, npy, pkl, csv or tsv file of landmarks, got {suffix!r}; convert it"
+        )
     if found is None:
         return None
     if order is not None and not found.ordered:
-        found.hands = [_in_order(one, hand.TO_FREIHAND[order]) for one in found.hands]
+        found.hands = [_in_order(landmarks, hand.TO_FREIHAND[order]) for landmarks in found.hands]
     return _checked(found, path, order)
 
 
@@ -160,7 +167,7 @@ def _is_array(value: Any) -> bool:
 def _is_points(value: Any) -> bool:
     """Returns whether nested lists end in objects x, y, z."""
     while isinstance(value, list):
-        value = next((one for one in value if one is not None and one != []), None)
+        value = next((item for item in value if item is not None and item != []), None)
     return isinstance(value, dict)
 
 
@@ -169,15 +176,15 @@ def _first_of(named: dict[str, Any], names: Sequence[str]) -> Any:
 
 
 def _of_rows(named: dict[str, Any], where: str) -> LandmarkFile | None:
-    """Reads arrays with a row for each hand."""
+    """Reads arrays with one row per hand."""
     arrays = {name: value for name, value in named.items() if results.depth(value) >= 2 and name in PIXELS}
     if not arrays:
         others = [name for name, value in named.items() if results.depth(value) >= 2]
         if any(name in results.POSES for name in others):
             return None
         raise ValueError(
-            f"{where} holds {', '.join(named) or 'nothing'}; save the landmarks as `pixels` [N, {hand.NUM_JOINTS}, 2], "
-            "in pixels, and depths as `z`"
+            f"{where}: expected the array `pixels` [N, {hand.NUM_JOINTS}, 2], got {', '.join(named) or 'nothing'}; "
+            "save the landmarks as `pixels`, in pixels, and depths as `z`"
         )
     rows = _array(next(iter(arrays.values())), where)
     kind = _kind(rows, where)
@@ -226,15 +233,16 @@ def _array(rows: Any, where: str) -> np.ndarray:
         array = np.array(rows, np.float64)
     except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(
-            f"{where}: the landmarks are not an array [N, {hand.NUM_JOINTS}, 2] or [N, {hand.NUM_JOINTS}, 3] ({error})"
+            f"{where}: expected an array [N, {hand.NUM_JOINTS}, 2] or [N, {hand.NUM_JOINTS}, 3] of landmarks, got "
+            f"other values ({error}); save such an array"
         ) from error
     if array.ndim == 2 and array.shape[1] in (2 * hand.NUM_JOINTS, 3 * hand.NUM_JOINTS):
         array = array.reshape(len(array), hand.NUM_JOINTS, -1)
     array = array[None] if array.ndim == 2 else array
     if array.ndim != 3 or array.shape[1] != hand.NUM_JOINTS or array.shape[2] not in (2, 3) or not len(array):
         raise ValueError(
-            f"{where}: the landmarks have the shape {list(array.shape)}; expected [N, {hand.NUM_JOINTS}, 2] or "
-            f"[N, {hand.NUM_JOINTS}, 3]"
+            f"{where}: expected landmarks [N, {hand.NUM_JOINTS}, 2] or [N, {hand.NUM_JOINTS}, 3], got the shape "
+            f"{list(array.shape)}; save such an array"
         )
     return array
 
@@ -245,17 +253,21 @@ def _rows(values: Any, shape: tuple[int, ...], name: str, where: str) -> np.ndar
     except (ValueError, TypeError, OverflowError):
         array = np.empty(0)
     if array.shape != shape:
-        raise ValueError(f"{where}: expected {name} of the shape {list(shape)}, got {list(np.shape(values))}")
+        raise ValueError(
+            f"{where}: expected {name} of the shape {list(shape)}, got {list(np.shape(values))}; correct it"
+        )
     return array
 
 
 def _kind(rows: np.ndarray, where: str) -> str:
-    """Returns what the third column is: "2D" if there is none, "z", "confidence", or "3D" for 3D joints."""
+    """Returns the kind of the third column: "2D" if there is none, "z", "confidence", or "3D" for 3D joints."""
     if rows.shape[2] == 2:
         return "2D"
     known = rows[np.isfinite(rows).all(axis=(1, 2))]
     if not len(known):
-        raise ValueError(f"{where}: no hand has all {hand.NUM_JOINTS} landmarks")
+        raise ValueError(
+            f"{where}: expected a hand with all {hand.NUM_JOINTS} landmarks, got none; give complete hands"
+        )
     third = known[..., 2]
     extent = np.ptp(known[..., :2], axis=1).max(axis=1)
     relative = np.median(np.abs(third[:, hand.WRIST]) / np.maximum(extent, 1e-12)) < RELATIVE_TO_WRIST
@@ -268,7 +280,7 @@ def _kind(rows: np.ndarray, where: str) -> str:
 
 
 def _of_frames(frames: Sequence[Any], path: Path) -> LandmarkFile | None:
-    """Reads a list of frames, each with the landmarks of its hands as MediaPipe or OpenPose name them."""
+    """Reads a list of frames, each with the landmarks of its hands in fields of MediaPipe or OpenPose."""
     found, joints_3d = LandmarkFile(frames=len(frames)), False
     for number, frame in enumerate(frames):
         where = f"{path}: frame {number}"
@@ -278,25 +290,26 @@ def _of_frames(frames: Sequence[Any], path: Path) -> LandmarkFile | None:
         joints_3d |= any(name in named for name in (*results.POSES, *results.WORLD, *results.WORLD_SIDES))
         about = _about(named, number, where)
         if "people" in named:
-            found.hands += [LandmarkHand(**about, **one) for one in _openpose(named["people"], where)]
+            found.hands += [LandmarkHand(**about, **fields) for fields in _openpose(named["people"], where)]
         else:
-            found.hands += [LandmarkHand(**about, **one) for one in _mediapipe(named, where)]
+            found.hands += [LandmarkHand(**about, **fields) for fields in _mediapipe(named, where)]
     if not found.hands:
         if joints_3d:
             return None
         raise ValueError(
-            f"{path} has no landmarks of hands in its {len(frames):,} frames; expected MediaPipe's hand_landmarks, "
-            "OpenPose's hand_left_keypoints_2d and hand_right_keypoints_2d, or COCO's annotations"
+            f"{path}: expected MediaPipe's hand_landmarks, OpenPose's hand_left_keypoints_2d and "
+            "hand_right_keypoints_2d, or COCO's annotations, got no landmarks of hands in "
+            f"{counted(len(frames), 'frame')}; save one of them"
         )
-    world = sum(one.world is not None for one in found.hands)
-    depth = sum(one.z is not None for one in found.hands)
+    world = sum(landmarks.world is not None for landmarks in found.hands)
+    depth = sum(landmarks.z is not None for landmarks in found.hands)
     many = f"{counted(len(found.hands), 'hand')} in {counted(found.frames, 'frame')}"
     found.notes.append(f"{many}: {depth:,} with depth, {world:,} with world landmarks")
     return found
 
 
 def _about(named: dict[str, Any], number: int, where: str) -> dict[str, Any]:
-    """Returns what a frame states of its image."""
+    """Returns the fields of a `LandmarkHand` that a frame states about its image."""
     image = next((named[name] for name in FILES if isinstance(named.get(name), str)), None)
     width, height = _first_of(named, ("width", "imagewidth")), _first_of(named, ("height", "imageheight"))
     size = _first_of(named, SIZE) if width is None or height is None else (width, height)
@@ -313,7 +326,7 @@ def _about(named: dict[str, Any], number: int, where: str) -> dict[str, Any]:
 
 
 def _mediapipe(named: dict[str, Any], where: str) -> Iterator[dict[str, Any]]:
-    """Yields the hands of a result: of the Hand Landmarker, of the older Hands, or of the Holistic model."""
+    """Yields the hands of a result of the Hand Landmarker, the older Hands, or the Holistic model."""
     sided = [(f"{side}handlandmarks", f"{side}handworldlandmarks", side == "left") for side in ("left", "right")]
     if any(name in named for name, _, _ in sided):
         parts = [
@@ -328,7 +341,10 @@ def _mediapipe(named: dict[str, Any], where: str) -> Iterator[dict[str, Any]]:
         parts = [(hands, worlds, results.stated_sides(named, len(hands)))]
     for hands, worlds, sides in parts:
         if worlds is not None and len(worlds) != len(hands):
-            raise ValueError(f"{where} has {len(hands)} hands and world landmarks of {len(worlds)}")
+            raise ValueError(
+                f"{where}: expected world landmarks of {counted(len(hands), 'hand')}, got those of {len(worlds)}; "
+                "save both for every hand"
+            )
         for i, points in enumerate(hands):
             array = _points(points, where)
             yield {
@@ -340,7 +356,7 @@ def _mediapipe(named: dict[str, Any], where: str) -> Iterator[dict[str, Any]]:
 
 
 def _points(points: Any, where: str) -> np.ndarray:
-    """Returns `[21, 2]` or `[21, 3]` of a list of points."""
+    """Converts a list of points to `[21, 2]` or `[21, 3]`."""
     points = results.unwrapped(points) if isinstance(points, dict) else points
     rows = [
         [point.get(axis) for axis in "xyz" if axis in point] if isinstance(point, dict) else point
@@ -351,7 +367,9 @@ def _points(points: Any, where: str) -> np.ndarray:
     except (ValueError, TypeError, OverflowError):
         array = np.empty(0)
     if array.shape not in ((hand.NUM_JOINTS, 2), (hand.NUM_JOINTS, 3)):
-        raise ValueError(f"{where}: a hand has landmarks of the shape {list(array.shape)}; expected 21 of x, y, z")
+        raise ValueError(
+            f"{where}: expected 21 landmarks x, y, z of a hand, got the shape {list(array.shape)}; save all of them"
+        )
     return array
 
 
@@ -361,7 +379,9 @@ def _openpose(people: Any, where: str) -> Iterator[dict[str, Any]]:
         for side in ("left", "right"):
             numbers = named.get(f"hand{side}keypoints2d") or []
             if not isinstance(numbers, list) or len(numbers) not in (0, 3 * hand.NUM_JOINTS):
-                raise ValueError(f"{where}: expected 21 x 3 numbers of a hand, as OpenPose writes, got {len(numbers)}")
+                raise ValueError(
+                    f"{where}: expected 21 x 3 numbers per hand from OpenPose, got {len(numbers)}; write it again"
+                )
             if any(numbers[2::3]):
                 points = np.array(numbers, np.float64).reshape(hand.NUM_JOINTS, 3)
                 yield {"pixels": np.where(points[:, 2:] > 0, points[:, :2], np.nan), "left": side == "left"}
@@ -376,12 +396,14 @@ def _of_coco(path: Path, order: str | None) -> LandmarkFile:
     categories = {category.get("id"): category for category in content["categories"]}
     stated = coco_hand.Stated(order=order)
     found = LandmarkFile(frames=len(images), ordered=True)
-    for number, one in enumerate(content["annotations"]):
-        where = f"{path}: annotation {one.get('id', number)}"
-        image = images.get(one.get("image_id"))
+    for number, entry in enumerate(content["annotations"]):
+        where = f"{path}: annotation {entry.get('id', number)}"
+        image = images.get(entry.get("image_id"))
         if image is None:
-            raise ValueError(f"{where} is of image {one.get('image_id')!r}, which the file does not list")
-        category = categories.get(one.get("category_id"), {})
+            raise ValueError(
+                f"{where}: expected the image_id of a listed image, got {entry.get('image_id')!r}; add the image"
+            )
+        category = categories.get(entry.get("category_id"), {})
         k = image.get("K")
         about = {
             "where": where,
@@ -390,22 +412,27 @@ def _of_coco(path: Path, order: str | None) -> LandmarkFile:
             "intrinsics": None if not k else _rows(k, (3, 3), "K", where),
             "frame": frames[image.get("id")],
         }
-        if one.get("iscrowd"):
+        if entry.get("iscrowd"):
             continue
         for side in SIDES:
-            keypoints = one.get(f"{side}hand_kpts") or coco_wholebody.of_whole_body(one.get("keypoints"), side)
-            if keypoints is not None and one.get(f"{side}hand_valid", True) and any(keypoints[2::3]):
+            keypoints = entry.get(f"{side}hand_kpts") or coco_wholebody.of_whole_body(entry.get("keypoints"), side)
+            if keypoints is not None and entry.get(f"{side}hand_valid", True) and any(keypoints[2::3]):
                 found.hands.append(LandmarkHand(**about, pixels=_coco_points(keypoints, where), left=side == "left"))
-        if coco_hand.category_side(category.get("name")) is None or not one.get("keypoints"):
+        if coco_hand.category_side(category.get("name")) is None or not entry.get("keypoints"):
             continue
-        words = {str(one[name]).lower() for name in coco_hand.SIDE_FIELDS if one.get(name) is not None}
+        words = {str(entry[name]).lower() for name in coco_hand.SIDE_FIELDS if entry.get(name) is not None}
         words |= {side for side in [coco_hand.category_side(category.get("name"))] if side}
         if len(words) > 1 or words - {"left", "right"}:
-            raise ValueError(f"{where} has the sides {', '.join(sorted(words))}; expected one of left and right")
-        points = _coco_points(one["keypoints"], where)[list(coco_hand.joint_indices(category, stated))]
+            raise ValueError(
+                f"{where}: expected one of the sides left and right, got {', '.join(sorted(words))}; correct it"
+            )
+        points = _coco_points(entry["keypoints"], where)[list(coco_hand.joint_indices(category, stated))]
         found.hands.append(LandmarkHand(**about, pixels=points, left="left" in words if words else None))
     if not found.hands:
-        raise ValueError(f"{path}: none of its {len(content['annotations']):,} annotations has keypoints of a hand")
+        raise ValueError(
+            f"{path}: expected annotations with keypoints of hands, got none in {len(content['annotations']):,}; "
+            "name a file with hands"
+        )
     found.notes.append(f"{counted(len(found.hands), 'hand')} with 2D keypoints in {counted(len(images), 'image')}")
     return found
 
@@ -414,35 +441,44 @@ def _coco_points(keypoints: Any, where: str) -> np.ndarray:
     try:
         points = np.array(keypoints, np.float64).reshape(hand.NUM_JOINTS, 3)
     except (ValueError, TypeError, OverflowError) as error:
-        raise ValueError(f"{where}: expected 21 keypoints of u, v and visibility ({error})") from error
+        raise ValueError(
+            f"{where}: expected 21 keypoints of u, v and visibility, got other values ({error}); correct it"
+        ) from error
     return np.where(points[:, 2:] > 0, points[:, :2], np.nan)
 
 
 def _checked(found: LandmarkFile, path: Path, order: str | None) -> LandmarkFile:
-    """Returns the hands that have all landmarks, if these do not contradict their order."""
+    """Returns the hands with all landmarks, after a check of their order."""
     complete = []
-    for one in found.hands:
-        parts = [one.pixels, *(part for part in (one.z, one.world) if part is not None)]
+    for landmarks in found.hands:
+        parts = [landmarks.pixels, *(part for part in (landmarks.z, landmarks.world) if part is not None)]
         missing = ~np.all([np.isfinite(part.reshape(hand.NUM_JOINTS, -1)).all(axis=1) for part in parts], axis=0)
         if missing.any():
             names = [hand.JOINTS[joint] for joint in np.flatnonzero(missing)[:3]]
             words = "no landmarks" if missing.all() else f"no {', '.join(names)}" + ", ..." * bool(missing.sum() > 3)
-            found.left_out.append((one.image or one.where, f"{one.where} has {words}"))
+            found.left_out.append((landmarks.image or landmarks.where, f"{landmarks.where} has {words}"))
         else:
-            complete.append(one)
+            complete.append(landmarks)
     if not complete:
-        raise ValueError(f"{path}: none of its {len(found.hands):,} hands has all {hand.NUM_JOINTS} landmarks")
-    evidence, fits = joint_order.contradiction(np.array([one.pixels for one in complete]), hand.TO_FREIHAND["freihand"])
+        raise ValueError(
+            f"{path}: expected a hand with all {hand.NUM_JOINTS} landmarks, got none in {len(found.hands):,}; give "
+            "complete hands"
+        )
+    evidence, fits = joint_order.contradiction(
+        np.array([landmarks.pixels for landmarks in complete]), hand.TO_FREIHAND["freihand"]
+    )
     if evidence:
         stated = f"the order {order}" if order else "FreiHAND's or MediaPipe's order"
-        raise ValueError(f"{path}: the landmarks are not in {stated}: {evidence}; give --order {fits or 'NAME'}")
-    largest = float(np.median([np.abs(one.pixels).max() for one in complete]))
+        raise ValueError(
+            f"{path}: expected landmarks in {stated}, got another order: {evidence}; give --order {fits or 'NAME'}"
+        )
+    largest = float(np.median([np.abs(landmarks.pixels).max() for landmarks in complete]))
     if largest <= LARGEST_SHARE:
-        complete = [dataclasses.replace(one, shares=True) for one in complete]
+        complete = [dataclasses.replace(landmarks, shares=True) for landmarks in complete]
     found.hands = complete
     return found
 
 
-def _in_order(one: LandmarkHand, indices: np.ndarray) -> LandmarkHand:
-    z, world = (None if part is None else part[indices] for part in (one.z, one.world))
-    return dataclasses.replace(one, pixels=one.pixels[indices], z=z, world=world)
+def _in_order(landmarks: LandmarkHand, indices: np.ndarray) -> LandmarkHand:
+    z, world = (None if part is None else part[indices] for part in (landmarks.z, landmarks.world))
+    return dataclasses.replace(landmarks, pixels=landmarks.pixels[indices], z=z, world=world)

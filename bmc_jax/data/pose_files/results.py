@@ -1,7 +1,7 @@
-"""Hands in the results of other programs: nested lists, and objects as MediaPipe, OpenPose, HaMeR and WiLoR name them.
+"""Hands in the results of other programs: nested lists, and objects of MediaPipe, OpenPose, HaMeR and WiLoR.
 
-A result is a hand, a list of frames, or a frame. A frame is a hand, a list of hands, an object, or nothing where no
-hand was found. Points are lists x, y, z or objects with the fields x, y and z.
+A result is a hand, a list of frames, or a frame. A frame is a hand, a list of hands, an object, or nothing if no hand
+was found. Points are lists x, y, z or objects with the fields x, y and z.
 """
 
 import math
@@ -14,14 +14,14 @@ from bmc_jax.core import hand
 from bmc_jax.core.choices import JOINT_ORDERS, LENGTH_UNITS
 from bmc_jax.core.plural import counted
 
-#: Fields that hold poses, of this package and of others, without underscores and in lower case.
+#: Fields of poses, of this package and of others, in lower case without underscores.
 POSES = ("joints", "predkeypoints3d", "joints3d", "keypoints3d")
-#: Fields of MediaPipe's results: landmarks in metres, landmarks of the picture, and the sides of the hands.
+#: Fields of MediaPipe's results: landmarks in metres, landmarks of the picture, and the sides of hands.
 WORLD = ("handworldlandmarks", "worldlandmarks", "multihandworldlandmarks")
 WORLD_SIDES = {"lefthandworldlandmarks": True, "righthandworldlandmarks": False}
 PICTURE = ("handlandmarks", "landmarks", "multihandlandmarks", "lefthandlandmarks", "righthandlandmarks")
 HANDEDNESS = ("handedness", "handednesses", "multihandedness")
-#: Fields that say of hands whether they are right ones.
+#: Fields that state whether hands are right hands.
 RIGHT = ("isright", "right")
 MISSING_POINT = [math.nan] * 3
 MISSING_HAND = [MISSING_POINT] * hand.NUM_JOINTS
@@ -29,24 +29,27 @@ MISSING_HAND = [MISSING_POINT] * hand.NUM_JOINTS
 
 @dataclass
 class Hands:
-    """Poses as nested lists or an array, in their own order, unit and side."""
+    """Poses as nested lists or an array, in the order, unit and side of the result."""
 
     rows: Any = field(default_factory=list)
-    """A pose each: 21 lists x, y, z, NaN where a joint is missing."""
+    """One pose each: 21 lists x, y, z, NaN where a joint is missing."""
     frames: list[int] = field(default_factory=list)
-    """The frame of each pose; empty where each pose is its own frame."""
+    """The frame of each pose; empty if each pose is one frame."""
     left: Any = None
-    """Whether each is a left hand, where the result says it."""
+    """Whether each pose is a left hand; None if the result does not state it."""
     order: str | None = None
+    """Joint order, if stated."""
     unit: str | None = None
+    """Unit of length, if stated."""
     notes: list[str] = field(default_factory=list)
+    """Statements about the form of the result."""
 
 
 def read(content: Any, where: str) -> Hands:
     """Returns the hands in the parsed content of a file.
 
     Raises:
-      ValueError: naming the file and the remedy, for content that holds no 3D hands.
+      ValueError: naming the file and the remedy, for content without 3D hands.
     """
     if isinstance(content, dict):
         named = plain_names(content)
@@ -58,13 +61,15 @@ def read(content: Any, where: str) -> Hands:
     if isinstance(content, np.ndarray):
         return _array(content, where)
     if not isinstance(content, list | tuple):
-        raise ValueError(f"{where} holds {str(content)[:40]}, not poses [N, {hand.NUM_JOINTS}, 3]")
+        raise ValueError(
+            f"{where}: expected poses [N, {hand.NUM_JOINTS}, 3], got {str(content)[:40]}; give 3D joints of hands"
+        )
     if _is_pair(content):
         content = content[0]
     if depth(content) == 4:
         _require_frames(len(content), max(map(_length, content)), where)
     if depth(content) < 3 and not _is_object(_leaf(content)):
-        # One hand, or hands as rows of numbers.
+        # A single hand, or hands as rows of numbers.
         single = depth(content) == 2 and _length(_first(content)) <= 4
         return Hands([_hand(row) for row in ([content] if single else content)])
     return _frames(content, where)
@@ -86,7 +91,7 @@ def _first(rows: Any) -> Any:
 
 
 def _leaf(rows: Any) -> Any:
-    """Returns the first value that is not missing and no list."""
+    """Returns the first value that is neither missing nor a list."""
     while isinstance(rows, list | tuple):
         rows = _first(rows)
     return rows
@@ -101,8 +106,8 @@ def _is_object(item: Any) -> bool:
 
 
 def _is_pair(content: list | tuple) -> bool:
-    """Returns whether a list is the challenges' joints and vertices: lists of one length, of which the second holds
-    nothing or other than hands."""
+    """Returns whether a list is the challenges' pair of joints and vertices: lists of equal length, of which the second
+    is empty or contains something other than hands."""
     if len(content) != 2 or depth(content) != 4 or _length(content[0]) != _length(content[1]):
         return False
     rows = [_first(part) for part in content]
@@ -110,11 +115,12 @@ def _is_pair(content: list | tuple) -> bool:
 
 
 def _require_frames(frames: int, hands: int, where: str) -> None:
-    """Raises ValueError unless four nested lists or axes are frames of one or two hands."""
+    """Raises ValueError if four nested lists or axes are not frames of one or two hands."""
     if hands > 2:
-        what = f"[{frames}, {hands}, ...]"
-        hint = "give each hand's poses apart" if frames <= 2 else f"[N, {hand.NUM_JOINTS}, 3] is needed"
-        raise ValueError(f"{where} has the shape {what}, where a frame has one or two hands; {hint}")
+        remedy = "save each hand in one file" if frames <= 2 else f"give poses [N, {hand.NUM_JOINTS}, 3]"
+        raise ValueError(
+            f"{where}: expected one or two hands per frame, got the shape [{frames}, {hands}, ...]; {remedy}"
+        )
 
 
 def _array(array: np.ndarray, where: str) -> Hands:
@@ -127,7 +133,7 @@ def _array(array: np.ndarray, where: str) -> Hands:
 
 
 def _fields(named: dict[str, Any], content: dict, where: str) -> Hands:
-    """Reads an object of poses and what is said of all of them."""
+    """Reads an object of poses with statements about all of them."""
     values = named[next(name for name in POSES if name in named)]
     found = read(values, where)
     left = named.get("left")
@@ -137,7 +143,9 @@ def _fields(named: dict[str, Any], content: dict, where: str) -> Hands:
     for name, known in (("order", JOINT_ORDERS), ("unit", LENGTH_UNITS)):
         value = named.get(name)
         if value is not None and str(value) not in known:
-            raise ValueError(f"{where}: {name} is {str(value)[:40]!r}, none of {', '.join(known)}")
+            raise ValueError(
+                f"{where}: {name}: expected one of {', '.join(known)}, got {str(value)[:40]!r}; correct it"
+            )
         setattr(found, name, None if value is None else str(value))
     return found
 
@@ -152,11 +160,11 @@ def _frames(items: list | tuple, where: str, single: bool = False) -> Hands:
             found.rows.append(_hand(points))
             found.frames.append(number)
             sides.append(left)
-    there = [left for left, row in zip(sides, found.rows, strict=True) if row is not MISSING_HAND]
-    if None not in there and there:
+    known = [left for left, row in zip(sides, found.rows, strict=True) if row is not MISSING_HAND]
+    if None not in known and known:
         found.left = [bool(left) for left in sides]
-    elif there.count(None) < len(there):
-        found.notes.append("the side is given of some hands only, and is not taken from the file")
+    elif known.count(None) < len(known):
+        found.notes.append("the side is stated for some hands only and therefore ignored")
     found.notes = list(dict.fromkeys(found.notes))
     return _numbered(found, len(items)) if most > 1 else Hands(found.rows, [], *_of_all(found))
 
@@ -166,17 +174,17 @@ def _of_all(found: Hands) -> tuple:
 
 
 def _numbered(found: Hands, frames: int) -> Hands:
-    """Notes how poses are numbered where frames have several hands."""
+    """Adds a note on the numbers of poses if frames have several hands."""
     if len(found.frames) == frames:
         return Hands(found.rows, [], *_of_all(found))
     found.notes.append(
-        f"{counted(len(found.frames), 'pose')}, {counted(frames, 'frame')}: one hand after the other in each frame"
+        f"{counted(len(found.frames), 'pose')} in {counted(frames, 'frame')}, hand after hand in each frame"
     )
     return found
 
 
 def _hands(item: Any, where: str, found: Hands) -> list[tuple[Any, bool | None]]:
-    """Returns points and side of each hand of a frame."""
+    """Returns the points and the side of each hand of a frame."""
     if isinstance(item, dict) and "x" not in item:
         return _of_object(item, where, found)
     if isinstance(item, np.ndarray):
@@ -184,11 +192,11 @@ def _hands(item: Any, where: str, found: Hands) -> list[tuple[Any, bool | None]]
     if not isinstance(item, list | tuple):
         if item is None:
             return []
-        raise ValueError(f"{where} is not a list of points: {str(item)[:40]}")
+        raise ValueError(f"{where}: expected a list of points, got {str(item)[:40]}; write x, y, z of 21 joints")
     if _first(item) is None:
         return []
     if _is_object(_first(item)):
-        return [one for part in item for one in _hands(part, where, found)]
+        return [hand_of_part for part in item for hand_of_part in _hands(part, where, found)]
     return [(part, None) for part in item] if depth(item) == 3 else [(item, None)]
 
 
@@ -214,12 +222,13 @@ def _of_object(item: dict, where: str, found: Hands) -> list[tuple[Any, bool | N
         if not any(named.get(name) for name in PICTURE):
             return []
         raise ValueError(
-            f"{where} has MediaPipe's landmarks of the picture, x and y as shares of its size and z relative, which "
-            "have no unit; save the world landmarks, in metres, with them"
+            f"{where}: expected 3D joints, got MediaPipe's landmarks of the picture, which have no unit (x and y are "
+            "shares of its size); save the world landmarks, in metres, too"
         )
     poses = next((named[name] for name in POSES if name in named), None)
     if poses is None:
-        raise ValueError(f"{where} has {', '.join(map(str, item)) or 'no fields'}; give the poses as `joints`")
+        fields = ", ".join(map(str, item)) or "no fields"
+        raise ValueError(f"{where}: expected the field `joints`, got {fields}; save the poses as `joints`")
     hands = as_hands(poses)
     if isinstance(named.get("left"), bool):
         return [(points, named["left"]) for points in hands]
@@ -227,34 +236,37 @@ def _of_object(item: dict, where: str, found: Hands) -> list[tuple[Any, bool | N
     if left is None:
         return list(zip(hands, stated_sides(named, len(hands)), strict=True))
     if len(left) not in (1, len(hands)):
-        raise ValueError(f"{where}: {len(left)} sides for {len(hands)} hands")
+        raise ValueError(f"{where}: right: expected {len(hands)}, one per hand, got {len(left)}; write one per hand")
     return list(zip(hands, np.broadcast_to(left, len(hands)).tolist(), strict=True))
 
 
 def _not_right(named: dict[str, Any], where: str) -> np.ndarray | None:
-    """Returns which hands are left ones by a field that is 1 for right ones, HaMeR's and WiLoR's; None without it."""
+    """Returns the mask of left hands from the field of HaMeR and WiLoR that is 1 for right hands; None without it."""
     right = next((named[name] for name in RIGHT if name in named), None)
     if right is None:
         return None
+    message = (
+        f"{where}: right: expected 1 for right hands and 0 for left hands, got {str(right)[:40]}; write one per hand"
+    )
     try:
         values = np.ravel(np.array(right, np.float64))
     except (ValueError, TypeError, OverflowError) as error:
-        raise ValueError(f"{where}: the sides are {str(right)[:40]}; 1 for right hands and 0 for left ones") from error
+        raise ValueError(message) from error
     if not np.isin(values, (0, 1)).all():
-        raise ValueError(f"{where}: the sides are {str(right)[:40]}; 1 for right hands and 0 for left ones")
+        raise ValueError(message)
     return values == 0
 
 
 def as_hands(value: Any) -> list:
-    """Returns a list of hands from one hand or several."""
+    """Returns one hand or several as a list of hands."""
     value = value.tolist() if isinstance(value, np.ndarray) else value
     value = [] if value is None else value
-    hands = [unwrapped(one) for one in value] if isinstance(value, list) else [unwrapped(value)]
+    hands = [unwrapped(item) for item in value] if isinstance(value, list) else [unwrapped(value)]
     return hands if depth(hands) != 2 else [hands]
 
 
 def unwrapped(value: Any) -> Any:
-    """Returns the list of landmarks in an object that holds nothing else, as protocol buffers are written."""
+    """Returns the list of landmarks in an object with this field alone, as protocol buffers are written."""
     while isinstance(value, dict) and "x" not in value:
         inner = plain_names(value)
         value = next((inner[name] for name in ("landmark", "landmarks") if name in inner), None)
@@ -262,12 +274,12 @@ def unwrapped(value: Any) -> Any:
 
 
 def stated_sides(named: dict[str, Any], count: int) -> list[bool | None]:
-    """Returns which of a frame's hands are left ones, by MediaPipe's handedness; None where it is not said."""
+    """Returns whether each of a frame's hands is a left hand, by MediaPipe's handedness; None if not stated."""
     value = next((named[name] for name in HANDEDNESS if name in named), None)
     value = [value] if isinstance(value, str) else value
     if not isinstance(value, list) or len(value) != count:
         return [None] * count
-    words = [_word(one) for one in value]
+    words = [_word(item) for item in value]
     return [None if word not in ("left", "right") else word == "left" for word in words]
 
 
@@ -284,7 +296,7 @@ def _word(value: Any) -> str:
 
 
 def _openpose(people: Any, where: str) -> list[tuple[Any, bool | None]]:
-    """Returns the hands of OpenPose's people. Its joints are x, y, z and a confidence, 0 where there is none."""
+    """Returns the hands of OpenPose's people. Its joints are x, y, z and a confidence, 0 for missing joints."""
     hands, flat = [], False
     for person in people if isinstance(people, list) else []:
         named = plain_names(person)
@@ -294,17 +306,21 @@ def _openpose(people: Any, where: str) -> list[tuple[Any, bool | None]]:
             if not numbers:
                 continue
             if _length(numbers) != 4 * hand.NUM_JOINTS:
-                raise ValueError(f"{where}: {_length(numbers)} numbers of a hand where OpenPose writes 21 x 4")
+                raise ValueError(
+                    f"{where}: expected 21 x 4 numbers per hand from OpenPose, got {_length(numbers)}; write it again"
+                )
             joints = [numbers[at : at + 4] for at in range(0, len(numbers), 4)]
             if any(joint[3] for joint in joints):
                 hands.append(([joint[:3] if joint[3] else None for joint in joints], left))
     if flat and not hands:
-        raise ValueError(f"{where} has OpenPose's 2D keypoints of the picture; angles need its 3D ones (--3d)")
+        raise ValueError(
+            f"{where}: expected 3D keypoints, got OpenPose's 2D keypoints of the picture; run OpenPose with --3d"
+        )
     return hands
 
 
 def _hand(points: Any) -> Any:
-    """Returns 21 lists x, y, z of a hand, NaN for what is missing; what is no hand is returned as it is."""
+    """Returns 21 lists x, y, z of a hand, NaN for missing values; other values are returned unchanged."""
     if isinstance(points, np.ndarray):
         points = points.tolist()
     if points is None or (isinstance(points, list) and not points):
@@ -325,7 +341,7 @@ def _point(point: Any) -> Any:
 
 
 def plain_names(fields: Any) -> dict[str, Any]:
-    """Returns fields by their names in lower case without underscores, as languages spell them differently; none of
-    what has no fields."""
+    """Returns fields by their names in lower case without underscores, since spellings differ between languages; empty
+    for a value without fields."""
     fields = fields if isinstance(fields, dict) else {}
     return {str(name).lower().replace("_", ""): value for name, value in fields.items()}

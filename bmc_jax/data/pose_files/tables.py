@@ -1,4 +1,4 @@
-"""Poses in a table, a line each: x, y and z of 21 joints, with columns around them that the first line names."""
+"""Tables of poses, one per line: x, y and z of 21 joints, with other columns if the first line names the columns."""
 
 import csv
 import itertools
@@ -10,32 +10,32 @@ import numpy as np
 
 from bmc_jax.core import hand
 
-#: Columns of a table of poses, and of one with a confidence after each joint.
+#: Number of columns of a table of poses, and of one with a confidence after each joint.
 NUMBERS, WITH_CONFIDENCE = 3 * hand.NUM_JOINTS, 4 * hand.NUM_JOINTS
-#: Names of columns that are no coordinates: of a line, and of a confidence.
+#: Names of columns other than coordinates: those about the line, and confidences.
 OF_LINE = re.compile(
     r"((frame|time|timestamp|index|image|file|filename|track|hand|handedness|side|id|idx|n|no|nr|row|t|seconds|unnamed)"
     r"([_ :]*(id|idx|index|no|nr|num|number|name|ms|us|s|sec|side|type|label|\d+))*)?"
 )
 OF_CONFIDENCE = re.compile(r".*(conf|score|visib|presence|prob|likelihood).*|[cv]_?\d*")
 OF_SIDE = re.compile(r"(hand|side|handedness|hand[_ ]?(side|type|label))")
-#: Axis of a column, apart from the other letters of its name.
+#: Axis in the name of a column, separated from the other letters.
 AXIS = re.compile(r"(?:^|[^a-z])([xyz])(?:[^a-z]|$)")
 WIDTHS = (NUMBERS, NUMBERS + 1, WITH_CONFIDENCE, WITH_CONFIDENCE + 1)
 
 
 def read(text: str, where: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Returns poses `[N, 21, 3]`, NaN where a cell is empty, and which are left hands where a column says it.
+    """Reads a table. Returns poses `[N, 21, 3]`, NaN where a cell is empty, and the mask of left hands or None.
 
     Raises:
-      ValueError: naming the file and the line, for another number of columns, for other than numbers, and for columns
-        beside the coordinates that are neither named nor evident.
+      ValueError: naming the file and the line, for another number of columns, for cells that are not numbers, and for
+        other columns that are neither named nor identifiable.
     """
     separator = next((mark for mark in ";\t" if mark in text), ",")
     lines = [
         (number, [cell.strip() for cell in cells])
         for number, cells in enumerate(csv.reader(text.splitlines(), delimiter=separator), start=1)
-        # An empty line is none; a row of empty cells is a frame without a hand.
+        # Empty lines are ignored; a row of empty cells is a frame without a hand.
         if len(cells) > 1 or "".join(cells).strip()
     ]
     names = None
@@ -47,8 +47,9 @@ def read(text: str, where: str) -> tuple[np.ndarray, np.ndarray | None]:
     for number, cells in lines:
         if len(cells) != width or (names is None and width not in WIDTHS):
             raise ValueError(
-                f"{where}: line {number} has {len(cells)} columns; {NUMBERS} are needed, x, y and z of "
-                f"{hand.NUM_JOINTS} joints, or {NUMBERS + 1} with the frame's number first, or names in the first line"
+                f"{where}: line {number}: expected {NUMBERS} columns, x, y and z of {hand.NUM_JOINTS} joints, or "
+                f"{NUMBERS + 1} with the frame's number first, got {len(cells)}; correct the line, or name the columns "
+                "in the first line"
             )
     columns = _named(names, where) if names is not None else _evident([cells for _, cells in lines], where)
     values = np.full((len(lines), len(columns)), math.nan)
@@ -58,14 +59,14 @@ def read(text: str, where: str) -> tuple[np.ndarray, np.ndarray | None]:
             try:
                 values[row, place] = float(cell or "nan")
             except ValueError as error:
-                raise ValueError(f"{where}: line {number}: {error}") from error
+                raise ValueError(f"{where}: line {number}: expected numbers ({error}); correct the line") from error
     side = next((place for place, name in enumerate(names or []) if OF_SIDE.fullmatch(name)), None)
     left = None if side is None else _left([(number, cells[side]) for number, cells in lines], where)
     return values.reshape(len(lines), hand.NUM_JOINTS, 3), left
 
 
 def _are_names(cells: list[str]) -> bool:
-    """Returns whether a line names the columns: by words, or as pandas numbers columns without names."""
+    """Returns whether a line names the columns, by words or by the numbers that pandas writes for unnamed columns."""
     if not any(map(_is_number, cells)):
         return any(cells)
     numbers = cells[1:] if not cells[0] else cells
@@ -73,17 +74,17 @@ def _are_names(cells: list[str]) -> bool:
 
 
 def _named(names: list[str], where: str) -> list[int]:
-    """Returns the columns of the joints by their names: by the axis that each has, or all but the known others."""
+    """Returns the columns of the joints by their names: those with an axis, or all except the known others."""
     found = [AXIS.search(name) for name in names]
-    axes = [[place for place, axis in enumerate(found) if axis and axis[1] == one] for one in "xyz"]
+    axes = [[place for place, match in enumerate(found) if match and match[1] == axis] for axis in "xyz"]
     if all(len(places) == hand.NUM_JOINTS for places in axes):
         return [place for joint in zip(*axes, strict=True) for place in joint]
     others = [place for place, name in enumerate(names) if not _is_other(name)]
     if len(others) == NUMBERS or len(names) == NUMBERS:
         return others if len(others) == NUMBERS else list(range(NUMBERS))
     raise ValueError(
-        f"{where} has {len(names)} columns, {', '.join(names[:3])} to {names[-1]}; {NUMBERS} are needed, x, y and z "
-        f"of {hand.NUM_JOINTS} joints, beside columns with names such as frame or confidence"
+        f"{where}: expected {NUMBERS} columns, x, y and z of {hand.NUM_JOINTS} joints, and others with names such as "
+        f"frame or confidence, got {len(names)}, {', '.join(names[:3])} to {names[-1]}; rename them"
     )
 
 
@@ -92,7 +93,7 @@ def _is_other(name: str) -> bool:
 
 
 def _evident(rows: list[list[str]], where: str) -> list[int]:
-    """Returns the columns of the joints in a table without names, by what stands in the others."""
+    """Returns the columns of the joints in a table without names, by the content of the others."""
     width = len(rows[0])
     joints = WITH_CONFIDENCE if width >= WITH_CONFIDENCE else NUMBERS
     if joints == WITH_CONFIDENCE:
@@ -100,8 +101,8 @@ def _evident(rows: list[list[str]], where: str) -> list[int]:
         confidences = [_number(row[column]) for row in rows for column in range(start + 3, width, 4)]
         if not all(0 <= value <= 1 or math.isnan(value) for value in confidences):
             raise ValueError(
-                f"{where}: {width} columns are 21 joints of x, y, z and a confidence in [0, 1], and the fourth of some "
-                f"joint is not; give {NUMBERS} columns, or name them in the first line"
+                f"{where}: expected x, y, z and a confidence in [0, 1] of each joint in {width} columns, got a fourth "
+                f"number outside [0, 1]; give {NUMBERS} columns, or name them in the first line"
             )
         return [column for column in range(start, width) if (column - start) % 4 != 3]
     if width == NUMBERS:
@@ -115,8 +116,8 @@ def _evident(rows: list[list[str]], where: str) -> list[int]:
     if confidence and not rising:
         return list(range(width - 1))
     raise ValueError(
-        f"{where}: {width} columns are one more than 21 joints have, and it is not evident whether the first numbers "
-        "the frames or the last is a confidence; name the columns in the first line"
+        f"{where}: expected {NUMBERS} columns, got {width}, of which either the first may be the frame's number or the "
+        "last a confidence; name the columns in the first line"
     )
 
 
@@ -125,10 +126,10 @@ def _left(cells: list[tuple[int, str]], where: str) -> Any:
     for number, cell in cells:
         word = cell.lower()
         if word not in ("left", "right", "l", "r", "0", "1", ""):
-            raise ValueError(f"{where}: line {number}: the side is {cell!r}, neither left nor right")
+            raise ValueError(f"{where}: line {number}: side: expected left or right, got {cell!r}; correct it")
         left.append(word[:1] == "l")
     if any(cell in ("0", "1") for _, cell in cells):
-        raise ValueError(f"{where}: the column of the side has numbers; write left or right")
+        raise ValueError(f"{where}: side: expected left or right, got numbers; write left or right")
     return np.array(left)
 
 

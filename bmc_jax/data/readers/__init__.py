@@ -1,1 +1,1 @@
-"""Readers of datasets: one module a dataset, files on disk to `annotation.Annotation`. They need no JAX."""
+"""Readers of datasets, one module each, which convert files on disk to `annotation.Annotation`. They need no JAX."""

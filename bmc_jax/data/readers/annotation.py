@@ -1,7 +1,7 @@
-"""The annotation of a hand in a dataset, and its validation.
+"""Annotations of hands in datasets, and their validation.
 
 A reader returns an `Annotation` in the common joint order, frame and unit, `check` validates it, and `record.record`
-makes the stored record. All are numpy in float64 and need no JAX, because a build runs one process a core.
+converts it to the stored record. Arrays are float64 of numpy, without JAX, because a build runs one process per core.
 """
 
 import os
@@ -16,27 +16,27 @@ from jaxtyping import Float, UInt8
 from bmc_jax.core import hand, validation
 
 DEPTH_RANGE = (0.02, 10.0)
-"""Metres from the camera that a hand may have. A greater depth is in millimetres."""
+"""Range of the depth of a joint, metres. A greater depth is probably in millimetres."""
 REPROJECTION = 0.2
-"""Largest mean distance between projected 3D joints and 2D joints, over the longer side of the hand. Labels made by
-hand differ by a few percent; a larger distance means another K, joint order, frame or unit."""
+"""Largest mean distance between projected 3D joints and 2D joints, relative to the longer side of the hand. Manual
+labels differ by a few percent; a larger distance indicates another K, joint order, frame or unit."""
 
 SMALLEST_BOX = 4.0
-"""Pixels of the longer side of a hand's box, below which an image shows no pose."""
+"""Minimum of the longer side of a hand's box, pixels. A smaller hand shows no pose."""
 
 UNLABELLED, OCCLUDED, VISIBLE = 0, 1, 2
 """COCO's visibility of a keypoint."""
 
 
 class SkipRow(Exception):
-    """Raised by a reader for a row that has no hand to learn from. The build counts the reasons."""
+    """Raised by a reader for a row without a usable hand. The build counts the reasons."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Annotation:
-    """A hand as its dataset gives it, before it is checked, cropped and mirrored.
+    """A hand of a dataset, before it is checked, cropped and mirrored.
 
-    Joints are in FreiHAND order, in the camera's frame x right, y down, z forward, NaN where unknown. Pixels are those
+    Joints are in FreiHAND order, in the camera frame (x right, y down, z forward), NaN where unknown. Pixels are those
     of the whole image, the centre of the first at (0, 0).
     """
 
@@ -45,13 +45,14 @@ class Annotation:
     source: str
     """Name of the dataset."""
     id: str
-    """Identifies the hand within its dataset."""
+    """Identifier of the hand within its dataset."""
     image: Path | UInt8[np.ndarray, "height width 3"]
     intrinsics: np.ndarray
     """K, `[3, 3]`, pixels."""
     image_size: tuple[int, int] | None = None
-    """(width, height) that K and the pixels are for; an image of another size is refused. It decides whether they are
-    for the upright or the stored image where that has an EXIF orientation, see `images.read`. None if unknown."""
+    """(width, height) to which K and the pixels refer; an image of another size is refused. For an image with an EXIF
+    orientation, it determines whether they refer to the upright or the stored image (see `images.read`). None if
+    unknown."""
     left: bool = False
     """Whether it is a left hand."""
     joints_3d: np.ndarray | None = None
@@ -65,7 +66,7 @@ class Annotation:
     box: tuple[float, float, float, float] | None = None
     """(left, top, right, bottom) of the hand, pixels; None to take it from the 2D joints."""
     left_out: tuple[str, ...] = ()
-    """Reasons for which labels of the dataset are not among these. The build counts the hands of each."""
+    """Reasons for which labels of the dataset are left out. The build counts the hands of each."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class DatasetInfo:
 
 @dataclass(frozen=True)
 class Checked:
-    """Labels of an annotation that `check` found plausible, in float64, without None."""
+    """Plausible labels of an annotation, the result of `check`: float64, without None."""
 
     intrinsics: np.ndarray
     """`[3, 3]` pixels."""
@@ -102,12 +103,12 @@ class Checked:
 
 
 def check(annotation: Annotation) -> Checked:
-    """Returns the annotation's labels, with those that can be derived from others filled in.
+    """Checks an annotation and returns its labels, including those that are derived from others.
 
     Raises:
-      ValueError: naming file, row, value and remedy, for K that is no camera's, joints behind the camera, in
-        millimetres, infinite, in another order, or that do not project onto the 2D joints, and for a box below
-        `SMALLEST_BOX`.
+      ValueError: naming file, row, value and remedy, for a K that is not that of a camera, for joints that are behind
+        the camera, in millimetres, infinite, in another order, or do not project onto the 2D joints, and for a box
+        below `SMALLEST_BOX`.
     """
     intrinsics = _intrinsics(annotation)
     joints_3d, joints_3d_valid = _joints_3d(annotation)
@@ -126,25 +127,27 @@ def check(annotation: Annotation) -> Checked:
 
 
 def find_image(name: object, folders: Iterable[Path], where: str) -> Path:
-    """Returns the image with this name, with `/` or `\\` as separator, in the first of the folders that has it.
+    """Returns the path of an image in the first folder that contains it. Separators of the name are `/` or `\\`.
 
     Raises:
-      FileNotFoundError: if none of them has it.
-      ValueError: for a name that is no path below a folder.
+      FileNotFoundError: if no folder contains it.
+      ValueError: for a name that is not a path below a folder.
     """
     parts = name.replace("\\", "/").split("/") if isinstance(name, str) else []
     if not any(parts) or "\0" in str(name):
-        raise ValueError(f"{where} has the file_name {name!r}; it must be the path of an image")
+        raise ValueError(f"{where}: file_name: expected the path of an image, got {name!r}; correct it")
     if not parts[0] or parts[0].endswith(":") or ".." in parts:
         raise ValueError(
-            f"{where} has the file_name {name!r}, which leaves the folder of the images; write it relative to that "
-            "folder, and give the folder as --images"
+            f"{where}: file_name: expected a path below the folder of the images, got {name!r}; write it relative to "
+            "that folder, and give the folder as --images"
         )
     files = [folder.joinpath(*parts) for folder in folders]
     for file in files:
         if os.path.isfile(file):
             return file
-    raise FileNotFoundError(f"{where}: there is no image {' nor '.join(map(str, files))}; give its folder as --images")
+    raise FileNotFoundError(
+        f"{where}: expected an image {' or '.join(map(str, files))}, got no such file; give its folder as --images"
+    )
 
 
 def listed_size(image: Mapping[str, object], where: str) -> tuple[int, int]:
@@ -156,7 +159,8 @@ def listed_size(image: Mapping[str, object], where: str) -> tuple[int, int]:
     width, height = sides = (image.get("width"), image.get("height"))
     if not all(isinstance(side, int | float) and 0 < side < 2**31 and side == int(side) for side in sides):
         raise ValueError(
-            f"{where}: its image has the width {_short(width)} and height {_short(height)}; they must be its pixels"
+            f"{where}: expected the image's width and height in pixels, got {_short(width)} and {_short(height)}; "
+            "correct them"
         )
     return int(width), int(height)  # pyright: ignore[reportArgumentType]
 
@@ -174,40 +178,42 @@ def _intrinsics(annotation: Annotation) -> np.ndarray:
     camera = intrinsics.shape == (3, 3) and np.isfinite(intrinsics).all() and np.array_equal(intrinsics[2], [0, 0, 1])
     if not camera or intrinsics[0, 0] <= 0 or intrinsics[1, 1] <= 0:
         raise ValueError(
-            f"{annotation.where}: K is {str(intrinsics.tolist())[:120]}; it must be [[fx, s, cx], [0, fy, cy], "
-            "[0, 0, 1]] in pixels with positive focal lengths"
+            f"{annotation.where}: K: expected [[fx, s, cx], [0, fy, cy], [0, 0, 1]] in pixels with positive focal "
+            f"lengths, got {str(intrinsics.tolist())[:120]}; correct it"
         )
     return intrinsics
 
 
 def _known(joints: np.ndarray, where: str, axes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns 2D or 3D joints in float64, and which are not NaN."""
+    """Returns 2D or 3D joints in float64, and the mask of those that are not NaN."""
     joints = np.array(joints, np.float64)
     if joints.shape != (hand.NUM_JOINTS, axes):
         raise ValueError(
-            f"{where}: {axes}D joints of shape {list(joints.shape)}; a hand has [{hand.NUM_JOINTS}, {axes}]"
+            f"{where}: expected {axes}D joints [{hand.NUM_JOINTS}, {axes}] of a hand, got the shape "
+            f"{list(joints.shape)}; correct them"
         )
     return joints, np.logical_not(np.isnan(joints).any(axis=-1))
 
 
 def _joints_3d(annotation: Annotation) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the joints in metres, 0 where unknown, and which are known."""
+    """Returns the joints in metres, 0 where unknown, and the mask of known ones."""
     where = annotation.where
     if annotation.joints_3d is None:
         return np.zeros((hand.NUM_JOINTS, 3)), np.zeros(hand.NUM_JOINTS, bool)
     joints, valid = _known(annotation.joints_3d, where, 3)
     if not np.isfinite(joints[valid]).all():
-        raise ValueError(f"{where}: a 3D joint is infinite; leave this entry out")
+        raise ValueError(f"{where}: expected finite 3D joints, got an infinite one; leave this entry out")
     for number in np.flatnonzero(valid):
         depth = joints[number, 2]
         if depth <= 0:
             raise ValueError(
-                f"{where}: the {hand.JOINTS[number]} is at depth {depth:.4g} m, behind the camera; z must point forward"
+                f"{where}: {hand.JOINTS[number]}: expected a depth above 0, got {depth:.4g} m, behind the camera; give "
+                "z forward"
             )
         if not DEPTH_RANGE[0] <= depth <= DEPTH_RANGE[1]:
             raise ValueError(
-                f"{where}: the {hand.JOINTS[number]} is at depth {depth:.4g} m, outside {DEPTH_RANGE}; metres are "
-                "expected: millimetres must be divided by 1000"
+                f"{where}: {hand.JOINTS[number]}: expected a depth in {DEPTH_RANGE} m, got {depth:.4g}; give "
+                "metres: divide millimetres by 1000"
             )
     palm = [hand.WRIST, hand.MIDDLE_MCP]
     if valid[palm].all():
@@ -215,8 +221,8 @@ def _joints_3d(annotation: Annotation) -> tuple[np.ndarray, np.ndarray]:
         low, high = validation.PALM_LENGTH
         if not low <= length <= high:
             raise ValueError(
-                f"{where}: from the wrist to the middle MCP it is {length:.4g} m, no hand's {low}-{high} m; is the "
-                "joint order FreiHAND's, and the unit metres?"
+                f"{where}: expected a distance of {low} to {high} m from the wrist to the middle MCP, got "
+                f"{length:.4g}; check that the joint order is FreiHAND's and the unit metres"
             )
     return np.where(valid[:, None], joints, 0.0), valid
 
@@ -238,7 +244,7 @@ def _joints_2d(
     visibility[~known] = UNLABELLED
     labelled = visibility > 0
     if not np.isfinite(joints[labelled]).all():
-        raise ValueError(f"{where}: a 2D joint is infinite; leave this entry out")
+        raise ValueError(f"{where}: expected finite 2D joints, got an infinite one; leave this entry out")
     return np.where(labelled[:, None], joints, 0.0), visibility
 
 
@@ -249,16 +255,14 @@ def _box(annotation: Annotation, joints_2d: np.ndarray, visibility: np.ndarray) 
     elif labelled.any():
         (left, top), (right, bottom) = joints_2d[labelled].min(axis=0), joints_2d[labelled].max(axis=0)
     else:
-        raise ValueError(f"{annotation.where}: neither a joint nor a box says where the hand is; leave this entry out")
+        raise ValueError(f"{annotation.where}: expected a labelled joint or a box, got neither; leave this entry out")
+    found = f"{left:g}, {top:g}, {right:g}, {bottom:g} (left, top, right, bottom)"
     if not np.isfinite([left, top, right, bottom]).all() or not max(right - left, bottom - top) > 0:
-        raise ValueError(
-            f"{annotation.where}: the hand's box is {left:g}, {top:g}, {right:g}, {bottom:g} (left, top, right, "
-            "bottom), which has no size; give its corners in pixels"
-        )
+        raise ValueError(f"{annotation.where}: box: expected a positive size, got {found}; give the corners in pixels")
     if max(right - left, bottom - top) < SMALLEST_BOX:
         raise ValueError(
-            f"{annotation.where}: the hand's box is {left:g}, {top:g}, {right:g}, {bottom:g} (left, top, right, "
-            f"bottom), smaller than {SMALLEST_BOX:g} pixels; see that it is in pixels, or leave this entry out"
+            f"{annotation.where}: box: expected {SMALLEST_BOX:g} pixels or more on the longer side, got {found}; check "
+            "that it is in pixels, or leave this entry out"
         )
     return left, top, right, bottom
 
@@ -273,8 +277,8 @@ def _compare(where: str, checked: Checked) -> None:
     extent = max(np.ptp(labels, axis=0).max(), right - left, bottom - top)
     if error > REPROJECTION * extent:
         raise ValueError(
-            f"{where}: the 3D joints project {error:.1f} px beside the 2D joints of a hand of {extent:.0f} px; K, the "
-            "joint order, the frame (x right, y down, z forward) or the hand's side is another than stated"
+            f"{where}: expected 3D joints that project onto the 2D joints, got a mean distance of {error:.1f} px for a "
+            f"hand of {extent:.0f} px; correct K, the joint order, the frame (x right, y down, z forward) or the side"
         )
 
 
@@ -290,7 +294,7 @@ def _scale(annotation: Annotation, joints_3d: np.ndarray, joints_3d_valid: np.nd
     low, high = validation.SHORTEST_SCALE_BONE, validation.PALM_LENGTH[1]
     if not low <= scale <= high:
         raise ValueError(
-            f"{annotation.where}: the scale, from middle MCP to middle PIP, is {scale:.4g} m, no bone's "
-            f"{low}-{high} m; metres are expected"
+            f"{annotation.where}: scale, from middle MCP to middle PIP: expected {low} to {high} m, got {scale:.4g}; "
+            "give it in metres"
         )
     return scale

@@ -5,9 +5,9 @@
 
 A person's annotation has `lefthand_kpts` and `righthand_kpts` (21 times u, v, visibility, in FreiHAND's order, 0 where
 not labelled), `lefthand_valid` and `righthand_valid`, and `lefthand_box` and `righthand_box` (x, y, width, height, the
-box of the keypoints). The visibility is often a float; the format's description calls keypoints of more than 0
-reliable. An annotation may instead have the 133 `keypoints` of a whole body, as estimators write them: 91 to 111 are
-the left hand, 112 to 132 the right one.
+box of the keypoints). The visibility is often a float; the format's description calls keypoints above 0 reliable.
+Instead, an annotation may have the 133 `keypoints` of a whole body, which estimators write: 91 to 111 are the left
+hand, 112 to 132 the right one.
 """
 
 import dataclasses
@@ -24,22 +24,22 @@ VERSION = "1.0.0"
 INFO = DatasetInfo(
     what="COCO 2017's photographs, the valid hands of their people (about 40,000 of each side), 2D keypoints",
     needs="coco_wholebody_{train,val}_v1.0.json or one JSON file, and COCO's train2017 and val2017",
-    licence="annotations: CC BY-NC 4.0, research only; images: as COCO says",
+    licence="annotations: CC BY-NC 4.0, research only; images: that of COCO",
     address="https://github.com/jin-s13/COCO-WholeBody",
 )
 OPTIONS = {
     "split": "name of the split of a single file",
     "order": "joint order of the hands, if it is not COCO-WholeBody's",
     "focal": "focal length over the longer image side, since the images have no K",
-    "images": "folder of the images, or of train2017 and val2017, if they are not beside the file",
-    "visibility_threshold": "label keypoints of this visibility or more; by default those of more than 0",
+    "images": "folder of the images, or of train2017 and val2017, if they are not in the file's folder",
+    "visibility_threshold": "label keypoints of this visibility or more; by default those above 0",
 }
 
 FILES = {"train": "coco_wholebody_train_v1.0.json", "validation": "coco_wholebody_val_v1.0.json"}
 FOLDERS = ("", "images", "train2017", "val2017", "images/train2017", "images/val2017")
-"""Folders that are searched for images, below that of the file (above `annotations`) or `--images`."""
+"""Folders searched for images, below `--images` or the folder of the file (that of `annotations` if it is in there)."""
 POINTS = 133
-"""Keypoints of a whole body."""
+"""Number of keypoints of a whole body."""
 WHOLE_BODY = {"left": slice(91, 112), "right": slice(112, 133)}
 
 
@@ -57,18 +57,20 @@ def splits(
     Warns that the images have no K.
 
     Raises:
-      FileNotFoundError: if there is no such file.
-      ValueError: for a file that is no COCO keypoint file, hands in another order, and unknown options.
+      FileNotFoundError: if the file does not exist.
+      ValueError: for a file that is not a COCO keypoint file, hands in another order, and unknown options.
     """
     if split not in SPLITS:
-        raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
+        raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}; choose one")
     stated = coco_hand.Stated(order=order, focal=focal, visibility_threshold=visibility_threshold)
     files = {split: source}
     if source.is_dir():
         found = [(name, source / folder / file) for name, file in FILES.items() for folder in ("", "annotations")]
         files = {name: file for name, file in found if file.is_file()}
         if not files:
-            raise FileNotFoundError(f"{source} has none of {', '.join(FILES.values())}, nor its folder annotations")
+            raise FileNotFoundError(
+                f"{source}: expected {' or '.join(FILES.values())}, also in annotations/, got none; name the JSON file"
+            )
     result = {}
     for name, file in files.items():
         root = file.parent.parent if file.parent.name == "annotations" else file.parent
@@ -79,7 +81,7 @@ def splits(
 
 
 def annotation(row: coco_hand.Row) -> Annotation:
-    """Returns a hand, see `coco_hand.annotation`.
+    """Returns a hand (see `coco_hand.annotation`).
 
     Raises:
       SkipRow: for a hand of less than `SMALLEST_BOX` pixels, and as `coco_hand.annotation`.
@@ -98,7 +100,7 @@ def _rows(file: Path, stated: coco_hand.Stated, folders: tuple[str, ...]) -> lis
     coco_hand.require_distinct(file, content)
     coco_hand.warn_of_missing_k(file, content["images"], stated)
     images = {image.get("id"): image for image in content["images"]}
-    # In hands' own fields, but not among 133 keypoints, the dataset has floats and calls all above 0 labels.
+    # In the fields of hands, but not in the 133 keypoints, visibility is a float, and all keypoints above 0 are labels.
     reliable = dataclasses.replace(
         stated, visibility_threshold=stated.visibility_threshold or float(np.nextafter(0, 1))
     )
@@ -112,8 +114,8 @@ def _rows(file: Path, stated: coco_hand.Stated, folders: tuple[str, ...]) -> lis
             valid = person.get(f"{side}hand_valid", True)
             if valid not in (True, False, None):
                 raise ValueError(
-                    f"{file}: annotation {identifier} has the {side}hand_valid {str(valid)[:80]!r}; it must be true or "
-                    "false"
+                    f"{file}: annotation {identifier}: {side}hand_valid: expected true or false, got "
+                    f"{str(valid)[:80]!r}; correct it"
                 )
             if keypoints is None or not valid:
                 continue
@@ -136,7 +138,7 @@ def _rows(file: Path, stated: coco_hand.Stated, folders: tuple[str, ...]) -> lis
 
 
 def of_whole_body(keypoints: object, side: str) -> list | None:
-    """Returns the keypoints of a hand among those of a whole body; None if there are not as many."""
+    """Returns the keypoints of a hand from those of a whole body; None for another number of keypoints."""
     if not isinstance(keypoints, list) or len(keypoints) not in (POINTS, 3 * POINTS):
         return None
     width = len(keypoints) // POINTS

@@ -1,11 +1,11 @@
-"""Dexter+Object (Sridhar et al. 2016): colour video of a hand with an object, with its visible fingertips in 3D.
+"""Dexter+Object (Sridhar et al. 2016): colour video of a hand with an object, with the visible fingertips in 3D.
 
-    SOURCE/data/SEQUENCE/color/                       640x480; the i-th file by name belongs to the i-th line
+    SOURCE/data/SEQUENCE/color/                       640x480; the i-th file by name corresponds to the i-th line
     SOURCE/data/SEQUENCE/annotations/SEQUENCE3D.txt   thumb; index; middle; ring; little tip; points of the object
 
-Tips are in millimetres in the frame of the depth camera with x and y negated, and (x, y, 32001) where not visible. K
-and the transform from the depth to the colour camera are those of published readers. There are no other joints and no
-box.
+Tips are in millimetres in the frame of the depth camera with x and y negated, and (x, y, 32001) if not visible. K and
+the transform from the depth to the colour camera are those of published readers. Other joints and boxes are not
+published.
 """
 
 from pathlib import Path
@@ -25,29 +25,29 @@ INFO = DatasetInfo(
     address="https://handtracker.mpi-inf.mpg.de/projects/RealtimeHO/dexter+object.htm",
 )
 OPTIONS = {
-    "left": "whether the hands are left ones, as in published readers; if not, right ones",
-    "partial": "whether some of the six sequences may be missing",
+    "left": "whether the hands are left hands, as in published readers, or right hands",
+    "partial": "accept missing sequences",
 }
 
 SEQUENCES = ("Grasp1", "Grasp2", "Occlusion", "Rigid", "Pinch", "Rotate")
 TIPS = hand.FINGER_JOINTS[:, hand.LEVELS.index("TIP")]
 """Joints of the first five fields of an annotation."""
 UNSEEN = 32001
-"""The z of a tip that is not visible, millimetres."""
+"""z of a tip that is not visible, millimetres."""
 FEWEST_TIPS = 2
-"""Published results are over frames with at least two tips, because one tip has no error after alignment."""
+"""Minimum number of tips of a frame. Published results are over such frames, since one tip has no aligned error."""
 
 INTRINSICS = np.array([[587.45209, 0, 325], [0, 600.67456, 249], [0, 0, 1]])
 IMAGE_SIZE = (640, 480)
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 ROTATION = np.array([[0.9999, 0.0034, 0.0161], [-0.0033, 1.0, -0.0079], [-0.0162, 0.0079, 0.9998]])
 TRANSLATION = np.array([19.0473, -1.8514, -4.7501])
-"""With `ROTATION`: from the depth camera's frame to the colour camera's, millimetres."""
+"""Translation, after `ROTATION`, from the depth camera's frame to the colour camera's, millimetres."""
 
 BOX_SIDE = 0.18
-"""Side in metres, the length of an adult hand, of the square around the tips' mean that is taken as the hand's box. The
-tips' own box leaves out the wrist, and has no size when they pinch. On 2,728 poses of RHD, a crop of 1.5 times this
-square holds all tips and 99.7 % of all joints. It depends on the labels: results on it are with an oracle's crop."""
+"""Side of the square around the mean of the tips that serves as the hand's box, metres: the length of an adult hand.
+The box of the tips excludes the wrist, and has no size in a pinch. On 2,728 poses of RHD, a crop of 1.5 times this
+square contains all tips and 99.7 % of all joints. The square depends on the labels, so results use an oracle crop."""
 
 
 class Row(NamedTuple):
@@ -58,36 +58,36 @@ class Row(NamedTuple):
     """SEQUENCE/FRAME, the name of the colour image."""
     image: Path
     tips: np.ndarray
-    """`[5, 3]` millimetres, as in the file."""
+    """`[5, 3]` millimetres, unchanged from the file."""
     left: bool
 
 
 def splits(source: Path, *, left: bool = True, partial: bool = False) -> dict[str, list[Row]]:
-    """Returns the frames of the six sequences, one after another, as "test".
+    """Returns the frames of the six sequences, concatenated, as "test".
 
     Raises:
-      FileNotFoundError: naming a sequence, folder or file that is missing.
-      ValueError: naming file and line, for a line that does not begin with five points, and for another number of
-        images than of lines, with which frames would have the fingertips of other frames.
+      FileNotFoundError: naming a missing sequence, folder or file.
+      ValueError: naming file and line, for a line that does not begin with five points, and for different numbers of
+        images and lines, which would assign fingertips to wrong frames.
     """
     missing = [name for name in SEQUENCES if not (source / "data" / name).is_dir()]
     if missing and (not partial or len(missing) == len(SEQUENCES)):
         raise FileNotFoundError(
-            f"{source / 'data'} has no folder {', '.join(missing)}; Dexter+Object has the sequences "
-            f"{', '.join(SEQUENCES)} there. Name its own folder as source, or allow fewer with --partial"
+            f"{source / 'data'}: expected the sequences {', '.join(SEQUENCES)} of Dexter+Object, got no folder "
+            f"{', '.join(missing)}; name the dataset's folder, or accept fewer sequences by --partial"
         )
     return {"test": [row for name in SEQUENCES if name not in missing for row in _sequence(source, name, left)]}
 
 
 def annotation(row: Row) -> Annotation:
-    """Returns a frame's fingertips in the colour camera's frame. All other joints are unknown.
+    """Returns the fingertips of a frame in the colour camera's frame. All other joints are unknown.
 
     Raises:
       SkipRow: for a frame with fewer than `FEWEST_TIPS` tips.
     """
     seen = row.tips[:, 2] != UNSEEN
     if seen.sum() < FEWEST_TIPS:
-        raise SkipRow(f"fewer than {FEWEST_TIPS} fingertips are annotated")
+        raise SkipRow(f"fewer than {FEWEST_TIPS} annotated fingertips")
     depth_frame = row.tips[seen] * [-1, -1, 1]
     tips = (depth_frame @ ROTATION.T + TRANSLATION) / 1000
     joints = np.full((hand.NUM_JOINTS, 3), np.nan)
@@ -116,14 +116,14 @@ def _sequence(source: Path, name: str, left: bool) -> list[Row]:
     folder, file = source / "data" / name / "color", source / "data" / name / "annotations" / f"{name}3D.txt"
     for path in (folder, file):
         if not path.exists():
-            raise FileNotFoundError(f"there is no {path}; is the dataset whole?")
-    # A hidden or foreign file among them would shift the fingertips of all later frames.
+            raise FileNotFoundError(f"expected {path}, got no such file or folder; unpack the dataset again")
+    # A hidden or foreign file would shift the fingertips of all later frames.
     images = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != ".")
     lines = file.read_text(encoding="utf-8").rstrip().splitlines()
     if len(images) != len(lines):
         raise ValueError(
-            f"{folder} has {len(images)} images and {file} {len(lines)} lines; the i-th line is of the i-th image by "
-            "name, so there must be as many. Fetch the sequence again"
+            f"{folder}: expected {len(lines)} images, one per line of {file}, got {len(images)}; fetch the sequence "
+            "again"
         )
     rows = []
     for number, (image, line) in enumerate(zip(images, lines, strict=True), start=1):
@@ -133,12 +133,14 @@ def _sequence(source: Path, name: str, left: bool) -> list[Row]:
 
 
 def _tips(line: str, where: str) -> Float[np.ndarray, "5 3"]:
-    """Reads a line's five points, millimetres."""
+    """Reads the five points of a line, millimetres."""
     fields = line.split(";")[: len(TIPS)]
     try:
         tips = np.array([[float(number) for number in field.split(",")] for field in fields])
     except ValueError:
         tips = np.empty(0)
     if tips.shape != (len(TIPS), 3) or not np.isfinite(tips).all():
-        raise ValueError(f"{where}: {line[:120]!r} does not begin with five points 'x, y, z', separated by ';'")
+        raise ValueError(
+            f"{where}: expected five points 'x, y, z' first, separated by ';', got {line[:120]!r}; fetch the file again"
+        )
     return tips

@@ -1,8 +1,8 @@
-"""FreiHAND v2: photographs of right hands before a green screen and three artificial backgrounds, with 3D joints.
+"""FreiHAND v2: photographs of right hands with a green screen and three artificial backgrounds, with 3D joints.
 
     FreiHAND_pub_v2/
       training/rgb/%08d.jpg                       130,240: image `row + 32,560 x version`
-      training_K.json  _xyz.json  _scale.json     32,560 rows, one for the four versions of an image
+      training_K.json  _xyz.json  _scale.json     32,560 rows, one for all four versions of an image
       evaluation/rgb/%08d.jpg                     3,960
       evaluation_K.json  _scale.json
     FreiHAND_pub_v2_eval/
@@ -25,34 +25,34 @@ from bmc_jax.data.readers.annotation import Annotation, DatasetInfo
 
 VERSION = "1.0.0"
 INFO = DatasetInfo(
-    what="130,240 training photographs (32,560 on 4 backgrounds) and 3,960 to test on, right hands, 3D joints",
-    needs="FreiHAND_pub_v2 (training and evaluation), FreiHAND_pub_v2_eval beside it for the evaluation's joints",
+    what="130,240 training photographs (32,560 on 4 backgrounds) and 3,960 evaluation ones, right hands, 3D joints",
+    needs="FreiHAND_pub_v2 (training and evaluation); for the evaluation's joints, FreiHAND_pub_v2_eval in its folder",
     licence="research only, no commercial use",
     address="https://lmb.informatik.uni-freiburg.de/projects/freihand/",
 )
 OPTIONS = {
-    "versions": "backgrounds of the training images: gs (green screen), hom, sample, auto (three ways to replace it)",
-    "validation": "share of the training rows, with all their versions, that become the split 'validation'",
-    "partial": "take a tree that lacks images or rows, and of it the rows whose image is there",
+    "versions": "backgrounds of the training images: gs (green screen), hom, sample, auto (three replacements)",
+    "validation": "share of the training rows, with all their versions, in the split 'validation'",
+    "partial": "accept a tree without some images or rows, and read the rows with an image",
 }
 
 VERSIONS = ("gs", "hom", "sample", "auto")
-"""Backgrounds, in the order of their images' numbers."""
+"""Backgrounds, in the order of the images' numbers."""
 COUNTS = {"training": 32_560, "evaluation": 3_960}
-"""Rows of the whole dataset."""
+"""Number of rows of the complete dataset."""
 VALIDATION_SEED = "bmc_jax freihand 0"
-"""Determines the choice of validation rows."""
+"""Seed of the choice of validation rows."""
 
 IMAGE_SIZE = (224, 224)
 MIDDLE = 111.5
-"""Middle of an image in pixels. The principal points of v2 are there, up to half a pixel."""
+"""Centre of an image, pixels. The principal points of v2 are there, up to half a pixel."""
 EVALUATION_BOX = 96.0
-"""Side in pixels of the box of all evaluation images, a square in their middle. A box of the joints would depend on the
-labels that are to be predicted. Of 6,000 training hands (2D joints as another model predicts them) the longer side is
-84 pixels at the median and 96 at the 95th percentile, and nine in ten are within 8 pixels of the middle in u and in v.
-A crop of 1.5 times this square shows 99.8 % of them whole."""
+"""Side of the box of all evaluation images, a square at their centre, pixels. A box of the joints would depend on the
+labels to be predicted. For 6,000 training hands (2D joints predicted by another model), the longer side is 84 pixels at
+the median and 96 at the 95th percentile, and nine in ten are within 8 pixels of the centre in u and in v. A crop of 1.5
+times this square contains 99.8 % of them completely."""
 SCALE_TOLERANCE = 0.01
-"""Relative difference that a row's scale may have from the length of its bone."""
+"""Maximum relative difference between a row's scale and the length of its bone."""
 
 
 class Row(NamedTuple):
@@ -77,20 +77,20 @@ def splits(
 ) -> dict[str, list[Row]]:
     """Returns the rows of "train", "validation" and "test" (FreiHAND's evaluation), each in the order of its images.
 
-    Validation rows are the first share of all training rows in the order of a hash of their number, so that the
-    versions of an image are in one split, the same everywhere. The split that the paper used is not known. FreiHAND
-    does not say which rows are views of one moment; those may be in both splits.
+    Validation rows are the first share of all training rows in the order of a hash of their number, so all versions of
+    an image are in one split, which is the same on every machine. The split used in the paper is not known. FreiHAND
+    does not state which rows are views of one moment; these may be in both splits.
 
-    Version 1 of the dataset is refused: its annotations are of another MANO, and its images are cut out beside the
-    camera's axis without being warped. Its files have the same names and lengths, so it is recognized by the name of
-    its folder, or by principal points that are not in the middle of the image in most rows. Version 1 with overwritten
-    K would pass.
+    Version 1 of the dataset is refused, because its annotations are of another MANO, and its images are cropped off the
+    camera's axis without a warp. Its files have the same names and lengths. It is recognized by the name of its folder,
+    or by principal points that are not at the centre of the image in most rows. Version 1 with overwritten K would
+    pass.
 
     Args:
-      source: `FreiHAND_pub_v2`, `FreiHAND_pub_v2_eval` or the folder of both. A split that is not there is left out.
-      versions: Backgrounds of the training images, see `VERSIONS`.
-      validation: Share of the training rows, in [0, 1).
-      partial: Whether images or rows may be missing.
+      source: `FreiHAND_pub_v2`, `FreiHAND_pub_v2_eval` or the folder of both. Missing splits are left out.
+      versions: backgrounds of the training images (see `VERSIONS`).
+      validation: share of the training rows, in [0, 1).
+      partial: whether images or rows may be missing.
 
     Raises:
       FileNotFoundError: for missing files.
@@ -98,9 +98,12 @@ def splits(
     """
     unknown = [version for version in versions if version not in VERSIONS]
     if unknown or not versions or len(set(versions)) < len(versions):
-        raise ValueError(f"versions {', '.join(versions) or 'none'}; choose some of {', '.join(VERSIONS)}, each once")
+        raise ValueError(
+            f"versions: expected some of {', '.join(VERSIONS)}, each once, got {', '.join(versions) or 'none'}; change "
+            "them"
+        )
     if not 0 <= validation < 1:
-        raise ValueError(f"validation is {validation:g}; it is a share of the rows, from 0 to less than 1")
+        raise ValueError(f"validation: expected a share from 0 to less than 1, got {validation:g}; change it")
     beside = source.absolute().parent / "FreiHAND_pub_v2_eval"
     places = [source, source / "FreiHAND_pub_v2", source / "FreiHAND_pub_v2_eval", beside]
     result = {}
@@ -113,32 +116,32 @@ def splits(
         result["test"], _ = _rows(places, "evaluation", VERSIONS[:1], partial)
     if not result:
         raise FileNotFoundError(
-            f"{source} is no FreiHAND: it has neither training_K.json nor evaluation_K.json; give the folder that "
-            "FreiHAND_pub_v2.zip was unpacked into"
+            f"{source}: expected training_K.json or evaluation_K.json of FreiHAND, got neither; name the folder into "
+            "which FreiHAND_pub_v2.zip was unpacked"
         )
     return {split: rows for split, rows in result.items() if rows}
 
 
 def annotation(row: Row) -> Annotation:
-    """Returns a row's right hand. All evaluation images have the same box.
+    """Returns the right hand of a row. All evaluation images have the same box.
 
     Raises:
-      ValueError: naming file and row, for joints that are not finite, and for a scale that is not their bone's length.
+      ValueError: naming file and row, for joints that are not finite, and for a scale other than the bone's length.
     """
     where = f"{row.file}: row {row.number}"
     if row.joints is not None:
         if not np.isfinite(row.joints).all():
             joint = np.flatnonzero(~np.isfinite(row.joints).all(axis=-1))[0]
             raise ValueError(
-                f"{where}: the {hand.JOINTS[joint]} is {row.joints[joint].tolist()}; the file is damaged, fetch it "
-                "again"
+                f"{where}: {hand.JOINTS[joint]}: expected finite numbers, got {row.joints[joint].tolist()}; fetch the "
+                "damaged file again"
             )
         start, end = hand.SCALE_BONE
         length = float(np.linalg.norm(row.joints[end] - row.joints[start]))
         if not abs(length - row.scale) <= SCALE_TOLERANCE * row.scale:
             raise ValueError(
-                f"{where}: from middle MCP to middle PIP it is {length:.5g} where the row's scale is "
-                f"{row.scale:.5g}; these are files of two versions, of two splits, or not in metres: fetch them again"
+                f"{where}: expected the row's scale {row.scale:.5g} from middle MCP to middle PIP, got {length:.5g}; "
+                "the files are of two versions, of two splits, or not in metres: fetch them again"
             )
     low, high = MIDDLE - EVALUATION_BOX / 2, MIDDLE + EVALUATION_BOX / 2
     return Annotation(
@@ -155,14 +158,14 @@ def annotation(row: Row) -> Annotation:
 
 
 def _rows(places: list[Path], part: str, versions: tuple[str, ...], partial: bool) -> tuple[list[Row], int]:
-    """Returns the rows of the images that are there, and the number of annotations."""
+    """Returns the rows with an image, and the number of annotations."""
     labelled = part == "training" or any((place / "evaluation_xyz.json").is_file() for place in places)
     folder, file = _find(places, f"{part}/rgb"), _find(places, f"{part}_{'xyz' if labelled else 'scale'}.json")
     intrinsics = _intrinsics(_find(places, f"{part}_K.json"), None if partial else COUNTS[part])
     count = len(intrinsics)
     joints = _read(file, (hand.NUM_JOINTS, 3), count) if labelled else [None] * count
     scale = _read(_find(places, f"{part}_scale.json"), (), count)
-    there = _images(folder, count * (len(VERSIONS) if part == "training" else 1), partial)
+    present = _images(folder, count * (len(VERSIONS) if part == "training" else 1), partial)
     wanted = [number + VERSIONS.index(version) * count for version in versions for number in range(count)]
     rows = [
         Row(
@@ -176,7 +179,7 @@ def _rows(places: list[Path], part: str, versions: tuple[str, ...], partial: boo
             evaluation=part == "evaluation",
         )
         for image in sorted(wanted)
-        if image in there
+        if image in present
     ]
     return rows, count
 
@@ -190,7 +193,7 @@ def _held_out(count: int, number: int) -> set[int]:
 def _find(places: list[Path], name: str) -> Path:
     found = [place / name for place in places if (place / name).exists()]
     if not found:
-        raise FileNotFoundError(f"{places[0]} has no {name}; unpack the whole of FreiHAND_pub_v2.zip there")
+        raise FileNotFoundError(f"{places[0]}: expected {name}, got no such file; unpack all of FreiHAND_pub_v2.zip")
     return found[0]
 
 
@@ -199,14 +202,13 @@ def _read(file: Path, shape: tuple[int, ...], count: int | None) -> np.ndarray:
     try:
         content: Any = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{file} is damaged ({error}); fetch it again") from error
+        raise ValueError(f"{file}: expected JSON, got a damaged file ({error}); fetch it again") from error
     rows = content if isinstance(content, list) else []
     if not rows or len(rows) != (count or len(rows)):
         raise ValueError(
-            f"{file} has {len(rows):,} rows, not {count or COUNTS['training']:,}: there is one for each unique image, "
-            f"{COUNTS['training']:,} in training (not one for each version of it) and {COUNTS['evaluation']:,} in "
-            "evaluation, in K, xyz and scale alike; fetch it again, or give --partial if all these files were cut down "
-            "to the same rows"
+            f"{file}: expected {count or COUNTS['training']:,} rows, one per unique image ({COUNTS['training']:,} in "
+            f"training, not one per version, and {COUNTS['evaluation']:,} in evaluation), got {len(rows):,}; fetch it "
+            "again, or give --partial if K, xyz and scale contain the same selection of rows"
         )
     for number, row in enumerate(rows):
         try:
@@ -214,48 +216,51 @@ def _read(file: Path, shape: tuple[int, ...], count: int | None) -> np.ndarray:
         except ValueError:  # lists of unequal lengths
             found = None
         if found != shape:
-            what = f"of shape {list(found)}" if found is not None else "of unequal lengths"
-            raise ValueError(f"{file}: row {number} is {what} where {list(shape)} is needed; fetch the file again")
+            got = f"{list(found)}" if found is not None else "lists of unequal lengths"
+            raise ValueError(f"{file}: row {number}: expected the shape {list(shape)}, got {got}; fetch the file again")
     try:
         return np.array(rows, np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{file} holds something other than numbers ({error}); fetch it again") from error
+        raise ValueError(f"{file}: expected numbers, got other values ({error}); fetch it again") from error
 
 
 def _images(folder: Path, count: int, partial: bool) -> set[int]:
-    """Returns the numbers of the images in a folder; all of `range(count)` unless `partial`."""
-    there = {int(name[:-4]) for name in os.listdir(folder) if name.endswith(".jpg") and name[:-4].isdigit()}
-    missing = sorted(set(range(count)) - there)
+    """Returns the numbers of the images in a folder, which are all of `range(count)` unless `partial`."""
+    present = {int(name[:-4]) for name in os.listdir(folder) if name.endswith(".jpg") and name[:-4].isdigit()}
+    missing = sorted(set(range(count)) - present)
     if missing and not partial:
         raise ValueError(
-            f"{folder} has {count - len(missing):,} of {count:,} images, {missing[0]:08d}.jpg is the first that it "
-            "lacks; unpack the dataset again, or give --partial to take those that are there"
+            f"{folder}: expected {count:,} images, got {count - len(missing):,}, the first missing one is "
+            f"{missing[0]:08d}.jpg; unpack the dataset again, or give --partial to read the present ones"
         )
     if len(missing) == count:
-        raise ValueError(f"{folder} has none of the images 00000000.jpg to {count - 1:08d}.jpg")
-    surplus = sorted(there - set(range(count)))
+        raise ValueError(
+            f"{folder}: expected images from 00000000.jpg to {count - 1:08d}.jpg, got none of them; unpack the dataset "
+            "again"
+        )
+    surplus = sorted(present - set(range(count)))
     if surplus:
         raise ValueError(
-            f"{folder} has the image {surplus[0]:08d}.jpg, and {len(surplus):,} in all, beyond the {count:,} that the "
-            "annotations are of; images and annotations are of two datasets, or of one that was cut down in one only"
+            f"{folder}: expected {count:,} images, one for each annotation and version, got {len(surplus):,} more, "
+            f"such as {surplus[0]:08d}.jpg; use images and annotations of one dataset, with the same selection of rows"
         )
-    return there
+    return present
 
 
 def _intrinsics(file: Path, count: int | None) -> np.ndarray:
-    """Reads K, `[count, 3, 3]`; raises ValueError for that of FreiHAND v1."""
+    """Reads K, `[count, 3, 3]`. Raises ValueError for files of FreiHAND v1."""
     intrinsics = _read(file, (3, 3), count)
-    beside = np.abs(intrinsics[:, :2, 2] - MIDDLE).max(axis=-1) > 1
-    why = "as its folder says" if "FreiHAND_pub_v1" in file.absolute().parts else ""
-    if beside.mean() > 0.5:
-        number = int(beside.argmax())
-        why = (
-            f"{beside.sum():,} of {len(beside):,} principal points are not in the middle of the image, that of row "
-            f"{number} is {intrinsics[number, :2, 2].tolist()}"
+    off_centre = np.abs(intrinsics[:, :2, 2] - MIDDLE).max(axis=-1) > 1
+    reason = "by the name of its folder" if "FreiHAND_pub_v1" in file.absolute().parts else ""
+    if off_centre.mean() > 0.5:
+        number = int(off_centre.argmax())
+        reason = (
+            f"{off_centre.sum():,} of {len(off_centre):,} principal points are not at the centre of the image, that of "
+            f"row {number} is {intrinsics[number, :2, 2].tolist()}"
         )
-    if why:
+    if reason:
         raise ValueError(
-            f"{file} is of FreiHAND v1, from before 22 October 2019 ({why}): its annotations are of another hand model "
-            "and its images are not warped for perspective; fetch FreiHAND_pub_v2.zip"
+            f"{file}: expected FreiHAND v2, got v1, from before 22 October 2019 ({reason}), whose annotations are of "
+            "another hand model and whose images are not warped for perspective; fetch FreiHAND_pub_v2.zip"
         )
     return intrinsics

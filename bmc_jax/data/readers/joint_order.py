@@ -1,7 +1,7 @@
-"""Joint order of labels: read from the names of keypoints, and checked by the lengths of bones and palms.
+"""Joint order of labels: from the names of keypoints, with a check by the lengths of bones and palms.
 
-Only in the order that joints really have are all bones and the palm short at once, in pixels as in metres. The check
-needs no JAX, because readers call it.
+In a wrong order, some bones or the palm are long, in pixels as in metres. The check needs no JAX, because readers call
+it.
 """
 
 import re
@@ -13,21 +13,23 @@ from jaxtyping import Float, Int
 from bmc_jax.core import hand
 
 ORDERS = {name: hand.TO_FREIHAND[name] for name in ("freihand", "rhd", "mano", "interhand", "paper")}
-"""The joint orders that differ. MediaPipe's, OpenPose's and COCO-WholeBody's are FreiHAND's, HO-3D's is MANO's."""
+"""Distinct joint orders. Those of MediaPipe, OpenPose and COCO-WholeBody are FreiHAND's, that of HO-3D is MANO's."""
 
 LONGER, LONGER_ONE = 1.1, 0.4
-"""In another than the true order, bones and palm are longer at the geometric mean over hands: by at least 1.19 times
-on 2,728 hands of RHD, in 2D and 3D. One hand may look shorter in a wrong order by up to 1.6 times, and by more than 1.2
-times one in thirty does, so that few hands must differ by more: `LONGER + LONGER_ONE / hands`. Of true sets of three of
-these hands in 2D, one in 1,500 is then refused, and with 6 joints hidden one in 70; of sets of ten in another order, 95
-in 100 and more."""
+"""The threshold of the ratio of lengths at which an order is refused is `LONGER + LONGER_ONE / hands`.
+
+In a wrong order, bones and palm are longer by a factor of at least 1.19 at the geometric mean over 2,728 hands of RHD,
+in 2D and 3D. A single hand may look shorter in a wrong order, by a factor of up to 1.6, and by more than 1.2 in one of
+thirty hands, so the threshold is higher for few hands. With it, one in 1,500 sets of three of these hands in the right
+order in 2D is refused, and one in 70 with 6 hidden joints; 95 in 100 or more sets of ten in a wrong order are refused.
+"""
 SCATTERED = 0.8
-"""Largest mean length of bones over the mean distance of any two joints, at the median over hands. It is 0.55 to 0.61
-in these data, 0.77 at the 95th percentile, and about 1 for joints in no order."""
+"""Largest mean length of bones, relative to the mean distance of any two joints, at the median over hands. In these
+data it is 0.55 to 0.61, and 0.77 at the 95th percentile; for joints in random order it is about 1."""
 FEWEST = 5
-"""Hands below which `SCATTERED` is not applied: one fist may reach it."""
+"""Minimum number of hands for `SCATTERED`, since single fists may exceed it."""
 KNOWN = 15
-"""Least number of known joints of a hand that counts."""
+"""Minimum number of known joints of a hand that is used."""
 
 _FINGERS = {
     "thumb": 0, "index": 1, "fore": 1, "middle": 2, "long": 2, "ring": 3, "little": 4, "pinky": 4, "small": 4,
@@ -40,9 +42,8 @@ _WRIST = re.compile(r"(?:left|right|l|r)?(?:hand)?(?:wrist|root)")
 def by_names(names: Sequence[object]) -> Int[np.ndarray, "21"] | None:
     """Returns the joint order that names of keypoints state, each finger's joints by their number or level.
 
-    Known are, in any case and with any separators, the names of MediaPipe (`INDEX_FINGER_MCP`), mmpose
-    (`forefinger1`), COCO-WholeBody (`left_hand_root`), InterHand2.6M (`r_thumb4`), SMPL-X (`right_index1`) and
-    `hand.JOINTS`.
+    Known names are those of MediaPipe (`INDEX_FINGER_MCP`), mmpose (`forefinger1`), COCO-WholeBody (`left_hand_root`),
+    InterHand2.6M (`r_thumb4`), SMPL-X (`right_index1`) and `hand.JOINTS`, in any case and with any separators.
 
     Returns:
       Index in `names` of each joint in FreiHAND order; None if they are not the names of a hand's 21 joints.
@@ -61,14 +62,14 @@ def by_names(names: Sequence[object]) -> Int[np.ndarray, "21"] | None:
 
 
 def contradiction(joints: Float[np.ndarray, "hands 21 axes"], order: Int[np.ndarray, "21"]) -> tuple[str, str]:
-    """Compares the joints of hands with the order that they are stated to be in.
+    """Compares the joints of hands with their stated order.
 
     Args:
-      joints: Pixels or metres, NaN where unknown, as in their file.
-      order: Index in the file of each joint in FreiHAND order.
+      joints: pixels or metres, NaN where unknown, as in their file.
+      order: index in the file of each joint in FreiHAND order.
 
     Returns:
-      What contradicts the order, and the name of `ORDERS` that fits; "" where nothing does.
+      Evidence against the order, "" if there is none, and the name of `ORDERS` that fits, "" if there is none.
     """
     joints = joints[np.isfinite(joints).all(axis=-1).sum(axis=1) >= KNOWN]
     distances = np.linalg.norm(joints[:, :, None] - joints[:, None], axis=-1)
@@ -87,8 +88,7 @@ def contradiction(joints: Float[np.ndarray, "hands 21 axes"], order: Int[np.ndar
     stated = float(np.median(stated / spread))
     if stated > SCATTERED and len(distances) >= FEWEST:
         return (
-            f"joints that a bone connects are {stated:.2f} times as far apart as any two joints, where a hand's are "
-            "0.6 times"
+            f"joints connected by a bone are {stated:.2f} times as far apart as any two joints, and 0.6 times in a hand"
         ), ""
     return "", ""
 

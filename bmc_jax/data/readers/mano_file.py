@@ -1,7 +1,7 @@
 """The file of a MANO hand, `MANO_RIGHT.pkl` or `MANO_LEFT.pkl`, read without chumpy and without running its code.
 
-Its licence forbids to pass it on; it is at https://mano.is.tue.mpg.de. Its pickle holds numpy arrays, a sparse matrix
-of scipy and expressions of chumpy, of which it has two kinds: an array, and a selection of an array's numbers.
+The file is available at https://mano.is.tue.mpg.de; its licence forbids redistribution. Its pickle contains numpy
+arrays, a sparse matrix of scipy and expressions of chumpy of two kinds: arrays, and selections of an array's numbers.
 """
 
 import os
@@ -15,9 +15,9 @@ from bmc_jax.data.readers import safe_pickle
 _ARRAY, _SELECTION = ("chumpy.ch", "Ch"), ("chumpy.reordering", "Select")
 _SPARSE = (("scipy.sparse.csc", "csc_matrix"), ("scipy.sparse._csc", "csc_matrix"))
 PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)
-"""Of MANO's joints: the wrist, then index, middle, little, ring and thumb, each from its base."""
+"""Parents of MANO's joints: the wrist, then index, middle, little, ring and thumb, each from its base."""
 JOINTS, NUMBERS = len(PARENTS), 3 * (len(PARENTS) - 1)
-#: Axes of each array: a size, or the name of one that the file has.
+#: Axes of each array: a size, or the name of a size that depends on the file.
 SHAPES = {
     "v_template": ("vertices", 3),
     "shapedirs": ("vertices", 3, "coefficients"),
@@ -33,8 +33,8 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Returns the arrays of `SHAPES`, float64.
 
     Raises:
-      FileNotFoundError: if there is no such file.
-      ValueError: naming file, field and shape, if it is no MANO hand.
+      FileNotFoundError: if the file does not exist.
+      ValueError: naming file, field and shape, if it is not a MANO hand.
     """
     where = os.fspath(path)
     content = safe_pickle.load(path, (_ARRAY, _SELECTION, *_SPARSE))
@@ -45,7 +45,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
         raise ValueError(f"{where}: expected a MANO hand, got a file without {', '.join(missing)}; give MANO_RIGHT.pkl")
     try:
         arrays = {name: np.asarray(_evaluated(content[name]), np.float64) for name in SHAPES}
-        # The root's parent is -1, or 2^32 - 1 where the table has no signs.
+        # The root's parent is -1, or 2^32 - 1 in an unsigned table.
         parents = np.asarray(content["kintree_table"])[0].astype(np.int64).astype(np.int32).tolist()
     except (TypeError, KeyError, IndexError, ValueError) as error:
         raise ValueError(
@@ -68,7 +68,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 
 def _evaluated(value: Any) -> Any:
-    """Returns the array that a value of the file stands for."""
+    """Evaluates a value of the file to an array."""
     if not isinstance(value, safe_pickle.State):
         return value
     state = value.content

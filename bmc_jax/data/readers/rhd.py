@@ -1,4 +1,4 @@
-"""RHD, the Rendered Hand Pose Dataset: images of rendered people, with 2D and 3D joints of both hands.
+"""RHD, the Rendered Hand Pose Dataset: images of rendered people with 2D and 3D joints of both hands.
 
     RHD_published_v2/
       training/color/%05d.png   mask/%05d.png   anno_training.pickle         41,258
@@ -6,8 +6,8 @@
 
 A pickle is a dict from an image's number to `uv_vis [42, 3]` (pixels, and whether the joint is visible), `xyz [42, 3]`
 (metres, x right, y down, z forward) and `K [3, 3]`. Rows 0 to 20 are the left hand, 21 to 41 the right one, each finger
-from its tip to its base. A mask has the numbers of body parts: 2 to 17 of the left hand, 18 to 33 of the right one.
-Images have 320 x 320 pixels. Joint 0 is RHD's wrist, not the middle of the palm that its authors' later code uses.
+from its tip to its base. A mask contains the numbers of body parts: 2 to 17 for the left hand, 18 to 33 for the right
+one. Images have 320 x 320 pixels. Joint 0 is RHD's wrist, not the palm's centre, which its authors' later code uses.
 """
 
 import os
@@ -30,13 +30,13 @@ INFO = DatasetInfo(
     address="https://lmb.informatik.uni-freiburg.de/resources/datasets/RenderedHandposeDataset.en.html",
 )
 OPTIONS = {
-    "hand": "which of two hands: visible (more joints seen), mask (larger area), both (each an example)",
-    "minimum_visible": "a hand of fewer joints that are seen is left out, and counted",
-    "partial": "take a tree that lacks images or entries, and of it the entries whose image is there",
+    "hand": "hand of an image: visible (more visible joints), mask (larger area), or both (one example each)",
+    "minimum_visible": "leave out, and count, hands with fewer visible joints",
+    "partial": "accept a tree without some images or entries, and read the entries with an image",
 }
 
 COUNTS = {"training": 41_258, "evaluation": 2_728}
-"""Entries of the whole dataset, by the name of the folder."""
+"""Number of entries of the complete dataset, by the name of the folder."""
 SPLITS = {"train": "training", "test": "evaluation"}
 CHOICES = ("visible", "mask", "both")
 IMAGE_SIZE = (320, 320)
@@ -45,7 +45,7 @@ JOINTS = {"left": slice(0, 21), "right": slice(21, 42)}
 MASK = {"left": (2, 17), "right": (18, 33)}
 """First and last part number of each hand in a mask."""
 MINIMUM_VISIBLE = 5
-"""As many as the wrist and one finger. With fewer visible joints an image does not show the pose."""
+"""Number of joints of the wrist and one finger. With fewer visible joints, an image does not show the pose."""
 
 
 class Row(NamedTuple):
@@ -68,18 +68,18 @@ def splits(
 ) -> dict[str, list[Row]]:
     """Returns the rows of "train" (RHD's training) and "test" (its evaluation), in the order of their images.
 
-    `source` is `RHD_published_v2` or the folder that it is in. A split that is not there is left out. With
-    `hand="both"` a row is an annotated hand, otherwise an image.
+    `source` is `RHD_published_v2` or its parent folder. Missing splits are left out. With `hand="both"`, a row is an
+    annotated hand, otherwise an image.
 
     Raises:
       FileNotFoundError: for missing files.
-      ValueError: for other counts than the dataset has (unless `partial`), for a pickle that is damaged or may be
-        malicious, for entries of another form, and for unknown options.
+      ValueError: for other numbers of entries than the dataset's (unless `partial`), for a damaged or possibly
+        malicious pickle, for entries of another form, and for unknown options.
     """
     if hand not in CHOICES:
-        raise ValueError(f"hand {hand!r} is none of {', '.join(CHOICES)}")
+        raise ValueError(f"hand: expected one of {', '.join(CHOICES)}, got {hand!r}; choose one")
     if not 0 <= minimum_visible <= 21:
-        raise ValueError(f"minimum_visible is {minimum_visible}; a hand has 0 to 21 joints that are seen")
+        raise ValueError(f"minimum_visible: expected 0 to 21 visible joints, got {minimum_visible}; change it")
     places = (source, source / "RHD_published_v2")
     result = {}
     for split, name in SPLITS.items():
@@ -88,7 +88,7 @@ def splits(
             result[split] = _rows(folders[0], hand, minimum_visible, partial)
     if not result:
         raise FileNotFoundError(
-            f"{source} is no RHD: it has neither training nor evaluation; give the folder RHD_published_v2"
+            f"{source}: expected a folder training or evaluation of RHD, got neither; name the folder RHD_published_v2"
         )
     return result
 
@@ -107,12 +107,12 @@ def annotation(row: Row) -> Annotation:
     bad = np.flatnonzero(~np.isfinite(np.concatenate([pixels, joints], axis=1)).all(axis=1))
     if len(bad):
         raise ValueError(
-            f"{where}: keypoint {bad[0]} is {pixels[bad[0]].tolist()}, {joints[bad[0]].tolist()}; the file is damaged, "
-            "fetch it again"
+            f"{where}: keypoint {bad[0]}: expected finite numbers, got {pixels[bad[0]].tolist()}, "
+            f"{joints[bad[0]].tolist()}; fetch the damaged file again"
         )
     seen = pixels[:, 2] > 0
     if seen.sum() < row.minimum_visible:
-        raise SkipRow(f"fewer than {row.minimum_visible} joints are seen")
+        raise SkipRow(f"fewer than {row.minimum_visible} visible joints")
     order = TO_FREIHAND["rhd"]
     return Annotation(
         where=where,
@@ -132,27 +132,30 @@ def _rows(folder: Path, hand: str, minimum_visible: int, partial: bool) -> list[
     file = folder / f"anno_{folder.name}.pickle"
     entries = safe_pickle.load(file)
     if not isinstance(entries, dict) or not all(isinstance(number, int) for number in entries):
-        raise ValueError(f"{file} is no dict from images' numbers to their annotations; fetch it again")
-    there = _images(folder / "color")
+        raise ValueError(f"{file}: expected a dict from numbers of images to annotations, got another; fetch it again")
+    present = _images(folder / "color")
     if not partial:
         expected = COUNTS[folder.name]
-        missing = [number for number in range(expected) if number not in there or number not in entries]
+        missing = [number for number in range(expected) if number not in present or number not in entries]
         if len(entries) != expected or missing:
-            first = f"; {missing[0]:05d}.png is the first that is not there or has none" if missing else ""
+            first = f"; the first missing one is {missing[0]:05d}.png" if missing else ""
             raise ValueError(
-                f"{folder} has {len(entries):,} annotations and {len(there):,} images in color, where RHD has "
-                f"{expected:,} of both{first}; fetch it again, or give --partial to take what is there"
+                f"{folder}: expected {expected:,} annotations and images in color, got {len(entries):,} annotations "
+                f"and {len(present):,} images{first}; fetch RHD again, or give --partial to read what is present"
             )
     rows = []
     for number, entry in sorted(entries.items()):
         entry = _entry(entry, f"{file}: entry {number}")
-        if number in there:
+        if number in present:
             name = f"{folder.name}/{number:05d}"
             ids = {f"{name}-{side}": side for side in _annotated(entry)} if hand == "both" else {name: hand}
             for identifier, side in ids.items():
                 rows.append(Row(os.fspath(file), number, identifier, os.fspath(folder), entry, side, minimum_visible))
     if not rows:
-        raise ValueError(f"{folder / 'color'} has none of the {len(entries):,} images that {file.name} is of")
+        raise ValueError(
+            f"{folder / 'color'}: expected images of the {len(entries):,} entries of {file.name}, got none; unpack RHD "
+            "again"
+        )
     return rows
 
 
@@ -163,7 +166,7 @@ def _entry(entry: Any, where: str) -> dict[str, np.ndarray]:
         value = entry.get(name) if isinstance(entry, dict) else None
         if not isinstance(value, np.ndarray) or value.shape != shape or value.dtype.kind not in "fiu":
             found = f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__
-            raise ValueError(f"{where}: {name} is {found} where numbers {list(shape)} are needed; fetch the file again")
+            raise ValueError(f"{where}: {name}: expected numbers {list(shape)}, got {found}; fetch the file again")
         result[name] = value
     return result
 
@@ -171,7 +174,7 @@ def _entry(entry: Any, where: str) -> dict[str, np.ndarray]:
 def _images(folder: Path) -> set[int]:
     """Returns the numbers of the images in a folder."""
     if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder}; unpack the whole of RHD there")
+        raise FileNotFoundError(f"expected the folder {folder}, got no such folder; unpack all of RHD")
     return {int(name[:-4]) for name in os.listdir(folder) if name.endswith(".png") and name[:-4].isdigit()}
 
 
@@ -185,7 +188,7 @@ def _annotated(entry: dict[str, np.ndarray]) -> list[str]:
 
 
 def _chosen(row: Row) -> str:
-    """Returns the side of the hand that an image is used for; the right one of equals."""
+    """Returns the side of the hand for which an image is used; the right one if both are equal."""
     sides = _annotated(row.entry)
     if not sides:
         raise SkipRow("no hand is annotated")
@@ -205,10 +208,14 @@ def _areas(file: Path, where: str) -> dict[str, int]:
             mask = np.array(opened)
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"{where}: there is no mask {file}; unpack it, or choose with --hand visible"
+            f"{where}: expected the mask {file}, got no such file; unpack it, or choose hands by --hand visible"
         ) from error
     except DECODING_ERRORS as error:
-        raise ValueError(f"{where}: the mask {file} is damaged ({error}); fetch it again") from error
+        raise ValueError(
+            f"{where}: mask {file}: expected an image, got a damaged one ({error}); fetch it again"
+        ) from error
     if mask.ndim != 2:
-        raise ValueError(f"{where}: the mask {file} has {mask.shape[-1]} channels where one of part numbers is needed")
+        raise ValueError(
+            f"{where}: mask {file}: expected one channel of part numbers, got {mask.shape[-1]} channels; fetch it again"
+        )
     return {side: int(((mask >= low) & (mask <= high)).sum()) for side, (low, high) in MASK.items()}

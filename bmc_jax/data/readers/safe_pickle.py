@@ -1,8 +1,8 @@
-"""Safe reading of untrusted pickles: arrays, numbers, texts and plain containers only. No code in the file is run.
+"""Safe reading of untrusted pickles: arrays, numbers, strings and plain containers only. No code in the file is run.
 
-A pickle is a program that may call any function that it names. Here each admitted name is replaced by a function of
-this module that makes plain data of its arguments. That includes numpy's names, because numpy trusts the pickled state
-of a dtype: a dtype with a false "no objects" flag would read addresses from the file's bytes.
+A pickle is a program that may call any function by name. This module replaces each permitted name by one of its
+functions, which converts the arguments to plain data. This includes numpy's names, because numpy trusts the pickled
+state of a dtype: a dtype with a false "no objects" flag would read addresses from the file's bytes.
 """
 
 import io
@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-#: Bytes that calls of a pickle of any size may make, and how many more for each byte of it.
+#: Maximum bytes of data made by the calls of a pickle: a constant, plus a multiple of its size.
 LEAST_MEMORY, MEMORY_RATIO = 1 << 20, 64
 
-#: Bytes of the argument of each opcode, or the kind of its length, as `pickletools` has them.
+#: Bytes of the argument of each opcode, or the kind of its length, from `pickletools`.
 _ARGUMENTS = {ord(one.code): 0 if one.arg is None else one.arg.n for one in pickletools.opcodes}
 _WIDTHS = {
     pickletools.TAKEN_FROM_ARGUMENT1: 1,
@@ -31,11 +31,11 @@ _WIDTHS = {
 _STOP, _LONG_PUT, _TWO_LINES = ord(pickle.STOP), ord(pickle.LONG_BINPUT), {ord(pickle.GLOBAL), ord(pickle.INST)}
 _PUTS = {ord(pickle.PUT), _LONG_PUT}
 _DTYPE = re.compile(r"[biufcSUO]\d{1,9}")
-"""Names of dtypes without fields: booleans, integers, floats, complex numbers, byte strings, texts and objects."""
+"""Names of dtypes without fields: booleans, integers, floats, complex numbers, byte strings, strings and objects."""
 
 
 class State:
-    """Instance of a class that is not imported: the class's name, `module.name`, and the state that was pickled."""
+    """Instance of a class that is not imported: the name of the class, `module.name`, and the pickled state."""
 
     __slots__ = ("content",)
     __hash__ = None  # pyright: ignore[reportAssignmentType]
@@ -48,7 +48,7 @@ class State:
 def load(path: str | os.PathLike, classes: Collection[tuple[str, str]] = ()) -> Any:
     """Reads a pickle of Python 2 or 3 and any numpy.
 
-    Admitted are dicts (an OrderedDict becomes a dict), lists, tuples, sets, numbers, texts, bytes, None, and numpy
+    It may contain dicts (an OrderedDict becomes a dict), lists, tuples, sets, numbers, strings, bytes, None, and numpy
     arrays and scalars, including arrays of objects. Byte strings of Python 2 become str, decoded as latin1.
 
     Args:
@@ -56,14 +56,14 @@ def load(path: str | os.PathLike, classes: Collection[tuple[str, str]] = ()) -> 
       classes: (module, name) of further classes, whose instances become `State`.
 
     Raises:
-      FileNotFoundError: if there is no such file.
-      ValueError: naming the file, if it holds anything else (it may be malicious), is no pickle or is cut off.
+      FileNotFoundError: if the file does not exist.
+      ValueError: naming the file, if it contains anything else (it may be malicious), is truncated or not a pickle.
     """
     return loads(Path(path).read_bytes(), os.fspath(path), classes)
 
 
 def loads(content: bytes, where: str, classes: Collection[tuple[str, str]] = ()) -> Any:
-    """Reads a pickle from bytes, see `load`. Memory is bounded by a multiple of their number.
+    """Reads a pickle from bytes (see `load`). Memory is bounded by a multiple of their number.
 
     Raises:
       ValueError: naming `where`, as `load`.
@@ -74,36 +74,36 @@ def loads(content: bytes, where: str, classes: Collection[tuple[str, str]] = ())
     except _Refused as refused:
         if str(refused).startswith("torch"):
             raise ValueError(
-                f"{where} holds PyTorch's tensors; save them as numpy arrays, tensor.cpu().numpy()"
+                f"{where}: expected arrays, got PyTorch's tensors; save them as numpy arrays, tensor.cpu().numpy()"
             ) from None
         raise ValueError(
-            f"{where}: this pickle asks for {refused}, which is no part of annotations; the file may be "
-            "malicious. Nothing in it was run. Fetch it again from the dataset's own page, and do not open it otherwise"
+            f"{where}: expected a pickle of plain data, got a call of {refused}, which may be malicious and was not "
+            "run; do not open the file with other programs, and fetch it again from the dataset's page"
         ) from None
     except Exception as error:  # a damaged pickle may raise any exception
         raise ValueError(
-            f"{where} is damaged, cut or no pickle ({type(error).__name__}: {error}); fetch it again"
+            f"{where}: expected a pickle, got a damaged or other file ({type(error).__name__}: {error}); fetch it again"
         ) from error
 
 
 class _Refused(Exception):
-    """Raised with the name of what is not admitted."""
+    """Raised with the name of a value that is not permitted."""
 
 
 class _Memory:
-    """Bytes that the values made by calls may still take. A call may copy what the pickle holds once, many times."""
+    """Remaining bytes of the values made by calls, since calls may copy the same data of a pickle many times."""
 
     def __init__(self, content: bytes):
         self.left = LEAST_MEMORY + MEMORY_RATIO * len(content)
 
     def take(self, made: Any) -> Any:
-        """Returns `made`, counted."""
+        """Counts the bytes of `made` and returns it."""
         if isinstance(made, np.ndarray | np.generic):
             self.left -= made.nbytes
         elif isinstance(made, dict | set | frozenset | bytes):
             self.left -= len(made) * (1 if isinstance(made, bytes) else 64)
         if self.left < 0:
-            raise ValueError("it makes far more data than it holds")
+            raise ValueError("expected data of about the pickle's size, got far more")
         return made
 
 
@@ -120,7 +120,7 @@ class _Unpickler(pickle.Unpickler):
         admitted = _ADMITTED.get((module, name))
         if admitted is None:
             raise _Refused(f"{module}.{name}")
-        # A new function each time, because a pickle can set attributes of what it gets.
+        # A new function for each call, because a pickle can set attributes of the function.
         if admitted is _Array:
             return lambda *_: _Array(self.memory)
         return lambda *arguments: self.memory.take(admitted(*arguments))
@@ -130,10 +130,10 @@ class _Unpickler(pickle.Unpickler):
 
 
 class _Dtype:
-    """Placeholder of a dtype. Of its pickled state only the byte order is used."""
+    """Placeholder of a dtype. Only the byte order of its pickled state is used."""
 
     __slots__ = ("dtype",)
-    # Unhashable, so that no placeholder can be a key or in a set, where `_plain` would not replace it.
+    # Unhashable, so that a placeholder cannot be a key or in a set, where `_plain` would not replace it.
     __hash__ = None  # pyright: ignore[reportAssignmentType]
 
     def __init__(self, name: str, *_: Any):
@@ -161,7 +161,7 @@ class _Array:
         _, shape, dtype, fortran, content = state
         if dtype.dtype == object:
             if math.prod(shape) != len(content):
-                raise ValueError(f"an array of shape {shape} with {len(content)} objects")
+                raise ValueError(f"expected the objects of an array of shape {shape}, got {len(content)} objects")
             self.array = self._memory.take(np.empty(len(content), object))
             for index, item in enumerate(content):
                 self.array[index] = item
@@ -174,7 +174,7 @@ def _from_buffer(
     content: str | bytes | bytearray, dtype: _Dtype, shape: Any, order: Any, axes: Any = None
 ) -> np.ndarray:
     array = np.frombuffer(_bytes(content), dtype.dtype)
-    if order == "K":  # numpy 2.4 and newer: the axes were put in the order of memory
+    if order == "K":  # numpy 2.4 and newer: the axes are in the order of memory
         return array.reshape(shape).transpose(axes).copy()
     return array.reshape(shape, order=order).copy()
 
@@ -184,14 +184,14 @@ def _scalar(dtype: _Dtype, content: str | bytes | bytearray) -> Any:
 
 
 def _bytes(content: str | bytes | bytearray = b"", encoding: str = "latin1") -> bytes:
-    """Returns bytes that Python 2 and protocols 0 to 2 write as text. Other codecs may decompress or run code."""
+    """Returns bytes, which Python 2 and protocols 0 to 2 write as text. Other codecs may decompress or run code."""
     if encoding not in ("latin1", "latin-1"):
         raise _Refused(f"the codec {encoding!r}")
     return content.encode("latin1") if isinstance(content, str) else bytes(memoryview(content))
 
 
 def _new(cls: Any) -> State:
-    """Returns an instance without a state, as `copyreg` makes it in protocols 0 and 1."""
+    """Returns an instance without a state, which `copyreg` creates in protocols 0 and 1."""
     if not (isinstance(cls, type) and issubclass(cls, State)):
         raise _Refused(f"an object of {cls!r}")
     return cls()
@@ -201,7 +201,7 @@ def _only_named(*_: Any) -> None:
     raise _Refused("an array of numpy made by hand")
 
 
-# The function that makes objects in protocols 0 and 1, and the name of their base class, which it gets.
+# The function that creates objects in protocols 0 and 1, and its argument, the name of their base class.
 _OBJECTS = (
     *(("copy_reg", "_reconstructor"), ("copyreg", "_reconstructor")),
     *(("__builtin__", "object"), ("builtins", "object")),
@@ -228,19 +228,19 @@ _ADMITTED: dict[tuple[str, str], Callable] = {
 
 
 def _require_stated_sizes(content: bytes) -> None:
-    """Raises ValueError for an opcode that would reserve memory for more than the pickle holds: a size beyond its end,
-    or a place of the memo beyond its number of opcodes. Python's own unpickler reserves both before it reads on."""
+    """Raises ValueError for an opcode that would reserve more memory than the pickle contains data: a size beyond its
+    end, or a place of the memo beyond its number of opcodes. Python's unpickler reserves both before reading on."""
     at, count, end = 0, 0, len(content)
     while at < end:
         code = content[at]
         number = _ARGUMENTS.get(code)
-        if number is None:  # no opcode: the unpickler says so
+        if number is None:  # not an opcode; the unpickler raises the error
             return
         at, count = at + 1, count + 1
         if code in _PUTS:
             place = int.from_bytes(content[at : at + 4], "little") if code == _LONG_PUT else _decimal(content, at)
             if place > count:
-                raise ValueError(f"place {place:,} of the memo after {count:,} opcodes")
+                raise ValueError(f"expected a place of the memo up to {count:,}, the number of opcodes, got {place:,}")
         if number >= 0:
             at += number
         elif number == pickletools.UP_TO_NEWLINE:
@@ -251,20 +251,20 @@ def _require_stated_sizes(content: bytes) -> None:
             size = int.from_bytes(content[at : at + width], "little")
             at += width + size
             if at > end:
-                raise ValueError(f"{size:,} bytes are stated and {max(end - at + size, 0):,} are there")
+                raise ValueError(f"expected {size:,} bytes, got {max(end - at + size, 0):,}")
         if code == _STOP:
             return
 
 
 def _decimal(content: bytes, at: int) -> int:
-    """Returns the number on the line at a place, 0 if it is none."""
+    """Returns the number on the line at a place, or 0 if the line is not a number."""
     line = content[at : content.find(b"\n", at)]
     return int(line) if len(line) < 20 and line.isdigit() else 0
 
 
 def _plain(value: Any, seen: dict[int, tuple[Any, Any]]) -> Any:
     """Replaces the placeholders in a value by their arrays, in place in containers. `seen` maps the identity of each
-    value to (value, result). Raises `_Refused` for a class or a function that the file named and did not call."""
+    value to (value, result). Raises `_Refused` for a class or a function that the file names but does not call."""
     if value is None or isinstance(value, bool | int | float | complex | str | bytes | bytearray | np.generic):
         return value
     if isinstance(value, np.ndarray):
@@ -272,10 +272,8 @@ def _plain(value: Any, seen: dict[int, tuple[Any, Any]]) -> Any:
     if id(value) in seen:
         return seen[id(value)][1]
     result = value.array if isinstance(value, _Array) else value
-    seen[id(value)] = (
-        value,
-        result,
-    )  # before its items, which may contain it; kept alive, so that its identity stays unique
+    # Stored before its items, which may contain it, and kept alive, so that its identity remains unique.
+    seen[id(value)] = value, result
     if isinstance(result, np.ndarray):
         if result.dtype == object:
             flat = result.reshape(-1)

@@ -1,6 +1,6 @@
 """Rendered hands as a dataset on disk, rendered once for many runs.
 
-A run that names a domain renders by itself, see `bmc_jax.data.sources`.
+Runs whose configuration names a domain need no such dataset (see `bmc_jax.data.sources`).
 """
 
 import functools
@@ -16,7 +16,7 @@ VERSION = "1.0.0"
 INFO = DatasetInfo(
     what="rendered right hands of a synthetic domain, with 2D and 3D labels",
     needs="nothing",
-    licence="of this package",
+    licence="that of this package",
     address="bmc_jax/synthesis",
 )
 OPTIONS = {
@@ -24,23 +24,23 @@ OPTIONS = {
     "train": "number of images",
     "validation": "number of images",
     "test": "number of images, of other people",
-    "seed": "of everything",
-    "size": "side of the pictures; hands are as large as in a crop of 128 pixels, the rest is their surroundings",
+    "seed": "seed of all random numbers",
+    "size": "side of the pictures; hands have their size in a crop of 128 pixels, with surroundings",
 }
 
 SHUFFLED = True
-"""The rows are in random order already, and neighbours are rendered together."""
+"""Whether the rows are in random order, so that the build does not shuffle them."""
 WORKERS = 1
-"""Processes of a build. The renderer uses all cores."""
+"""Number of processes of a build. The renderer uses all cores."""
 CROP = 128
-"""Side of the crop that the domains describe, pixels."""
+"""Side of the crop to which the domains refer, pixels."""
 BLOCK = 256
-"""Images that are rendered together."""
+"""Number of images rendered together."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """An image of a split that has `count`."""
+    """An image of a split with `count` images."""
 
     id: str
     domain: str
@@ -66,7 +66,7 @@ def splits(
     seed: int = 0,
     size: int = 192,
 ) -> dict[str, list[Row]]:
-    """Returns the rows of each split, as many as stated.
+    """Returns the rows of each split.
 
     Raises:
       ValueError: for an unknown domain, a negative number, or images smaller than a crop.
@@ -76,7 +76,10 @@ def splits(
     del source
     synthesis.domains.get(domain)
     if min(train, validation, test) < 0 or size < CROP:
-        raise ValueError(f"counts {train}, {validation}, {test} must not be negative, nor size {size} below {CROP}")
+        raise ValueError(
+            f"train, validation, test, size: expected counts of 0 or more and a size of {CROP} or more, got {train}, "
+            f"{validation}, {test} and {size}; change them"
+        )
     counts = {"train": train, "validation": validation, "test": test}
     return {
         split: [Row(f"{split}/{index}", domain, split, seed, size, count, index) for index in range(count)]
@@ -86,7 +89,7 @@ def splits(
 
 
 def annotation(row: Row) -> Annotation:
-    """Returns an image's hand. A block is rendered for the first of its images."""
+    """Returns the hand of an image. The images of a block are rendered together."""
     images = _block(row.domain, row.split, row.seed, row.size, row.count, row.index // BLOCK)
     place = row.index % BLOCK
     return Annotation(
