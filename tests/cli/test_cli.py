@@ -318,7 +318,7 @@ def cupped(count):
     ("content", "message"),
     [
         (np.zeros((0, 21, 3), np.float32), "empty"),
-        (np.zeros((4, 20, 3), np.float32), "20 points a pose"),
+        (np.zeros((4, 20, 3), np.float32), "expected 21 points per pose, got 20"),
         (np.full((4, 21, 3), np.nan, np.float32), "not finite"),
         (1000 * examples.examples(4).joints_3d, "divide millimetres by 1000"),
     ],
@@ -329,9 +329,9 @@ def test_poses_that_are_none_are_refused(capsys, tmp_path, content, message):
 
 
 def test_files_that_are_no_arrays_are_named(capsys, tmp_path, limits_file):
-    assert fails(capsys, "limits", "fit", "none.npy") == "no pose file none.npy"
+    assert "expected the pose file none.npy, got no such file" in fails(capsys, "limits", "fit", "none.npy")
     (tmp_path / "text.npy").write_text("poses")
-    assert "text.npy is not an array saved by numpy.save" in fails(capsys, "limits", "fit", tmp_path / "text.npy")
+    assert "text.npy: expected an array saved by numpy.save" in fails(capsys, "limits", "fit", tmp_path / "text.npy")
     np.savez(tmp_path / "many.npz", a=np.zeros(3), b=np.zeros(3))
     check = "limits", "check", tmp_path / "many.npz", "--limits", limits_file
     assert "many.npz" in fails(capsys, *check)

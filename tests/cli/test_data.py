@@ -70,7 +70,7 @@ def test_fault_ends_with_one_line_and_status_2(tmp_path, capsys):
     assert bmc("data", "build", "coco_hand", "--source", source, "--out", tmp_path, "--workers", 1) == 2
     error = capsys.readouterr().err
     assert "bmc: error: " in error
-    assert "annotation 1 (1.jpg): there is no image" in error
+    assert "annotation 1 (1.jpg): expected an image" in error
     assert "Traceback" not in error
 
 
@@ -81,7 +81,7 @@ def test_skipped_and_faulty_rows_are_told(tmp_path, capsys):
     assert bmc("data", "build", "coco_hand", "--source", source, *options) == 0
     out = capsys.readouterr().out
     assert "left out 1 with faults, such as" in out
-    assert "1.jpg is damaged" in out
+    assert "1.jpg: expected an image, got a damaged file" in out
 
 
 def test_labels_left_out_are_told(tmp_path, capsys):
@@ -127,7 +127,7 @@ def test_preview_shows_what_augmentation_makes(built, tmp_path, monkeypatch):
 
 def test_preview_of_nothing_known_is_an_error(capsys, tmp_path):
     assert bmc("data", "preview", tmp_path / "absent") == 2
-    assert "no built dataset" in capsys.readouterr().err
+    assert "expected a built dataset" in capsys.readouterr().err
 
 
 def test_stopped_build_says_so_and_goes_on(tmp_path):

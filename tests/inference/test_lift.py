@@ -151,8 +151,8 @@ def test_a_given_camera_is_refused_for_images_of_different_sizes(tmp_path, hands
     [
         ({"size": None, "K": None}, {}, "size of the images is not stated; give --size"),
         ({"images": np.array(["other.jpg"] * 2)}, {}, "640x480 pixels, and .*other.jpg has 320x240"),
-        ({"images": np.array(["gone.jpg"] * 2)}, {"images": "."}, "there is no image"),
-        ({"images": np.array(["../other.jpg"] * 2)}, {"images": "."}, "leaves the folder"),
+        ({"images": np.array(["gone.jpg"] * 2)}, {"images": "."}, "expected an image .*gone.jpg"),
+        ({"images": np.array(["../other.jpg"] * 2)}, {"images": "."}, "expected a path below the folder"),
         ({"ids": np.array([1, 2])}, {"image_ids": "images.json"}, "image id 2"),
         ({"frame": None}, {"smooth": 8}, None),
     ],

@@ -179,7 +179,7 @@ def test_folder_with_bad_images_finishes_the_rest_and_lists_them(spotting, tmp_p
     printed = capsys.readouterr()
     assert printed.out == f"2 hands, 0 of them within all limits; written to {tmp_path / 'out'}\n"
     said = printed.err
-    for name, reason in (("b.png", "damaged"), ("d.jpg", "is not an image"), ("e.png", "is of 8x8 pixels")):
+    for name, reason in (("b.png", "damaged"), ("d.jpg", "expected an image"), ("e.png", "got 8x8;")):
         assert any(name in line and reason in line for line in said.splitlines() if line.startswith("left out: "))
     got = json.loads((tmp_path / "out/joints.json").read_text())
     assert [hand["image"].rpartition("/")[2] for hand in got["hands"]] == ["a.png", "c.jpg"]
@@ -402,8 +402,8 @@ def test_what_cannot_be_read_in_a_folder_is_named(spotting, tmp_path, capsys):
     assert cli.main(["predict", RUN, str(folder), "--out", str(out), "--format", "json", "csv"]) == 1
     reasons = {
         str(folder / "sub"): "is a subfolder; name it as well",
-        str(folder / "b.HEIC"): "is a HEIC image" if not importlib.util.find_spec("pillow_heif") else "is damaged",
-        str(folder / "c.png"): "is a FIFO, a device or a socket",
+        str(folder / "b.HEIC"): "decoder of HEIC" if not importlib.util.find_spec("pillow_heif") else "a damaged file",
+        str(folder / "c.png"): "got a FIFO, a device or a socket",
         f"{folder}/caf\\xe9.png": "is not UTF-8; rename the file",
     }
     said = capsys.readouterr().err

@@ -223,10 +223,10 @@ def test_file_that_is_no_video_is_named(tmp_path, content):
 
 
 def test_missing_video_and_missing_library_are_named(tmp_path, monkeypatch):
-    with pytest.raises(FileNotFoundError, match=r"there is no video .*gone.mp4"):
+    with pytest.raises(FileNotFoundError, match=r"expected the video .*gone.mp4, got no such file"):
         video.predict("run", tmp_path / "gone.mp4", tmp_path / "out")
     os.mkfifo(tmp_path / "pipe.mp4")
-    with pytest.raises(ValueError, match=r"pipe.mp4 is a FIFO, a device or a socket; save the video"):
+    with pytest.raises(ValueError, match=r"pipe.mp4: .*got a FIFO, a device or a socket; save the video"):
         video.predict("run", tmp_path / "pipe.mp4", tmp_path / "out")
     clip = film(tmp_path / "clip.mp4", path(2))
     monkeypatch.setitem(sys.modules, "av", None)

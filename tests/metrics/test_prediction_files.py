@@ -205,8 +205,8 @@ def test_real_hands_have_their_order_and_no_other(name):
             lambda joints: np.where(np.arange(21)[:, None] == 4, np.nan, joints),
             r"joint 4 of pose 0: expected finite numbers, got \[nan, .* 6 joints",
         ),
-        (lambda joints: joints[:, :20], r"20 points a pose; a hand has 21"),
-        (lambda joints: joints[..., :2], r"pose 0 has the shape \[21, 2\]"),
+        (lambda joints: joints[:, :20], r"expected 21 points per pose, got 20"),
+        (lambda joints: joints[..., :2], r"pose 0: expected the shape \[points, 3\], got \[21, 2\]"),
     ],
     ids=["mm", "cm", "OpenGL", "left", "flipped", "nan", "20 joints", "2D"],
 )
@@ -253,21 +253,24 @@ def test_files_of_wrong_forms_are_named(tmp_path, joints):
     refused("verts: expected a list with one row per pose, got a int", json.dumps([xyz, 3]))
     refused("xyz: expected a list with one row per pose, got an empty list", json.dumps([[], []]))
     refused("expected the field joints [N, 21, 3], got keypoints", json.dumps({"keypoints": xyz}))
-    refused("2 names for 6 poses", json.dumps({"joints": xyz, "names": ["a", "b"]}))
+    refused("names: expected 6, one per pose, got 2", json.dumps({"joints": xyz, "names": ["a", "b"]}))
     refused("damaged", json.dumps([xyz, verts])[:-100])
     refused("damaged", b"\x80\x02\xff")
-    refused("pose 3 has the shape [20, 3] and pose 0 [21, 3]", json.dumps([[*xyz[:3], xyz[0][:20], *xyz[4:]], verts]))
-    refused("pose 1 is not a list of points", json.dumps([[xyz[0], "hand", *xyz[2:]], verts]))
+    refused(
+        "pose 3: expected the shape [21, 3] of pose 0, got [20, 3]",
+        json.dumps([[*xyz[:3], xyz[0][:20], *xyz[4:]], verts]),
+    )
+    refused("pose 1: expected a list of points", json.dumps([[xyz[0], "hand", *xyz[2:]], verts]))
     refused(
         "joint 2 of pose 1: expected finite numbers, got [nan",
         json.dumps([[xyz[0], [*xyz[1][:2], [None] * 3, *xyz[1][3:]], *xyz[2:]], verts]),
     )
-    refused("1 names for 6 poses", json.dumps({"joints": xyz, "names": 6}))
-    refused("damaged or no JSON", "[" * 100_000)
+    refused("names: expected 6, one per pose, got 1", json.dumps({"joints": xyz, "names": 6}))
+    refused("expected JSON, got a damaged or other file", "[" * 100_000)
     refused("int too large", json.dumps([[[[10**400] * 3] * 21] * 6, verts]))
-    refused("left is of <U1; true or false", json.dumps({"joints": xyz, "left": ["1"] * 6}))
+    refused("left: expected true or false for each hand, got <U1", json.dumps({"joints": xyz, "left": ["1"] * 6}))
     refused("expected a zip file", "text", "pred.zip")
-    refused("damaged or no file of arrays", "text", "a.npz")
+    refused("expected an .npz file", "text", "a.npz")
     refused("got lines of text", "a.png " + "0.5 " * 63, "a.txt")
     refused("line 1: expected 63 numbers", "a.png " + "0.5 " * 62, "a.txt", "hands19")
     refused("line 2: expected numbers", "a.png" + " 0.5" * 63 + "\nb.png x", "a.txt", "hands19")

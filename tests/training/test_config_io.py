@@ -82,7 +82,7 @@ def test_two_loads_share_nothing(file):
         ("data.cache=disk", "data.cache is 'disk'; it must be one of auto, device, host, none"),
         ("data.context=0.5", "data.context is 0.5; it must be 1 or more"),
         ("data.margin=2.0", r"data.margin \* data.context is 3.0; it must be 2.5 or less"),
-        ("data.augmentation.hue=0.7", "augmentation.hue is 0.7; it must be from 0 .* to 0.5"),
+        ("data.augmentation.hue=0.7", "augmentation.hue: expected a finite number from 0 .* to 0.5, got 0.7"),
         ("network.depth=19", "network.depth is 19; it must be one of 10, 18, 34, 50"),
         ("optimizer.name=adam", "optimizer.name is 'adam'; it must be one of sgd, adamw"),
         ("data.train[0].labels=4d", r"data.train\[0\].labels is '4d'"),

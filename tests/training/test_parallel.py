@@ -122,5 +122,5 @@ def test_batch_norm_of_each_device_by_itself_exchanges_nothing_in_the_network_an
 def test_groups_that_the_devices_do_not_make_are_refused():
     config = examples.tiny_config()
     config.network.batch_norm = 3
-    with pytest.raises(ValueError, match=r"network.batch_norm is 3, but 4 devices .* divisor of their number, or to 0"):
+    with pytest.raises(ValueError, match=r"network.batch_norm: expected a divisor of .* devices, 4, got 3; .* or to 0"):
         input_pipeline.rows(config)
