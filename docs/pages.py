@@ -14,6 +14,7 @@ import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,10 +61,9 @@ def shell_lines(text: str) -> list[tuple[int, str]]:
     return found
 
 
-def run(page: str, text: str) -> list[tuple[Block, str]]:
+def run(page: str, text: str) -> Iterator[tuple[Block, str]]:
     """Run a page's blocks in the current folder; each with what it printed. Those that cannot run are left out."""
     names: dict[str, Any] = {"__name__": "page"}
-    ran = []
     for block in python_blocks(text):
         if block.source.startswith(NOT_RUN):
             continue
@@ -71,8 +71,7 @@ def run(page: str, text: str) -> list[tuple[Block, str]]:
         program = compile("\n" * (block.line - 1) + block.source, page, "exec")
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             exec(program, names)
-        ran.append((block, printed.getvalue()))
-    return ran
+        yield block, printed.getvalue()
 
 
 def fill(page: str) -> None:
@@ -80,7 +79,7 @@ def fill(page: str) -> None:
     path = ROOT / page
     text = path.read_text()
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        ran = run(page, text)
+        ran = list(run(page, text))
         for picture in Path(folder).glob("*.png"):
             if f"images/{picture.name}" in text:
                 shutil.copy(picture, ROOT / "docs/images")

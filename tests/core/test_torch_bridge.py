@@ -13,7 +13,7 @@ from support import hands, paths, reference
 from bmc_jax import losses
 
 WEIGHTS = losses.LossWeights(bone_length=1.0, palm=0.5, joint_angle=0.3)
-GUIDE = paths.ROOT / "docs/pytorch.md"
+GUIDE = paths.ROOT / "docs/own_network.md"
 
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
 
@@ -233,7 +233,7 @@ def test_without_pytorch_the_import_says_what_to_install(monkeypatch):
 
 @needs_torch
 def test_training_loop_of_the_guide_teaches(capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
-    exec(compile(code, str(GUIDE), "exec"), {})
+    setting, *_, code = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    exec(compile(setting + code, str(GUIDE), "exec"), {})
     first, *_, last = [float(line.split()[-1]) for line in capsys.readouterr().out.splitlines()]
     assert last < 0.5 * first

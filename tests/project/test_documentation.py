@@ -1,6 +1,7 @@
 """What the pages say is so: their Python runs and prints what they say, and their commands are ones that `bmc` has."""
 
 import doctest
+import json
 import re
 import runpy
 import shlex
@@ -18,6 +19,7 @@ from bmc_jax.visualization import draw
 
 ROOT = paths.ROOT
 PAGES = runpy.run_path(str(ROOT / "docs/pages.py"))
+NOTEBOOKS = runpy.run_path(str(ROOT / "docs/notebooks.py"))
 NUMBER = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?(?:e-?\d+)?")
 #: What some pages need and the tests do not install.
 OPTIONAL = {"torch", "torchvision"}
@@ -45,16 +47,19 @@ def same(printed, said):
 @pytest.mark.parametrize("page", [page for page in PAGES["PAGES"] if PAGES["python_blocks"](text(page))])
 def test_python_of_a_page_runs_and_prints_what_it_says(page, tmp_path, monkeypatch, as_users_have_it):
     monkeypatch.chdir(tmp_path)
+    missing = ""
     with jax.numpy_rank_promotion("allow"), matplotlib.rc_context({"backend": "agg"}):
         try:
-            ran = PAGES["run"](page, text(page))
-        except ModuleNotFoundError as missing:
-            if missing.name not in OPTIONAL:
+            for block, printed in PAGES["run"](page, text(page)):
+                if block.printed is not None:
+                    said = f"{page}:{block.line} prints\n{printed}\nand says\n{block.printed}"
+                    assert same(printed, block.printed), said
+        except ModuleNotFoundError as error:
+            if error.name not in OPTIONAL:
                 raise
-            pytest.skip(f"needs {missing.name}")
-    for block, printed in ran:
-        if block.printed is not None:
-            assert same(printed, block.printed), f"{page}:{block.line} prints\n{printed}\nand says\n{block.printed}"
+            missing = error.name
+    if missing:
+        pytest.skip(f"the rest needs {missing}")
 
 
 def test_what_is_not_run_is_little_and_says_why():
@@ -200,6 +205,15 @@ def test_examples_of_a_reference_page_print_what_they_say(page, tmp_path, monkey
     assert not runner.failures, "".join(printed)
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_result_of_the_first_page_is_that_of_the_table(page):
+    (result,) = re.findall(r"lower the error of depth from (.*?) mm to\s(.*?) mm; 3D labels reach (.*?) mm", text(page))
+    table = text("README.md").partition("<!-- results: table2_synthetic short -->")[2].partition("<!-- end -->")[0]
+    arms = {cells[1].strip(): cells[4].strip() for cells in (row.split("|") for row in table.splitlines()) if cells[4:]}
+    shown = [arms[arm] for arm in ("and 2D on the target", "and the biomechanical losses", "3D on both")]
+    assert list(result) == shown
+
+
 def test_pictures_of_the_concepts_are_drawn_and_shown(tmp_path):
     room = runpy.run_path(str(ROOT / "docs/draw_concepts.py"))
     shown = set(re.findall(r"images/concept_(\w+)\.png", text("docs/concepts.md")))
@@ -223,3 +237,37 @@ def test_numbers_may_differ_in_their_last_digit_and_words_may_not():
     assert not same("loss about 0.163", "loss about 0.123")
     assert not same("lose 0.123 of 3", "loss 0.123 of 3")
     assert not same("loss 0.123", "loss 0.123 of 3")
+
+
+def sources(notebook):
+    return ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+@pytest.mark.parametrize("page", NOTEBOOKS["REQUIREMENTS"])
+def test_notebook_installs_the_package_and_has_the_code_of_its_page_in_order(page):
+    notebook = json.loads(text(f"docs/notebooks/{page}.ipynb"))
+    install, *code = [source for source in sources(notebook) if "IPython.display" not in source]
+    assert re.match(f"%pip install --quiet (bmc-jax==|git.*@v){bmc_jax.__version__}", install)
+    shown = [block.source.strip() for block in PAGES["python_blocks"](text(f"docs/{page}.md"))]
+    assert code == [re.sub(f"^{PAGES['NOT_RUN']}.*\n", "", source) for source in shown]
+
+
+@pytest.mark.parametrize("page", NOTEBOOKS["REQUIREMENTS"])
+def test_notebook_is_current(page):
+    """`python docs/notebooks.py` makes it."""
+    pytest.importorskip("jupytext", reason="jupytext comes with the extra docs")
+    made = NOTEBOOKS["notebook"](text(f"docs/{page}.md"), NOTEBOOKS["REQUIREMENTS"][page], NOTEBOOKS["repository"]())
+    kept = json.loads(text(f"docs/notebooks/{page}.ipynb"))
+    assert sources(made) == sources(kept)
+    prose = ["".join(cell["source"]) for cell in kept["cells"] if cell["cell_type"] == "markdown"]
+    assert [cell["source"] for cell in made["cells"] if cell["cell_type"] == "markdown"] == prose
+
+
+def test_link_to_colab_needs_a_repository_on_github():
+    link = "a [notebook](notebooks/tutorial.ipynb)"
+    hook = NOTEBOOKS["on_page_markdown"]
+    for elsewhere in (None, "https://example.org/hands"):
+        assert hook(link, config={"repo_url": elsewhere}) == link
+    opened = "https://colab.research.google.com/github/me/hands/blob/v" + bmc_jax.__version__
+    linked = hook(link, config={"repo_url": "https://github.com/me/hands.git"})
+    assert linked == f"{link} ([open in Colab]({opened}/docs/notebooks/tutorial.ipynb))"
