@@ -127,6 +127,23 @@ def test_joints_are_drawn_on_the_picture_at_their_pixels(opened, made):
     assert opened.evaluate("document.querySelectorAll('#photo image').length") == 1
 
 
+def wheel(tab, **more):
+    x, y = tab.middle("#hand")
+    tab.call("Input.dispatchMouseEvent", type="mouseWheel", x=x, y=y, deltaX=0, deltaY=-200, **more)
+    tab.evaluate("new Promise(requestAnimationFrame)")
+
+
+def test_wheel_zooms_with_ctrl_or_after_a_click_and_scrolls_the_page_otherwise(opened):
+    wheel(opened)
+    assert state(opened)["zoom"] == 1
+    wheel(opened, modifiers=2)
+    zoomed = state(opened)["zoom"]
+    assert zoomed > 1.2
+    opened.drag("#hand", 0, 0)
+    wheel(opened)
+    assert state(opened)["zoom"] > 1.2 * zoomed
+
+
 def test_mouse_turns_zooms_and_moves_the_hand(opened):
     assert state(opened) == {"yaw": 0, "pitch": 0, "zoom": 1, "x": 0, "y": 0}
     opened.drag("#hand", 80, 40)
@@ -134,9 +151,7 @@ def test_mouse_turns_zooms_and_moves_the_hand(opened):
     assert turned["yaw"] != 0
     assert turned["pitch"] != 0
     assert (turned["zoom"], turned["x"], turned["y"]) == (1, 0, 0)
-    x, y = opened.middle("#hand")
-    opened.call("Input.dispatchMouseEvent", type="mouseWheel", x=x, y=y, deltaX=0, deltaY=-200)
-    opened.evaluate("new Promise(requestAnimationFrame)")
+    wheel(opened)
     assert state(opened)["zoom"] > 1.2
     opened.drag("#hand", 30, -20, modifiers=8)
     moved = state(opened)
@@ -205,6 +220,12 @@ def test_page_fits_a_telephone_and_answers_fingers(tab, made, dark):
     tab.touch("touchMove", (x - 60, y), (x + 60, y))
     tab.touch("touchEnd")
     assert state(tab)["zoom"] > 2
+    place = tab.evaluate("scrollY")
+    tab.touch("touchStart", (x, y))
+    for up in range(30, 240, 30):
+        tab.touch("touchMove", (x, y - up))
+    tab.touch("touchEnd")
+    assert tab.evaluate("scrollY") > place + 100
     assert tab.errors == []
 
 

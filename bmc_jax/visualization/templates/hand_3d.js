@@ -94,9 +94,9 @@ function drawJoints(canvas, joints, { shown = extent(joints), red = new Set(), r
   for (const [key, value] of Object.entries(view)) canvas.dataset[key] = value.toFixed(4);
 }
 
-/* Lets mouse, pen, touch and keys change the view of a canvas, and calls `redraw` afterwards. Without `wheel` the wheel
-   scrolls the page. */
-function control(canvas, redraw, { wheel = true } = {}) {
+/* Lets mouse, pen, touch and keys change the view of a canvas, and calls `redraw` afterwards. The page can be scrolled over
+   the canvas: by touch up and down, and by the wheel, which zooms only with Ctrl or while the canvas has the focus. */
+function control(canvas, redraw) {
   const held = new Map();
   const turn = (yaw, pitch) => { view.yaw += yaw; view.pitch += pitch; redraw(); };
   const zoom = factor => { view.zoom = Math.min(12, Math.max(0.3, view.zoom * factor)); redraw(); };
@@ -125,7 +125,8 @@ function control(canvas, redraw, { wheel = true } = {}) {
     if (!held.size) canvas.classList.remove("held");
   });
   canvas.addEventListener("contextmenu", event => event.preventDefault());
-  if (wheel) canvas.addEventListener("wheel", event => {
+  canvas.addEventListener("wheel", event => {
+    if (!event.ctrlKey && document.activeElement !== canvas) return;
     event.preventDefault();
     zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.04 : 0.0015)));
   }, { passive: false });

@@ -23,6 +23,6 @@ data.hands.forEach((hand, i) => {
   element("strip").append(button);
 });
 look(75, 0);
-document.querySelectorAll("canvas.pose").forEach(canvas => control(canvas, drawPoses, { wheel: false }));
+document.querySelectorAll("canvas.pose").forEach(canvas => control(canvas, drawPoses));
 offerViews(drawPoses);
 show(shown);
