@@ -125,7 +125,11 @@ def test_gaps_remain_and_are_counted(poses):
 
 
 def test_unknown_names_are_refused(poses):
-    for said, message in (({"order": "x"}, "order 'x' is none"), ({"unit": "inch"}, "unit"), ({"side": "up"}, "side")):
+    for said, message in (
+        ({"order": "x"}, "order: expected one of .* got 'x'"),
+        ({"unit": "inch"}, "unit: expected one of .* got 'inch'"),
+        ({"side": "up"}, "side: expected one of .* got 'up'"),
+    ):
         with pytest.raises(ValueError, match=message):
             conventions.convert(poses, "file", **said)
 

@@ -162,17 +162,17 @@ def test_one_seed_has_neither_deviation_nor_test_and_missing_runs_are_left_out(f
 
 
 def test_an_experiment_without_a_finished_run_has_no_table(file, tmp_path):
-    with pytest.raises(ValueError, match=r"no run of .* is finished"):
+    with pytest.raises(ValueError, match=r"expected finished runs of .*, got none"):
         comparison.compare(runner.read(file), 2, tmp_path, "")
 
 
 def test_what_is_no_experiment_is_refused(file, tmp_path):
     with pytest.raises(FileNotFoundError, match="expected a configuration file or one of"):
         runner.read(str(tmp_path / "none.py"))
-    with pytest.raises(ValueError, match="has no arm 'd'; it has a, b, c"):
+    with pytest.raises(ValueError, match="expected an arm of a, b, c, got 'd'"):
         runner.read(file, arms=["d"])
     (tmp_path / "plain.py").write_text("ARMS = ()\n")
-    with pytest.raises(ValueError, match="has no ARMS"):
+    with pytest.raises(ValueError, match="expected an experiment with ARMS, got none"):
         runner.read(str(tmp_path / "plain.py"))
 
 

@@ -112,7 +112,7 @@ def test_blocks_are_filled_from_their_files_and_nothing_else_is_touched(tmp_path
     assert "by hand" not in filled
     assert filled.endswith("<!-- end -->\nMore.\n<!-- results: other -->\n*Not measured yet.*\n<!-- end -->\n")
     assert FILL["fill"](filled, tmp_path) == filled
-    with pytest.raises(ValueError, match="has no"):
+    with pytest.raises(ValueError, match="with an `<!-- end -->`"):
         FILL["fill"](page.replace("<!-- end -->\nMore", "More"), tmp_path)
 
 

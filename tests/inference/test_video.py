@@ -237,4 +237,4 @@ def test_missing_video_and_missing_library_are_named(tmp_path, monkeypatch):
 def test_video_takes_no_file_of_boxes(tmp_path, capsys):
     clip = film(tmp_path / "clip.mp4", path(2))
     assert cli.main(["predict", "run", str(clip), "--boxes", "boxes.json", "--out", str(tmp_path / "out")]) == 2
-    assert "a video takes --box" in capsys.readouterr().err
+    assert "expected --box for a video" in capsys.readouterr().err

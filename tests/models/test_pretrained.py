@@ -447,11 +447,11 @@ def test_weights_of_another_network_or_of_no_run_are_refused(finished, tmp_path)
     options.network.pretrained = str(finished[0])
     options.network.width *= 2
     with pytest.raises(
-        ValueError, match=rf"network\.width {options.network.width // 2}, and this run {options.network.width}"
+        ValueError, match=rf"expected network\.width {options.network.width}, got {options.network.width // 2}; give"
     ):
         run_folder.initial_weights(tmp_path / "run", options)
     options.network.pretrained = str(tmp_path)
-    with pytest.raises(FileNotFoundError, match="not the folder of a run"):
+    with pytest.raises(FileNotFoundError, match="expected the folder of a run"):
         run_folder.initial_weights(tmp_path / "run", options)
 
 
@@ -476,5 +476,5 @@ def test_the_second_stage_begins_with_the_weights_of_a_lifting_network(tmp_path)
     jax.tree.map(lambda one, other: np.testing.assert_array_equal(one, other + 1), both["head"], found.params["head"])
     options.network.pretrained = str(tmp_path)
     options.network.refine = False
-    with pytest.raises(ValueError, match=r"network\.refine True, and this run False"):
+    with pytest.raises(ValueError, match=r"expected network\.refine False, got True"):
         step.initial_weights(options)

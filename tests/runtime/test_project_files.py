@@ -34,7 +34,7 @@ def test_an_unknown_configuration_is_refused_with_the_known_names_and_the_neares
 
 @pytest.mark.parametrize("text", ["", "..", "zzz"])
 def test_a_name_like_no_other_is_refused_without_a_guess(text):
-    with pytest.raises(FileNotFoundError, match=r"table8$"):
+    with pytest.raises(FileNotFoundError, match=rf"table8, got {text!r}$"):
         project_files.find_config(text)
 
 
@@ -59,6 +59,6 @@ def test_nothing_is_copied_over_a_file_or_beside_an_unknown_name(tmp_path, capsy
 def test_the_list_says_what_each_configuration_is(capsys):
     assert cli.main(["configs", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "smoke       A run through every part in about a minute on a laptop" in "\n".join(lines)
+    assert "smoke       A run through all parts in about a minute on a laptop" in "\n".join(lines)
     assert [line.split()[0] for line in lines[:-2]] == list(project_files.configs())
     assert "slurm.sbatch" in lines[-1]
