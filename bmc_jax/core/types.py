@@ -147,10 +147,16 @@ class LimitsMetadata:
 
 
 def require_shape(name: str, array: Array, *shape: int) -> None:
-    """Raises ValueError, naming the array, unless its last axes have the given shape.
+    """Requires that the last axes of an array have the given shape.
 
     JAX clamps indices that are out of range, so that 20 joints would silently give wrong numbers.
+
+    Raises:
+      TypeError: if it is no array, naming it and the remedy.
+      ValueError: for another shape, naming the array.
     """
+    if not hasattr(array, "shape"):
+        raise TypeError(f"{name}: expected an array, got {type(array).__name__}; convert it with jnp.asarray")
     if tuple(array.shape[-len(shape) :]) != shape:
         expected = ", ".join(map(str, shape))
         raise ValueError(f"{name}: expected an array of shape [..., {expected}], got shape {list(array.shape)}")

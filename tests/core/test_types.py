@@ -24,6 +24,13 @@ def test_joints_of_whole_numbers_are_refused_with_the_remedy():
             function(jnp.ones((21, 3), jnp.int32))
 
 
+def test_lists_are_refused_with_the_remedy():
+    joints = [[0.0, 0.0, 0.0]] * 21
+    for function in (anatomy.joint_angles, lambda of: losses.constraints(of, limits.load("clinical"))):
+        with pytest.raises(TypeError, match="joints.*expected an array, got list; convert it with jnp.asarray"):
+            function(joints)
+
+
 def test_losses_refuse_what_is_not_21_joints():
     with pytest.raises(ValueError, match=r"shape \[2, 20, 3\]"):
         losses.biomechanical(jnp.ones((2, 20, 3)), limits.load("clinical"), losses.LossWeights())
