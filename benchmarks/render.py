@@ -83,7 +83,7 @@ def compare(name: str, size: int) -> None:
             print(f"{name}: pictures {rows[0]} to {rows[-1]} differ")
     for function, word in ((min, "shortest"), (np.median, "median")):
         whole, hits = (function(times[way]) for way in ("every ray", "hits only"))
-        print(f"{name:<12}{word:<10}{whole:>12.2f}{hits:>12.2f}{whole / hits:>8.2f}", flush=True)
+        print(f"{name:<18}{word:<10}{whole:>12.2f}{hits:>12.2f}{whole / hits:>8.2f}", flush=True)
 
 
 def main():
@@ -101,17 +101,17 @@ def main():
         return
     rates = {name: rate(name, options.images, options.size) for name in synthesis.DOMAINS}
     slowest = min(per_second for _, per_second in rates.values())
-    print(f"{'domain':<12} {'first chunk, s':>15} {'images/s':>10} {'ratio':>7}")
+    print(f"{'domain':<18} {'first chunk, s':>15} {'images/s':>10} {'ratio':>7}")
     for name, (first, per_second) in rates.items():
-        print(f"{name:<12} {first:>15.1f} {per_second:>10.1f} {per_second / slowest:>7.2f}")
+        print(f"{name:<18} {first:>15.1f} {per_second:>10.1f} {per_second / slowest:>7.2f}")
 
     if jax.default_backend() == "cpu":
         tables = {name: stages(domain, options.size) for name, domain in synthesis.DOMAINS.items()}
         names = dict.fromkeys(stage for table in tables.values() for stage in table)
-        print(f"\n{'ms an image':<16}" + "".join(f"{name:>12}" for name in tables))
+        print(f"\n{'ms an image':<16}" + "".join(f"{name:>18}" for name in tables))
         for stage in names:
-            print(f"{stage.strip('_'):<16}" + "".join(f"{table.get(stage, 0):>12.3f}" for table in tables.values()))
-        print(f"{'all':<16}" + "".join(f"{sum(table.values()):>12.3f}" for table in tables.values()))
+            print(f"{stage.strip('_'):<16}" + "".join(f"{table.get(stage, 0):>18.3f}" for table in tables.values()))
+        print(f"{'all':<16}" + "".join(f"{sum(table.values()):>18.3f}" for table in tables.values()))
 
 
 if __name__ == "__main__":
