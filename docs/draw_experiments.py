@@ -39,7 +39,10 @@ def answer(results: dict) -> Figure:
     with matplotlib.rc_context(draw.STYLE):
         figure = Figure(figsize=(9.4, 2.5), layout="constrained")
         panels = figure.subplots(1, 2, sharey=True)
-        theirs = [published.row(f"Table 2, {paper}", "", True).get("depth_mm", 0.0) if paper else 0.0 for paper, _ in rows.values()]
+        theirs = [
+            published.row(f"Table 2, {paper}", "", True).get("depth_mm", 0.0) if paper else 0.0
+            for paper, _ in rows.values()
+        ]
         for axes, title, values in (
             (panels[0], "the paper, Table 2, on photographs", theirs),
             (panels[1], "here, on 2D points of rendered hands", [ours[arm] for _, arm in rows.values()]),

@@ -333,7 +333,8 @@ def narrowed(limits: Limits, share: float) -> Limits:
       >>> from bmc_jax import limits, losses
       >>> clinical = limits.load("clinical")
       >>> narrow = losses.narrowed(clinical, 0.25)
-      >>> print(float((narrow.spread[0, 1] - narrow.spread[0, 0]) / (clinical.spread[0, 1] - clinical.spread[0, 0])))
+      >>> low, high = narrow.spread[0] / (clinical.spread[0, 1] - clinical.spread[0, 0])
+      >>> print(f"{high - low:.2f}")
       0.75
     """
 

@@ -49,7 +49,7 @@ def test_help_of_a_dataset_shows_its_options(capsys, reader):
 
 def test_build_says_what_it_made(capsys, built):
     out = capsys.readouterr().out
-    assert "train: 8 hands, 8 with all 3D joints, 0 with some, 0 with none; 0 of left hands" in out
+    assert "train: 8 hands, 8 with all 3D joints, 0 with some, 0 with none; 0 left hands" in out
     assert "2D labels: 168 of 168 joints" in out
     assert "reprojection, px: min" in out
     assert f"bmc data preview {built / '1.0.0'}" in out

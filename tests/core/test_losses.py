@@ -327,7 +327,7 @@ def test_total_is_the_weighted_sum_of_means_over_the_examples_that_count():
     prediction, batch = examples()
     weights = losses.LossWeights(2.0, 3.0, 5.0, 7.0, 11.0, 13.0)
     value, terms = jax.jit(losses.total)(prediction, batch, hands.narrow_limits(), weights)
-    assert set(terms) == set(vars(weights)) - {"heatmaps"}
+    assert set(terms) == set(vars(weights)) - {"heatmaps", "density"}
     rows = [supervised_by_hand(prediction, batch, i) for i in range(16)]
     here = [i for i in range(16) if batch.present[i]]
     for name, column in (("joints_2d", 0), ("relative_depth", 1), ("root_depth", 2)):

@@ -27,7 +27,7 @@ def test_joints_of_whole_numbers_are_refused_with_the_remedy():
 def test_lists_are_refused_with_the_remedy():
     joints = [[0.0, 0.0, 0.0]] * 21
     for function in (anatomy.joint_angles, lambda of: losses.constraints(of, limits.load("clinical"))):
-        with pytest.raises(TypeError, match="joints.*expected an array, got list; convert it with jnp.asarray"):
+        with pytest.raises(TypeError, match=r"joints.*expected an array, got list; convert it with jnp.asarray"):
             function(joints)
 
 

@@ -197,6 +197,6 @@ def test_dataset_is_built(tmp_path, capsys):
     command = ["data", "build", "coco_wholebody", "--source", str(tree(tmp_path)), "--out", str(tmp_path)]
     assert cli.main([*command, "--workers", "1"]) == 0
     out = capsys.readouterr().out
-    assert "validation: 2 hands, 0 with all 3D joints, 0 with some, 2 with none; 1 of left hands" in out
+    assert "validation: 2 hands, 0 with all 3D joints, 0 with some, 2 with none; 1 left hands" in out
     assert "2D labels: 42 of 42 joints" in out
     assert len(store.records(store.find("coco_wholebody", tmp_path), "validation")) == 2

@@ -224,7 +224,7 @@ def test_missing_and_damaged_files_are_named(tmp_path):
 def test_dataset_is_built(tmp_path, capsys):
     command = ["data", "build", "interhand", "--source", str(tree(tmp_path)), "--out", str(tmp_path), "--workers", "1"]
     assert cli.main(command) == 0
-    assert "test: 2 hands, 2 with all 3D joints, 0 with some, 0 with none; 1 of left hands" in capsys.readouterr().out
+    assert "test: 2 hands, 2 with all 3D joints, 0 with some, 0 with none; 1 left hands" in capsys.readouterr().out
     for one, truth in zip(store.records(store.find("interhand", tmp_path), "test"), camera_hands(), strict=True):
         mirror = [-1, 1, 1] if one["hand"] else [1, 1, 1]
         np.testing.assert_allclose(one["joints_3d"], truth * mirror, atol=1e-6)

@@ -186,7 +186,7 @@ def test_faulty_fresh_example_is_named(tmp_path, monkeypatch):
         safeguards, "culprits", lambda _, state, batch, limits: {2: ["palm"], 11: [f"{batch.index[11]}"]}
     )
     broken, rows = {"loss": np.float32(np.nan), "gradient_norm": np.float32(0)}, input_pipeline.rows(options)[3]
-    with pytest.raises(FloatingPointError, match=r"mannequin 17 \(palm\); real_like 11 \(11\)\. Look"):
+    with pytest.raises(FloatingPointError, match=r"mannequin 17 \(palm\); real_like 11 \(11\)\. Check their"):
         safeguards.require_finite(
             options, tmp_path, sources.training(options), examples.narrow_limits(), 4, False, broken, rows[None]
         )
@@ -220,7 +220,7 @@ def test_run_has_the_same_examples_from_every_cache_and_step_count(tmp_path, mon
     assert [number for number, *_ in wanted[0]] == [*range(3, total, 3), total]
     assert len({loss for _, loss, _ in wanted[0]}) == len(wanted[0])
     inside = run("inside", "device")
-    assert "fresh images: rendered inside the step, some fifty times slower on a CPU" in capsys.readouterr().out
+    assert "fresh images: rendered inside the step, about fifty times slower on a CPU" in capsys.readouterr().out
     assert json.loads((tmp_path / "inside" / run_folder.DATA_FILE).read_text())[0]["fresh"] is True
 
     def stop_at_three(self, done, metrics, write=Log.write):

@@ -222,7 +222,7 @@ def test_changed_dataset_is_refused_for_a_run(data, tmp_path):
     file = data / "posed/1.0.0" / store.SUMMARY
     before = file.read_text()
     file.write_text(json.dumps(json.loads(before) | {"hash": "other"}))
-    with pytest.raises(ValueError, match=r"the dataset posed has changed since .*'hash': 'other'.* now"):
+    with pytest.raises(ValueError, match=r"the dataset posed has changed since .* expected .* got .*'hash': 'other'"):
         run_folder.require_own(tmp_path, options)
     file.write_text(before)
 

@@ -181,7 +181,7 @@ def test_what_is_wrong_with_any_arms_data_is_told_before_one_is_trained(file, tm
     monkeypatch.chdir(tmp_path)
     assert cli.main(["experiment", file, "--data", "freihand"]) == 2
     told = capsys.readouterr().err
-    assert "a, b, c: data.train[1].name is 'freihand'" in told
+    assert "a, b, c: data.train[1].name: expected a ren" in told
     assert settings.BUILDS["freihand"] in told
     assert told.count("bmc data build freihand") == 1
     assert not (tmp_path / "runs").exists()

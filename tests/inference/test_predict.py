@@ -193,7 +193,7 @@ def test_folder_with_bad_images_finishes_the_rest_and_lists_them(spotting, tmp_p
 def test_only_a_bad_image_is_an_error_and_leaves_nothing(spotting, tmp_path, capsys):
     (tmp_path / "bad.png").write_text("no image")
     assert cli.main(["predict", RUN, str(tmp_path / "bad.png"), "--out", str(tmp_path / "out")]) == 2
-    assert "bad.png is not an image" in capsys.readouterr().err
+    assert "bad.png: expected an image" in capsys.readouterr().err
     assert [file.name for file in tmp_path.iterdir()] == ["bad.png"]
 
 

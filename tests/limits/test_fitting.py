@@ -340,7 +340,7 @@ def test_personal_limits_are_kept_in_a_file_and_remember_their_weight(adults, cl
     limits.save(mine, tmp_path / "mine.json")
     read = limits.load(tmp_path / "mine.json")
     assert read.meta.count == 20
-    assert "weight: 0.800 for bones and palm, 0.167 for angles" in read.meta.screening
+    assert "weights: 0.800 for bones and palm, 0.167 for angles" in read.meta.screening
     np.testing.assert_allclose(read.hull, mine.hull, atol=1e-6)
 
 

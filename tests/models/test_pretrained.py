@@ -346,7 +346,7 @@ def test_published_weights_require_the_published_network(field, value, wanted):
     options = config.Config(network=config.Network(**{field: value}))
     config_io.validate(options)
     options.network.pretrained = "weights.safetensors"
-    with pytest.raises(ValueError, match=rf"network\.{field} is {value}; it must be {wanted} for network\.pretrained"):
+    with pytest.raises(ValueError, match=rf"network\.{field}: expected {wanted} for network\.pretrained, got {value}"):
         config_io.validate(options)
 
 

@@ -141,6 +141,6 @@ def test_of_several_processes_one_at_a_time_holds_it(tmp_path):
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(180)
         assert process.exitcode == 0
     assert overlaps.value == 0

@@ -69,5 +69,5 @@ def test_shares_are_those_of_the_examples_that_a_term_counts():
 def test_a_batch_that_cannot_be_divided_is_refused_with_what_would_do():
     config = examples.tiny_config()
     config.optimizer.accumulate = 4
-    with pytest.raises(ValueError, match=r"batch_size 8 .* 4 devices, each taking 4 parts .* multiple of 16"):
+    with pytest.raises(ValueError, match=r"batch_size: expected a multiple of 16 for 4 devices x 4 parts .*, got 8"):
         input_pipeline.rows(config)

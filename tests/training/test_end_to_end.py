@@ -107,7 +107,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_its_terms_and_its_example
     monkeypatch.setattr(pose_network, "ResNet", Pixels)
     monkeypatch.setattr(sources, "rendered", poisoned)
     monkeypatch.setattr(feed, "train_program", lambda *_, **__: total)
-    named = r"step \d+: .*joints_2d.* not finite.*themselves: real_like 7 \(joints_2d\)\. Look"
+    named = r"step \d+: .*joints_2d.* not finite.*themselves: real_like 7 \(joints_2d\)\. Check their"
     with pytest.raises(FloatingPointError, match=named):
         train.train(examples.tiny_config(epochs=1.0), tmp_path)
     assert checkpoint.latest(tmp_path) is None

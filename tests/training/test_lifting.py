@@ -131,12 +131,18 @@ def test_sources_must_suit_the_network(file):
     of_file = (configuration.Source(file, labels="3d", share=1.0),)
     data = dataclasses.replace(examples.tiny_config().data, train=of_file, test=(file,))
     assert sources.resolve(lifting(data=data)).data.train[0].count == 32
-    with pytest.raises(ValueError, match=r"a file of joints without images, for network\.input 'points' only"):
+    with pytest.raises(
+        ValueError,
+        match=r"expected a source with images for network\.input 'image', got .*, a file of joints without images",
+    ):
         sources.resolve(dataclasses.replace(examples.tiny_config(), data=data))
     dataset = (configuration.Source("freihand", labels="2d", share=1.0),)
-    with pytest.raises(ValueError, match=r"data.train\[0\].name is 'freihand'; for network.input 'points'"):
+    with pytest.raises(
+        ValueError,
+        match=r"data\.train\[0\]\.name: expected a rendered domain .* for network\.input 'points', got 'freihand'",
+    ):
         sources.resolve(lifting(data=dataclasses.replace(data, train=dataset)))
-    with pytest.raises(ValueError, match=r"limits\.source is 'nothing'"):
+    with pytest.raises(ValueError, match=r"limits\.source: expected .* got 'nothing'"):
         sources.resolve(lifting(data=data, limits=configuration.Limits(source="fit:nothing")))
 
 
