@@ -40,7 +40,7 @@ def pytest_sessionfinish(session):
 
 
 @pytest.fixture
-def as_users_have_it():
+def without_shape_checks():
     """Turns off the shape checks of signatures, which only the tests have."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield

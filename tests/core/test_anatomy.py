@@ -188,7 +188,7 @@ def test_a_pose_of_another_shape_is_refused():
         anatomy.joint_angles(jnp.zeros((20, 3)))
 
 
-def test_angles_of_float64_arrays_are_float32_without_a_warning(as_users_have_it):
+def test_angles_of_float64_arrays_are_float32_without_a_warning(without_shape_checks):
     joints = hands.sampled(2)[0].astype(np.float64)
     found = anatomy.joint_angles(joints)
     assert found.dtype == np.float32

@@ -174,7 +174,7 @@ def test_a_hull_wider_than_a_turn_contains_every_flexion():
     np.testing.assert_array_equal(expected[2], 0)
 
 
-def test_an_exported_program_of_any_batch_gives_what_the_losses_do(as_users_have_it):
+def test_an_exported_program_of_any_batch_gives_what_the_losses_do(without_shape_checks):
     limits, poses = hands.narrow_limits(), test_gradients.smooth_poses()[:3].astype(np.float32)
     call = jax.jit(lambda joints: losses.biomechanical(joints, limits, WEIGHTS))
     shape = jax.ShapeDtypeStruct(jax.export.symbolic_shape("b, 21, 3"), jnp.float32)

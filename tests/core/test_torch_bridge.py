@@ -199,7 +199,7 @@ def test_gradient_of_the_gradient_is_refused(bridge):
         (gradient**2).sum().backward()
 
 
-def test_joints_of_another_kind_are_refused(bridge, as_users_have_it):
+def test_joints_of_another_kind_are_refused(bridge, without_shape_checks):
     import torch
 
     limits = hands.narrow_limits()

@@ -6,7 +6,7 @@ import pytest
 
 from bmc_jax import anatomy, camera, limits, losses
 
-pytestmark = pytest.mark.usefixtures("as_users_have_it")
+pytestmark = pytest.mark.usefixtures("without_shape_checks")
 
 
 @pytest.mark.parametrize("shape", [(20, 3), (22, 3), (3, 21, 2), (21, 4), (21,), (63,)])

@@ -32,7 +32,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch, as_users_have_it):
+def folder(tmp_path, monkeypatch, without_shape_checks):
     """The demo with a small network."""
     demo = shutil.copytree(paths.ROOT / "docs/browser", tmp_path / "demo")
     with tarfile.open(PACKAGE) as archive:

@@ -82,7 +82,7 @@ def test_exported_program_is_the_checkpoint(said, predict, count):
     assert len(found) == 10
 
 
-def test_poses_within_limits_are_said_to_be(monkeypatch, as_users_have_it):
+def test_poses_within_limits_are_said_to_be(monkeypatch, without_shape_checks):
     """The limits allow any angle, and one of the hands has a finger that is too long."""
     hands = examples.examples(5)
     units = hands.joints_3d / hands.scale[:, None, None]

@@ -264,7 +264,7 @@ def test_no_landmarks_are_no_hands(loaded):
         ({"left": [True]}, r"left: expected a boolean, or one for each of the 2 hands"),
     ],
 )
-@pytest.mark.usefixtures("as_users_have_it")
+@pytest.mark.usefixtures("without_shape_checks")
 def test_wrong_argument_of_lift_is_named_with_its_remedy(loaded, change, said):
     given = {"landmarks": poses.Landmarks(seen_hands(2)[1]), "size": (640, 480)}
     with pytest.raises(ValueError, match=said):

@@ -32,7 +32,7 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture
-def quick(monkeypatch, as_users_have_it):
+def quick(monkeypatch, without_shape_checks):
     """Exports without the StableHLO program."""
     monkeypatch.setattr(training_data.synthesis, "poses", average_run.hands_of_40_mm)
     monkeypatch.setattr(program, "write", lambda *_, **__: None)
@@ -66,7 +66,7 @@ def test_exported_file_gives_the_checkpoints_joints_in_metres(run, tmp_path, qui
     [{"pool": "heatmaps", "lift": True, "patch": 8}, {"patch": 0, "dtype": "bfloat16", "refine": False}],
     ids=["two stages with heatmaps", "published stem, in bfloat16 and without refiner"],
 )
-def test_other_networks_are_translated_and_compared(tmp_path, as_users_have_it, network):
+def test_other_networks_are_translated_and_compared(tmp_path, without_shape_checks, network):
     tiny = examples.tiny_config()
     config = dataclasses.replace(tiny, network=dataclasses.replace(tiny.network, **network))
     weights = initialized_weights.of(config)
@@ -96,7 +96,7 @@ FUNCTIONS = {
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_translated_function_gives_the_same_numbers(as_users_have_it, name):
+def test_translated_function_gives_the_same_numbers(without_shape_checks, name):
     def function(given):
         return {"y": FUNCTIONS[name](given["x"])}
 
@@ -116,7 +116,7 @@ def test_translated_function_gives_the_same_numbers(as_users_have_it, name):
         (lambda x: jnp.einsum("brc,bkc->brk", x, x), "got a batched product"),
     ],
 )
-def test_what_cannot_be_translated_is_named(as_users_have_it, function, words):
+def test_what_cannot_be_translated_is_named(without_shape_checks, function, words):
     with pytest.raises(ValueError, match=words):
         onnx_graph.translate(lambda given: {"y": function(given["x"])}, {"x": ((4, 3), np.float32)})
 

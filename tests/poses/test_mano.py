@@ -192,7 +192,7 @@ def test_other_pickles_are_refused(tmp_path, capsys, content, words):
     assert capsys.readouterr().out == ""
 
 
-def test_what_is_not_stated_is_asked_for(file, right, tmp_path, as_users_have_it):
+def test_what_is_not_stated_is_asked_for(file, right, tmp_path, without_shape_checks):
     (tmp_path / "hand.pkl").write_bytes(file.read_bytes())
     with pytest.raises(ValueError, match="expected RIGHT or LEFT in its name, got neither; give side"):
         mano.load(tmp_path / "hand.pkl")

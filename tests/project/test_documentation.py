@@ -45,7 +45,7 @@ def same(printed, said):
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES["PAGES"] if PAGES["python_blocks"](text(page))])
-def test_python_of_a_page_runs_and_prints_what_it_says(page, tmp_path, monkeypatch, as_users_have_it):
+def test_python_of_a_page_runs_and_prints_what_it_says(page, tmp_path, monkeypatch, without_shape_checks):
     monkeypatch.chdir(tmp_path)
     missing = ""
     with jax.numpy_rank_promotion("allow"), matplotlib.rc_context({"backend": "agg"}):
@@ -202,7 +202,7 @@ def test_each_function_of_a_reference_page_has_an_example_that_runs_or_a_reason(
 
 
 @pytest.mark.parametrize("page", reference_pages.PAGES)
-def test_examples_of_a_reference_page_print_what_they_say(page, tmp_path, monkeypatch, as_users_have_it):
+def test_examples_of_a_reference_page_print_what_they_say(page, tmp_path, monkeypatch, without_shape_checks):
     monkeypatch.chdir(tmp_path)
     if page == "mano":
         mano_files.write(tmp_path / "MANO_RIGHT.pkl", mano_files.content())

@@ -199,7 +199,7 @@ def test_configuration_made_in_python_is_checked_before_any_work(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.usefixtures("as_users_have_it")
+@pytest.mark.usefixtures("without_shape_checks")
 def test_file_in_place_of_a_configuration_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"expected a bmc_jax.config.Config, got 'quickstart.py'; .* config_io.load"):
         train.train("quickstart.py", tmp_path)
