@@ -185,7 +185,7 @@ class Biomechanics:
     margin: float = 0.0
     """Share by which the limits of the losses are narrower than those that poses are measured with."""
     repair: str = "none"
-    """Repair of the network's poses in evaluation: "none", along their "rays", or "free", see
+    """Repair of the network's poses by `bmc evaluate`: "none", along their "rays", or "free", see
     `repair.project_to_limits`."""
     start: float = 0.0
     """Share of training without the terms: while pixels are wrong, they act along wrong rays and hinder the 2D term."""

@@ -16,6 +16,7 @@ from tabulate import tabulate
 
 from bmc_jax import metrics
 from bmc_jax.config import Config
+from bmc_jax.core import numerics
 from bmc_jax.core.plural import counted
 from bmc_jax.core.types import Batch, Prediction
 from bmc_jax.data import augment, photographs, sources
@@ -108,13 +109,15 @@ def evaluate(
 
 
 def _repaired(prediction: Prediction, trained: Trained) -> Prediction:
-    """Returns a prediction with its poses repaired, if the configuration says so."""
+    """Returns a prediction with its poses repaired, if the configuration says so; along rays, those in front of the
+    camera."""
     keep = {"none": None, "rays": "projection", "free": ""}[trained.config.biomechanics.repair]
     if keep is None:
         return prediction
     joints = np.asarray(prediction.joints_3d)
-    repaired = repair.repair_poses(joints, trained.limits, keep=keep).joints
-    return dataclasses.replace(prediction, joints_3d=repaired)
+    behind = (joints[..., 2:] < numerics.NEAREST_DEPTH).any(axis=1, keepdims=True) & (keep == "projection")
+    repaired = repair.repair_poses(np.where(behind, np.nan, joints), trained.limits, keep=keep).joints
+    return dataclasses.replace(prediction, joints_3d=np.where(behind, joints, repaired))
 
 
 def _protocol_figures(
@@ -213,7 +216,7 @@ def evaluate_photographs(
     stored = forward.stored_size(options, passes)
     found = photographs.read(annotations, size=options.data.image_size, indices=indices, stored=stored)
     run = forward.program(options, passes=passes, turns=turns)
-    prediction = forward.predict(options, trained.saved, found.batch, run=run)
+    prediction = _repaired(forward.predict(options, trained.saved, found.batch, run=run), trained)
     examples = jax.device_get(augment.central(found.batch, options.data.image_size))
     valid = np.asarray(examples.joints_2d_valid)
     measured, means = evaluation.compare(prediction, examples, trained.limits)

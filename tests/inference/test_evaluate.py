@@ -129,20 +129,46 @@ def test_tilts_are_counted_of_the_bones_that_lead_out_of_the_image():
     assert 25 < tilts(half) < 75
 
 
-def test_output_is_repaired_if_the_configuration_says_so(run, tmp_path, monkeypatch):
+@pytest.fixture
+def repaired_run(run, tmp_path, monkeypatch):
+    """The run with a repair of its output, as a function of the kind of repair."""
     monkeypatch.setattr(sources, "rendered", lambda *_, **__: examples.examples(COUNT))
-    folder = tmp_path / "repaired"
-    shutil.copytree(run, folder)
-    options = examples.tiny_config()
-    options = dataclasses.replace(options, biomechanics=dataclasses.replace(options.biomechanics, repair="free"))
-    (folder / "config.json").unlink()
-    config_io.write(options, folder)
-    before, after = (
-        evaluate.evaluate(one, ["mannequin"], count=COUNT)["domains"]["mannequin"] for one in (run, folder)
-    )
+
+    def folder(kind):
+        shutil.copytree(run, tmp_path / kind)
+        options = examples.tiny_config()
+        options = dataclasses.replace(options, biomechanics=dataclasses.replace(options.biomechanics, repair=kind))
+        (tmp_path / kind / "config.json").unlink()
+        config_io.write(options, tmp_path / kind)
+        return tmp_path / kind
+
+    return folder
+
+
+def test_output_is_repaired_if_the_configuration_says_so(run, repaired_run, measured_photograph, tmp_path):
+    free = repaired_run("free")
+    before, after = (evaluate.evaluate(one, ["mannequin"], count=COUNT)["domains"]["mannequin"] for one in (run, free))
     # Poses of an untrained network, of which a few are no hand.
     assert before["network"]["within_limits"] < 50 < 90 < after["network"]["within_limits"]
     assert after["network"]["joints_2d_px"] == before["network"]["joints_2d_px"]
+    photographs = evaluate.evaluate_photographs(free, photograph_files.tree(tmp_path))
+    assert measured_photograph["network"]["within_limits"] < photographs["network"]["within_limits"]
+
+
+def test_poses_behind_the_camera_are_not_repaired_along_rays(repaired_run, monkeypatch):
+    labelled = examples.examples(COUNT)
+    prediction = perfect(labelled)
+    joints = np.array(prediction.joints_3d)
+    joints[:, 8, 2] += 3.0
+    joints[0, :, 2] *= -1
+    given = dataclasses.replace(prediction, joints_3d=joints)
+    monkeypatch.setattr(forward, "predict", lambda *_, **__: given)
+    folder = repaired_run("rays")
+    evaluate.evaluate(folder, ["mannequin"], count=COUNT)
+    with np.load(folder / "predictions/mannequin.npz") as saved:
+        np.testing.assert_array_equal(saved["joints_3d"][0], joints[0])
+        assert np.isfinite(saved["joints_3d"]).all()
+        assert np.abs(saved["joints_3d"][1:] - joints[1:]).max() > 0.01
 
 
 def test_mean_pose_is_the_mean_in_scale_units():
