@@ -237,6 +237,9 @@ class Optimizer:
     accumulate: int = 1
     """Number of parts into which each device divides its share of a batch, for batches that exceed its memory. The
     gradient is that of the whole batch; BatchNorm normalizes each part separately."""
+    frozen: str = ""
+    """Modules that keep their initial weights, such as "lifting" or "backbone,head"; the statistics of their BatchNorm
+    are still updated. Empty for none."""
     ema: float = 0.0
     """Decay per step of an exponential moving average of the weights, which evaluation uses; 0 for no average."""
 

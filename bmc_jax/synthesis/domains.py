@@ -169,6 +169,8 @@ _STUDIO = {
 #: minutes, so that only depth is left to learn.
 for _name in ("mannequin", "any_view"):
     DOMAINS[f"gloved_{_name}"] = dataclasses.replace(DOMAINS[_name], name=f"gloved_{_name}", **_STUDIO)
+#: The hands of `mannequin` seen from any side.
+DOMAINS["mannequin_any_view"] = dataclasses.replace(DOMAINS["mannequin"], name="mannequin_any_view", views="so3")
 #: The hands of `any_view` before wide lenses, such as those of telephones, with the hand as large in the picture.
 DOMAINS["any_view_wide"] = dataclasses.replace(DOMAINS["any_view"], name="any_view_wide", focal=(0.75, 1.5))
 

@@ -246,7 +246,8 @@ def _validate_network(config: Config) -> None:
     _require(not data.augment, "data.augment", True, "false for network.input 'points', which has no images")
     valid = not any(source.fresh for source in data.train)
     _require(valid, "data.train[:].fresh", True, "false for network.input 'points', which has no images")
-    _require(not network.pretrained, "network.pretrained", network.pretrained, "'' for network.input 'points'")
+    files = any(map(pretrained.is_file, pretrained.sources(network.pretrained)))
+    _require(not files, "network.pretrained", network.pretrained, "a run's folder for network.input 'points'")
 
 
 def _validate_training(config: Config) -> None:

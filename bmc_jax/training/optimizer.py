@@ -24,7 +24,8 @@ def rate(config: Config) -> optax.Schedule:
 
 
 def create(config: Config) -> optax.GradientTransformation:
-    """Returns the optimizer: clipping, then the configured one. Weight decay excludes biases and BatchNorm."""
+    """Returns the optimizer: clipping, then the configured one. Weight decay excludes biases and BatchNorm; frozen
+    modules have no updates."""
     options = config.optimizer
     kernels = functools.partial(jax.tree.map, lambda leaf: leaf.ndim > 1)
     if options.name == "adamw":
@@ -34,7 +35,15 @@ def create(config: Config) -> optax.GradientTransformation:
             optax.add_decayed_weights(options.weight_decay, mask=kernels),
             optax.sgd(rate(config), momentum=options.momentum, nesterov=options.nesterov),
         )
-    return optax.chain(optax.clip_by_global_norm(options.clip), update)
+    update = optax.chain(optax.clip_by_global_norm(options.clip), update)
+    if not options.frozen:
+        return update
+    frozen = options.frozen.split(",")
+
+    def labels(params: dict[str, Any]) -> dict[str, str]:
+        return {name: "frozen" if name in frozen else "trained" for name in params}
+
+    return optax.partition({"trained": update, "frozen": optax.set_to_zero()}, labels)
 
 
 def average(config: Config, step: Int[Array, ""], before: Any, now: Any) -> Any:

@@ -116,7 +116,8 @@ def create(config: Config) -> TrainState:
 
     Raises:
       FileNotFoundError: if there is no such file, run or checkpoint of initial weights.
-      ValueError: if the initial weights are of another network, or cannot be read.
+      ValueError: if the initial weights are of another network, or cannot be read, or if a frozen module does not
+        exist.
 
     Examples:
       >>> from bmc_jax import config, step
@@ -129,6 +130,10 @@ def create(config: Config) -> TrainState:
     variables = jax.jit(functools.partial(network(config).init, train=False))(key, *blank(config))
     # The lifting network has no BatchNorm.
     variables.setdefault("batch_stats", {})
+    modules = variables["params"]
+    for name in filter(None, config.optimizer.frozen.split(",")):
+        if name not in modules:
+            raise ValueError(f"optimizer.frozen: expected one of {', '.join(modules)}, got {name!r}; choose of these")
     if config.network.pretrained:
         for name, weights in initial_weights(config).items():
             variables[name] = variables[name] | jax.tree.map(jnp.array, weights)
