@@ -3,9 +3,11 @@
 import dataclasses
 import functools
 
+import numpy as np
 import pytest
 from support import paths
 
+from bmc_jax import hand
 from bmc_jax.config import steps
 from bmc_jax.experiments import runner, settings
 from bmc_jax.training import config_io
@@ -129,6 +131,28 @@ def test_a_labelled_fraction_is_that_share_of_the_images_and_half_of_the_batch()
     assert labels(found["alone"][1]) == ("3d",)
     fractions = [arm.fraction for arm, _ in found.values() if not arm.name.endswith("bmc")]
     assert fractions == sorted(fractions)
+
+
+def test_a_file_of_joints_is_the_only_data_of_figure_5_and_its_rows_are_counted(tmp_path):
+    joints = np.stack([hand.EXAMPLE] * 50)
+    np.save(tmp_path / "hands.npy", joints)
+    found = config_io.load(f"{CONFIGS / 'figure5.py'}:10+bmc@{tmp_path / 'hands.npy'}")
+    assert [(one.labels, one.count) for one in found.data.train] == [("3d", 4), ("2d", 40)]
+    assert {one.name for one in found.data.train} == {str(tmp_path / "hands.npy")}
+
+
+def test_arms_on_pixels_see_the_same_images_and_those_with_a_lifter_learn_2d_joints_only():
+    found = runner.read(str(CONFIGS / "pixels.py"), data="runs/lifters")
+    configs = {arm.name: config_io.load(found.argument(arm.name)) for arm in found.arms}
+    assert len({steps(config) for config in configs.values()}) == 1
+    assert labels(configs["lifter"]) == labels(configs["2d"]) == ("3d", "2d")
+    assert {name: config.network.pretrained for name, config in configs.items() if config.optimizer.frozen} == {
+        "lifter": "runs/lifters/lifter",
+        "lifter+bmc": "runs/lifters/lifter+bmc",
+    }
+    assert configs["bl+rb+a"].weights.joint_angle > 0 == configs["lifter+bmc"].weights.joint_angle
+    with pytest.raises(ValueError, match=r"expected lifter or lifter\+bmc, or ARM@FOLDER .* got 'full'"):
+        config_io.load(f"{CONFIGS / 'pixels.py'}:full")
 
 
 def test_table_3_sees_the_target_alone_and_table_7_all_of_it():

@@ -16,7 +16,7 @@ from bmc_jax.core import validation
 from bmc_jax.data import sources
 from bmc_jax.inference import evaluate
 from bmc_jax.models import LiftingNetwork, points
-from bmc_jax.training import config_io, run_folder, train
+from bmc_jax.training import config_io, forward, run_folder, step, train
 
 
 def without_images(count=8, **fields):
@@ -151,7 +151,7 @@ def test_sources_must_suit_the_network(file):
     [
         ("data.augment=True", "data.augment: expected false for network.input 'points', .* got True"),
         ("data.train[0].fresh=True", "fresh: expected false for network.input 'points', .* got True"),
-        ("network.pretrained=some.pth", "network.pretrained: expected '' .* got 'some.pth'"),
+        ("network.pretrained=some.pth", "network.pretrained: expected a run's folder .* got 'some.pth'"),
         ("network.input=image", "network.noise: expected 0 unless .* got 1.0"),
     ],
 )
@@ -181,3 +181,7 @@ def test_the_whole_way_from_points_to_measures(tmp_path, file):
     assert np.isfinite(list(measured["network"].values())).all()
     with pytest.raises(ValueError, match=r"expected passes 1 and turns 1 for network\.input 'points'"):
         evaluate.evaluate(folder, passes=2)
+    again = step.create(
+        dataclasses.replace(options, network=dataclasses.replace(options.network, pretrained=str(folder)))
+    )
+    jax.tree.map(np.testing.assert_array_equal, again.params, forward.load(folder).saved["params"])

@@ -169,6 +169,30 @@ def test_weights_decay_and_biases_do_not(name):
     assert np.all(updates["bias"] == 0)
 
 
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_frozen_modules_keep_their_weights_and_others_are_trained_as_if_alone(name):
+    chosen = configuration.Optimizer(name=name, rate=0.1, weight_decay=0.1, clip=1.0)
+    trained = {"head": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}}
+    params = trained | {"backbone": {"kernel": jnp.ones((3, 2))}, "refiner": {"bias": jnp.ones(3)}}
+    gradients = jax.tree.map(lambda leaf: 5 * jnp.ones_like(leaf), params)
+    alone = optimizer.create(dataclasses.replace(CONFIG, optimizer=chosen))
+    frozen = dataclasses.replace(chosen, frozen="backbone,refiner")
+    some = optimizer.create(dataclasses.replace(CONFIG, optimizer=frozen))
+    updates, _ = some.update(gradients, some.init(params), params)
+    wanted, _ = alone.update({"head": gradients["head"]}, alone.init(trained), trained)
+    jax.tree.map(np.testing.assert_array_equal, updates["head"], wanted["head"])
+    for module in ("backbone", "refiner"):
+        assert not any(np.any(leaf) for leaf in jax.tree.leaves(updates[module]))
+
+
+def test_frozen_modules_that_do_not_exist_are_refused():
+    options = dataclasses.replace(CONFIG, optimizer=configuration.Optimizer(frozen="head,lifting"))
+    with pytest.raises(
+        ValueError, match=r"optimizer\.frozen: expected one of backbone, .*, got 'lifting'; choose of these"
+    ):
+        step.create(options)
+
+
 def test_averaged_weights_are_a_recursion_that_forgets_the_start():
     options = dataclasses.replace(CONFIG, optimizer=configuration.Optimizer(ema=0.4))
     values = np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32)
