@@ -1,14 +1,14 @@
 """Table 2 on images of gloved hands at 128 pixels, and with depth from a lifter of the source's poses from all sides.
 
-    bmc train --config=configs/pixels.py:lifter --workdir=runs/lifters/lifter
-    bmc train --config=configs/pixels.py:lifter+bmc --workdir=runs/lifters/lifter+bmc
-    bmc experiment pixels --data runs/lifters --seeds 2
+    bmc train --config=configs/pixels.py:points --workdir=runs/lifters/lifter
+    bmc train --config=configs/pixels.py:points+bmc --workdir=runs/lifters/lifter+bmc
+    bmc experiment pixels --seeds 2
 
 The network and the images are those of `table2 --data synthetic` at twice the resolution, half as many for as many
 steps, because one core renders 50 of them a second. The source's images show hands within 50 degrees of the palm or the
 back, but its 3D poses can be turned to any side. The first two commands train second stages alone, on 2D joints: of
-these poses, and also of the target's 2D labels, with the losses and the joint density. The arms of the same names keep
-these stages, and learn 2D joints only.
+these poses, and also of the target's 2D labels, with the losses and the joint density. The arms `lifter` and
+`lifter+bmc` keep these stages, and learn 2D joints only.
 """
 
 import dataclasses
@@ -37,38 +37,39 @@ CLAIMS = (
     Claim("with losses, density and repair it lowers it further", "lifter+bmc", than="lifter", measure=Z),
     Claim("and removes half of that of 3D on the source", "lifter+bmc", "source", Z, by=50.0),
 )
-#: Supervision and fields of the lifters.
-LIFTERS = {
-    "lifter": (settings.SUPERVISIONS["source"], {}),
-    "lifter+bmc": (Supervision(terms=settings.ALL), {"weights.density": 0.3}),
+#: Supervision and fields of the second stages alone.
+POINTS = {
+    "points": (settings.SUPERVISIONS["source"], {}),
+    "points+bmc": (Supervision(terms=settings.ALL), {"weights.density": 0.3}),
 }
+LIFTERS = ("lifter", "lifter+bmc")
+"""Arms that begin with the run of their name in `FOLDER`."""
+FOLDER = "runs/lifters"
 
 
-def get_config(argument: str = "lifter") -> Config:
-    name, _, folder = argument.partition("@")
-    if name not in (WORDS if folder else LIFTERS):
-        raise ValueError(
-            f"expected {' or '.join(LIFTERS)}, or ARM@FOLDER with the folder of their runs, got {argument!r}"
-        )
-    config = arm(name, folder) if folder else lifter(name)
-    return dataclasses.replace(config, name=f"pixels {name}")
+def get_config(argument: str = "points") -> Config:
+    if argument not in {**POINTS, **WORDS}:
+        raise ValueError(f"expected one of {', '.join([*POINTS, *WORDS])}, got {argument!r}; choose one")
+    config = points(argument) if argument in POINTS else arm(argument)
+    return dataclasses.replace(config, name=f"pixels {argument}")
 
 
-def lifter(name: str) -> Config:
+def points(name: str) -> Config:
     """Returns the configuration of a second stage alone, with points as noisy as those of the first stage."""
-    supervision, fields = LIFTERS[name]
+    supervision, fields = POINTS[name]
     config = settings.supervise(settings.points(source="mannequin_any_view"), supervision)
     config = dataclasses.replace(config, network=Network(input="points", noise=2.5))
     return settings.with_fields(config, fields)
 
 
-def arm(name: str, folder: str) -> Config:
-    """Returns the configuration of an arm; `folder` has the runs of the lifters."""
+def arm(name: str) -> Config:
+    """Returns the configuration of an arm."""
     config = settings.synthetic()
     train = tuple(dataclasses.replace(source, count=source.count // 2) for source in config.data.train)
     fields = {"data.train": train, "data.image_size": 128, "network.patch": 8, "training.epochs": 5.0}
-    config = settings.supervise(settings.with_fields(config, fields), settings.SUPERVISIONS.get(name, Supervision()))
+    config = settings.with_fields(config, fields)
+    config = settings.supervise(config, settings.SUPERVISIONS.get(name, Supervision()))
     if name in LIFTERS:
-        fields = {"network.pretrained": f"{folder}/{name}", "optimizer.frozen": "lifting"}
+        fields = {"network.pretrained": f"{FOLDER}/{name}", "optimizer.frozen": "lifting"}
         config = settings.with_fields(config, fields)
     return settings.with_fields(config, {"biomechanics.repair": "rays"}) if name == "lifter+bmc" else config

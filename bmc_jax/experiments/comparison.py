@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
@@ -47,6 +47,8 @@ TESTED = (
     "angles_within",
 )
 """Metrics whose changes and gaps are computed."""
+PAPER_SIZE = 128
+"""Side of the paper's crops. Its 2D errors are left out where crops have another side, whose pixels differ."""
 REMEDY = "run bmc experiment again"
 
 
@@ -111,6 +113,7 @@ class Comparison(TypedDict):
     command: str
     environment: Environment
     configurations: dict[str, str]
+    image_size: NotRequired[int]
     claims: list[ClaimFields]
     others: dict[str, dict[str, dict[str, float]]]
     sets: dict[str, dict[str, ArmResults]]
@@ -138,7 +141,8 @@ def compare(experiment: Experiment, seeds: int, out: str | os.PathLike, command:
       command: the `bmc` command, for the record.
 
     Returns:
-      The content of `experiment.json`. `sets` has the arms of each set of test images. An arm has its `seeds`, and by
+      The content of `experiment.json`. `image_size` is the side of the crop, in whose pixels 2D errors are; it is left
+      out if the arms have several. `sets` has the arms of each set of test images. An arm has its `seeds`, and by
       metric their `values`, `mean` and `sd` (with n - 1; omitted for one seed), the number in the `paper`, and the part
       of the gap that is `closed`, percent. Its `step` has the `change` from the arm `after` and its `p`, by metric.
       Files are named without their folders.
@@ -152,6 +156,9 @@ def compare(experiment: Experiment, seeds: int, out: str | os.PathLike, command:
         raise ValueError(f"{out}: expected finished runs of {experiment.file}, got none; {REMEDY}")
     names = list(dict.fromkeys(name for content in contents for name in content["domains"]))
     environments = [content["environment"] for content in contents]
+    folders = [run_directory(out, arm, seed) for arm, by_seed in runs.items() for seed in by_seed]
+    sizes = {config_io.read(folder).data.image_size for folder in folders}
+    hidden = () if sizes == {PAPER_SIZE} else ("joints_2d_px",)
     content = {
         "experiment": Path(experiment.file).stem,
         "command": command,
@@ -160,12 +167,13 @@ def compare(experiment: Experiment, seeds: int, out: str | os.PathLike, command:
             for key in environments[-1]
         },
         "configurations": {arm.name: _hash(arm.name, seeds, out) for arm in experiment.arms},
+        **({"image_size": sizes.pop()} if len(sizes) == 1 else {}),
         "claims": [asdict(claim) for claim in experiment.claims],
         "others": {
-            _file_name(name): {row: published.row(row, name, name == names[-1]) for row in experiment.others}
+            _file_name(name): {row: _published(row, name, name == names[-1], hidden) for row in experiment.others}
             for name in names
         },
-        "sets": {_file_name(name): _compare_on(experiment, runs, name, name == names[-1]) for name in names},
+        "sets": {_file_name(name): _compare_on(experiment, runs, name, name == names[-1], hidden) for name in names},
     }
     return cast(Comparison, content)
 
@@ -193,15 +201,24 @@ def _hash(arm: str, seeds: int, out: str | os.PathLike) -> str:
     return ""
 
 
+def _published(row: str, name: str, is_target: bool, hidden: Sequence[str]) -> dict[str, float]:
+    """Returns the paper's numbers without those of the metrics `hidden`."""
+    return {key: value for key, value in published.row(row, name, is_target).items() if key not in hidden}
+
+
 def _compare_on(
-    experiment: Experiment, runs: Mapping[str, Mapping[int, Measured]], name: str, is_target: bool
+    experiment: Experiment,
+    runs: Mapping[str, Mapping[int, Measured]],
+    name: str,
+    is_target: bool,
+    hidden: Sequence[str],
 ) -> dict[str, Any]:
     """Returns the arms of one set of test images."""
     values = {
         arm: {seed: _figures(run["domains"][name]) for seed, run in by_seed.items() if name in run["domains"]}
         for arm, by_seed in runs.items()
     }
-    papers = {arm.name: published.row(arm.paper, name, is_target) for arm in experiment.arms}
+    papers = {arm.name: _published(arm.paper, name, is_target, hidden) for arm in experiment.arms}
     columns = dict.fromkeys([*COLUMNS, *(key for paper in papers.values() for key in paper)])
     arms = {}
     for arm in experiment.arms:

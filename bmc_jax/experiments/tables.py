@@ -38,7 +38,7 @@ def short(content: Comparison) -> str:
     """Returns the means on the target and those of the paper as Markdown."""
     name, arms = list(content["sets"].items())[-1]
     title = f"{heading(content)} · {name}, mean ± sd of {_seeds(arms)}"
-    return "\n".join([title, "", _pipes(_values(arms, {}, SHORT, words=True))]) + "\n"
+    return "\n".join([title, "", _pipes(_values(content, arms, {}, SHORT, words=True))]) + "\n"
 
 
 def comparisons(content: Comparison) -> list[dict[str, Any]]:
@@ -49,8 +49,8 @@ def comparisons(content: Comparison) -> list[dict[str, Any]]:
         {
             "name": name,
             "seeds": _seeds(arms),
-            "means": _values(arms, content["others"][name]),
-            "steps": _steps(arms, name == target),
+            "means": _values(content, arms, content["others"][name]),
+            "steps": _steps(content, arms, name == target),
         }
         for name, arms in content["sets"].items()
     ]
@@ -68,8 +68,14 @@ def _seeds(arms: dict[str, Any]) -> str:
     return f"{several} seed{'' if several == '1' else 's'}"
 
 
+def _title(content: Comparison, key: str) -> str:
+    """Returns the title of a metric, with the side of the crop in whose pixels 2D errors are."""
+    size = content.get("image_size") if key == "joints_2d_px" else None
+    return published.title(key) + (f" of {size}" if size else "")
+
+
 def _values(
-    arms: dict[str, Any], others: dict[str, Any], shown: tuple[str, ...] = (), words: bool = False
+    content: Comparison, arms: dict[str, Any], others: dict[str, Any], shown: tuple[str, ...] = (), words: bool = False
 ) -> list[list[str]]:
     """Returns a row for each arm. A number of the paper is in the column after ours."""
     ours = {key for arm in arms.values() for key in arm["mean"]}
@@ -81,7 +87,7 @@ def _values(
     means = [*arms.values(), *({"mean": {}, "paper": row} for row in others.values())]
     for key in keys:
         if key in ours:
-            header.append(published.title(key))
+            header.append(_title(content, key))
             for row, arm in zip(rows, means, strict=True):
                 row.append(_value(key, arm))
         if key in theirs:
@@ -99,11 +105,11 @@ def _value(key: str, arm: dict[str, Any]) -> str:
     return f"{arm['mean'][key]:.{digits}f}{spread}"
 
 
-def _steps(arms: dict[str, Any], gap: bool) -> list[list[str]]:
+def _steps(content: Comparison, arms: dict[str, Any], gap: bool) -> list[list[str]]:
     has_3d = any("joints_3d_mm" in arm["mean"] for arm in arms.values())
     keys = STEPS if has_3d else WITHOUT_3D
     closes = [key for key in keys if gap and key in GAPS and any(key in arm.get("closed", {}) for arm in arms.values())]
-    names = {key: published.title(key).replace(", wrists aligned", "") for key in keys}
+    names = {key: _title(content, key).replace(", wrists aligned", "") for key in keys}
     rows = [["arm", "after", *names.values(), *(f"gap closed: {names[key]}" for key in closes)]]
     for name, arm in arms.items():
         step, closed = arm.get("step", {}), arm.get("closed", {})
@@ -136,7 +142,7 @@ def claim_rows(content: Comparison) -> list[list[str]]:
         rows.append(
             [
                 f"{claim.words}: {claim.arm}",
-                f"{published.title(claim.measure).replace(', wrists aligned', '')}, {of}",
+                f"{_title(content, claim.measure).replace(', wrists aligned', '')}, {of}",
                 "better" if claim.by == 0 else f"at least {claim.by:g} %",
                 "" if found.reached is None else f"{found.reached:+.1f} %",
                 _p(found.p) if found.p is not None else "one seed" if found.seeds == 1 else "",

@@ -9,7 +9,7 @@ from support import examples, results
 
 from bmc_jax import cli, limits
 from bmc_jax.core.types import Prediction
-from bmc_jax.experiments import comparison, plots, report, runner
+from bmc_jax.experiments import comparison, plots, report, runner, tables
 from bmc_jax.experiments.runner import Arm, Experiment
 from bmc_jax.inference import evaluate
 from bmc_jax.limits import depth_ambiguity
@@ -83,6 +83,19 @@ def test_page_has_the_table_with_the_papers_numbers_escaped(page):
     assert "<td>9.97</td>" in page
     assert "few &lt;labels&gt;" in page
     assert "<code>bmc experiment small</code>" in page
+
+
+def test_2d_errors_are_in_pixels_of_the_crop_and_beside_the_papers_only_in_crops_of_its_size(folder, tmp_path):
+    content = comparison.read(folder / report.FILE)
+    assert content["image_size"] == examples.tiny_config().data.image_size != comparison.PAPER_SIZE
+    assert content["sets"]["real_like"]["2+bmc"]["paper"] == {"depth_mm": 9.97, "joints_3d_mm": 13.78}
+    assert f"| 2D, px of {content['image_size']} |" in re.sub(" +", " ", tables.markdown(content))
+    finished(runner.run_directory(tmp_path, "2+bmc", 0), 1.0)
+    options = examples.tiny_config()
+    options.data.image_size = comparison.PAPER_SIZE
+    config_io.write(options, runner.run_directory(tmp_path, "2+bmc", 0))
+    content = comparison.compare(FOUND, 1, tmp_path, "bmc experiment small")
+    assert content["sets"]["real_like"]["2+bmc"]["paper"]["joints_2d_px"] == 3.79
 
 
 def test_dots_are_the_seeds_and_diamonds_the_papers(folder):

@@ -142,8 +142,7 @@ def test_a_file_of_joints_is_the_only_data_of_figure_5_and_its_rows_are_counted(
 
 
 def test_arms_on_pixels_see_the_same_images_and_those_with_a_lifter_learn_2d_joints_only():
-    found = runner.read(str(CONFIGS / "pixels.py"), data="runs/lifters")
-    configs = {arm.name: config_io.load(found.argument(arm.name)) for arm in found.arms}
+    configs = {arm.name: config for arm, config in arms("pixels", "")}
     assert len({steps(config) for config in configs.values()}) == 1
     assert labels(configs["lifter"]) == labels(configs["2d"]) == ("3d", "2d")
     assert {name: config.network.pretrained for name, config in configs.items() if config.optimizer.frozen} == {
@@ -151,8 +150,6 @@ def test_arms_on_pixels_see_the_same_images_and_those_with_a_lifter_learn_2d_joi
         "lifter+bmc": "runs/lifters/lifter+bmc",
     }
     assert configs["bl+rb+a"].weights.joint_angle > 0 == configs["lifter+bmc"].weights.joint_angle
-    with pytest.raises(ValueError, match=r"expected lifter or lifter\+bmc, or ARM@FOLDER .* got 'full'"):
-        config_io.load(f"{CONFIGS / 'pixels.py'}:full")
 
 
 def test_table_3_sees_the_target_alone_and_table_7_all_of_it():
