@@ -1,6 +1,6 @@
 """How far does the claim depend on the cameras? A target seen by the source's cameras, and one seen by wide lenses.
 
-    bmc experiment cameras --seeds 2
+    bmc experiment cameras --seeds 3
 
 On 2D points, see `lifting`. The hands of both targets are the same; `any_view` has focal lengths of 1.9 to 4.1 image
 widths, as the source has about, and `any_view_wide` of 0.75 to 1.5.

@@ -1,6 +1,6 @@
 """Why do bone lengths alone raise the error in depth? Each loss alone and together, and schedules of the bone lengths.
 
-    bmc experiment tilts --seeds 2
+    bmc experiment tilts --seeds 3
 
 A bone's length in the image determines how far it is tilted from the image, but not whether towards the camera or away
 from it. Beside the error in depth, the measure is the share of tilted bones that a network tilts the right way. On 2D

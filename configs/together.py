@@ -1,6 +1,6 @@
 """Do limits of the whole hand teach more than limits of each length and angle by itself?
 
-    bmc experiment together --seeds 2
+    bmc experiment together --seeds 3
 
 The joint density of bone lengths, palm and joint angles (see `bmc_jax.core.density`), fitted to the source's hands as
 the limits are, in place of the three losses and beside them; the last arm also repairs its poses along their rays. On

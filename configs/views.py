@@ -47,6 +47,7 @@ CLAIMS = (
     Claim("the source's poses from all sides remove half of it", "views", "source", Z, by=50.0),
     Claim("beside them, the losses lower it further", "views+bmc", than="views", measure=Z),
     Claim("the joint density and repair lower it further", "views+whole", than="views+bmc", measure=Z),
+    Claim("the whole removes half of the source's depth error", "views+whole", "source", Z, by=50.0),
     Claim("with 3D labels of the target, repair still lowers it", "full+rays", than="full", measure=Z),
 )
 
