@@ -15,7 +15,7 @@ from bmc_jax.experiments import settings
 from bmc_jax.experiments.claims import Claim
 from bmc_jax.experiments.settings import Arm, Supervision
 
-SOURCE, BMC, FULL = (settings.SUPERVISIONS[name] for name in ("source", "bl+rb+a", "full"))
+SOURCE, BMC, COMPUTED, FULL = (settings.SUPERVISIONS[name] for name in ("source", "bl+rb+a", "computed", "full"))
 RAYS = {"biomechanics.repair": "rays"}
 WHOLE = RAYS | {"weights.density": 0.3}
 #: Domain with 3D labels, supervision and fields of each arm.
@@ -23,6 +23,7 @@ CHANGES: dict[str, tuple[str, Supervision, dict[str, object]]] = {
     "source": ("mannequin", SOURCE, {}),
     "2d": ("mannequin", Supervision(), {}),
     "bmc": ("mannequin", BMC, {}),
+    "computed": ("mannequin", COMPUTED, {}),
     "views": ("mannequin_any_view", SOURCE, {}),
     "views+bmc": ("mannequin_any_view", BMC, {}),
     "views+whole": ("mannequin_any_view", BMC, WHOLE),
@@ -33,6 +34,7 @@ ARMS = (
     Arm("source", "3D on the source only"),
     Arm("2d", "and 2D on the target", after="source"),
     Arm("bmc", "and the losses", after="2d"),
+    Arm("computed", "the same, limits of the target", after="bmc"),
     Arm("views", "3D on the source's poses from all sides", after="source"),
     Arm("views+bmc", "and 2D on the target, and the losses", after="views"),
     Arm("views+whole", "and the joint density, and repair along the rays", after="views+bmc"),
@@ -44,6 +46,7 @@ Z = "depth_mm"
 CLAIMS = (
     Claim("the losses lower the depth error", "bmc", than="2d", measure=Z),
     Claim("they remove half of the source's depth error", "bmc", "source", Z, by=50.0),
+    Claim("limits of the target lower it further", "computed", than="bmc", measure=Z),
     Claim("the source's poses from all sides remove half of it", "views", "source", Z, by=50.0),
     Claim("beside them, the losses lower it further", "views+bmc", than="views", measure=Z),
     Claim("the joint density and repair lower it further", "views+whole", than="views+bmc", measure=Z),

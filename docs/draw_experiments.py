@@ -25,32 +25,34 @@ TARGET = "any_view"
 DRAWN = {"2d": QUIET, "bmc": INSIDE, "rays": FINGER_COLOURS[2], "free": OUTSIDE}
 
 
-def answer(results: dict) -> Figure:
-    """Draws the depth errors of the paper's arms, and ours on points."""
-    ours = {name: arm["mean"]["depth_mm"] for name, arm in results["sets"][TARGET].items()}
+def answer(points: dict, rhd: dict, images: dict) -> Figure:
+    """Draws the depth errors of the paper's arms, and ours on points and on images."""
     rows = {
-        "3D of the source": ("3D RHD", "source"),
-        "and 2D of the target": ("3D RHD + 2D FH", "2d"),
-        "and the losses": ("3D RHD + 2D FH + BMC", "bmc"),
-        "and joint density and repair": ("", "bmc+density+rays"),
-        "3D of both": ("3D RHD + 3D FH", "full"),
+        "3D of the source": ("3D RHD", "source", "source"),
+        "and 2D of the target": ("3D RHD + 2D FH", "2d", "2d"),
+        "and the losses": ("3D RHD + 2D FH + BMC", "bmc", "bl+rb+a"),
+        "source's poses from all sides": ("", "views", "lifter"),
+        "and losses, density, repair": ("", "views+whole", "lifter+bmc"),
+        "3D of both": ("3D RHD + 3D FH", "full", "full"),
     }
-    colours = [QUIET, QUIET, INSIDE, FINGER_COLOURS[2], INK]
+    colours = [QUIET, QUIET, INSIDE, FINGER_COLOURS[2], FINGER_COLOURS[2], INK]
+    theirs = [published.row(f"Table 2, {paper}", "", True).get("depth_mm", 0.0) for paper, _, _ in rows.values()]
+    panels = {"the paper, photographs": theirs}
+    for title, results, of_images in (
+        ("here, 2D points", points, False),
+        ("here, points of RHD's hands", rhd, False),
+        ("here, images of gloved hands", images, True),
+    ):
+        arms = list(results["sets"].values())[-1]
+        panels[title] = [arms[arm[1 + of_images]]["mean"]["depth_mm"] for arm in rows.values()]
     with matplotlib.rc_context(draw.STYLE):
-        figure = Figure(figsize=(9.4, 2.5), layout="constrained")
-        panels = figure.subplots(1, 2, sharey=True)
-        theirs = [
-            published.row(f"Table 2, {paper}", "", True).get("depth_mm", 0.0) if paper else 0.0
-            for paper, _ in rows.values()
-        ]
-        for axes, title, values in (
-            (panels[0], "the paper, Table 2, on photographs", theirs),
-            (panels[1], "here, on 2D points of rendered hands", [ours[arm] for _, arm in rows.values()]),
-        ):
+        figure = Figure(figsize=(12.0, 2.8), layout="constrained")
+        for axes, (title, values) in zip(figure.subplots(1, 4, sharey=True), panels.items(), strict=True):
             bars = axes.barh(list(rows), values, color=colours)
             axes.bar_label(bars, [f"{value:.1f}" if value else "not in the paper" for value in values], padding=3)
-            axes.set(title=title, xlabel="depth error, wrists aligned, mm", xlim=(0, 1.15 * max(values)))
-        panels[0].invert_yaxis()
+            axes.set(title=title, xlim=(0, 1.25 * max(values)))
+        axes.invert_yaxis()
+        figure.supxlabel("depth error, wrists aligned, mm", fontsize=9)
     return figure
 
 
@@ -135,8 +137,8 @@ def excess(runs: Path) -> Figure:
 
 
 if __name__ == "__main__":
-    for picture, name in ((answer, "together"), (tilts, "tilts")):
-        results = json.loads((DOCS / f"results/{name}.json").read_text())
-        draw.save(picture(results), DOCS / f"images/{picture.__name__}.png")
+    for picture, names in ((answer, ("views", "views_rhd_eval_joints", "pixels")), (tilts, ("tilts",))):
+        results = [json.loads((DOCS / f"results/{name}.json").read_text()) for name in names]
+        draw.save(picture(*results), DOCS / f"images/{picture.__name__}.png")
     if sys.argv[1:]:
         draw.save(excess(Path(sys.argv[1])), DOCS / "images/excess.png")
