@@ -24,7 +24,7 @@ from bmc_jax.inference import evaluate, measurements
 from bmc_jax.inference.measurements import Measured
 from bmc_jax.runtime import project_files
 from bmc_jax.runtime.distributed import print_once
-from bmc_jax.training import config_io, run_folder, train
+from bmc_jax.training import config_io, run_folder, step, train
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,10 @@ def _is_available(get_config: Callable[[str], Config], argument: str) -> bool:
 
 
 def require_data(experiment: Experiment, overrides: Sequence[str] = ()) -> None:
-    """Checks the data of all arms before any arm is trained.
+    """Checks the data and initial weights of all arms before any arm is trained.
 
     Raises:
-      ValueError: if data is missing or unsuitable. The message lists the arms and the commands that build the datasets.
+      ValueError: if any are missing or unsuitable. The message lists the arms and the commands that build the datasets.
     """
     arms_by_error, absent = dict[str, list[str]](), dict[str, None]()
     for arm in experiment.arms:
@@ -101,13 +101,19 @@ def require_data(experiment: Experiment, overrides: Sequence[str] = ()) -> None:
         absent |= dict.fromkeys(_absent(config))
         try:
             sources.resolve(config)
-        except ValueError as error:
+            if config.network.pretrained:
+                step.initial_weights(config)
+        except (ValueError, FileNotFoundError) as error:
             arms_by_error.setdefault(str(error), []).append(arm.name)
     if arms_by_error:
         lines = [f"{', '.join(arms)}: {error}" for error, arms in arms_by_error.items()]
         builds = [settings.BUILDS[name] for name in absent if name in settings.BUILDS]
         remedy = ["build the missing datasets with", *(f"  {build}" for build in builds)] if builds else []
-        raise ValueError("\n  ".join(["no arm was trained, because data is missing or unsuitable:", *lines, *remedy]))
+        raise ValueError(
+            "\n  ".join(
+                ["no arm was trained, because data or initial weights are missing or unsuitable:", *lines, *remedy]
+            )
+        )
 
 
 def _absent(options: Config) -> list[str]:

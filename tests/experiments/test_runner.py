@@ -187,6 +187,16 @@ def test_what_is_wrong_with_any_arms_data_is_told_before_one_is_trained(file, tm
     assert not (tmp_path / "runs").exists()
 
 
+def test_initial_weights_that_are_missing_are_named_before_any_arm_is_trained(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = runner.read(str(paths.ROOT / "configs/pixels.py"), arms=["2d", "lifter", "lifter+bmc"])
+    with pytest.raises(
+        ValueError, match=r"no arm was trained, .*\n  lifter: runs/lifters/lifter.*\n  lifter\+bmc: "
+    ) as told:
+        runner.require_data(found)
+    assert "2d:" not in str(told.value)
+
+
 def test_a_recorded_result_names_files_and_data_without_their_folders(file, tmp_path, monkeypatch):
     def measure(workdir):
         finished(workdir, entries=(str(tmp_path / "hands.npy"),), depth_mm=3.0)
