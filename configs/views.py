@@ -19,7 +19,7 @@ SOURCE, BMC, COMPUTED, FULL = (settings.SUPERVISIONS[name] for name in ("source"
 RAYS = {"biomechanics.repair": "rays"}
 WHOLE = RAYS | {"weights.density": 0.3}
 #: Domain with 3D labels, supervision and fields of each arm.
-CHANGES: dict[str, tuple[str, Supervision, dict[str, object]]] = {
+CHANGES = {
     "source": ("mannequin", SOURCE, {}),
     "2d": ("mannequin", Supervision(), {}),
     "bmc": ("mannequin", BMC, {}),
