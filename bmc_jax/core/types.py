@@ -7,6 +7,7 @@ placeholders in the fields, so the annotations are not checked at run time.
 """
 
 import dataclasses
+import math
 import typing
 from dataclasses import dataclass
 
@@ -153,10 +154,15 @@ def require_shape(name: str, array: Array, *shape: int) -> None:
 
     Raises:
       TypeError: if it is no array, naming it and the remedy.
-      ValueError: for another shape, naming the array.
+      ValueError: for another shape, naming the array and the remedy.
     """
     if not hasattr(array, "shape"):
         raise TypeError(f"{name}: expected an array, got {type(array).__name__}; convert it with jnp.asarray")
     if tuple(array.shape[-len(shape) :]) != shape:
-        expected = ", ".join(map(str, shape))
-        raise ValueError(f"{name}: expected an array of shape [..., {expected}], got shape {list(array.shape)}")
+        expected = f"[..., {', '.join(map(str, shape))}]"
+        remedy = f"give all values of {expected}"
+        if array.shape[-1:] == (math.prod(shape),):
+            remedy = f"reshape it to {expected}"
+        elif tuple(array.shape[-len(shape) :]) == shape[::-1]:
+            remedy = f"reverse its last {len(shape)} axes"
+        raise ValueError(f"{name}: expected an array of shape {expected}, got shape {list(array.shape)}; {remedy}")

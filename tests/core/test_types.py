@@ -44,3 +44,18 @@ def test_camera_refuses_points_pixels_and_intrinsics_of_another_shape():
         camera.rays(points, intrinsics)
     with pytest.raises(ValueError, match=r"intrinsics.*got shape \[2, 2\]"):
         camera.rays(pixels, jnp.eye(2))
+
+
+@pytest.mark.parametrize(
+    ("shape", "remedy"),
+    [
+        ((4, 63), r"reshape it to \[\.\.\., 21, 3\]"),
+        ((4, 3, 21), "reverse its last 2 axes"),
+        ((4, 20, 3), r"give all values of \[\.\.\., 21, 3\]"),
+        ((), r"give all values of \[\.\.\., 21, 3\]"),
+    ],
+)
+def test_an_array_of_another_shape_is_refused_with_the_remedy(shape, remedy):
+    expected = rf"joints in FreiHAND order: expected an array of shape \[\.\.\., 21, 3\], got shape .*; {remedy}$"
+    with pytest.raises(ValueError, match=expected):
+        anatomy.bones(jnp.ones(shape))
