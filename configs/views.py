@@ -1,7 +1,7 @@
 """What do the losses teach beside the source's poses seen from all sides, and how strong is everything together?
 
     bmc experiment views --seeds 3
-    bmc experiment views --data rhd_eval_joints.npy --seeds 2
+    bmc experiment views --data rhd_eval_joints.npy --seeds 3
 
 The source's images show hands within 50 degrees of the palm or the back, the target's from any side. The source's 3D
 poses can be turned to any side, though: `views` trains on them alone, as `mannequin_any_view` has them. The target is
