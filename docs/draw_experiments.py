@@ -46,8 +46,8 @@ def answer(points: dict, rhd: dict, images: dict) -> Figure:
         arms = list(results["sets"].values())[-1]
         panels[title] = [arms[arm[1 + of_images]]["mean"]["depth_mm"] for arm in rows.values()]
     with matplotlib.rc_context(draw.STYLE):
-        figure = Figure(figsize=(12.0, 2.8), layout="constrained")
-        for axes, (title, values) in zip(figure.subplots(1, 4, sharey=True), panels.items(), strict=True):
+        figure = Figure(figsize=(7.6, 4.8), layout="constrained")
+        for axes, (title, values) in zip(figure.subplots(2, 2, sharey=True).flat, panels.items(), strict=True):
             bars = axes.barh(list(rows), values, color=colours)
             axes.bar_label(bars, [f"{value:.1f}" if value else "not in the paper" for value in values], padding=3)
             axes.set(title=title, xlim=(0, 1.25 * max(values)))
