@@ -136,3 +136,15 @@ def test_an_installed_wheel_trains_exports_checks_and_lifts_without_the_reposito
     assert json.loads((work / "run/config.json").read_text(encoding="utf-8"))["name"] == "smoke"
     assert {"README.md", "load.py"} <= {file.name for file in (work / "exported").iterdir()}
     assert (work / "lifted/page.html").is_file()
+
+
+def test_no_large_file_and_no_folder_of_data_or_runs_is_in_the_repository():
+    if not (paths.ROOT / ".git").exists():
+        pytest.skip("not a clone of the repository")
+    listed = subprocess.run(["git", "ls-files"], cwd=paths.ROOT, capture_output=True, text=True, check=True)
+    files = listed.stdout.splitlines()
+    assert "README.md" in files
+    assert [file for file in files if file.startswith(("data/", "runs/"))] == []
+    assert [file for file in files if (paths.ROOT / file).stat().st_size > 3_000_000] == []
+    ignored = ["git", "check-ignore", "data/rendered/domain.npz", "runs/mine/config.json"]
+    assert subprocess.run(ignored, cwd=paths.ROOT, capture_output=True, text=True).stdout.splitlines() == ignored[2:]
